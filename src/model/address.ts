@@ -1,0 +1,234 @@
+// IPv4 and IPv6 addresses and inclusive ranges of them: parsing, rendering, algebra. Pure.
+// Not for interfaces or routes (kernel/), nor for who lives at an address (decoy.ts).
+
+export type Family = 4 | 6;
+
+/** An address as its number; IPv4 in 32 bits, IPv6 in 128. */
+export interface Address {
+  readonly family: Family;
+  readonly value: bigint;
+}
+
+/** Inclusive at both ends; `first <= last`. */
+export interface AddressRange {
+  readonly family: Family;
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+export const bitsOf = (family: Family): number => (family === 4 ? 32 : 128);
+
+/** Dotted quad as an unsigned 32-bit number, or -1. Octal and short forms are refused. */
+export function parseIpv4Number(text: string): number {
+  let value = 0;
+  let octet = -1;
+  let dots = 0;
+  let digits = 0;
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (code === 46) {
+      if (octet < 0) return -1;
+      value = value * 256 + octet;
+      octet = -1;
+      digits = 0;
+      dots += 1;
+    } else if (code >= 48 && code <= 57) {
+      if (digits > 0 && octet === 0) return -1;
+      octet = (octet < 0 ? 0 : octet) * 10 + (code - 48);
+      digits += 1;
+      if (octet > 255) return -1;
+    } else return -1;
+  }
+  if (dots !== 3 || octet < 0) return -1;
+  return value * 256 + octet;
+}
+
+function parseIpv6Value(text: string): bigint | undefined {
+  let body = text;
+  let tail = 0n;
+  let tailGroups = 0;
+  const lastColon = body.lastIndexOf(':');
+  if (body.includes('.')) {
+    const v4 = parseIpv4Number(body.slice(lastColon + 1));
+    if (v4 < 0 || lastColon < 0) return undefined;
+    tail = BigInt(v4);
+    tailGroups = 2;
+    body = body.slice(0, lastColon);
+    if (body.endsWith(':')) body += ':';
+    else if (!body.includes(':') && body === '') return undefined;
+  }
+  const halves = body.split('::');
+  if (halves.length > 2) return undefined;
+  const groupsOf = (part: string): bigint[] | undefined => {
+    if (part === '') return [];
+    const groups: bigint[] = [];
+    for (const group of part.split(':')) {
+      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return undefined;
+      groups.push(BigInt(Number.parseInt(group, 16)));
+    }
+    return groups;
+  };
+  const head = groupsOf(halves[0]);
+  const rest = halves.length === 2 ? groupsOf(halves[1].replace(/:$/, '')) : [];
+  if (!head || !rest) return undefined;
+  const missing = 8 - tailGroups - head.length - rest.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  const groups = [...head, ...new Array<bigint>(halves.length === 2 ? missing : 0).fill(0n), ...rest];
+  let value = 0n;
+  for (const group of groups) value = (value << 16n) | group;
+  return tailGroups === 2 ? (value << 32n) | tail : value;
+}
+
+/** Undefined when it is not an address. Zone identifiers (`%eth0`) are refused; IPv4-mapped IPv6 becomes IPv4. */
+export function parseAddress(text: string): Address | undefined {
+  if (!text.includes(':')) {
+    const value = parseIpv4Number(text);
+    return value < 0 ? undefined : { family: 4, value: BigInt(value) };
+  }
+  const value = parseIpv6Value(text);
+  if (value === undefined) return undefined;
+  if (value >> 32n === 0xffffn) return { family: 4, value: value & 0xffffffffn };
+  return { family: 6, value };
+}
+
+/** `a.b.c.d`, or RFC 5952 text. */
+export function renderAddress(address: Address): string {
+  if (address.family === 4) {
+    const value = Number(address.value);
+    return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
+  }
+  const groups: number[] = [];
+  for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((address.value >> shift) & 0xffffn));
+  let bestStart = -1;
+  let bestLength = 1;
+  for (let start = 0; start < 8; start += 1) {
+    let length = 0;
+    while (start + length < 8 && groups[start + length] === 0) length += 1;
+    if (length > bestLength) {
+      bestStart = start;
+      bestLength = length;
+    }
+  }
+  const hex = (part: number[]): string => part.map((group) => group.toString(16)).join(':');
+  if (bestStart < 0) return hex(groups);
+  return `${hex(groups.slice(0, bestStart))}::${hex(groups.slice(bestStart + bestLength))}`;
+}
+
+/** Network byte order: 4 or 16 bytes. */
+export function addressBytes(address: Address): Uint8Array {
+  const bytes = new Uint8Array(address.family === 4 ? 4 : 16);
+  let rest = address.value;
+  for (let index = bytes.length - 1; index >= 0; index -= 1) {
+    bytes[index] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  return bytes;
+}
+
+/** From 4 or 16 bytes in network order. */
+export function addressFromBytes(bytes: Uint8Array): Address {
+  let value = 0n;
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
+  return { family: bytes.length === 4 ? 4 : 6, value };
+}
+
+/** One address, `a/len` (host bits may be set), or `a-b`. Undefined when it does not parse or runs backwards. */
+export function parseRange(text: string): AddressRange | undefined {
+  const trimmed = text.trim();
+  const slash = trimmed.indexOf('/');
+  if (slash >= 0) {
+    const address = parseAddress(trimmed.slice(0, slash));
+    const lengthText = trimmed.slice(slash + 1);
+    if (!address || !/^\d{1,3}$/.test(lengthText)) return undefined;
+    const length = Number(lengthText);
+    const bits = bitsOf(address.family);
+    if (length > bits) return undefined;
+    const size = 1n << BigInt(bits - length);
+    const first = address.value - (address.value % size);
+    return { family: address.family, first, last: first + size - 1n };
+  }
+  const dash = trimmed.indexOf('-');
+  if (dash >= 0) {
+    const first = parseAddress(trimmed.slice(0, dash).trim());
+    const last = parseAddress(trimmed.slice(dash + 1).trim());
+    if (!first || !last || first.family !== last.family || first.value > last.value) return undefined;
+    return { family: first.family, first: first.value, last: last.value };
+  }
+  const address = parseAddress(trimmed);
+  return address && { family: address.family, first: address.value, last: address.value };
+}
+
+/** The shortest list of `{first, prefixLength}` blocks that cover exactly this range. */
+export function rangeToCidrs(range: AddressRange): { first: Address; prefixLength: number }[] {
+  const bits = bitsOf(range.family);
+  const blocks: { first: Address; prefixLength: number }[] = [];
+  let at = range.first;
+  while (at <= range.last) {
+    let sizeBits = 0;
+    while (
+      sizeBits < bits &&
+      (at & ((1n << BigInt(sizeBits + 1)) - 1n)) === 0n &&
+      at + (1n << BigInt(sizeBits + 1)) - 1n <= range.last
+    )
+      sizeBits += 1;
+    blocks.push({ first: { family: range.family, value: at }, prefixLength: bits - sizeBits });
+    at += 1n << BigInt(sizeBits);
+  }
+  return blocks;
+}
+
+/** `a`, `a/len` where the range is one block, else `a-b`. */
+export function renderRange(range: AddressRange): string {
+  const first = renderAddress({ family: range.family, value: range.first });
+  if (range.first === range.last) return first;
+  const blocks = rangeToCidrs(range);
+  if (blocks.length === 1) return `${first}/${blocks[0].prefixLength}`;
+  return `${first}-${renderAddress({ family: range.family, value: range.last })}`;
+}
+
+export const rangeSize = (range: AddressRange): bigint => range.last - range.first + 1n;
+
+export const rangeHolds = (range: AddressRange, address: Address): boolean =>
+  range.family === address.family && range.first <= address.value && address.value <= range.last;
+
+export const rangesOverlap = (a: AddressRange, b: AddressRange): boolean =>
+  a.family === b.family && a.first <= b.last && b.first <= a.last;
+
+const byStart = (a: AddressRange, b: AddressRange): number =>
+  a.family - b.family || (a.first < b.first ? -1 : a.first > b.first ? 1 : a.last < b.last ? -1 : a.last > b.last ? 1 : 0);
+
+/** Sorted by family and start, with overlapping and touching ranges joined. */
+export function uniteRanges(ranges: readonly AddressRange[]): AddressRange[] {
+  const united: AddressRange[] = [];
+  for (const range of [...ranges].sort(byStart)) {
+    const previous = united.at(-1);
+    if (previous && previous.family === range.family && range.first <= previous.last + 1n) {
+      if (range.last > previous.last) united[united.length - 1] = { ...previous, last: range.last };
+    } else united.push(range);
+  }
+  return united;
+}
+
+/** Every address of `ranges` that no range of `holes` has; sorted and joined. */
+export function subtractRanges(ranges: readonly AddressRange[], holes: readonly AddressRange[]): AddressRange[] {
+  const left: AddressRange[] = [];
+  const cuts = uniteRanges(holes);
+  let cutIndex = 0;
+  for (const range of uniteRanges(ranges)) {
+    let first = range.first;
+    while (
+      cutIndex < cuts.length &&
+      (cuts[cutIndex].family < range.family || (cuts[cutIndex].family === range.family && cuts[cutIndex].last < first))
+    )
+      cutIndex += 1;
+    let index = cutIndex;
+    while (index < cuts.length && cuts[index].family === range.family && cuts[index].first <= range.last) {
+      const cut = cuts[index];
+      if (cut.first > first) left.push({ family: range.family, first, last: cut.first - 1n });
+      if (cut.last >= first) first = cut.last + 1n;
+      index += 1;
+    }
+    if (first <= range.last) left.push({ family: range.family, first, last: range.last });
+  }
+  return left;
+}

@@ -1,0 +1,85 @@
+// Groups of decoys after configuration, and the directory that tells who lives at an address. Pure.
+// The kernel makes the same decision from the same data: see plan/ruleset.ts.
+
+import { type Address, type AddressRange, parseAddress, rangeHolds, subtractRanges } from './address.ts';
+import type { Persona } from './persona.ts';
+import { decoyMac, type Population, renderMac, resident } from './population.ts';
+
+/** Where in the configuration something stands, for messages. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+}
+
+/** Decoys that share a population. `ranges` are disjoint from every other group's, exclusions already taken out. */
+export interface DecoyGroup {
+  readonly diversion: string;
+  /** `own`: addresses that belong to this machine; they keep their MAC and whatever already listens on them. */
+  readonly kind: 'own' | 'claimed';
+  readonly ranges: readonly AddressRange[];
+  readonly population: Population;
+  /** Exact MACs given by hand, by address text. */
+  readonly macs: Readonly<Record<string, string>>;
+  readonly place: Place;
+}
+
+export interface Decoy {
+  readonly ip: string;
+  readonly diversion: string;
+  readonly persona: Persona;
+  /** Absent for addresses of this machine. */
+  readonly mac?: string;
+}
+
+/** Immutable look-up over all groups. O(log n) in ranges; a miss and a dead address both give undefined. */
+export class DecoyDirectory {
+  readonly groups: readonly DecoyGroup[];
+  readonly #personas: ReadonlyMap<string, Persona>;
+  readonly #four: { range: AddressRange; group: DecoyGroup }[] = [];
+  readonly #six: { range: AddressRange; group: DecoyGroup }[] = [];
+
+  /** `withheld` are addresses given back because a live host has them. */
+  constructor(groups: readonly DecoyGroup[], personas: ReadonlyMap<string, Persona>, withheld: readonly AddressRange[] = []) {
+    this.groups = groups;
+    this.#personas = personas;
+    for (const group of groups)
+      for (const range of withheld.length ? subtractRanges(group.ranges, withheld) : group.ranges)
+        (range.family === 4 ? this.#four : this.#six).push({ range, group });
+    const byStart = (a: { range: AddressRange }, b: { range: AddressRange }): number => (a.range.first < b.range.first ? -1 : 1);
+    this.#four.sort(byStart);
+    this.#six.sort(byStart);
+  }
+
+  /** The group whose range holds the address, living or dead. */
+  groupOf(address: Address): DecoyGroup | undefined {
+    const table = address.family === 4 ? this.#four : this.#six;
+    let low = 0;
+    let high = table.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const entry = table[middle];
+      if (address.value < entry.range.first) high = middle - 1;
+      else if (rangeHolds(entry.range, address)) return entry.group;
+      else low = middle + 1;
+    }
+    return undefined;
+  }
+
+  /** The living decoy at an address given as text or number. */
+  find(ip: string | Address): Decoy | undefined {
+    const address = typeof ip === 'string' ? parseAddress(ip) : ip;
+    if (!address) return undefined;
+    const group = this.groupOf(address);
+    if (!group) return undefined;
+    const index = resident(group.population, address);
+    if (index < 0) return undefined;
+    const persona = this.#personas.get(group.population.shares[index].persona);
+    if (!persona) return undefined;
+    const text = typeof ip === 'string' ? ip : undefined;
+    const mac =
+      group.kind === 'own'
+        ? undefined
+        : ((text && group.macs[text]) ?? renderMac(decoyMac(address, persona.macPrefixes, group.population.seed)));
+    return { ip: text ?? '', diversion: group.diversion, persona, ...(mac ? { mac } : {}) };
+  }
+}

@@ -1,0 +1,117 @@
+// One attacker flow as it is recorded, and the interface a service records it through. Data and types only.
+// The journal's bytes are record/; how ECS shows a session is record/exporters/.
+
+import type { Micros } from '../base/clock.ts';
+
+export type Transport = 'tcp' | 'udp';
+
+export interface Endpoint {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** The client's SYN as it arrived (TCP_SAVED_SYN or a capture). Lengths in bytes, sizes as on the wire. */
+export interface SynDetails {
+  readonly ttl: number;
+  /** IPv4 identification; 0 for IPv6. */
+  readonly ipId: number;
+  readonly doNotFragment: boolean;
+  readonly window: number;
+  readonly sequence: number;
+  /** Option kinds in order, p0f style: `mss,sok,ts,nop,ws`; empty when the SYN had none. */
+  readonly options: string;
+  readonly mss?: number;
+  readonly windowScale?: number;
+  /** Passive guess such as `Linux 3.11+`, `Windows 10+`, `ZMap`, `masscan`, `Mirai`; absent when unknown. */
+  readonly system?: string;
+}
+
+/** How a session ended. `open` while it has not. */
+export type SessionOutcome =
+  | 'open'
+  | 'client-closed' // FIN from the attacker, then ours
+  | 'client-reset' // RST from the attacker
+  | 'server-closed' // the service ended it first
+  | 'idle' // no byte for the idle limit
+  | 'time-limit'
+  | 'byte-limit'
+  | 'shed' // closed to make room under flood
+  | 'shutdown' // Weir was stopped in order
+  | 'interrupted'; // the process that held it died
+
+/** `in` is from the attacker, `out` is what the decoy sent. */
+export type Direction = 'in' | 'out';
+
+/** Bytes as the service saw them (inside TLS: the plain text). */
+export interface Chunk {
+  readonly at: Micros;
+  readonly direction: Direction;
+  readonly bytes: Uint8Array;
+}
+
+export interface TlsDetails {
+  readonly version: string;
+  readonly serverName?: string;
+  readonly ja3: string;
+  readonly ja4: string;
+  readonly alpn?: readonly string[];
+}
+
+/** What is known when a flow starts. */
+export interface SessionStart {
+  readonly start: Micros;
+  readonly transport: Transport;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  /** False for UDP that never answered a challenge: the address may be forged. */
+  readonly sourceReliable: boolean;
+  readonly sourceMac?: string;
+  readonly diversion: string;
+  readonly service: string;
+  readonly persona?: string;
+  readonly agent?: string;
+  readonly syn?: SynDetails;
+}
+
+/** What a service learns on the way. Later values replace earlier ones; tags are united. */
+export interface SessionFindings {
+  readonly protocol?: string;
+  readonly tls?: TlsDetails;
+  readonly userName?: string;
+  readonly password?: string;
+  readonly tags?: readonly string[];
+}
+
+/**
+ * One record about a session: cumulative facts, and the chunks since the previous record. A session of which only
+ * one record was written has `sequence` 0 and everything in it. Records replay idempotently by (id, sequence).
+ */
+export interface SessionRecord extends SessionStart, SessionFindings {
+  /** Sorts by start time; unique over all writers. */
+  readonly id: string;
+  readonly sequence: number;
+  readonly end?: Micros;
+  readonly outcome: SessionOutcome;
+  /** Bytes received and sent in all, recorded or not. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Index of the first of `chunks` in the whole session. */
+  readonly firstChunk: number;
+  readonly chunks: readonly Chunk[];
+  /** True once bytes were left out because of the per-session cap. */
+  readonly truncated: boolean;
+}
+
+/** How a service records what passes; one per session. Calls never throw and never block. */
+export interface SessionHandle {
+  readonly id: string;
+  /** `bytes` is kept by reference: the caller must not write into it afterwards. */
+  chunk(direction: Direction, bytes: Uint8Array, at?: Micros): void;
+  find(findings: SessionFindings): void;
+  /** The first call wins; later ones and later chunks are ignored. */
+  close(outcome: Exclude<SessionOutcome, 'open'>, at?: Micros): void;
+}
+
+export interface SessionSink {
+  open(start: SessionStart): SessionHandle;
+}

@@ -1,0 +1,89 @@
+// The contract every store implements: what the recorder writes and what the API asks. One contract test runs
+// against all implementations. The store owns nothing the journal cannot give back.
+
+import type { Micros } from '../base/clock.ts';
+import type { AddressRange } from '../model/address.ts';
+import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { PortSet } from '../model/port-set.ts';
+import type { Chunk, SessionRecord, Transport } from '../model/session.ts';
+
+/** How far each journal writer's records are in the store. `offset` is the byte after the last applied record. */
+export type Checkpoint = Readonly<Record<string, { readonly segment: number; readonly offset: number }>>;
+
+/** All parts must hold. Times select by session start, `since` inclusive, `until` exclusive. */
+export interface Filter {
+  readonly since?: Micros;
+  readonly until?: Micros;
+  readonly sources?: readonly AddressRange[];
+  readonly destinations?: readonly AddressRange[];
+  readonly ports?: PortSet;
+  readonly transport?: Transport;
+  readonly protocol?: string;
+  readonly diversion?: string;
+  readonly service?: string;
+  /** At most this many rows, newest first; 1 to 10,000. */
+  readonly limit: number;
+  /** Only rows older than this identifier: the cursor for the next page. */
+  readonly before?: string;
+}
+
+/** A session without its bytes: the newest record's facts. */
+export type SessionSummary = Omit<SessionRecord, 'chunks' | 'firstChunk'> & {
+  readonly chunkCount: number;
+  /** sha256 in hex over all recorded `in` bytes; absent when none came or the session is open. */
+  readonly payloadHash?: string;
+  /** First `in` bytes, at most 64, for lists. */
+  readonly preview?: Uint8Array;
+};
+
+export interface StoredSession {
+  readonly session: SessionSummary;
+  readonly chunks: readonly Chunk[];
+}
+
+export type TopSubject = 'ports' | 'sources' | 'destinations' | 'protocols' | 'payloads' | 'credentials';
+
+export interface TopRow {
+  /** `22/tcp`, an address, a protocol, a payload hash, `user:password`. */
+  readonly key: string;
+  /** Sessions, plus probe packets for ports, sources and destinations. */
+  readonly hits: number;
+  /** Distinct source addresses. */
+  readonly sources: number;
+}
+
+export interface Counts {
+  readonly sessions: number;
+  readonly openSessions: number;
+  readonly probes: number;
+  readonly sources: number;
+  readonly bytesIn: number;
+  readonly alerts: number;
+}
+
+export interface StoreSize {
+  readonly bytes: number;
+  readonly oldest?: Micros;
+  readonly sessions: number;
+}
+
+export interface Store {
+  /**
+   * Applies events and moves the checkpoint in one transaction. Applying the same events again changes nothing.
+   * Throws `store-damaged` or `disk-full`; then nothing of the batch was applied.
+   */
+  apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void>;
+  checkpoint(): Promise<Checkpoint>;
+  sessions(filter: Filter): Promise<SessionSummary[]>;
+  /** Undefined when there is none of that identifier. */
+  session(id: string): Promise<StoredSession | undefined>;
+  probes(filter: Filter): Promise<ProbeRecord[]>;
+  alerts(filter: Filter): Promise<AlertRecord[]>;
+  systemEvents(filter: Filter): Promise<SystemRecord[]>;
+  top(subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]>;
+  counts(filter: Filter): Promise<Counts>;
+  size(): Promise<StoreSize>;
+  /** Drops whole days until what is left is younger than `before` and smaller than `sizeBytes`; gives the days dropped. */
+  prune(before: Micros, sizeBytes: number): Promise<string[]>;
+  close(): Promise<void>;
+}
