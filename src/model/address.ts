@@ -34,7 +34,7 @@ export function parseIpv4Number(text: string): number {
       dots += 1;
     } else if (code >= 48 && code <= 57) {
       if (digits > 0 && octet === 0) return -1;
-      octet = (octet < 0 ? 0 : octet) * 10 + (code - 48);
+      octet = Math.max(octet, 0) * 10 + (code - 48);
       digits += 1;
       if (octet > 255) return -1;
     } else return -1;
