@@ -1,0 +1,260 @@
+// System calls through the C library of this process, 64-bit little-endian Linux only. Owns argument layout and the
+// errno -> WeirError step; holds no state of its own. What a socket is for is the other files' matter.
+// Node has no raw, netlink, packet or SCM_RIGHTS sockets: that is why this file exists.
+
+import { closeSync, openSync } from 'node:fs';
+import { endianness, constants as osConstants } from 'node:os';
+import koffi from 'koffi';
+import { WeirError } from '../base/errors.ts';
+
+const library = koffi.load(null);
+if (endianness() !== 'LE' || koffi.sizeof('void *') !== 8)
+  throw new WeirError('kernel-missing', 'Weir needs a 64-bit little-endian machine', { arch: process.arch });
+
+type Pointer = Uint8Array | null;
+
+const calls = {
+  socket: library.func('int socket(int, int, int)') as (domain: number, type: number, protocol: number) => number,
+  bind: library.func('int bind(int, void *, uint32_t)') as (fd: number, address: Pointer, length: number) => number,
+  connect: library.func('int connect(int, void *, uint32_t)') as (fd: number, address: Pointer, length: number) => number,
+  listen: library.func('int listen(int, int)') as (fd: number, backlog: number) => number,
+  accept4: library.func('int accept4(int, void *, void *, int)') as (
+    fd: number,
+    address: Pointer,
+    length: Pointer,
+    flags: number,
+  ) => number,
+  getsockname: library.func('int getsockname(int, void *, void *)') as (fd: number, address: Pointer, length: Pointer) => number,
+  setsockopt: library.func('int setsockopt(int, int, int, void *, uint32_t)') as (
+    fd: number,
+    level: number,
+    name: number,
+    value: Pointer,
+    length: number,
+  ) => number,
+  getsockopt: library.func('int getsockopt(int, int, int, void *, void *)') as (
+    fd: number,
+    level: number,
+    name: number,
+    value: Pointer,
+    length: Pointer,
+  ) => number,
+  sendto: library.func('intptr_t sendto(int, void *, size_t, int, void *, uint32_t)') as (
+    fd: number,
+    bytes: Pointer,
+    length: number,
+    flags: number,
+    address: Pointer,
+    addressLength: number,
+  ) => number,
+  sendmsg: library.func('intptr_t sendmsg(int, void *, int)') as (fd: number, message: Pointer, flags: number) => number,
+  sendmmsg: library.func('int sendmmsg(int, void *, uint32_t, int)') as (
+    fd: number,
+    messages: Pointer,
+    count: number,
+    flags: number,
+  ) => number,
+  recv: library.func('intptr_t recv(int, void *, size_t, int)') as (
+    fd: number,
+    bytes: Pointer,
+    length: number,
+    flags: number,
+  ) => number,
+  recvmsg: library.func('intptr_t recvmsg(int, void *, int)') as (fd: number, message: Pointer, flags: number) => number,
+  recvmmsg: library.func('int recvmmsg(int, void *, uint32_t, int, void *)') as (
+    fd: number,
+    messages: Pointer,
+    count: number,
+    flags: number,
+    timeout: Pointer,
+  ) => number,
+  setns: library.func('int setns(int, int)') as (fd: number, kind: number) => number,
+  ioctl: library.func('int ioctl(int, unsigned long, void *)') as (fd: number, request: number, argument: Pointer) => number,
+  fcntl: library.func('int fcntl(int, int, int)') as (fd: number, command: number, argument: number) => number,
+  close: library.func('int close(int)') as (fd: number) => number,
+};
+
+const errnoNames = new Map(Object.entries(osConstants.errno).map(([name, value]) => [value, name]));
+
+/** `EAGAIN` for 11 and so on; unknown numbers as `errno 999`. */
+export const errnoName = (errno: number): string => errnoNames.get(errno) ?? `errno ${errno}`;
+
+/** A failed call as WeirError: `not-permitted` for EPERM and EACCES, else `system-call`. details: `{call, errno, ...}`. */
+export function callFailed(call: string, errno: number, details: Record<string, unknown> = {}): WeirError {
+  const name = errnoName(errno);
+  const code = name === 'EPERM' || name === 'EACCES' ? 'not-permitted' : 'system-call';
+  return new WeirError(code, `${call} failed: ${name}`, { call, errno: name, ...details });
+}
+
+const checked = (call: string, result: number, details?: Record<string, unknown>): number => {
+  if (result < 0) throw callFailed(call, koffi.errno(), details);
+  return result;
+};
+
+/** Results of the calls that may fail in ordinary running: zero or more, or the negated errno. */
+const negated = (result: number): number => (result < 0 ? -koffi.errno() : result);
+
+const { errno: E } = osConstants;
+export const EAGAIN = E.EAGAIN;
+export const EINTR = E.EINTR;
+export const ENOBUFS = E.ENOBUFS;
+export const EMFILE = E.EMFILE;
+/** Not in Node's table of errno constants on every platform; Linux: include/uapi/asm-generic/errno-base.h. */
+export const ENFILE = E.ENFILE;
+
+// include/uapi/asm-generic/socket.h, include/linux/socket.h
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_LINGER = 13;
+export const SO_PEERCRED = 17;
+export const SO_ATTACH_FILTER = 26;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const SO_RXQ_OVFL = 40;
+export const SO_MEMINFO = 55;
+export const SO_COOKIE = 57;
+export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
+export const MSG_CTRUNC = 0x08;
+export const MSG_TRUNC = 0x20;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
+export const SCM_RIGHTS = 1;
+
+export const openSocket = (domain: number, type: number, protocol: number): number =>
+  checked('socket', calls.socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), { domain, type, protocol });
+
+export const bindSocket = (fd: number, address: Uint8Array): void =>
+  void checked('bind', calls.bind(fd, address, address.length));
+
+/** 0, or the negated errno. */
+export const connectSocket = (fd: number, address: Uint8Array): number => negated(calls.connect(fd, address, address.length));
+
+export const listenSocket = (fd: number, backlog: number): void => void checked('listen', calls.listen(fd, backlog));
+
+export function setSocketOption(fd: number, level: number, name: number, value: number | Uint8Array): void {
+  const bytes = typeof value === 'number' ? new Uint8Array(new Int32Array([value]).buffer) : value;
+  checked('setsockopt', calls.setsockopt(fd, level, name, bytes, bytes.length), { level, name });
+}
+
+/** False instead of throwing: for options an older kernel or a smaller privilege lacks. */
+export function trySocketOption(fd: number, level: number, name: number, value: number): boolean {
+  return calls.setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer), 4) === 0;
+}
+
+const optionLength = new Uint32Array(1);
+const optionLengthBytes = new Uint8Array(optionLength.buffer);
+
+/** Length written into `into`, or the negated errno. No allocation: for the path of every connection. */
+export function readSocketOption(fd: number, level: number, name: number, into: Uint8Array): number {
+  optionLength[0] = into.length;
+  const result = calls.getsockopt(fd, level, name, into, optionLengthBytes);
+  return result < 0 ? -koffi.errno() : optionLength[0];
+}
+
+/** Writes the socket's own address into `into` (struct sockaddr_in or sockaddr_in6); its length or the negated errno. */
+export function readSocketName(fd: number, into: Uint8Array): number {
+  optionLength[0] = into.length;
+  const result = calls.getsockname(fd, into, optionLengthBytes);
+  return result < 0 ? -koffi.errno() : optionLength[0];
+}
+
+/**
+ * The next connection's descriptor (nonblocking, CLOEXEC) with the peer's address written into `peer`, or the negated
+ * errno. Unlike getpeername afterwards this also tells who it was when the client has reset it meanwhile.
+ */
+export function acceptConnection(fd: number, peer: Uint8Array | null): number {
+  optionLength[0] = peer?.length ?? 0;
+  const result = calls.accept4(fd, peer, peer ? optionLengthBytes : null, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return result < 0 ? -koffi.errno() : result;
+}
+
+/** Bytes sent, or the negated errno. */
+export const sendTo = (fd: number, bytes: Uint8Array, address: Uint8Array | null): number =>
+  negated(calls.sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, address, address?.length ?? 0));
+
+/** Bytes received, or the negated errno. */
+export const receive = (fd: number, into: Uint8Array): number => negated(calls.recv(fd, into, into.length, MSG_DONTWAIT));
+
+/** `message` is a struct msghdr. Bytes sent, or the negated errno. */
+export const sendMessage = (fd: number, message: Uint8Array): number =>
+  negated(calls.sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL));
+
+/** `message` is a struct msghdr. Bytes received, or the negated errno. Descriptors received are CLOEXEC. */
+export const receiveMessage = (fd: number, message: Uint8Array): number =>
+  negated(calls.recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+
+/** `messages` are struct mmsghdr. Messages received, or the negated errno. */
+export const receiveMessages = (fd: number, messages: Uint8Array, count: number): number =>
+  negated(calls.recvmmsg(fd, messages, count, MSG_DONTWAIT, null));
+
+/** `messages` are struct mmsghdr. Messages sent, or the negated errno. */
+export const sendMessages = (fd: number, messages: Uint8Array, count: number): number =>
+  negated(calls.sendmmsg(fd, messages, count, MSG_DONTWAIT));
+
+export const controlDevice = (fd: number, request: number, argument: Uint8Array): void =>
+  void checked('ioctl', calls.ioctl(fd, request, argument), { request });
+
+/** F_DUPFD_CLOEXEC: a second descriptor of the same open file. */
+export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd, 1030, 0));
+
+/** Never throws: a descriptor that is already gone is nothing to act upon. */
+export const closeDescriptor = (fd: number): void => void calls.close(fd);
+
+/** Closes with a RST instead of a FIN, without waiting: for connections that are shed. */
+export function resetConnection(fd: number): void {
+  calls.setsockopt(fd, SOL_SOCKET, SO_LINGER, resetOnClose, 8);
+  calls.close(fd);
+}
+const resetOnClose = new Uint8Array(new Int32Array([1, 0]).buffer);
+
+/** Where a buffer lies. It stays there as long as the buffer is referenced: the caller keeps it in a field. */
+export const addressOf = (bytes: Uint8Array): bigint => koffi.address(bytes);
+
+/** The kernel's identity of a socket (SO_COOKIE), as text: the same for every duplicate of a descriptor. */
+export function socketCookie(fd: number): string {
+  const bytes = new Uint8Array(8);
+  const length = readSocketOption(fd, SOL_SOCKET, SO_COOKIE, bytes);
+  if (length < 0) throw callFailed('getsockopt', -length, { name: 'SO_COOKIE' });
+  return new DataView(bytes.buffer).getBigUint64(0, true).toString(16);
+}
+
+const CLONE_NEWNET = 0x40000000;
+
+/**
+ * Runs `body` with this thread inside another network namespace (a path such as /run/netns/NAME; undefined: where we
+ * are). Synchronous: nothing else of this thread can run in between. Needs CAP_SYS_ADMIN. Should the way back fail the
+ * process is aborted: it must not go on in a place it does not know.
+ */
+export function insideNetns<T>(path: string | undefined, body: () => T): T {
+  if (path === undefined) return body();
+  const home = openSync('/proc/thread-self/ns/net', 'r');
+  let target: number;
+  try {
+    target = openSync(path, 'r');
+  } catch (error) {
+    closeSync(home);
+    throw new WeirError('not-found', `no network namespace at ${path}`, { path }, error);
+  }
+  let entered = false;
+  try {
+    checked('setns', calls.setns(target, CLONE_NEWNET), { path });
+    entered = true;
+    return body();
+  } finally {
+    if (entered && calls.setns(home, CLONE_NEWNET) !== 0) process.abort();
+    closeSync(home);
+    closeSync(target);
+  }
+}

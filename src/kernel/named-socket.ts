@@ -1,0 +1,24 @@
+// What a socket in the hands of a process is for. The list netd hands to the gateway is made of these.
+
+import type { Family } from '../model/address.ts';
+
+/**
+ * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
+ * that sees ARP and neighbour discovery of one interface, `raw` the sender of UDP answers.
+ */
+export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw';
+
+/** `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`. */
+export interface NamedSocket {
+  readonly name: string;
+  readonly role: SocketRole;
+  readonly fd: number;
+  readonly family?: Family;
+  /** Of `tcp` and `udp`. */
+  readonly port?: number;
+  /** Of `neighbour`. */
+  readonly interface?: string;
+  readonly interfaceIndex?: number;
+  /** Of `neighbour`: the interface's own MAC. */
+  readonly mac?: string;
+}
