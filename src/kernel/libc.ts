@@ -71,6 +71,7 @@ const calls = {
   setns: library.func('int setns(int, int)') as (fd: number, kind: number) => number,
   ioctl: library.func('int ioctl(int, unsigned long, void *)') as (fd: number, request: number, argument: Pointer) => number,
   fcntl: library.func('int fcntl(int, int, int)') as (fd: number, command: number, argument: number) => number,
+  shutdown: library.func('int shutdown(int, int)') as (fd: number, how: number) => number,
   close: library.func('int close(int)') as (fd: number) => number,
 };
 
@@ -210,6 +211,9 @@ export const controlDevice = (fd: number, request: number, argument: Uint8Array)
 export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd, 1030, 0));
 
 /** Never throws: a descriptor that is already gone is nothing to act upon. */
+export const shutdownWriting = (fd: number): void => void calls.shutdown(fd, 1);
+
+/** Errors are not reported: there is nothing a caller could do. */
 export const closeDescriptor = (fd: number): void => void calls.close(fd);
 
 /** Closes with a RST instead of a FIN, without waiting: for connections that are shed. */

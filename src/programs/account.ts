@@ -1,0 +1,74 @@
+// The unprivileged account and the directories of an installation. Root only; idempotent.
+// Nothing here is undone by `down`: an account without processes or files outside the data directory does nothing.
+
+import { execFile } from 'node:child_process';
+import { chown, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { WeirError } from '../base/errors.ts';
+
+const run = promisify(execFile);
+
+/** The account that reads attacker bytes and keeps the records. */
+export const accountName = 'weir';
+
+export interface Account {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function readAccount(): Promise<Account | undefined> {
+  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n');
+  const fields = lines.map((line) => line.split(':')).find(([name]) => name === accountName);
+  return fields && { uid: Number(fields[2]), gid: Number(fields[3]) };
+}
+
+/** Finds the account or creates it as a system account without a shell or home. Throws `tool-missing` without useradd. */
+export async function ensureAccount(): Promise<Account> {
+  const present = await readAccount();
+  if (present) return present;
+  try {
+    await run(
+      'useradd',
+      ['--system', '--user-group', '--no-create-home', '--home-dir', '/nonexistent', '--shell', '/usr/sbin/nologin', accountName],
+      {
+        timeout: 10_000,
+      },
+    );
+  } catch (error) {
+    // Two instances may start at once: the other one's account serves as well.
+    const made = await readAccount();
+    if (made) return made;
+    throw new WeirError(
+      'tool-missing',
+      `cannot create the account ${accountName}; create it with: useradd --system ${accountName}`,
+      {},
+      error,
+    );
+  }
+  const made = await readAccount();
+  if (!made) throw new WeirError('fault', `useradd succeeded but /etc/passwd has no ${accountName}`);
+  return made;
+}
+
+/** The directories below the data directory, each with its owner and mode (ARCHITECTURE.md lists them). */
+export async function ensureDirectories(data: string, account: Account): Promise<void> {
+  const rooms: { path: string; mode: number; owner: 'root' | 'weir' }[] = [
+    { path: '.', mode: 0o750, owner: 'weir' },
+    { path: 'run', mode: 0o750, owner: 'weir' },
+    { path: 'state', mode: 0o700, owner: 'root' },
+    { path: 'journal', mode: 0o750, owner: 'weir' },
+    { path: 'journal/up', mode: 0o750, owner: 'weir' },
+    { path: 'journal/netd', mode: 0o750, owner: 'weir' },
+    { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
+    { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
+    { path: 'store', mode: 0o750, owner: 'weir' },
+    { path: 'blobs', mode: 0o750, owner: 'weir' },
+    { path: 'tls', mode: 0o750, owner: 'weir' },
+  ];
+  for (const { path, mode, owner } of rooms) {
+    const directory = join(data, path);
+    await mkdir(directory, { recursive: true, mode });
+    if (owner === 'weir') await chown(directory, account.uid, account.gid);
+  }
+}
