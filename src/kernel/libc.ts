@@ -210,10 +210,10 @@ export const controlDevice = (fd: number, request: number, argument: Uint8Array)
 /** F_DUPFD_CLOEXEC: a second descriptor of the same open file. */
 export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd, 1030, 0));
 
-/** Never throws: a descriptor that is already gone is nothing to act upon. */
+/** Sends a FIN; reading goes on. Never throws: a peer that is already gone is told nothing. */
 export const shutdownWriting = (fd: number): void => void calls.shutdown(fd, 1);
 
-/** Errors are not reported: there is nothing a caller could do. */
+/** Never throws: a descriptor that is already gone is nothing to act upon. */
 export const closeDescriptor = (fd: number): void => void calls.close(fd);
 
 /** Closes with a RST instead of a FIN, without waiting: for connections that are shed. */
