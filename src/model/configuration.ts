@@ -1,6 +1,6 @@
 // The configuration after parsing: complete, checked, frozen. The text form and its messages are config/.
 
-import type { AddressRange } from './address.ts';
+import type { Address, AddressRange } from './address.ts';
 import type { DecoyGroup, Place } from './decoy.ts';
 import type { Persona } from './persona.ts';
 import type { PortSet } from './port-set.ts';
@@ -40,6 +40,8 @@ export interface HostDiversion {
   readonly interface?: string;
   readonly groups: readonly DecoyGroup[];
   readonly place: Place;
+  /** The line of the decoy that holds this address, where single decoys were gathered into one group. For messages. */
+  readonly placeOf?: (address: Address) => Place;
 }
 
 export interface ConsoleSettings {
