@@ -1,6 +1,6 @@
 // Tells the event loop of this thread when a descriptor Node does not know (AF_PACKET, netlink, a listener we accept
 // from ourselves) can be read or written, through libuv's own epoll: no polling timer, no blocked thread.
-// Does not own the descriptor: close the watch first, then the descriptor.
+// Does not own the descriptor: close the watch first, then the descriptor. One watch per descriptor and thread.
 
 import koffi from 'koffi';
 
@@ -9,6 +9,9 @@ export interface ReadinessOptions {
   readonly writable?: boolean;
 }
 
+/** An error or hang-up on the descriptor counts as both: the next call on it tells which. */
+export type ReadyListener = (readable: boolean, writable: boolean) => void;
+
 /**
  * Calls `onReady` after each turn of the loop in which the descriptor was ready (level-triggered).
  * libuv calls back outside any callback scope of Node, where neither microtasks nor nextTick would run and an exception
@@ -16,30 +19,45 @@ export interface ReadinessOptions {
  */
 export class Readiness {
   #handle: ReturnType<typeof koffi.node.poll> | undefined;
-  readonly #onReady: () => void;
+  readonly #onReady: ReadyListener;
+  #options: ReadinessOptions;
   #scheduled = false;
   #paused = false;
-  readonly #options: ReadinessOptions;
+  #readable = false;
+  #writable = false;
 
-  constructor(fd: number, options: ReadinessOptions, onReady: () => void) {
+  constructor(fd: number, options: ReadinessOptions, onReady: ReadyListener) {
     this.#onReady = onReady;
     this.#options = options;
-    this.#handle = koffi.node.poll(fd, options, this.#mark);
+    this.#handle = koffi.node.poll(fd, options, this.#mark as unknown as () => void);
   }
 
-  readonly #mark = (): void => {
+  /** koffi's own declaration leaves out libuv's status, which comes first. */
+  readonly #mark = (status: number, events: { readable: boolean; writable: boolean }): void => {
+    this.#readable ||= status < 0 || events.readable;
+    this.#writable ||= status < 0 || events.writable;
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(this.#run);
   };
 
   readonly #run = (): void => {
+    const readable = this.#readable;
+    const writable = this.#writable;
     this.#scheduled = false;
-    if (this.#handle && !this.#paused) this.#onReady();
+    this.#readable = false;
+    this.#writable = false;
+    if (this.#handle && !this.#paused) this.#onReady(readable, writable);
   };
 
   get paused(): boolean {
     return this.#paused;
+  }
+
+  /** Waits for something else from now on. */
+  change(options: ReadinessOptions): void {
+    this.#options = options;
+    if (this.#handle && !this.#paused) this.#handle.start(options, this.#mark as unknown as () => void);
   }
 
   pause(): void {
@@ -51,7 +69,7 @@ export class Readiness {
   resume(): void {
     if (!this.#paused || !this.#handle) return;
     this.#paused = false;
-    this.#handle.start(this.#options, this.#mark);
+    this.#handle.start(this.#options, this.#mark as unknown as () => void);
   }
 
   /** Lets the process end although this watch is open. */
