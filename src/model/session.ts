@@ -100,6 +100,10 @@ export interface SessionRecord extends SessionStart, SessionFindings {
   readonly chunks: readonly Chunk[];
   /** True once bytes were left out because of the per-session cap. */
   readonly truncated: boolean;
+  /** Filled in by the journal's reader: the writer's run that holds the session, such as `gateway#17`. */
+  readonly writer?: string;
+  /** Filled in by the journal's reader: when this record was written. */
+  readonly recordedAt?: Micros;
 }
 
 /** How a service records what passes; one per session. Calls never throw and never block. */

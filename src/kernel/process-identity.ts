@@ -1,0 +1,15 @@
+// Whether a process seen earlier still lives, told apart from a later one with the same number by its start time.
+// Reads /proc/PID/stat, field 22 (proc_pid_stat(5)); needs no privilege.
+
+import { readFileSync } from 'node:fs';
+
+/** Start time in clock ticks since boot as text, or undefined when there is no such process. */
+export function readProcessStart(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is the command in parentheses and may hold spaces: count from the last one.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,159 @@
+// What a service reports becomes as few records as the ticks allow, and nothing of it is lost or doubled.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { WeirEvent } from '../model/event.ts';
+import type { SessionRecord, SessionStart } from '../model/session.ts';
+import { SessionRecorder } from './session-recorder.ts';
+
+const start: SessionStart = {
+  start: 1_700_000_000_000_000,
+  transport: 'tcp',
+  source: { ip: '192.0.2.1', port: 40000 },
+  destination: { ip: '198.51.100.7', port: 2323 },
+  sourceReliable: true,
+  diversion: 'dmz',
+  service: 'catch-all',
+};
+
+function bench(sessionBytes = 1_000_000) {
+  const records: SessionRecord[] = [];
+  let now = 1_700_000_000_000_000;
+  const journal = { append: (event: WeirEvent) => void (event.kind === 'session' && records.push(event.session)) };
+  // Ticks come by hand: the timer never fires within a test.
+  const recorder = new SessionRecorder({ journal, limits: { sessionBytes }, flushMs: 1_000_000, clock: () => (now += 1) });
+  return { records, recorder };
+}
+
+const bytes = (text: string): Uint8Array => Buffer.from(text);
+
+test('a session that opened and ended within a tick is one record with everything in it', () => {
+  const { records, recorder } = bench();
+  const session = recorder.open(start);
+  session.chunk('in', bytes('GET / HTTP/1.0\r\n\r\n'));
+  session.find({ protocol: 'http', tags: ['a', 'b'] });
+  session.chunk('out', bytes('HTTP/1.0 200 OK\r\n'));
+  session.find({ tags: ['b', 'c'] });
+  session.close('client-closed');
+  recorder.flush();
+  assert.equal(records.length, 1);
+  const [record] = records;
+  assert.equal(record.sequence, 0);
+  assert.equal(record.outcome, 'client-closed');
+  assert.equal(record.bytesIn, 18);
+  assert.equal(record.bytesOut, 17);
+  assert.equal(record.chunks.length, 2);
+  assert.equal(record.protocol, 'http');
+  assert.deepEqual(record.tags, ['a', 'b', 'c']);
+  assert.ok(record.end && record.end > record.start);
+  recorder.flush();
+  assert.equal(records.length, 1);
+});
+
+test('facts are cumulative, chunks are what is new, sequences count up', () => {
+  const { records, recorder } = bench();
+  const session = recorder.open(start);
+  recorder.flush();
+  session.chunk('in', bytes('abc'));
+  recorder.flush();
+  session.find({ protocol: 'telnet' });
+  session.chunk('in', bytes('def'));
+  session.close('idle');
+  recorder.flush();
+  assert.deepEqual(
+    records.map(({ sequence, firstChunk, bytesIn, outcome, protocol, chunks }) => [
+      sequence,
+      firstChunk,
+      bytesIn,
+      outcome,
+      protocol,
+      chunks.length,
+    ]),
+    [
+      [0, 0, 0, 'open', undefined, 0],
+      [1, 0, 3, 'open', undefined, 1],
+      [2, 1, 6, 'idle', 'telnet', 1],
+    ],
+  );
+});
+
+test('the first close wins and nothing is recorded after it', () => {
+  const { records, recorder } = bench();
+  const session = recorder.open(start);
+  session.close('client-reset', 1_700_000_000_000_500);
+  session.close('idle');
+  session.chunk('in', bytes('late'));
+  session.find({ protocol: 'late' });
+  recorder.close();
+  assert.equal(records.length, 1);
+  assert.equal(records[0].outcome, 'client-reset');
+  assert.equal(records[0].end, 1_700_000_000_000_500);
+  assert.equal(records[0].bytesIn, 0);
+  assert.equal(records[0].protocol, undefined);
+});
+
+test('closing the recorder ends what is open as shutdown', () => {
+  const { records, recorder } = bench();
+  recorder.open(start);
+  recorder.open(start);
+  recorder.close();
+  assert.deepEqual(
+    records.map(({ outcome }) => outcome),
+    ['shutdown', 'shutdown'],
+  );
+  assert.equal(recorder.counters().open, 0);
+});
+
+test('any sequence of chunks and ticks: the cap holds, counts are true, what is kept is the beginning', () => {
+  const step = fc.oneof(
+    fc.record({ direction: fc.constantFrom('in' as const, 'out' as const), size: fc.integer({ min: 0, max: 3_000_000 }) }),
+    fc.constant('tick' as const),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), fc.integer({ min: 0, max: 5_000_000 }), (steps, cap) => {
+      const { records, recorder } = bench(cap);
+      const session = recorder.open(start);
+      const sent: Uint8Array[] = [];
+      let value = 0;
+      for (const each of steps) {
+        if (each === 'tick') recorder.flush();
+        else {
+          value += 1;
+          const data = new Uint8Array(each.size).fill(value);
+          sent.push(data);
+          session.chunk(each.direction, data);
+        }
+      }
+      session.close('idle');
+      recorder.flush();
+      const offered = Buffer.concat(sent);
+      const kept = Buffer.concat(records.flatMap(({ chunks }) => chunks.map((chunk) => chunk.bytes)));
+      assert.ok(kept.equals(offered.subarray(0, Math.min(cap, offered.length))));
+      const last = records[records.length - 1];
+      assert.equal(last.bytesIn + last.bytesOut, offered.length);
+      assert.equal(last.truncated, offered.length > cap);
+      assert.equal(recorder.counters().unrecordedBytes, offered.length - kept.length);
+      let chunks = 0;
+      records.forEach((record, index) => {
+        assert.equal(record.sequence, index);
+        assert.equal(record.firstChunk, chunks);
+        assert.equal(record.outcome, index === records.length - 1 ? 'idle' : 'open');
+        assert.ok(record.chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0) <= 1024 * 1024);
+        chunks += record.chunks.length;
+      });
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('many tiny chunks are bounded by number', () => {
+  const { records, recorder } = bench();
+  const session = recorder.open(start);
+  for (let index = 0; index < 20_000; index += 1) session.chunk('in', bytes('x'));
+  session.close('idle');
+  recorder.flush();
+  assert.equal(records[0].chunks.length, 16_384);
+  assert.equal(records[0].bytesIn, 20_000);
+  assert.equal(records[0].truncated, true);
+});

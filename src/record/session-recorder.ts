@@ -1,0 +1,254 @@
+// Turns what services report about live sessions into session records: everything that happened to a session between
+// two ticks is one record, and a session that opened and ended within a tick is exactly one. Memory is bounded by the
+// per-session caps; where records go is the EventSink's business.
+
+import type { Clock, Micros } from '../base/clock.ts';
+import type { EventSink } from '../model/event.ts';
+import { createIdentifier } from '../model/identifier.ts';
+import type {
+  Chunk,
+  Direction,
+  SessionFindings,
+  SessionHandle,
+  SessionOutcome,
+  SessionSink,
+  SessionStart,
+  TlsDetails,
+} from '../model/session.ts';
+
+export interface SessionRecorderOptions {
+  readonly journal: EventSink;
+  /** Most bytes recorded of one session, both directions together; what comes after is counted and left out. */
+  readonly limits: { readonly sessionBytes: number };
+  /** Tick; default 25 ms. */
+  readonly flushMs?: number;
+  readonly clock: Clock;
+}
+
+export interface SessionRecorderCounters {
+  readonly open: number;
+  readonly opened: number;
+  readonly closed: number;
+  /** Sessions of which bytes were left out, and how many bytes. */
+  readonly truncated: number;
+  readonly unrecordedBytes: number;
+}
+
+/** Most chunks recorded of one session: a client that sends single bytes costs more than its bytes. */
+const maxSessionChunks = 16_384;
+/** One record carries at most this much, so that a record stays well below the journal's bound. */
+const maxRecordBytes = 1024 * 1024;
+/** Beyond this much unwritten data a tick comes at once. */
+const maxPendingBytes = 8 * 1024 * 1024;
+const maxTags = 64;
+const noChunks: readonly Chunk[] = [];
+
+export class SessionRecorder implements SessionSink {
+  readonly #journal: EventSink;
+  readonly #flushMs: number;
+  readonly clock: Clock;
+  readonly sessionBytes: number;
+  readonly #open = new Set<OpenSession>();
+  #dirty: OpenSession[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #opened = 0;
+  #closed = 0;
+  #pendingBytes = 0;
+  /** Raised by sessions. */
+  truncated = 0;
+  unrecordedBytes = 0;
+
+  constructor(options: SessionRecorderOptions) {
+    this.#journal = options.journal;
+    this.#flushMs = options.flushMs ?? 25;
+    this.clock = options.clock;
+    this.sessionBytes = options.limits.sessionBytes;
+  }
+
+  open(start: SessionStart): SessionHandle {
+    const session = new OpenSession(this, start);
+    this.#open.add(session);
+    this.#opened += 1;
+    this.touch(session, 0);
+    return session;
+  }
+
+  /** Called by a session of ours that has something to record. */
+  touch(session: OpenSession, sizeBytes: number): void {
+    if (!session.dirty) {
+      session.dirty = true;
+      this.#dirty.push(session);
+      this.#timer ??= setTimeout(() => this.flush(), this.#flushMs);
+    }
+    this.#pendingBytes += sizeBytes;
+    if (this.#pendingBytes > maxPendingBytes) this.flush();
+  }
+
+  /** Called by a session of ours, once, when it ends. */
+  ended(session: OpenSession): void {
+    this.#open.delete(session);
+    this.#closed += 1;
+  }
+
+  /** Gives the sink one record for each session with news. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    this.#pendingBytes = 0;
+    for (const session of dirty) session.record(this.#journal);
+  }
+
+  counters(): SessionRecorderCounters {
+    return {
+      open: this.#open.size,
+      opened: this.#opened,
+      closed: this.#closed,
+      truncated: this.truncated,
+      unrecordedBytes: this.unrecordedBytes,
+    };
+  }
+
+  /** Ends every open session as `shutdown` and records it. The journal stays open: its owner closes it afterwards. */
+  close(): void {
+    for (const session of [...this.#open]) session.close('shutdown');
+    this.flush();
+  }
+}
+
+class OpenSession implements SessionHandle {
+  readonly id: string;
+  readonly #recorder: SessionRecorder;
+  readonly #start: SessionStart;
+  dirty = false;
+  #outcome: SessionOutcome = 'open';
+  #end: Micros | undefined;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #recordedBytes = 0;
+  #truncated = false;
+  #sequence = 0;
+  #chunks: Chunk[] | undefined;
+  #firstChunk = 0;
+  #protocol: string | undefined;
+  #tls: TlsDetails | undefined;
+  #userName: string | undefined;
+  #password: string | undefined;
+  #tags: readonly string[] | undefined;
+
+  constructor(recorder: SessionRecorder, start: SessionStart) {
+    this.id = createIdentifier(start.start);
+    this.#recorder = recorder;
+    this.#start = start;
+  }
+
+  chunk(direction: Direction, bytes: Uint8Array, at?: Micros): void {
+    if (this.#outcome !== 'open' || bytes.length === 0) return;
+    if (direction === 'in') this.#bytesIn += bytes.length;
+    else this.#bytesOut += bytes.length;
+    const recorder = this.#recorder;
+    if (!this.#chunks) this.#chunks = [];
+    const chunks = this.#chunks;
+    const room =
+      this.#firstChunk + chunks.length < maxSessionChunks ? Math.max(0, recorder.sessionBytes - this.#recordedBytes) : 0;
+    const kept = bytes.length <= room ? bytes : bytes.subarray(0, room);
+    if (kept.length < bytes.length) {
+      if (!this.#truncated) recorder.truncated += 1;
+      this.#truncated = true;
+      recorder.unrecordedBytes += bytes.length - kept.length;
+    }
+    if (kept.length > 0) {
+      this.#recordedBytes += kept.length;
+      chunks.push({ at: at ?? recorder.clock(), direction, bytes: kept });
+    }
+    recorder.touch(this, kept.length);
+  }
+
+  find(findings: SessionFindings): void {
+    if (this.#outcome !== 'open') return;
+    if (findings.protocol !== undefined) this.#protocol = findings.protocol;
+    if (findings.tls !== undefined) this.#tls = findings.tls;
+    if (findings.userName !== undefined) this.#userName = findings.userName;
+    if (findings.password !== undefined) this.#password = findings.password;
+    if (findings.tags !== undefined) {
+      const united = this.#tags ? [...new Set([...this.#tags, ...findings.tags])] : [...new Set(findings.tags)];
+      this.#tags = united.slice(0, maxTags);
+    }
+    this.#recorder.touch(this, 0);
+  }
+
+  close(outcome: Exclude<SessionOutcome, 'open'>, at?: Micros): void {
+    if (this.#outcome !== 'open') return;
+    this.#outcome = outcome;
+    this.#end = at ?? this.#recorder.clock();
+    this.#recorder.ended(this);
+    this.#recorder.touch(this, 0);
+  }
+
+  /** Appends what is new; in several records when it is more than one may carry. Only the last one says how it ended. */
+  record(journal: EventSink): void {
+    this.dirty = false;
+    let chunks: readonly Chunk[] = this.#chunks ?? noChunks;
+    this.#chunks = undefined;
+    let sizeBytes = 0;
+    for (const chunk of chunks) sizeBytes += chunk.bytes.length;
+    while (sizeBytes > maxRecordBytes) {
+      const part: Chunk[] = [];
+      let partBytes = 0;
+      let index = 0;
+      let rest: Chunk | undefined;
+      for (; index < chunks.length && partBytes < maxRecordBytes; index += 1) {
+        const chunk = chunks[index];
+        const room = maxRecordBytes - partBytes;
+        if (chunk.bytes.length > room) {
+          part.push({ ...chunk, bytes: chunk.bytes.subarray(0, room) });
+          rest = { ...chunk, bytes: chunk.bytes.subarray(room) };
+          partBytes += room;
+        } else {
+          part.push(chunk);
+          partBytes += chunk.bytes.length;
+        }
+      }
+      this.#append(journal, part, false);
+      chunks = rest ? [rest, ...chunks.slice(index)] : chunks.slice(index);
+      sizeBytes -= partBytes;
+    }
+    this.#append(journal, chunks, true);
+  }
+
+  #append(journal: EventSink, chunks: readonly Chunk[], last: boolean): void {
+    const start = this.#start;
+    const open = !last;
+    const session = {
+      id: this.id,
+      sequence: this.#sequence,
+      start: start.start,
+      end: open ? undefined : this.#end,
+      outcome: open ? 'open' : this.#outcome,
+      transport: start.transport,
+      source: start.source,
+      destination: start.destination,
+      sourceReliable: start.sourceReliable,
+      sourceMac: start.sourceMac,
+      diversion: start.diversion,
+      service: start.service,
+      persona: start.persona,
+      agent: start.agent,
+      syn: start.syn,
+      protocol: this.#protocol,
+      tls: this.#tls,
+      userName: this.#userName,
+      password: this.#password,
+      tags: this.#tags,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+      firstChunk: this.#firstChunk,
+      chunks,
+      truncated: this.#truncated,
+    };
+    this.#sequence += 1;
+    this.#firstChunk += chunks.length;
+    journal.append({ kind: 'session', session });
+  }
+}
