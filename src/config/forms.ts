@@ -35,7 +35,7 @@ export const form = <T>(read: (value: unknown) => T | Wrong): z.ZodType<T> =>
       message: result.mistake,
       input: value,
       path: [...result.path],
-      params: { next: result.next, missing: value === undefined },
+      params: { next: result.next },
     });
     return z.NEVER;
   }) as unknown as z.ZodType<T>;

@@ -53,6 +53,13 @@ export class Mistakes {
     return sorted;
   }
 
+  #valueAt(path: readonly PropertyKey[]): unknown {
+    let value: unknown = this.#source.value;
+    for (const step of path)
+      value = typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[step] : undefined;
+    return value;
+  }
+
   #addIssue(issue: z.core.$ZodIssue, schema: z.ZodType, base: readonly PropertyKey[]): void {
     const path = [...base, ...issue.path];
     const key = [...path].reverse().find((step) => typeof step === 'string');
@@ -67,7 +74,7 @@ export class Mistakes {
           guess === undefined ? `the keys here are ${known.join(', ')}` : `did you mean \`${guess}\`?`,
         );
       }
-    } else if (issue.code === 'custom' && issue.params?.missing === true) {
+    } else if (this.#valueAt(path) === undefined && issue.path.length > 0) {
       const last = String(issue.path.at(-1));
       const notes = schemaAt(schema, issue.path)?.meta() as { form?: string } | undefined;
       this.add(path.slice(0, -1), `\`${last}\` is missing`, `add \`${last}:\` with ${notes?.form ?? 'a value'}`);

@@ -168,7 +168,9 @@ export function readYaml(text: string, options: { folding?: boolean } = {}): Yam
   const document = parseDocument(folded.text, { lineCounter: counter, prettyErrors: false, version: '1.2' });
   const lineAt = (offset: number): number => counter.linePos(offset).line;
   const places = new Map<unknown, number>();
-  const faults = [...document.errors, ...document.warnings].map((fault) => ({
+  // One broken bracket makes many errors: the first tells. Duplicate keys are told all.
+  const broken = document.errors.find(({ code }) => code !== 'DUPLICATE_KEY');
+  const faults = (broken ? [broken] : [...document.errors, ...document.warnings]).map((fault) => ({
     line: lineAt(fault.pos[0]),
     message: fault.message.split('\n')[0].trim(),
   }));
@@ -195,7 +197,7 @@ export function readYaml(text: string, options: { folding?: boolean } = {}): Yam
       const place = places.get(plain);
       if (place !== undefined) return place;
       if (isMap(node)) {
-        const found = node.items.find((item) => isScalar(item.key) && item.key.value === step);
+        const found = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
         if (!found) return line;
         line = startOf(found.key as Node) ?? line;
         node = found.value;
