@@ -44,39 +44,35 @@ export function parseIpv4Number(text: string): number {
 }
 
 function parseIpv6Value(text: string): bigint | undefined {
-  let body = text;
-  let tail = 0n;
-  let tailGroups = 0;
-  const lastColon = body.lastIndexOf(':');
-  if (body.includes('.')) {
-    const v4 = parseIpv4Number(body.slice(lastColon + 1));
-    if (v4 < 0 || lastColon < 0) return undefined;
-    tail = BigInt(v4);
-    tailGroups = 2;
-    body = body.slice(0, lastColon);
-    if (body.endsWith(':')) body += ':';
-    else if (!body.includes(':') && body === '') return undefined;
-  }
-  const halves = body.split('::');
+  const halves = text.split('::');
   if (halves.length > 2) return undefined;
-  const groupsOf = (part: string): bigint[] | undefined => {
-    if (part === '') return [];
-    const groups: bigint[] = [];
-    for (const group of part.split(':')) {
-      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return undefined;
-      groups.push(BigInt(Number.parseInt(group, 16)));
-    }
-    return groups;
-  };
-  const head = groupsOf(halves[0]);
-  const rest = halves.length === 2 ? groupsOf(halves[1].replace(/:$/, '')) : [];
-  if (!head || !rest) return undefined;
-  const missing = 8 - tailGroups - head.length - rest.length;
+  const head = ipv6Groups(halves[0], halves.length === 1);
+  const tail = halves.length === 2 ? ipv6Groups(halves[1], true) : [];
+  if (!head || !tail) return undefined;
+  const missing = 8 - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
-  const groups = [...head, ...new Array<bigint>(halves.length === 2 ? missing : 0).fill(0n), ...rest];
   let value = 0n;
-  for (const group of groups) value = (value << 16n) | group;
-  return tailGroups === 2 ? (value << 32n) | tail : value;
+  for (const group of head) value = (value << 16n) | BigInt(group);
+  value <<= BigInt(16 * missing);
+  for (const group of tail) value = (value << 16n) | BigInt(group);
+  return value;
+}
+
+/** Groups between colons; where the text ends the address, the last may be a dotted quad and counts as two. */
+function ipv6Groups(part: string, endsAddress: boolean): number[] | undefined {
+  if (part === '') return [];
+  const groups: number[] = [];
+  const pieces = part.split(':');
+  for (let index = 0; index < pieces.length; index += 1) {
+    const piece = pieces[index];
+    if (endsAddress && index === pieces.length - 1 && piece.includes('.')) {
+      const quad = parseIpv4Number(piece);
+      if (quad < 0) return undefined;
+      groups.push(quad >>> 16, quad & 0xffff);
+    } else if (/^[0-9a-fA-F]{1,4}$/.test(piece)) groups.push(Number.parseInt(piece, 16));
+    else return undefined;
+  }
+  return groups;
 }
 
 /** Undefined when it is not an address. Zone identifiers (`%eth0`) are refused; IPv4-mapped IPv6 becomes IPv4. */
