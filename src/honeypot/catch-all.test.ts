@@ -1,0 +1,495 @@
+// The catch-all over real loopback connections: what is recorded, answered, and how each ending is told apart.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { systemClock } from '../base/clock.ts';
+import { silentLog } from '../base/log.ts';
+import type { Limits } from '../model/configuration.ts';
+import { CatchAll } from './catch-all.ts';
+import { type CertificateMint, openCertificateMint } from './certificate-mint.ts';
+import { type LoopbackListener, listenOnLoopback, plainPersona } from './loopback-listener.ts';
+import { bytesOf, type KeptSession, MemorySink } from './memory-sink.ts';
+
+const limits: Limits = {
+  sessions: 1000,
+  sessionsPerSource: 500,
+  sessionBytes: 65_536,
+  idleTimeoutMs: 30_000,
+  totalTimeoutMs: 60_000,
+  bannerDelayMs: 150,
+};
+
+let mint: CertificateMint;
+let directory: string;
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'weir-mint-'));
+  mint = await openCertificateMint(directory, silentLog);
+});
+after(() => rm(directory, { recursive: true }));
+
+interface Stage {
+  readonly sink: MemorySink;
+  readonly catchAll: CatchAll;
+  readonly listener: LoopbackListener;
+  dial(): Socket;
+}
+
+async function onStage(options: Partial<Limits> & { port?: number }, play: (stage: Stage) => Promise<void>): Promise<void> {
+  const sink = new MemorySink();
+  const catchAll = new CatchAll({
+    sink,
+    limits: { ...limits, ...options },
+    certificates: mint,
+    log: silentLog,
+    clock: systemClock,
+  });
+  const listener = await listenOnLoopback(catchAll, { destinationPort: options.port ?? 4444 });
+  const sockets: Socket[] = [];
+  try {
+    await play({
+      sink,
+      catchAll,
+      listener,
+      dial() {
+        const socket = connect({ port: listener.port, host: '127.0.0.1', allowHalfOpen: true });
+        socket.on('error', () => {});
+        sockets.push(socket);
+        return socket;
+      },
+    });
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await catchAll.close();
+    await listener.close();
+    assert.equal(catchAll.pendingBytes, 0, 'no bytes held for sessions that are gone');
+    assert.equal(catchAll.counters().defects, 0);
+  }
+}
+
+const only = (sink: MemorySink): KeptSession => {
+  assert.equal(sink.sessions.length, 1);
+  return sink.sessions[0];
+};
+const ended = (sink: MemorySink): boolean => sink.sessions.length > 0 && sink.sessions.every(({ outcome }) => outcome !== 'open');
+
+/** The other side has closed or reset it. */
+async function gone(socket: Socket): Promise<void> {
+  socket.resume();
+  socket.on('end', () => socket.end());
+  if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve));
+}
+
+/** Reads until the text received matches, or the other side ends. */
+async function readUntil(socket: Socket, pattern: RegExp): Promise<string> {
+  let text = '';
+  for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    text += chunk.toString('latin1');
+    if (pattern.test(text)) return text;
+  }
+  return text;
+}
+
+describe('recording', () => {
+  test('bytes of both directions with true ends, in order', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.match(await readUntil(socket, /<\/html>/), /^HTTP\/1\.1 200 OK\r\nServer: nginx/);
+      const session = only(sink);
+      assert.equal(session.start.source.port, socket.localPort);
+      assert.equal(session.start.destination.port, 4444);
+      assert.equal(session.start.sourceReliable, true);
+      socket.end();
+      await sink.until(ended);
+      assert.equal(session.outcome, 'client-closed');
+      assert.equal(session.findings.protocol, 'http');
+      assert.equal(bytesOf(session, 'in').toString(), 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.match(bytesOf(session, 'out').toString(), /^HTTP\/1\.1 200/);
+      assert.deepEqual(
+        session.chunks.map(({ direction }) => direction),
+        ['in', 'out'],
+      );
+      assert.ok(session.chunks[0].at <= session.chunks[1].at);
+    }));
+
+  test('a client that never speaks is a session', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      await once(socket, 'connect');
+      socket.end();
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'client-closed');
+      assert.equal(only(sink).chunks.length, 0);
+    }));
+
+  test('bytes nobody knows are kept', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.end(Buffer.from('f0f1f2f3f4f5f6f7', 'hex'));
+      await sink.until(ended);
+      assert.equal(bytesOf(only(sink), 'in').toString('hex'), 'f0f1f2f3f4f5f6f7');
+      assert.equal(only(sink).findings.protocol, undefined);
+    }));
+
+  test('unknown first bytes do not hide a known protocol behind them', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write(Buffer.from('f0f1f2f3f4f5f6f7', 'hex'));
+      await sink.until(() => sink.sessions[0]?.chunks.length === 1);
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      assert.match(await readUntil(socket, /html/), /^HTTP\/1\.1 200/);
+      await sink.until(ended);
+      assert.equal(only(sink).findings.protocol, 'http');
+    }));
+});
+
+describe('endings', () => {
+  test('a reset is not a close', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write('\x16');
+      await sink.until(() => sink.sessions[0]?.chunks.length === 1);
+      socket.resetAndDestroy();
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'client-reset');
+    }));
+
+  test('a half-closed client still gets its answer', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.end('GET / HTTP/1.0\r\n\r\n');
+      assert.match(await readUntil(socket, /<\/html>\n$/), /200 OK[\s\S]*<\/html>\n$/);
+      await sink.until(ended);
+      assert.match(only(sink).outcome, /^(client|server)-closed$/);
+    }));
+
+  test('bytes that need more are decided when the client half-closes', () =>
+    onStage({ port: 6379 }, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.end('GET /\r\n');
+      assert.match(await readUntil(socket, /html/), /html/);
+      await sink.until(ended);
+      assert.equal(only(sink).findings.protocol, 'http');
+    }));
+
+  test('the service that says goodbye first is told', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      await readUntil(socket, /never/);
+      socket.end();
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'server-closed');
+    }));
+
+  test('idle', () =>
+    onStage({ idleTimeoutMs: 200 }, async ({ dial, sink }) => {
+      const socket = dial();
+      await gone(socket);
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'idle');
+    }));
+
+  test('total time, however busy', () =>
+    onStage({ totalTimeoutMs: 300, idleTimeoutMs: 10_000 }, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write('PING\r\n');
+      socket.on('data', () => socket.write('PING\r\n'));
+      await gone(socket);
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'time-limit');
+    }));
+
+  test('too many bytes', () =>
+    onStage({ sessionBytes: 1000 }, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write(Buffer.alloc(9000, 0xf1));
+      await gone(socket);
+      await sink.until(ended);
+      assert.equal(only(sink).outcome, 'byte-limit');
+    }));
+
+  test('shutdown closes what is open and records what still comes', async () => {
+    await onStage({}, async ({ dial, sink, catchAll }) => {
+      const socket = dial();
+      await sink.until(() => sink.sessions.length === 1);
+      await catchAll.close();
+      assert.equal(only(sink).outcome, 'shutdown');
+      assert.equal(catchAll.sessionsOpen, 0);
+      const late = dial();
+      await gone(late);
+      await sink.until(() => sink.sessions.length === 2);
+      assert.equal(sink.sessions[1].outcome, 'shutdown');
+      socket.destroy();
+    });
+  });
+});
+
+describe('bounds', () => {
+  test('sessions in all: the oldest idle one makes room, and is on record as shed', () =>
+    onStage({ sessions: 3 }, async ({ dial, sink, catchAll }) => {
+      const first = dial();
+      await sink.until(() => sink.sessions.length === 1);
+      const second = dial();
+      await sink.until(() => sink.sessions.length === 2);
+      dial();
+      await sink.until(() => sink.sessions.length === 3);
+      first.write('hello, I am not idle\r\n');
+      await sink.until(() => sink.sessions[0].chunks.length === 1);
+      dial();
+      await gone(second);
+      await sink.until(() => sink.sessions.length === 4);
+      assert.deepEqual(
+        sink.sessions.map(({ outcome }) => outcome),
+        ['open', 'shed', 'open', 'open'],
+      );
+      assert.equal(catchAll.counters().shed, 1);
+      assert.equal(catchAll.sessionsOpen, 3);
+    }));
+
+  test('sessions per source: the next is recorded and refused', () =>
+    onStage({ sessionsPerSource: 2 }, async ({ dial, sink, catchAll }) => {
+      dial();
+      dial();
+      await sink.until(() => sink.sessions.length === 2);
+      const third = dial();
+      await gone(third);
+      assert.equal(sink.sessions.filter(({ outcome }) => outcome === 'shed').length, 1);
+      assert.equal(catchAll.counters().refusedBySource, 1);
+      assert.equal(catchAll.counters().visits, 3);
+    }));
+
+  test('the owner may shed for descriptors', () =>
+    onStage({}, async ({ dial, sink, catchAll }) => {
+      dial();
+      dial();
+      await sink.until(() => sink.sessions.length === 2);
+      assert.equal(catchAll.shedOldestIdle(5), 2);
+      assert.equal(catchAll.sessionsOpen, 0);
+    }));
+
+  test('a client that asks and never reads is stopped from asking', () =>
+    onStage({ sessionBytes: 1 << 24, sessionsPerSource: 10 }, async ({ dial, sink, catchAll }) => {
+      const socket = dial();
+      socket.pause();
+      const request = Buffer.from('INFO\r\n'.repeat(10_000));
+      for (let round = 0; round < 50; round += 1) socket.write(request);
+      // The kernel's buffers fill, then nothing moves: 50 x 10,000 answers of 600 bytes would be 300 MB.
+      let before = -1;
+      await sink.until(() => sink.sessions[0]?.chunks.length > 100);
+      for (let quiet = 0; quiet < 3; ) {
+        await new Promise((resolve) => setImmediate(resolve));
+        const now = catchAll.counters().bytesOut;
+        quiet = now === before ? quiet + 1 : 0;
+        before = now;
+      }
+      assert.ok(catchAll.counters().bytesOut < 32 << 20, `sent ${catchAll.counters().bytesOut}`);
+      assert.equal(only(sink).outcome, 'open');
+    }));
+
+  test('a message without end is given up, not kept', () =>
+    onStage({ sessionBytes: 1 << 20 }, async ({ dial, sink, catchAll }) => {
+      const socket = dial();
+      socket.write(`*3\r\n$3\r\nSET\r\n$50000\r\n${'a'.repeat(40_000)}`);
+      await turnsUntil(() => catchAll.pendingBytes >= 40_000);
+      socket.write(`${'a'.repeat(10_000)}\r\n$50000\r\n${'a'.repeat(30_000)}`);
+      await turnsUntil(() => (only(sink).findings.tags ?? []).includes('message-too-long'));
+      assert.equal(catchAll.pendingBytes, 0);
+    }));
+});
+
+describe('greetings', () => {
+  for (const [port, pattern] of [
+    [22, /^SSH-2\.0-OpenSSH/],
+    [21, /^220 /],
+    [23, /login: $/],
+  ] as const)
+    test(`port ${port} speaks to a silent client`, () =>
+      onStage({ port, bannerDelayMs: 20 }, async ({ dial, sink }) => {
+        const socket = dial();
+        assert.match(await readUntil(socket, pattern), pattern);
+        socket.end();
+        await sink.until(ended);
+        assert.equal(only(sink).outcome, 'client-closed');
+      }));
+
+  test('a client that ignores the greeting gets its own protocol', () =>
+    onStage({ port: 21, bannerDelayMs: 20 }, async ({ dial, sink }) => {
+      const socket = dial();
+      await readUntil(socket, /^220 /);
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      assert.match(await readUntil(socket, /html/), /HTTP\/1\.1 200/);
+      assert.equal(only(sink).findings.protocol, 'http');
+    }));
+
+  test('the persona names the service of a port', () =>
+    onStage({}, async ({ catchAll, sink }) => {
+      const listener = await listenOnLoopback(catchAll, {
+        destinationPort: 9999,
+        persona: { ...plainPersona, services: { 9999: 'ssh' }, banners: { ssh: 'SSH-2.0-dropbear_2019.78' } },
+      });
+      const socket = connect(listener.port, '127.0.0.1');
+      assert.match(await readUntil(socket, /\n/), /^SSH-2\.0-dropbear_2019\.78\r\n/);
+      socket.end();
+      await sink.until(ended);
+      await listener.close();
+    }));
+});
+
+/** A ClientHello as a real client writes it. */
+async function openingBytes(): Promise<Buffer> {
+  const { Duplex } = await import('node:stream');
+  return new Promise((resolve) => {
+    const pipe = new Duplex({ read() {}, write: (chunk: Buffer) => resolve(chunk) });
+    connectTls({ socket: pipe }).on('error', () => {});
+  });
+}
+
+/** Looks after every turn of the event loop; for conditions no session shows. */
+async function turnsUntil(holds: () => boolean): Promise<void> {
+  for (let turn = 0; !holds(); turn += 1) {
+    assert.ok(turn < 1_000_000, 'never came true');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+describe('TLS on any port', () => {
+  test('terminated, fingerprinted, and detected again inside', () =>
+    onStage({}, async ({ listener, sink, catchAll }) => {
+      const socket = connectTls({
+        port: listener.port,
+        host: '127.0.0.1',
+        servername: 'mail.example.org',
+        rejectUnauthorized: false,
+      });
+      await once(socket, 'secureConnect');
+      assert.equal(socket.getPeerCertificate().subject.CN, 'mail.example.org');
+      socket.write('GET /secret HTTP/1.1\r\nHost: mail.example.org\r\n\r\n');
+      assert.match(await readUntil(socket, /html/), /404 Not Found/);
+      socket.end();
+      await sink.until(ended);
+      const session = only(sink);
+      assert.equal(session.findings.protocol, 'http');
+      assert.equal(session.findings.tls?.serverName, 'mail.example.org');
+      assert.match(session.findings.tls?.ja4 ?? '', /^t13d\d{4}00_[0-9a-f]{12}_[0-9a-f]{12}$/);
+      assert.match(session.findings.tls?.ja3 ?? '', /^[0-9a-f]{32}$/);
+      const [hello, request] = session.chunks;
+      assert.equal(hello.bytes[0], 0x16, 'the ClientHello is the first chunk');
+      assert.match(Buffer.from(request.bytes).toString(), /^GET \/secret/);
+      assert.equal(catchAll.counters().tlsHandshakes, 1);
+      assert.equal(session.outcome, 'client-closed');
+    }));
+
+  for (const [version, kind] of [
+    ['TLSv1', 'rsa'],
+    ['TLSv1.1', 'ec'],
+    ['TLSv1.2', 'rsa'],
+    ['TLSv1.3', 'ec'],
+  ] as const)
+    test(`${version} with ${kind} keys`, () =>
+      onStage({}, async ({ listener, sink }) => {
+        const socket = connectTls({
+          port: listener.port,
+          host: '127.0.0.1',
+          rejectUnauthorized: false,
+          minVersion: version,
+          maxVersion: version,
+          ciphers: kind === 'rsa' ? 'AES128-SHA:AES256-SHA:AES128-GCM-SHA256:@SECLEVEL=0' : 'ALL:@SECLEVEL=0',
+        });
+        await once(socket, 'secureConnect');
+        assert.equal(socket.getProtocol(), version);
+        socket.end('PING\r\n');
+        await sink.until(ended);
+        assert.equal(only(sink).findings.protocol, 'redis');
+      }));
+
+  test('a failed handshake is on record with its hello', () =>
+    onStage({}, async ({ listener, sink, catchAll }) => {
+      const socket = connectTls({
+        port: listener.port,
+        host: '127.0.0.1',
+        servername: 'x.example',
+        maxVersion: 'TLSv1.2',
+        ciphers: 'eNULL:@SECLEVEL=0',
+      });
+      const [error] = (await once(socket, 'error').catch((reason) => [reason])) as [NodeJS.ErrnoException];
+      assert.match(error.code ?? '', /ALERT|RESET/);
+      await sink.until(ended);
+      const { findings, chunks, outcome } = only(sink);
+      assert.equal(findings.tls?.serverName, 'x.example');
+      assert.equal(findings.protocol, 'tls');
+      assert.ok(findings.tags?.includes('tls-handshake-failed'));
+      assert.equal(chunks[0].bytes[0], 0x16);
+      assert.notEqual(outcome, 'open');
+      assert.equal(catchAll.counters().tlsFailures, 1);
+    }));
+
+  test('a client that leaves in the handshake too', () =>
+    onStage({}, async ({ dial, sink, catchAll }) => {
+      const sent = await openingBytes();
+      const socket = dial();
+      socket.write(sent);
+      await once(socket, 'data');
+      socket.destroy();
+      await sink.until(ended);
+      assert.ok(only(sink).findings.tags?.includes('tls-handshake-failed'));
+      assert.match(only(sink).outcome, /^client-/);
+      assert.equal(catchAll.counters().tlsFailures, 1);
+    }));
+
+  test('a hello that cannot be read ends with an alert', () =>
+    onStage({}, async ({ dial, sink }) => {
+      const socket = dial();
+      socket.write(Buffer.concat([Buffer.from('160301000901000005', 'hex'), Buffer.alloc(5, 7)]));
+      const [alert] = (await once(socket, 'data')) as [Buffer];
+      assert.equal(alert.toString('hex'), '15030100020228');
+      await sink.until(() => (sink.sessions[0].findings.tags ?? []).includes('tls-hello-broken'));
+    }));
+
+  test('a hello in pieces of one byte', () =>
+    onStage({}, async ({ listener, sink }) => {
+      const raw = connect(listener.port, '127.0.0.1');
+      raw.setNoDelay(true);
+      const { Duplex } = await import('node:stream');
+      // Every write of the client goes out byte by byte.
+      const pieces = new Duplex({
+        read() {},
+        write(chunk: Buffer, _encoding, done) {
+          for (const byte of chunk) raw.write(Buffer.from([byte]));
+          done();
+        },
+      });
+      raw.on('data', (chunk) => pieces.push(chunk));
+      const socket = connectTls({ socket: pieces, rejectUnauthorized: false });
+      await once(socket, 'secureConnect');
+      socket.write('PING\r\n');
+      assert.match(await readUntil(socket, /PONG/), /PONG/);
+      raw.destroy();
+      await sink.until(ended);
+      assert.equal(only(sink).findings.protocol, 'redis');
+    }));
+
+  test('STARTTLS goes on inside', () =>
+    onStage({ port: 21, bannerDelayMs: 20 }, async ({ dial, sink }) => {
+      const plain = dial();
+      await readUntil(plain, /^220 /);
+      plain.write('AUTH TLS\r\n');
+      await readUntil(plain, /^234 /);
+      const socket = connectTls({ socket: plain, rejectUnauthorized: false });
+      await once(socket, 'secureConnect');
+      socket.write('USER admin\r\nPASS hunter2\r\n');
+      assert.match(await readUntil(socket, /530/), /^331 [\s\S]*530 /);
+      const { findings } = only(sink);
+      assert.equal(findings.protocol, 'ftp');
+      assert.equal(findings.userName, 'admin');
+      assert.equal(findings.password, 'hunter2');
+      assert.ok(findings.tls);
+    }));
+});

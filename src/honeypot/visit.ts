@@ -1,0 +1,33 @@
+// What arrives at the catch-all: an accepted connection or one datagram, with its true ends. Types only.
+// Where they come from is relay/; what is answered is catch-all.ts.
+
+import type { Socket } from 'node:net';
+import type { Micros } from '../base/clock.ts';
+import type { Persona } from '../model/persona.ts';
+import type { Endpoint, SynDetails } from '../model/session.ts';
+
+/** One accepted TCP connection. `socket` has `allowHalfOpen` set and nothing was read from it; the catch-all owns it from now on. */
+export interface Visit {
+  readonly socket: Socket;
+  readonly source: Endpoint;
+  /** What the attacker dialled: the decoy's address and port. */
+  readonly destination: Endpoint;
+  readonly diversion: string;
+  readonly persona: Persona;
+  readonly sourceMac?: string;
+  readonly syn?: SynDetails;
+  readonly acceptedAt: Micros;
+}
+
+/** One UDP datagram to a decoy. `payload` is not written into afterwards. */
+export interface Datagram {
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  readonly diversion: string;
+  readonly persona: Persona;
+  readonly sourceMac?: string;
+  readonly at: Micros;
+  readonly payload: Uint8Array;
+  /** Sends from the decoy's address and port; false when it could not be sent. Never throws. */
+  reply(bytes: Uint8Array): boolean;
+}
