@@ -34,14 +34,16 @@ export interface Decoy {
 /** Immutable look-up over all groups. O(log n) in ranges; a miss and a dead address both give undefined. */
 export class DecoyDirectory {
   readonly groups: readonly DecoyGroup[];
-  readonly #personas: ReadonlyMap<string, Persona>;
+  readonly personas: ReadonlyMap<string, Persona>;
+  readonly withheld: readonly AddressRange[];
   readonly #four: { range: AddressRange; group: DecoyGroup }[] = [];
   readonly #six: { range: AddressRange; group: DecoyGroup }[] = [];
 
   /** `withheld` are addresses given back because a live host has them. */
   constructor(groups: readonly DecoyGroup[], personas: ReadonlyMap<string, Persona>, withheld: readonly AddressRange[] = []) {
     this.groups = groups;
-    this.#personas = personas;
+    this.personas = personas;
+    this.withheld = withheld;
     for (const group of groups)
       for (const range of withheld.length ? subtractRanges(group.ranges, withheld) : group.ranges)
         (range.family === 4 ? this.#four : this.#six).push({ range, group });
@@ -73,7 +75,7 @@ export class DecoyDirectory {
     if (!group) return undefined;
     const index = resident(group.population, address);
     if (index < 0) return undefined;
-    const persona = this.#personas.get(group.population.shares[index].persona);
+    const persona = this.personas.get(group.population.shares[index].persona);
     if (!persona) return undefined;
     const text = typeof ip === 'string' ? ip : undefined;
     const mac =

@@ -45,7 +45,7 @@ const signatures: readonly Signature[] = [
 
 const initialTtl = (ttl: number): number => (ttl <= 32 ? 32 : ttl <= 64 ? 64 : ttl <= 128 ? 128 : 255);
 
-/** nmap draws the TTL of raw scans from 37 to 59; routers on the way only lower it. */
+/** nmap draws the TTL of raw IPv4 scans from 37 to 59; routers on the way only lower it. */
 const nmapMaxTtl = 59;
 
 function guessTool(syn: SynDetails, target: SynTarget): string | undefined {
@@ -59,7 +59,7 @@ function guessTool(syn: SynDetails, target: SynTarget): string | undefined {
     !syn.doNotFragment &&
     syn.options === 'mss' &&
     syn.mss === 1460 &&
-    syn.ttl <= nmapMaxTtl &&
+    (syn.ttl <= nmapMaxTtl || target.address === undefined) &&
     syn.window % 1024 === 0 &&
     syn.window <= 4096 &&
     syn.window > 0

@@ -1,0 +1,279 @@
+// The main thread's side of the packet thread: gives it sockets and the directory, hands on datagrams, probe records and
+// address conflicts, pays the credit back, and starts it anew should it ever die. Reading is packet-worker.ts.
+
+import { Worker } from 'node:worker_threads';
+import type { Log } from '../base/log.ts';
+import { closeDescriptor } from '../kernel/libc.ts';
+import type { NamedSocket } from '../kernel/named-socket.ts';
+import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
+import { openRawSender } from '../kernel/tproxy-socket.ts';
+import type { DecoyDirectory } from '../model/decoy.ts';
+import type { ProbeRecord } from '../model/event.ts';
+import type { AcceptRingMemory } from './accept-ring.ts';
+import { unpackDatagrams } from './datagram-batch.ts';
+import { Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
+import type { AddressConflict } from './neighbour-keeper.ts';
+import {
+  type FromPacketWorker,
+  type InterfaceDiversions,
+  type PacketCounters,
+  type PacketWorkerData,
+  snapshotOf,
+  type ToPacketWorker,
+} from './packet-protocol.ts';
+import type { ProbeLimits } from './probe-tracker.ts';
+
+export interface PacketIntakeOptions {
+  readonly directory: DecoyDirectory;
+  readonly interfaces?: InterfaceDiversions;
+  readonly ring: AcceptRingMemory;
+  readonly log: Log;
+  readonly onDatagram: (datagram: Datagram) => void;
+  readonly onProbe: (record: ProbeRecord) => void;
+  readonly onConflict: (conflict: AddressConflict) => void;
+  readonly probeLimits?: Partial<ProbeLimits>;
+}
+
+export interface PacketIntakeCounters extends ReplyCounters {
+  /** Datagrams to a destination no living decoy owns. */
+  datagramsUnknown: number;
+  /** A receiver threw. */
+  datagramsFailed: number;
+  workerRestarts: number;
+  /** The packet thread's own, of all its lives; at most a second old (see `report`). */
+  packets: PacketCounters | undefined;
+}
+
+const roles: ReadonlySet<string> = new Set(['udp', 'nflog', 'neighbour']);
+const restartAfterMs = 100;
+
+export class PacketIntake {
+  readonly #options: PacketIntakeOptions;
+  readonly #sender: ReplySender;
+  readonly #own: { datagramsUnknown: number; datagramsFailed: number; workerRestarts: number } = {
+    datagramsUnknown: 0,
+    datagramsFailed: 0,
+    workerRestarts: 0,
+  };
+  #directory: DecoyDirectory;
+  #interfaces: InterfaceDiversions;
+  #sockets: readonly NamedSocket[] = [];
+  #worker: Worker | undefined;
+  #restart: NodeJS.Timeout | undefined;
+  #latest: PacketCounters | undefined;
+  /** Of earlier lives of the thread. */
+  #past: PacketCounters | undefined;
+  /** Handed to a thread that has not released them yet. */
+  #leaving = new Set<number>();
+  #reporting: ((counters: PacketCounters) => void)[] = [];
+  #stopped: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+  /** Raw senders of our own, where none were handed to us. */
+  #ownSenders: number[] = [];
+
+  constructor(options: PacketIntakeOptions) {
+    this.#options = options;
+    this.#directory = options.directory;
+    this.#interfaces = options.interfaces ?? {};
+    this.#sender = new ReplySender(options.directory);
+    this.#start();
+  }
+
+  get counters(): PacketIntakeCounters {
+    const packets = this.#latest && this.#past ? sumCounters(this.#past, this.#latest) : (this.#latest ?? this.#past);
+    return { ...this.#sender.counters, ...this.#own, packets };
+  }
+
+  /** Fresh counters of the packet thread, or the latest known when it does not answer within the bound. */
+  async report(boundMs = 1000): Promise<PacketIntakeCounters> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, boundMs);
+      this.#reporting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#post({ type: 'report' });
+    });
+    return this.counters;
+  }
+
+  /**
+   * The `udp`, `nflog`, `neighbour` and `raw` sockets to work with from now on; others are ignored. The descriptors are
+   * ours: those no longer in the list are closed when the packet thread has let go of them.
+   */
+  setSockets(sockets: readonly NamedSocket[]): void {
+    const kept = sockets.filter(({ role }) => roles.has(role) || role === 'raw');
+    const stays = new Set(kept.map(({ fd }) => fd));
+    for (const { fd, role } of this.#sockets) {
+      if (stays.has(fd)) continue;
+      if (role === 'raw') closeDescriptor(fd);
+      else this.#leaving.add(fd);
+    }
+    this.#sockets = kept;
+    this.#sender.four = this.#rawSender(4);
+    this.#sender.six = this.#rawSender(6);
+    if (this.#worker) this.#post({ type: 'sockets', sockets: this.#read });
+    else this.#closeLeaving(this.#leaving);
+  }
+
+  setDirectory(directory: DecoyDirectory, interfaces: InterfaceDiversions = this.#interfaces): void {
+    this.#directory = directory;
+    this.#interfaces = interfaces;
+    this.#sender.directory = directory;
+    this.#post({ type: 'directory', directory: snapshotOf(directory, interfaces) });
+  }
+
+  /** Hands on what is pending, stops the thread, closes the sockets. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop();
+    return this.#closing;
+  }
+
+  get #read(): NamedSocket[] {
+    return this.#sockets.filter(({ role }) => roles.has(role));
+  }
+
+  async #stop(): Promise<void> {
+    clearTimeout(this.#restart);
+    const worker = this.#worker;
+    if (worker) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 2000);
+        this.#stopped = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        this.#post({ type: 'stop' });
+      });
+      this.#worker = undefined;
+      await worker.terminate();
+    }
+    this.#closeLeaving(new Set([...this.#leaving, ...this.#sockets.map(({ fd }) => fd)]));
+    this.#sockets = [];
+    for (const fd of this.#ownSenders) closeDescriptor(fd);
+    this.#ownSenders = [];
+    this.#sender.four = -1;
+    this.#sender.six = -1;
+    for (const done of this.#reporting.splice(0)) done(this.#latest as PacketCounters);
+  }
+
+  #closeLeaving(fds: ReadonlySet<number>): void {
+    for (const fd of fds) closeDescriptor(fd);
+    this.#leaving = new Set();
+  }
+
+  #rawSender(family: 4 | 6): number {
+    const given = this.#sockets.find((one) => one.role === 'raw' && one.family === family);
+    if (given) return given.fd;
+    if (!this.#sockets.some((one) => one.role === 'udp' && one.family === family)) return -1;
+    const current = family === 4 ? this.#sender.four : this.#sender.six;
+    if (this.#ownSenders.includes(current)) return current;
+    try {
+      const fd = openRawSender(family);
+      this.#ownSenders.push(fd);
+      return fd;
+    } catch (error) {
+      this.#options.log.warn('UDP cannot be answered', { family, error: String(error) });
+      return -1;
+    }
+  }
+
+  #post(message: ToPacketWorker): void {
+    this.#worker?.postMessage(message);
+  }
+
+  #start(): void {
+    const workerData: PacketWorkerData = {
+      ring: this.#options.ring,
+      directory: snapshotOf(this.#directory, this.#interfaces),
+      sockets: this.#read,
+      probeLimits: this.#options.probeLimits ?? {},
+    };
+    const worker = new Worker(new URL('./packet-worker.js', import.meta.url), {
+      workerData,
+      name: 'packets',
+      resourceLimits: { maxOldGenerationSizeMb: 192 },
+    });
+    this.#worker = worker;
+    worker.on('message', (message: FromPacketWorker) => {
+      if (this.#worker === worker) this.#onMessage(message);
+    });
+    worker.on('error', (error) => this.#options.log.error('the packet thread failed', { error: String(error) }));
+    worker.on('exit', () => this.#onExit(worker));
+  }
+
+  #onExit(worker: Worker): void {
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
+    this.#stopped?.();
+    if (this.#closing) return;
+    this.#own.workerRestarts += 1;
+    if (this.#latest) this.#past = this.#past ? sumCounters(this.#past, this.#latest) : this.#latest;
+    this.#latest = undefined;
+    this.#closeLeaving(this.#leaving);
+    this.#restart = setTimeout(() => this.#start(), restartAfterMs);
+  }
+
+  #onMessage(message: FromPacketWorker): void {
+    switch (message.type) {
+      case 'datagrams':
+        this.#datagrams(message.batch);
+        this.#post({ type: 'credit', datagramBytes: message.batch.length, records: 0 });
+        break;
+      case 'probes':
+        for (const record of message.records) this.#guarded(() => this.#options.onProbe(record));
+        this.#post({ type: 'credit', datagramBytes: 0, records: message.records.length });
+        break;
+      case 'conflict':
+        this.#guarded(() => this.#options.onConflict(message.conflict));
+        break;
+      case 'released':
+        for (const fd of message.fds) if (this.#leaving.delete(fd)) closeDescriptor(fd);
+        break;
+      case 'counters':
+        this.#latest = message.counters;
+        for (const done of this.#reporting.splice(0)) done(message.counters);
+        break;
+      case 'stopped':
+        this.#stopped?.();
+    }
+  }
+
+  #datagrams(batch: Uint8Array): void {
+    for (const packed of unpackDatagrams(batch)) {
+      const destination = packed.family === 4 ? ipv4Text(packed.destination, 0) : ipv6Text(packed.destination, 0);
+      const decoy = this.#directory.find(destination);
+      if (!decoy) {
+        this.#own.datagramsUnknown += 1;
+        continue;
+      }
+      const source = packed.family === 4 ? ipv4Text(packed.source, 0) : ipv6Text(packed.source, 0);
+      this.#guarded(() =>
+        this.#options.onDatagram(new Datagram(packed, source, destination, decoy.diversion, decoy.persona, this.#sender)),
+      );
+    }
+  }
+
+  /** What a receiver throws must not stop the rest of a batch. */
+  #guarded(body: () => void): void {
+    try {
+      body();
+    } catch (error) {
+      this.#own.datagramsFailed += 1;
+      if (this.#own.datagramsFailed === 1) this.#options.log.error('a packet was not taken over', { error: String(error) });
+    }
+  }
+}
+
+function sumCounters(a: PacketCounters, b: PacketCounters): PacketCounters {
+  const sum = (x: Record<string, unknown>, y: Record<string, unknown>): Record<string, unknown> =>
+    Object.fromEntries(
+      Object.entries(x).map(([key, value]) => {
+        const other = y[key];
+        return typeof value === 'number'
+          ? [key, value + (other as number)]
+          : [key, sum(value as Record<string, unknown>, other as Record<string, unknown>)];
+      }),
+    );
+  return sum({ ...a }, { ...b }) as unknown as PacketCounters;
+}

@@ -1,0 +1,285 @@
+// The gateway's packet thread: reads UDP, NFLOG and neighbour sockets as libuv finds them readable, tracks probes,
+// answers Neighbour Solicitations. What the main thread has not worked off stays in the kernel's buffers, which count
+// what they drop. Started by packet-intake.ts; descriptors are closed there.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../base/clock.ts';
+import { receiveMessages, sendTo } from '../kernel/libc.ts';
+import { MessageBatch } from '../kernel/message-header.ts';
+import type { NamedSocket } from '../kernel/named-socket.ts';
+import { NflogReader } from '../kernel/nflog-reader.ts';
+import { Readiness } from '../kernel/readiness.ts';
+import { readSocketDrops, UdpReader } from '../kernel/udp-reader.ts';
+import type { DecoyDirectory } from '../model/decoy.ts';
+import type { ProbeRecord } from '../model/event.ts';
+import { AcceptRing } from './accept-ring.ts';
+import { packDatagram, packedBytes } from './datagram-batch.ts';
+import { macBytes, NeighbourKeeper } from './neighbour-keeper.ts';
+import {
+  directoryFrom,
+  type FromPacketWorker,
+  type PacketCounters,
+  type PacketWorkerData,
+  type ToPacketWorker,
+} from './packet-protocol.ts';
+import { ProbeTracker } from './probe-tracker.ts';
+
+/** Packed datagrams the main thread may have in hand; reading pauses beyond it. */
+const datagramCredit = 8 << 20;
+/** Probe records the main thread may have in hand; beyond it they are dropped and counted. */
+const recordCredit = 20_000;
+/** Kernel batches read from one socket before the others get their turn. */
+const batchesPerTurn = 16;
+const tickMs = 50;
+
+interface Watched {
+  readonly socket: NamedSocket;
+  readonly readiness: Readiness;
+  readonly keeper?: NeighbourKeeper;
+  readonly reader?: UdpReader | NflogReader;
+}
+
+const port = parentPort;
+if (!port) throw new Error('packet-worker runs as a worker thread');
+const data = workerData as PacketWorkerData;
+const post = (message: FromPacketWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
+
+let directory: DecoyDirectory = directoryFrom(data.directory);
+let interfaces = data.directory.interfaces;
+const ring = new AcceptRing(data.ring);
+const watched = new Map<number, Watched>();
+let records: ProbeRecord[] = [];
+let recordsInHand = 0;
+let datagramBytesInHand = 0;
+const totals = {
+  datagrams: 0,
+  datagramBytes: 0,
+  datagramsMalformed: 0,
+  probesLost: 0,
+  probesDropped: 0,
+  datagramsLost: 0,
+  neighboursLost: 0,
+};
+const endedNeighbours = emptyNeighbourCounters();
+
+const tracker = new ProbeTracker(
+  ring.seeds,
+  systemClock,
+  (record) => {
+    if (recordsInHand >= recordCredit) {
+      totals.probesDropped += record.targets.reduce((sum, { count }) => sum + count, record.unlisted);
+      return;
+    }
+    recordsInHand += 1;
+    records.push(record);
+  },
+  data.probeLimits,
+);
+
+function emptyNeighbourCounters(): NeighbourKeeper['counters'] {
+  return { frames: 0, malformed: 0, answered: 0, probed: 0, conflicts: 0, refused: 0, suppressed: 0 };
+}
+
+function takeAccepts(): void {
+  ring.drain((key, sequence) => tracker.accepted(key, sequence));
+}
+
+function postRecords(): void {
+  if (records.length === 0) return;
+  post({ type: 'probes', records });
+  records = [];
+}
+
+const placeOf: { nameAt: number; destinationAt: number; dataAt: number; length: number }[] = [];
+
+function readDatagrams(one: Watched, reader: UdpReader): void {
+  for (let count = 0; count < batchesPerTurn; count += 1) {
+    if (datagramBytesInHand >= datagramCredit) {
+      one.readiness.pause();
+      return;
+    }
+    placeOf.length = 0;
+    let size = 0;
+    let names = new Uint8Array(0);
+    let control = names;
+    let bytes = names;
+    const got = reader.read((n, nameAt, c, destinationAt, d, dataAt, length) => {
+      names = n as Uint8Array<ArrayBuffer>;
+      control = c as Uint8Array<ArrayBuffer>;
+      bytes = d as Uint8Array<ArrayBuffer>;
+      placeOf.push({ nameAt, destinationAt, dataAt, length });
+      size += packedBytes(length);
+    });
+    if (got <= 0) {
+      if (got < 0) one.readiness.pause();
+      return;
+    }
+    const batch = new Uint8Array(size);
+    const view = new DataView(batch.buffer);
+    let at = 0;
+    for (const place of placeOf) {
+      at = packDatagram(
+        batch,
+        view,
+        at,
+        systemClock(),
+        names,
+        place.nameAt,
+        control,
+        place.destinationAt,
+        bytes,
+        place.dataAt,
+        place.length,
+      );
+      totals.datagramBytes += place.length;
+    }
+    totals.datagrams += placeOf.length;
+    if (placeOf.length === 0) continue;
+    datagramBytesInHand += size;
+    post({ type: 'datagrams', batch, count: placeOf.length }, [batch.buffer]);
+  }
+}
+
+function readProbes(one: Watched, reader: NflogReader): void {
+  takeAccepts();
+  for (let count = 0; count < batchesPerTurn * 4; count += 1) {
+    const got = reader.read((prefix, bytes, at, length, macAt) => tracker.packet(prefix, bytes, at, length, macAt));
+    if (got < 0) one.readiness.pause();
+    if (got <= 0) break;
+  }
+  postRecords();
+}
+
+const frames = new MessageBatch({ count: 32, nameBytes: 0, dataBytes: 512, controlBytes: 0 });
+
+function readFrames(one: Watched, keeper: NeighbourKeeper): void {
+  for (let count = 0; count < batchesPerTurn; count += 1) {
+    frames.reset(frames.shape.count);
+    const got = receiveMessages(one.socket.fd, frames.headers, frames.shape.count);
+    if (got <= 0) return;
+    for (let index = 0; index < got; index += 1) {
+      const at = index * frames.shape.dataBytes;
+      keeper.frame(frames.data.subarray(at, at + frames.length(index)));
+    }
+  }
+}
+
+function watch(socket: NamedSocket): Watched | undefined {
+  const { fd } = socket;
+  if (socket.role === 'udp') {
+    const reader = new UdpReader(fd);
+    const one: Watched = { socket, reader, readiness: new Readiness(fd, { readable: true }, () => readDatagrams(one, reader)) };
+    return one;
+  }
+  if (socket.role === 'nflog') {
+    const reader = new NflogReader(fd);
+    const one: Watched = { socket, reader, readiness: new Readiness(fd, { readable: true }, () => readProbes(one, reader)) };
+    return one;
+  }
+  if (socket.role !== 'neighbour') return undefined;
+  const name = socket.interface ?? '';
+  const keeper = new NeighbourKeeper({
+    interface: name,
+    mac: macBytes(socket.mac ?? '00:00:00:00:00:00'),
+    directory,
+    ...(interfaces[name] ? { diversions: interfaces[name] } : {}),
+    clock: systemClock,
+    send: (frame) => void sendTo(fd, frame, null),
+    onConflict: (conflict) => post({ type: 'conflict', conflict }),
+  });
+  const one: Watched = { socket, keeper, readiness: new Readiness(fd, { readable: true }, () => readFrames(one, keeper)) };
+  return one;
+}
+
+function release(one: Watched): void {
+  one.readiness.close();
+  const drops = readSocketDrops(one.socket.fd);
+  if (one.reader instanceof UdpReader) {
+    totals.datagramsMalformed += one.reader.malformed;
+    totals.datagramsLost += drops;
+  } else if (one.reader) totals.probesLost += one.reader.lost;
+  if (one.keeper) {
+    totals.neighboursLost += drops;
+    for (const key of Object.keys(endedNeighbours) as (keyof typeof endedNeighbours)[])
+      endedNeighbours[key] += one.keeper.counters[key];
+  }
+}
+
+function setSockets(sockets: readonly NamedSocket[]): void {
+  const wanted = new Set(sockets.map(({ fd }) => fd));
+  const released: number[] = [];
+  for (const [fd, one] of watched) {
+    if (wanted.has(fd)) continue;
+    watched.delete(fd);
+    release(one);
+    released.push(fd);
+  }
+  for (const socket of sockets) {
+    if (watched.has(socket.fd)) continue;
+    const one = watch(socket);
+    if (one) watched.set(socket.fd, one);
+  }
+  if (released.length > 0) post({ type: 'released', fds: released });
+}
+
+function counters(): PacketCounters {
+  const all = { ...totals };
+  const neighbours = { ...endedNeighbours };
+  for (const { socket, reader, keeper } of watched.values()) {
+    if (reader instanceof UdpReader) {
+      all.datagramsMalformed += reader.malformed;
+      all.datagramsLost += readSocketDrops(socket.fd);
+    } else if (reader) all.probesLost += reader.lost;
+    if (keeper) {
+      all.neighboursLost += readSocketDrops(socket.fd);
+      for (const key of Object.keys(neighbours) as (keyof typeof neighbours)[]) neighbours[key] += keeper.counters[key];
+    }
+  }
+  return { ...all, probes: { ...tracker.counters }, neighbours };
+}
+
+let ticks = 0;
+const timer = setInterval(() => {
+  ticks += 1;
+  takeAccepts();
+  for (const { keeper } of watched.values()) if (keeper?.waiting) keeper.tick();
+  if (ticks % 4 === 0) {
+    tracker.tick();
+    postRecords();
+  }
+  if (ticks % 20 === 0) post({ type: 'counters', counters: counters() });
+}, tickMs);
+
+port.on('message', (message: ToPacketWorker) => {
+  switch (message.type) {
+    case 'credit':
+      recordsInHand -= message.records;
+      datagramBytesInHand -= message.datagramBytes;
+      if (message.datagramBytes > 0 && datagramBytesInHand < datagramCredit / 2)
+        for (const { socket, readiness } of watched.values()) if (socket.role === 'udp') readiness.resume();
+      break;
+    case 'sockets':
+      setSockets(message.sockets);
+      break;
+    case 'directory':
+      directory = directoryFrom(message.directory);
+      interfaces = message.directory.interfaces;
+      for (const { socket, keeper } of watched.values()) keeper?.setDirectory(directory, interfaces[socket.interface ?? '']);
+      break;
+    case 'report':
+      post({ type: 'counters', counters: counters() });
+      break;
+    case 'stop':
+      clearInterval(timer);
+      for (const one of watched.values()) if (one.reader instanceof NflogReader) readProbes(one, one.reader);
+      takeAccepts();
+      tracker.flush();
+      postRecords();
+      post({ type: 'counters', counters: counters() });
+      setSockets([]);
+      post({ type: 'stopped' });
+      port.close();
+  }
+});
+
+setSockets(data.sockets);

@@ -1,0 +1,376 @@
+// Turns logged packets into probe records: a SYN to an open port waits for the connection it may become, everything is
+// gathered per source and second. Every packet ends in exactly one place: matched to a session, listed or unlisted in a
+// record, or counted as dropped. No sockets, no timers: the owner calls `tick`.
+
+import type { Clock, Micros } from '../base/clock.ts';
+import { be16, be32, layOut, parseSyn, protocolTcp, protocolUdp } from '../kernel/packet-header.ts';
+import { macText } from '../kernel/saved-syn.ts';
+import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
+import type { ProbeKind, ProbeRecord, ProbeTarget } from '../model/event.ts';
+import { createIdentifier } from '../model/identifier.ts';
+import type { SynDetails } from '../model/session.ts';
+import { guessSystem } from './syn-fingerprint.ts';
+import { type TupleSeeds, tupleKey } from './tuple-key.ts';
+
+export interface ProbeLimits {
+  /** How long a SYN to an open port may take to become a connection. */
+  readonly holdMs: number;
+  /** SYNs held, and accepts remembered, at a time. */
+  readonly held: number;
+  /** Records open at a time: (source, second) pairs. */
+  readonly records: number;
+  /** Targets listed in one record. */
+  readonly targetsPerRecord: number;
+  /** Targets listed in all open records. */
+  readonly targets: number;
+  /** Records of one source and second that list targets; what comes after is only counted in the last. */
+  readonly recordsPerSource: number;
+  /** Records handed on per second; beyond it packets are dropped and counted. */
+  readonly recordsPerSecond: number;
+}
+
+export const defaultProbeLimits: ProbeLimits = {
+  holdMs: 3000,
+  held: 65_536,
+  records: 32_768,
+  targetsPerRecord: 512,
+  targets: 262_144,
+  recordsPerSource: 4,
+  recordsPerSecond: 10_000,
+};
+
+/** seen = matched + listed + unlisted + dropped + held + pending, at any time. */
+export interface ProbeCounters {
+  seen: number;
+  /** SYNs that became sessions. */
+  matched: number;
+  /** In emitted records. */
+  listed: number;
+  unlisted: number;
+  /** Not understood, or beyond a bound. */
+  dropped: number;
+  records: number;
+  /** SYNs waiting. */
+  held: number;
+  /** In records not yet emitted. */
+  pending: number;
+  /** SYNs shown half-open before their time because too many waited. */
+  early: number;
+}
+
+interface HeldSyn {
+  readonly at: Micros;
+  readonly sequence: number;
+  count: number;
+  readonly diversion: string;
+  /** From its IP header on. */
+  readonly packet: Uint8Array;
+  readonly mac: string | undefined;
+}
+
+interface OpenRecord {
+  readonly openedAt: Micros;
+  readonly start: Micros;
+  end: Micros;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly mac: string | undefined;
+  readonly diversion: string;
+  /** Full ones of the same source and second already handed on. */
+  readonly predecessors: number;
+  targets: Map<string, { ip: string; port: number; transport: ProbeTarget['transport']; kind: ProbeKind; count: number }>;
+  unlisted: number;
+  packets: number;
+  syn: SynDetails | undefined;
+}
+
+const kinds: ReadonlySet<string> = new Set(['closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo']);
+const cachedPrefixes = 256;
+
+export class ProbeTracker {
+  readonly counters: ProbeCounters = {
+    seen: 0,
+    matched: 0,
+    listed: 0,
+    unlisted: 0,
+    dropped: 0,
+    records: 0,
+    held: 0,
+    pending: 0,
+    early: 0,
+  };
+  readonly #seeds: TupleSeeds;
+  readonly #clock: Clock;
+  readonly #limits: ProbeLimits;
+  readonly #emit: (record: ProbeRecord) => void;
+  /** Both in order of arrival, so the oldest is the first. */
+  readonly #held = new Map<number, HeldSyn>();
+  readonly #accepted = new Map<number, { at: Micros; sequence: number | undefined }>();
+  readonly #open = new Map<string, OpenRecord>();
+  #openTargets = 0;
+  #budget: number;
+  #budgetSecond = 0;
+  readonly #prefixes = new Map<string, { kind: string; diversion: string } | null>();
+
+  /** `seeds` are those the accepting side computes its keys with (accept-ring.ts). */
+  constructor(seeds: TupleSeeds, clock: Clock, emit: (record: ProbeRecord) => void, limits: Partial<ProbeLimits> = {}) {
+    this.#seeds = seeds;
+    this.#clock = clock;
+    this.#emit = emit;
+    this.#limits = { ...defaultProbeLimits, ...limits };
+    this.#budget = this.#limits.recordsPerSecond;
+  }
+
+  /** One logged packet, `bytes[at..at+length]` from its IP header on; `prefix` is the rule's `weir:KIND:DIVERSION`. */
+  packet(prefix: string, bytes: Uint8Array, at: number, length: number, macAt: number): void {
+    this.counters.seen += 1;
+    const now = this.#clock();
+    const origin = this.#origin(prefix);
+    if (!origin) {
+      this.counters.dropped += 1;
+      return;
+    }
+    if (origin.kind === 'syn') this.#syn(origin.diversion, bytes, at, length, macAt, now);
+    else
+      this.#add(
+        origin.kind as ProbeKind,
+        origin.diversion,
+        bytes,
+        at,
+        at + length,
+        macAt < 0 ? undefined : macText(bytes, macAt),
+        now,
+        1,
+      );
+  }
+
+  /** A connection was accepted. `sequence` is that of its SYN, or undefined when the kernel did not keep it. */
+  accepted(key: number, sequence: number | undefined): void {
+    const held = this.#held.get(key);
+    if (held && (sequence === undefined || held.sequence === sequence)) {
+      this.#held.delete(key);
+      this.counters.held -= held.count;
+      this.counters.matched += held.count;
+    }
+    if (this.#accepted.size >= this.#limits.held) this.#accepted.delete(first(this.#accepted));
+    this.#accepted.delete(key);
+    this.#accepted.set(key, { at: this.#clock(), sequence });
+  }
+
+  /** Lets time pass: call several times a second. */
+  tick(): void {
+    const now = this.#clock();
+    const before = now - this.#limits.holdMs * 1000;
+    for (const [key, held] of this.#held) {
+      if (held.at > before) break;
+      this.#release(key, held);
+    }
+    for (const [key, { at }] of this.#accepted) {
+      if (at > before) break;
+      this.#accepted.delete(key);
+    }
+    for (const [key, record] of this.#open) {
+      if (record.openedAt > now - 1_000_000) break;
+      this.#finish(key, record);
+    }
+  }
+
+  /** Hands on everything, also SYNs still waiting. */
+  flush(): void {
+    for (const [key, held] of this.#held) this.#release(key, held);
+    for (const [key, record] of this.#open) this.#finish(key, record);
+  }
+
+  #origin(prefix: string): { kind: string; diversion: string } | null {
+    let origin = this.#prefixes.get(prefix);
+    if (origin === undefined) {
+      const match = /^weir:([a-z-]+):([a-z0-9-]{1,32})$/.exec(prefix);
+      origin = match && (match[1] === 'syn' || kinds.has(match[1])) ? { kind: match[1], diversion: match[2] } : null;
+      if (this.#prefixes.size >= cachedPrefixes) this.#prefixes.clear();
+      this.#prefixes.set(prefix, origin);
+    }
+    return origin;
+  }
+
+  #syn(diversion: string, bytes: Uint8Array, at: number, length: number, macAt: number, now: Micros): void {
+    const layout = layOut(bytes, at, at + length);
+    if (!layout || layout.protocol !== protocolTcp || layout.laterFragment || layout.transportAt + 20 > at + length) {
+      this.counters.dropped += 1;
+      return;
+    }
+    const tcp = layout.transportAt;
+    const four = layout.version === 4;
+    const key = tupleKey(
+      this.#seeds,
+      four ? 4 : 16,
+      bytes,
+      at + (four ? 12 : 8),
+      be16(bytes, tcp),
+      bytes,
+      at + (four ? 16 : 24),
+      be16(bytes, tcp + 2),
+    );
+    const sequence = be32(bytes, tcp + 4);
+    const accepted = this.#accepted.get(key);
+    if (accepted && (accepted.sequence === undefined || accepted.sequence === sequence)) {
+      this.counters.matched += 1;
+      return;
+    }
+    const held = this.#held.get(key);
+    if (held) {
+      if (held.sequence === sequence) {
+        held.count += 1;
+        this.counters.held += 1;
+        return;
+      }
+      // The same ports again with another sequence number: the earlier attempt is over.
+      this.#release(key, held);
+    }
+    if (this.#held.size >= this.#limits.held) {
+      const oldest = first(this.#held);
+      this.counters.early += 1;
+      this.#release(oldest, this.#held.get(oldest) as HeldSyn);
+    }
+    this.#held.set(key, {
+      at: now,
+      sequence,
+      count: 1,
+      diversion,
+      packet: bytes.slice(at, at + length),
+      mac: macAt < 0 ? undefined : macText(bytes, macAt),
+    });
+    this.counters.held += 1;
+  }
+
+  #release(key: number, held: HeldSyn): void {
+    this.#held.delete(key);
+    this.counters.held -= held.count;
+    this.#add('half-open', held.diversion, held.packet, 0, held.packet.length, held.mac, held.at, held.count);
+  }
+
+  #add(
+    kind: ProbeKind,
+    diversion: string,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    mac: string | undefined,
+    at: Micros,
+    count: number,
+  ): void {
+    const layout = layOut(bytes, start, end);
+    if (!layout) {
+      this.counters.dropped += count;
+      return;
+    }
+    const four = layout.version === 4;
+    const source = four ? ipv4Text(bytes, start + 12) : ipv6Text(bytes, start + 8);
+    const ip = four ? ipv4Text(bytes, start + 16) : ipv6Text(bytes, start + 24);
+    const transport = transportOf(layout.protocol);
+    const hasPorts = !layout.laterFragment && transport !== 'icmp' && layout.transportAt + 4 <= end;
+    const sourcePort = hasPorts ? be16(bytes, layout.transportAt) : 0;
+    const port = hasPorts ? be16(bytes, layout.transportAt + 2) : 0;
+
+    const key = `${Math.floor(at / 1_000_000)} ${source} ${diversion}`;
+    const record = this.#recordFor(key, at, source, sourcePort, mac, diversion);
+    if (!record) {
+      this.counters.dropped += count;
+      return;
+    }
+    this.counters.pending += count;
+    record.packets += count;
+    if (at > record.end) record.end = at;
+    if (record.syn === undefined && transport === 'tcp' && isSyn(bytes, layout.transportAt, end))
+      record.syn = synOf(bytes, start, end, four, port);
+    const name = `${ip} ${port} ${transport} ${kind}`;
+    const target = record.targets.get(name);
+    if (target) target.count += count;
+    else if (record.targets.size < this.#limits.targetsPerRecord && this.#openTargets < this.#limits.targets) {
+      this.#openTargets += 1;
+      record.targets.set(name, { ip, port, transport, kind, count });
+    } else record.unlisted += count;
+  }
+
+  #recordFor(
+    key: string,
+    at: Micros,
+    source: string,
+    sourcePort: number,
+    mac: string | undefined,
+    diversion: string,
+  ): OpenRecord | undefined {
+    let record = this.#open.get(key);
+    let predecessors = 0;
+    if (record) {
+      const full = record.targets.size >= this.#limits.targetsPerRecord;
+      if (!full || record.predecessors + 1 >= this.#limits.recordsPerSource) return record;
+      predecessors = record.predecessors + 1;
+      this.#finish(key, record);
+    }
+    if (this.#open.size >= this.#limits.records) return undefined;
+    record = {
+      openedAt: this.#clock(),
+      start: at,
+      end: at,
+      source,
+      sourcePort,
+      mac,
+      diversion,
+      predecessors,
+      targets: new Map(),
+      unlisted: 0,
+      packets: 0,
+      syn: undefined,
+    };
+    this.#open.set(key, record);
+    return record;
+  }
+
+  #finish(key: string, record: OpenRecord): void {
+    this.#open.delete(key);
+    this.#openTargets -= record.targets.size;
+    this.counters.pending -= record.packets;
+    const now = this.#clock();
+    const second = Math.floor(now / 1_000_000);
+    if (second !== this.#budgetSecond) {
+      this.#budgetSecond = second;
+      this.#budget = this.#limits.recordsPerSecond;
+    }
+    if (this.#budget === 0) {
+      this.counters.dropped += record.packets;
+      return;
+    }
+    this.#budget -= 1;
+    this.counters.records += 1;
+    this.counters.unlisted += record.unlisted;
+    this.counters.listed += record.packets - record.unlisted;
+    this.#emit({
+      id: createIdentifier(record.start),
+      start: record.start,
+      end: record.end,
+      source: record.source,
+      sourcePort: record.sourcePort,
+      ...(record.mac ? { sourceMac: record.mac } : {}),
+      diversion: record.diversion,
+      targets: [...record.targets.values()],
+      unlisted: record.unlisted,
+      ...(record.syn ? { syn: record.syn } : {}),
+    });
+  }
+}
+
+const first = (map: ReadonlyMap<number, unknown>): number => map.keys().next().value as number;
+
+/** The event model knows three transports: what is neither TCP nor UDP is shown with ICMP, without ports. */
+const transportOf = (protocol: number): ProbeTarget['transport'] =>
+  protocol === protocolTcp ? 'tcp' : protocol === protocolUdp ? 'udp' : 'icmp';
+
+/** SYN set, ACK clear. */
+const isSyn = (bytes: Uint8Array, tcp: number, end: number): boolean => tcp + 20 <= end && (bytes[tcp + 13] & 0x12) === 0x02;
+
+function synOf(bytes: Uint8Array, start: number, end: number, four: boolean, port: number): SynDetails | undefined {
+  const syn = parseSyn(bytes, start, end);
+  if (!syn) return undefined;
+  const system = guessSystem(syn, { port, ...(four ? { address: be32(bytes, start + 16) } : {}) });
+  return system ? { ...syn, system } : syn;
+}
