@@ -228,3 +228,22 @@ export function subtractRanges(ranges: readonly AddressRange[], holes: readonly 
   }
   return left;
 }
+
+/** Every address that both have; sorted and joined. */
+export function overlapRanges(a: readonly AddressRange[], b: readonly AddressRange[]): AddressRange[] {
+  const found: AddressRange[] = [];
+  const left = uniteRanges(a);
+  const right = uniteRanges(b);
+  for (let at = 0, other = 0; at < left.length && other < right.length; ) {
+    const one = left[at];
+    const two = right[other];
+    if (rangesOverlap(one, two)) {
+      const [later] = one.first > two.first ? [one] : [two];
+      const [sooner] = one.last < two.last ? [one] : [two];
+      found.push({ family: one.family, first: later.first, last: sooner.last });
+    }
+    if (one.family < two.family || (one.family === two.family && one.last < two.last)) at += 1;
+    else other += 1;
+  }
+  return found;
+}

@@ -1,0 +1,131 @@
+// Links, their addresses, gateways and known neighbours as data, and the one flag of a link Weir changes: promiscuous.
+// Routes of ours are ip-route.ts.
+
+import { type Address, parseAddress } from '../model/address.ts';
+import type { CommandRunner } from './command.ts';
+
+export interface LinkAddress {
+  readonly address: Address;
+  readonly prefixLength: number;
+  readonly scope: 'global' | 'site' | 'link' | 'host' | string;
+  /** False while tentative or after duplicate address detection failed. */
+  readonly usable: boolean;
+}
+
+export interface Link {
+  readonly name: string;
+  readonly mac: string;
+  /** True for links with Ethernet frames and ARP/NDP. */
+  readonly ethernet: boolean;
+  readonly loopback: boolean;
+  readonly up: boolean;
+  /** The flag set with `ip link set promisc on`, not the count held by captures. */
+  readonly promiscuous: boolean;
+  readonly addresses: readonly LinkAddress[];
+}
+
+export interface Gateway {
+  readonly address: Address;
+  readonly interface: string;
+  readonly isDefault: boolean;
+}
+
+export interface Neighbour {
+  readonly address: Address;
+  readonly interface: string;
+  readonly mac: string;
+}
+
+interface LinkJson {
+  ifname?: string;
+  flags?: string[];
+  link_type?: string;
+  address?: string;
+  addr_info?: { local?: string; prefixlen?: number; scope?: string; tentative?: boolean; dadfailed?: boolean }[];
+}
+
+export async function readLinks(runner: CommandRunner): Promise<Link[]> {
+  const { stdout } = await runner.run('ip', ['-j', 'addr', 'show']);
+  const links: Link[] = [];
+  for (const json of parseJsonList<LinkJson>(stdout)) {
+    if (!json.ifname) continue;
+    const flags = json.flags ?? [];
+    const addresses: LinkAddress[] = [];
+    for (const info of json.addr_info ?? []) {
+      const address = info.local ? parseAddress(info.local) : undefined;
+      if (!address) continue;
+      addresses.push({
+        address,
+        prefixLength: info.prefixlen ?? (address.family === 4 ? 32 : 128),
+        scope: info.scope ?? 'global',
+        usable: !info.tentative && !info.dadfailed,
+      });
+    }
+    links.push({
+      name: json.ifname,
+      mac: json.address ?? '',
+      ethernet: json.link_type === 'ether' && !flags.includes('NOARP'),
+      loopback: flags.includes('LOOPBACK'),
+      up: flags.includes('UP'),
+      promiscuous: flags.includes('PROMISC'),
+      addresses,
+    });
+  }
+  return links;
+}
+
+/** Next hops of every route in the main tables; `isDefault` where the route covers everything. */
+export async function readGateways(runner: CommandRunner): Promise<Gateway[]> {
+  interface RouteJson {
+    dst?: string;
+    gateway?: string;
+    dev?: string;
+    via?: { host?: string };
+    nexthops?: { gateway?: string; dev?: string }[];
+  }
+  const gateways: Gateway[] = [];
+  for (const family of ['-4', '-6']) {
+    const { stdout } = await runner.run('ip', [family, '-j', 'route', 'show', 'table', 'main'], { anyCode: true });
+    for (const route of parseJsonList<RouteJson>(stdout)) {
+      const hops = [{ gateway: route.gateway ?? route.via?.host, dev: route.dev }, ...(route.nexthops ?? [])];
+      for (const hop of hops) {
+        const address = hop.gateway ? parseAddress(hop.gateway) : undefined;
+        if (address) gateways.push({ address, interface: hop.dev ?? route.dev ?? '', isDefault: route.dst === 'default' });
+      }
+    }
+  }
+  return gateways;
+}
+
+/** Neighbours with a known link address: hosts that live, or lived a moment ago. */
+export async function readNeighbours(runner: CommandRunner): Promise<Neighbour[]> {
+  interface NeighbourJson {
+    dst?: string;
+    dev?: string;
+    lladdr?: string;
+    state?: string[];
+  }
+  const { stdout } = await runner.run('ip', ['-j', 'neigh', 'show'], { anyCode: true });
+  const neighbours: Neighbour[] = [];
+  for (const json of parseJsonList<NeighbourJson>(stdout)) {
+    const address = json.dst ? parseAddress(json.dst) : undefined;
+    const dead = (json.state ?? []).some((state) => state === 'FAILED' || state === 'INCOMPLETE' || state === 'NOARP');
+    if (address && json.dev && json.lladdr && !dead) neighbours.push({ address, interface: json.dev, mac: json.lladdr });
+  }
+  return neighbours;
+}
+
+/** Needs CAP_NET_ADMIN. */
+export async function setPromiscuous(runner: CommandRunner, link: string, on: boolean): Promise<void> {
+  await runner.run('ip', ['link', 'set', 'dev', link, 'promisc', on ? 'on' : 'off']);
+}
+
+function parseJsonList<T>(text: string): T[] {
+  if (text.trim() === '') return [];
+  try {
+    const value: unknown = JSON.parse(text);
+    return Array.isArray(value) ? (value.filter((item) => item !== null && typeof item === 'object') as T[]) : [];
+  } catch {
+    return [];
+  }
+}

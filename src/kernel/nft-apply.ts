@@ -1,0 +1,31 @@
+// Puts our tables into the kernel, or takes them out, each in one nft transaction: readers of the ruleset see the
+// old tables or the new ones, never neither. Other tables are never named. Needs CAP_NET_ADMIN.
+
+import type { CommandRunner } from './command.ts';
+import { renderRemoval, renderTables } from './nft-render.ts';
+import { type NftFamily, type NftTable, ownTableFamilies, ownTableName } from './nft-ruleset.ts';
+
+const ours = ownTableFamilies.map((family) => ({ family, name: ownTableName }));
+
+/** The whole transaction that replaces every table of ours by these. */
+export const renderReplacement = (tables: readonly NftTable[]): string => renderRemoval(ours) + renderTables(tables);
+
+/** Runs a transaction. Throws `kernel-refused` with nft's message; then nothing of it was applied. */
+export async function applyTransaction(runner: CommandRunner, text: string): Promise<void> {
+  if (text !== '') await runner.run('nft', ['-f', '-'], { input: text, timeoutMs: 60_000 });
+}
+
+/** Whether the kernel would take it, without taking it: undefined, or nft's words. */
+export async function checkTransaction(runner: CommandRunner, text: string): Promise<string | undefined> {
+  const { code, stderr } = await runner.run('nft', ['-c', '-f', '-'], { input: text, timeoutMs: 60_000, anyCode: true });
+  return code === 0 ? undefined : stderr.trim();
+}
+
+/** Removes our tables in these families; silent about those that are not there. */
+export async function removeTables(runner: CommandRunner, families: readonly NftFamily[] = ownTableFamilies): Promise<void> {
+  await applyTransaction(runner, renderRemoval(families.map((family) => ({ family, name: ownTableName }))));
+}
+
+/** Text that adds elements to a set of one of our tables; the elements are addresses already rendered. */
+export const renderAddition = (family: NftFamily, set: string, elements: readonly string[]): string =>
+  elements.length === 0 ? '' : `add element ${family} ${ownTableName} ${set} { ${elements.join(', ')} }\n`;

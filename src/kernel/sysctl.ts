@@ -1,0 +1,24 @@
+// Reads and writes network sysctls of one namespace. Which ones must change, and putting them back, is plan/.
+
+import { WeirError } from '../base/errors.ts';
+import type { CommandRunner } from './command.ts';
+
+/** A path below /proc/sys such as `net/ipv4/conf/eth0/arp_ignore`. */
+export type SysctlKey = string;
+
+const keyPattern = /^net\/[A-Za-z0-9_./@:-]+$/;
+
+/** Undefined when this kernel or namespace has no such key. */
+export async function readSysctl(runner: CommandRunner, key: SysctlKey): Promise<string | undefined> {
+  return (await runner.readProc(pathOf(key)))?.trim();
+}
+
+/** Throws `kernel-refused`. Needs CAP_NET_ADMIN in the namespace's owner. */
+export async function writeSysctl(runner: CommandRunner, key: SysctlKey, value: string): Promise<void> {
+  await runner.writeProc(pathOf(key), value);
+}
+
+function pathOf(key: SysctlKey): string {
+  if (!keyPattern.test(key) || key.includes('..')) throw new WeirError('fault', `not a network sysctl: ${key}`);
+  return `/proc/sys/${key}`;
+}

@@ -1,0 +1,80 @@
+// What should be true of the kernel, as plain data, and its text form for the state file. How it is decided is
+// desired.ts; how it becomes rules is ruleset.ts and ruleset-link.ts.
+
+import { WeirError } from '../base/errors.ts';
+import type { Address, AddressRange } from '../model/address.ts';
+import type { DecoyGroup } from '../model/decoy.ts';
+import type { Persona } from '../model/persona.ts';
+import type { PortSet } from '../model/port-set.ts';
+
+/** Ports on 127.0.0.1 and ::1 where the gateway's TPROXY sockets wait. */
+export interface GatewayPorts {
+  readonly tcp: number;
+  readonly udp: number;
+}
+
+/** What is never diverted on this machine's own addresses. */
+export interface Guards {
+  /** Management ports of the configuration, the console's, sshd's, and that of the operator's session. */
+  readonly ports: PortSet;
+  readonly sources: readonly AddressRange[];
+  /** Name servers: their late answers are not touches. */
+  readonly resolvers: readonly Address[];
+}
+
+export interface DesiredSysctl {
+  readonly key: string;
+  readonly value: string;
+  readonly why: string;
+}
+
+export interface DesiredState {
+  /** Own groups with the addresses of this machine filled in; claimed ones without live hosts and reserved addresses. */
+  readonly groups: readonly DecoyGroup[];
+  /** Those that the groups' populations name. */
+  readonly personas: readonly Persona[];
+  readonly guards: Guards;
+  readonly ports: GatewayPorts;
+  /** Whether rules may ask connection tracking; asking would switch it on for the whole machine. */
+  readonly tracking: boolean;
+  /** Interface of each diversion with claimed addresses. */
+  readonly interfaces: Readonly<Record<string, string>>;
+  /** Ethernet links on which decoys wear their own MAC: these become promiscuous. */
+  readonly macLinks: readonly string[];
+  readonly sysctls: readonly DesiredSysctl[];
+  /** Living hosts inside configured ranges; not decoys. */
+  readonly live: readonly AddressRange[];
+}
+
+/** The state of a machine without Weir. */
+export const isEmptyState = (desired: DesiredState | undefined): boolean => desired === undefined || desired.groups.length === 0;
+
+const rangeMark = 'range:';
+
+/** JSON with ranges and other big numbers as text. */
+export function encodeState(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) => {
+    if (typeof item === 'bigint') return `number:${item.toString(16)}`;
+    if (isRange(item)) return `${rangeMark}${item.family}:${item.first.toString(16)}:${item.last.toString(16)}`;
+    return item;
+  });
+}
+
+/** Inverse of encodeState. Throws `fault` when it does not parse; the caller treats the file as lost. */
+export function decodeState(text: string): unknown {
+  try {
+    return JSON.parse(text, (_key, item: unknown) => {
+      if (typeof item !== 'string') return item;
+      if (item.startsWith('number:')) return BigInt(`0x${item.slice(7)}`);
+      if (!item.startsWith(rangeMark)) return item;
+      const [family, first, last] = item.slice(rangeMark.length).split(':');
+      return { family: family === '4' ? 4 : 6, first: BigInt(`0x${first}`), last: BigInt(`0x${last}`) };
+    });
+  } catch (error) {
+    throw new WeirError('fault', 'the state file does not parse', {}, error);
+  }
+}
+
+function isRange(value: unknown): value is AddressRange {
+  return value !== null && typeof value === 'object' && 'first' in value && 'last' in value && typeof value.first === 'bigint';
+}

@@ -1,0 +1,97 @@
+// Says in words where the kernel is no longer as Weir left it. Pure; reading it is the controller's.
+
+import type { OwnRoute } from '../kernel/ip-route.ts';
+import { routeKey } from '../kernel/ip-route.ts';
+import type { Link } from '../kernel/link-state.ts';
+import { renderRange } from '../model/address.ts';
+import type { DesiredState } from './desired-state.ts';
+
+export interface DriftInput {
+  readonly desired: DesiredState;
+  readonly expectedListing: string;
+  readonly listing: string;
+  readonly expectedRoutes: readonly OwnRoute[];
+  readonly routes: readonly OwnRoute[];
+  readonly links: readonly Link[];
+  readonly sysctls: Readonly<Record<string, string | undefined>>;
+}
+
+const maxLines = 10;
+
+export function describeDrift(input: DriftInput): string[] {
+  const words: string[] = [];
+  if (input.listing === '') words.push('the nft tables named weir are gone');
+  else if (input.listing !== input.expectedListing) words.push(...describeRules(input.expectedListing, input.listing));
+  const wanted = new Set(input.expectedRoutes.map(routeKey));
+  const there = new Set(input.routes.map(routeKey));
+  words.push(...bounded([...wanted].filter((key) => !there.has(key)).map((key) => `route ${key} is gone`)));
+  words.push(
+    ...bounded([...there].filter((key) => !wanted.has(key)).map((key) => `route ${key} is not ours but carries our mark`)),
+  );
+  for (const name of input.desired.macLinks) {
+    const link = input.links.find((candidate) => candidate.name === name);
+    if (!link) words.push(`interface ${name} is gone`);
+    else if (!link.promiscuous) words.push(`interface ${name} is no longer promiscuous`);
+  }
+  for (const { key, value } of input.desired.sysctls)
+    if (input.sysctls[key] !== value) words.push(`sysctl ${key} is ${input.sysctls[key] ?? 'gone'}, not ${value}`);
+  words.push(...describeOwnAddresses(input));
+  return words;
+}
+
+function describeRules(expected: string, actual: string): string[] {
+  const before = tagged(expected);
+  const after = tagged(actual);
+  const words = [
+    ...difference(before, after).map((line) => `gone: ${line}`),
+    ...difference(after, before).map((line) => `not ours: ${line}`),
+  ];
+  return words.length > 0 ? bounded(words) : ['the rules in the nft tables named weir are in another order'];
+}
+
+/** Each line with its table and chain, so that equal rules in different chains stay apart. */
+function tagged(listing: string): string[] {
+  const lines: string[] = [];
+  let table = '';
+  let block = '';
+  for (const line of listing.split('\n')) {
+    const text = line.trim();
+    if (/^table /.test(line)) table = text.replace(' {', '');
+    else if (/^\t(chain|set|map) /.test(line)) {
+      block = text.replace(' {', '');
+      lines.push(`${table}, ${block}`);
+    } else if (text !== '' && text !== '}') lines.push(`${table}, ${block}: ${text}`);
+  }
+  return lines;
+}
+
+/** Lines of `a` beyond those of `b`, counting repeats. */
+function difference(a: readonly string[], b: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const line of b) counts.set(line, (counts.get(line) ?? 0) + 1);
+  return a.filter((line) => {
+    const left = counts.get(line) ?? 0;
+    if (left > 0) counts.set(line, left - 1);
+    return left === 0;
+  });
+}
+
+const bounded = (words: readonly string[]): string[] =>
+  words.length <= maxLines ? [...words] : [...words.slice(0, maxLines), `and ${words.length - maxLines} more`];
+
+function describeOwnAddresses(input: DriftInput): string[] {
+  const here = new Set(
+    input.links.flatMap(({ addresses }) => addresses.map(({ address }) => `${address.family} ${address.value}`)),
+  );
+  const lost: string[] = [];
+  for (const group of input.desired.groups) {
+    if (group.kind !== 'own') continue;
+    for (const range of group.ranges)
+      for (let value = range.first; value <= range.last; value += 1n)
+        if (!here.has(`${range.family} ${value}`))
+          lost.push(
+            `${renderRange({ family: range.family, first: value, last: value })} is no longer an address of this machine`,
+          );
+  }
+  return bounded(lost);
+}

@@ -1,0 +1,74 @@
+// A plan for people and as JSON. Pure; `weir plan` prints what this returns.
+
+import { renderRange } from '../model/address.ts';
+import { renderPorts } from '../model/port-set.ts';
+import type { Plan } from './controller.ts';
+import type { Step } from './step.ts';
+
+/** What `weir plan` shows: changes first, then what stays out of reach, then doubts. Ends with a newline. */
+export function renderPlan(plan: Plan): string {
+  const lines: string[] = [];
+  if (plan.changes.length === 0) lines.push('No change: the kernel is as the configuration wants it.');
+  else {
+    lines.push(plan.changes.length === 1 ? '1 change:' : `${plan.changes.length} changes:`);
+    for (const step of plan.changes) lines.push(`  ${signOf(step)} ${step.line}`);
+  }
+  const summary = summarise(plan);
+  if (summary.length > 0) lines.push('', 'Decoys:', ...summary.map((line) => `    ${line}`));
+  if (plan.notes.length > 0) lines.push('', 'Left alone:', ...plan.notes.map((note) => `    ${note}`));
+  if (plan.warnings.length > 0) lines.push('', 'Mind:', ...plan.warnings.map((warning) => `  ! ${warning}`));
+  return `${lines.join('\n')}\n`;
+}
+
+/** The same as one JSON value; big parts are counted, not listed. */
+export function describePlan(plan: Plan): Record<string, unknown> {
+  return {
+    changes: plan.changes.map((step) => ({
+      kind: step.kind,
+      line: step.line,
+      ...(step.kind === 'routes' ? { add: step.add.length, remove: step.remove.length } : {}),
+      ...(step.kind === 'ruleset' ? { tables: step.to.map(({ family, name }) => `${family} ${name}`) } : {}),
+      ...(step.kind === 'sysctl' ? { key: step.key, from: step.from, to: step.to } : {}),
+      ...(step.kind === 'promiscuous' ? { link: step.link, on: step.on } : {}),
+    })),
+    decoys: plan.desired.groups.slice(0, maxGroups).map((group) => ({
+      diversion: group.diversion,
+      kind: group.kind,
+      ranges: group.ranges.slice(0, maxRanges).map(renderRange),
+      addresses: String(countAddresses(group.ranges)),
+      population: group.population.shares,
+      seed: group.population.seed,
+    })),
+    protected: {
+      ports: renderPorts(plan.desired.guards.ports),
+      sources: plan.desired.guards.sources.map(renderRange),
+    },
+    notes: plan.notes,
+    warnings: plan.warnings,
+  };
+}
+
+const maxGroups = 1000;
+const maxRanges = 1000;
+const maxLines = 40;
+
+const signOf = (step: Step): string => {
+  if (step.kind === 'routes') return step.remove.length === 0 ? '+' : step.add.length === 0 ? '-' : '~';
+  if (step.kind === 'ruleset') return step.to.length === 0 ? '-' : step.from.length === 0 ? '+' : '~';
+  return '~';
+};
+
+const countAddresses = (ranges: Plan['desired']['groups'][number]['ranges']): bigint =>
+  ranges.reduce((sum, range) => sum + range.last - range.first + 1n, 0n);
+
+function summarise(plan: Plan): string[] {
+  const lines = plan.desired.groups.slice(0, maxLines).map((group) => {
+    const shown = group.ranges.slice(0, 3).map(renderRange).join(', ');
+    const more = group.ranges.length > 3 ? ` and ${group.ranges.length - 3} more ranges` : '';
+    const shares = group.population.shares.map(({ persona, share }) => `${persona}${share === 10_000 ? '' : ` ${share / 100}%`}`);
+    const kind = group.kind === 'own' ? "this machine's own" : `${countAddresses(group.ranges)} addresses`;
+    return `${group.diversion}: ${shown}${more} (${kind}): ${shares.join(', ')}`;
+  });
+  if (plan.desired.groups.length > maxLines) lines.push(`and ${plan.desired.groups.length - maxLines} more groups`);
+  return lines;
+}

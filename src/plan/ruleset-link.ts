@@ -1,0 +1,258 @@
+// What decoys look like on the wire: which of them answer ARP, whose frames we take, and the MAC and TTL each wears.
+// Desired state to nft data; pure. Packets are ruleset.ts; the arithmetic is model/population.ts.
+// Offsets: Ethernet source is bytes 6-11 of the link header, its low half at bit 72; IPv4 source ends at bit 128,
+// IPv6 source at bit 192, ARP sender MAC's low half starts at bit 88 and the sender address ends at bit 144.
+
+import {
+  accept,
+  drop,
+  goto,
+  match,
+  matchNot,
+  type NftChain,
+  type NftRule,
+  type NftSet,
+  type NftTable,
+  type NftVerdict,
+  ownTableName,
+} from '../kernel/nft-ruleset.ts';
+import type { AddressRange, Family } from '../model/address.ts';
+import type { Persona } from '../model/persona.ts';
+import { macKeyOf, populationModulus, prefixSeedOf } from '../model/population.ts';
+import {
+  addressType,
+  aliveShare,
+  type DecoyLayout,
+  onlyPersona,
+  personaOf,
+  type RangeGroup,
+  rangeElements,
+  shareIntervals,
+  withheldSet,
+} from './decoy-layout.ts';
+import type { DesiredState } from './desired-state.ts';
+
+const vendorMask = 'ff:ff:ff:00:00:00';
+/** The kernel's own; no rule needed. */
+const kernelTtl = 64;
+
+/** The netdev table for links where decoys wear MACs, and the arp table that keeps them silent on other links. */
+export function planLinkTables(desired: DesiredState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
+  const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
+  if (!claimed) return [];
+  const arp = planArpTable(layout);
+  return desired.macLinks.length > 0 ? [planFrameTable(desired, layout, withheld), ...arp] : arp;
+}
+
+/** The kernel answers ARP for a local address on every link; a decoy lives on one. */
+function planArpTable(layout: DecoyLayout): NftTable[] {
+  const links = [...new Set([...layout.claimed, ...layout.singles].map((item) => item.interface))].sort();
+  const sets: NftSet[] = [];
+  const rules: NftRule[] = [];
+  links.forEach((link, index) => {
+    const ranges = layout.claimed.filter((group) => group.interface === link).flatMap((group) => rangeElements(group.ranges, 4));
+    const singles = layout.singles
+      .filter((single) => single.interface === link && single.address.family === 4)
+      .map(({ text }) => text);
+    for (const [name, interval, elements] of [
+      [`ranges-${index}`, true, ranges],
+      [`singles-${index}`, false, singles],
+    ] as const) {
+      if (elements.length === 0) continue;
+      sets.push({ name, type: addressType(4), interval, elements });
+      rules.push([matchNot('iifname', link), match('arp operation', 'request'), match('arp daddr ip', { set: name }), drop]);
+    }
+  });
+  if (rules.length === 0) return [];
+  const hook = { type: 'filter', hook: 'input', priority: 0 } as const;
+  return [
+    {
+      family: 'arp',
+      name: ownTableName,
+      comment: 'Weir decoys; remove with: weir down',
+      sets,
+      chains: [{ name: 'elsewhere', hook, rules }],
+    },
+  ];
+}
+
+function planFrameTable(desired: DesiredState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable {
+  const sets: NftSet[] = [];
+  const chains: NftChain[] = [];
+  const take: NftRule[] = [];
+  const arriveArp: NftRule[] = [];
+  const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [], arp: [] };
+  const takeHost = { do: 'set', field: 'meta pkttype', value: 'host' } as const;
+  for (const family of [4, 6] as const) {
+    sets.push(withheldSet(withheld, family));
+    const field = family === 4 ? 'ip' : 'ip6';
+    const ranges = layout.claimed.flatMap((group) => rangeElements(group.ranges, family));
+    if (ranges.length > 0) {
+      sets.push({ name: `ranges${family}`, type: addressType(family), interval: true, elements: ranges });
+      take.push([match(`${field} daddr`, { set: `ranges${family}` }), takeHost]);
+      planRangeWear(layout, family, sets, chains, leave);
+    }
+    const singles = layout.singles.filter((single) => single.address.family === family);
+    const exact = [
+      ...singles.filter((single) => single.mac !== undefined).map(({ text, mac }) => `${text} : ${mac}`),
+      ...layout.macs.filter(({ address }) => address.family === family).map(({ text, mac }) => `${text} : ${mac}`),
+    ];
+    if (singles.length > 0) {
+      sets.push({
+        name: `singles${family}`,
+        type: addressType(family),
+        interval: false,
+        elements: singles.map(({ text }) => text),
+      });
+      take.push([match(`${field} daddr`, { set: `singles${family}` }), takeHost]);
+    }
+    if (exact.length > 0) {
+      const map = { map: `mac${family}` };
+      sets.push({ name: map.map, type: addressType(family), data: 'ether_addr', interval: false, elements: exact });
+      leave[field].push([{ do: 'set-by-map', field: 'ether saddr', key: `${field} saddr`, map }]);
+      if (family === 4)
+        leave.arp.push(
+          [{ do: 'set-by-map', field: 'arp saddr ether', key: 'arp saddr ip', map }],
+          [{ do: 'set-by-map', field: 'ether saddr', key: 'arp saddr ip', map }],
+        );
+    }
+    const aged = singles.filter(({ persona }) => persona !== undefined && persona.ttl !== kernelTtl);
+    if (aged.length > 0) {
+      sets.push({
+        name: `ttl${family}`,
+        type: addressType(family),
+        data: 'verdict',
+        interval: false,
+        elements: aged.map(({ text, persona }) => `${text} : jump ttl-${persona?.ttl}.v${family}`),
+      });
+      for (const ttl of new Set(aged.map(({ persona }) => persona?.ttl ?? kernelTtl)))
+        chains.push({ name: `ttl-${ttl}.v${family}`, rules: [ttlRule(family, ttl)] });
+      leave[field].push([{ do: 'vmap', key: `${field} saddr`, map: { map: `ttl${family}` } }]);
+    }
+  }
+  planArpArrival(layout, sets, chains, arriveArp);
+  const vendors = new Set<string>();
+  for (const persona of desired.personas)
+    for (const prefix of persona.macPrefixes) vendors.add(`${prefix.toLowerCase()}:00:00:00`);
+  for (const group of desired.groups)
+    for (const mac of Object.values(group.macs)) vendors.add(`${mac.toLowerCase().slice(0, 8)}:00:00:00`);
+  const isOurs = match(`ether daddr & ${vendorMask}`, [...vendors].sort());
+  arriveArp.push([match('meta pkttype', 'other'), isOurs, goto('take-arp')]);
+  const takeArp: NftRule[] = (['ranges4', 'singles4'] as const)
+    .filter((name) => sets.some((set) => set.name === name))
+    .map((name) => [match('arp daddr ip', { set: name }), takeHost]);
+  chains.push({ name: 'take', rules: take }, { name: 'take-arp', rules: takeArp });
+  chains.push({ name: 'arrive-arp', rules: [[match('arp daddr ip', { set: 'withheld4' }), accept], ...arriveArp] });
+  // Frames to a decoy's MAC come as somebody else's; only those of a vendor we play are taken.
+  chains.push({
+    name: 'arrive',
+    rules: [
+      [match('meta protocol', 'arp'), goto('arrive-arp')],
+      [match('meta pkttype', 'other'), isOurs, goto('take')],
+    ],
+  });
+  for (const name of ['ip', 'ip6', 'arp'] as const) chains.push({ name: `leave-${name}`, rules: leave[name] });
+  const byProtocol: (readonly [string, NftVerdict])[] = (['ip', 'ip6', 'arp'] as const).map((name) => [
+    name,
+    { goto: `leave-${name}` },
+  ]);
+  chains.push({ name: 'leave', rules: [[{ do: 'vmap', key: 'meta protocol', map: { entries: byProtocol } }]] });
+  desired.macLinks.forEach((device, index) => {
+    chains.push({
+      name: `ingress-${index}`,
+      hook: { type: 'filter', hook: 'ingress', device, priority: -100 },
+      rules: [[goto('arrive')]],
+    });
+    chains.push({
+      name: `egress-${index}`,
+      hook: { type: 'filter', hook: 'egress', device, priority: 0 },
+      rules: [[goto('leave')]],
+    });
+  });
+  return { family: 'netdev', name: ownTableName, comment: 'Weir decoys; remove with: weir down', sets, chains };
+}
+
+/** The dead do not answer ARP: by hash inside ranges, by list for single addresses. */
+function planArpArrival(layout: DecoyLayout, sets: NftSet[], chains: NftChain[], rules: NftRule[]): void {
+  const dead = layout.singles.filter((single) => !single.persona && single.address.family === 4).map(({ text }) => text);
+  if (dead.length > 0) {
+    sets.push({ name: 'dead4', type: addressType(4), interval: false, elements: dead });
+    rules.push([match('arp operation', 'request'), match('arp daddr ip', { set: 'dead4' }), drop]);
+  }
+  const elements: string[] = [];
+  layout.claimed.forEach((group, index) => {
+    const alive = aliveShare(group.population);
+    const ranges = rangeElements(group.ranges, 4);
+    if (alive >= populationModulus || ranges.length === 0) return;
+    const name = `dead-${index}.arp`;
+    const left = { hash: 'arp daddr ip', modulus: populationModulus, seed: group.population.seed };
+    chains.push({ name, rules: [alive === 0 ? [drop] : [{ do: 'at-least', left, value: alive }, drop]] });
+    elements.push(...ranges.map((range) => `${range} : jump ${name}`));
+  });
+  if (elements.length > 0) {
+    sets.push({ name: 'residents4', type: addressType(4), data: 'verdict', interval: true, elements });
+    rules.push([match('arp operation', 'request'), { do: 'vmap', key: 'arp daddr ip', map: { map: 'residents4' } }]);
+  }
+}
+
+/** Chains that give each resident of a range its MAC and TTL, and the maps that lead to them. */
+function planRangeWear(
+  layout: DecoyLayout,
+  family: Family,
+  sets: NftSet[],
+  chains: NftChain[],
+  leave: Record<'ip' | 'ip6' | 'arp', NftRule[]>,
+): void {
+  const kinds = family === 4 ? (['ip', 'arp'] as const) : (['ip6'] as const);
+  for (const kind of kinds) {
+    const source = kind === 'arp' ? 'arp saddr ip' : `${kind} saddr`;
+    const elements: string[] = [];
+    layout.claimed.forEach((group, index) => {
+      const ranges = rangeElements(group.ranges, family);
+      if (ranges.length === 0) return;
+      const wear = (persona: string): string => {
+        const name = `wear-${index}.${kind}.${persona}`;
+        chains.push({ name, rules: wearRules(kind, source, personaOf(layout.personas, persona), group) });
+        return name;
+      };
+      const only = onlyPersona(group.population);
+      let entry: string;
+      if (only !== undefined) entry = wear(only);
+      else {
+        entry = `wear-${index}.${kind}`;
+        const byPersona = new Map<string, string>();
+        const entries: [string, NftVerdict][] = shareIntervals(group.population).map(({ first, last, persona }) => {
+          const chain = byPersona.get(persona) ?? wear(persona);
+          byPersona.set(persona, chain);
+          return [`${first}-${last}`, { goto: chain }];
+        });
+        const key = { hash: source, modulus: populationModulus, seed: group.population.seed };
+        chains.push({ name: entry, rules: entries.length > 0 ? [[{ do: 'vmap', key, map: { entries } }]] : [] });
+      }
+      elements.push(...ranges.map((range) => `${range} : jump ${entry}`));
+    });
+    const name = `wear-${kind}`;
+    sets.push({ name, type: addressType(family), data: 'verdict', interval: true, elements });
+    leave[kind].push([{ do: 'vmap', key: source, map: { map: name } }]);
+  }
+}
+
+function wearRules(kind: 'ip' | 'ip6' | 'arp', source: string, persona: Persona, group: RangeGroup): NftRule[] {
+  const { seed } = group.population;
+  const key = macKeyOf(seed);
+  const low = { ip: '@nh,104,24', ip6: '@nh,168,24', arp: '@nh,120,24' }[kind];
+  const vendor = (field: string): NftRule => {
+    const macs = persona.macPrefixes.map((prefix) => `${prefix.toLowerCase()}:00:00:00`);
+    if (macs.length === 1) return [{ do: 'set', field, value: macs[0] }];
+    const hash = { hash: source, modulus: macs.length, seed: prefixSeedOf(seed) };
+    return [{ do: 'set-by-map', field, key: hash, map: { entries: macs.map((mac, index) => [index, mac] as const) } }];
+  };
+  const rules: NftRule[] = [vendor('ether saddr'), [{ do: 'set-xor', field: '@ll,72,24', source: low, key }]];
+  if (kind === 'arp') rules.push(vendor('arp saddr ether'), [{ do: 'set-xor', field: '@nh,88,24', source: low, key }]);
+  else if (persona.ttl !== kernelTtl) rules.push(ttlRule(kind === 'ip' ? 4 : 6, persona.ttl));
+  return rules;
+}
+
+const ttlRule = (family: Family, ttl: number): NftRule => [
+  { do: 'set', field: family === 4 ? 'ip ttl' : 'ip6 hoplimit', value: String(ttl) },
+];

@@ -1,0 +1,352 @@
+// Which packets to decoys go where: desired state to the tables of nft, as data. Pure. The same decisions in user
+// space are model/decoy.ts and model/population.ts. Frames and MACs are ruleset-link.ts.
+
+import {
+  accept,
+  drop,
+  goto,
+  jump,
+  match,
+  matchNot,
+  type NftChain,
+  type NftRule,
+  type NftSet,
+  type NftStatement,
+  type NftTable,
+  type NftVerdict,
+  ownTableName,
+  tcpFlags,
+  tcpFlagsNot,
+} from '../kernel/nft-ruleset.ts';
+import { type AddressRange, type Family, renderAddress } from '../model/address.ts';
+import type { Persona } from '../model/persona.ts';
+import { populationModulus } from '../model/population.ts';
+import { type PortSet, renderPorts } from '../model/port-set.ts';
+import {
+  addressType,
+  type DecoyLayout,
+  layOutDecoys,
+  onlyPersona,
+  personaOf,
+  type RangeGroup,
+  rangeElements,
+  shareIntervals,
+  withheldSet,
+} from './decoy-layout.ts';
+import type { DesiredState, Guards } from './desired-state.ts';
+import { planLinkTables } from './ruleset-link.ts';
+
+/** NFLOG group of probes; the reader binds it. */
+export const probeLogGroup = 87;
+/** Bytes of each probe that are copied: both headers with all options. */
+export const probeSnaplen = 128;
+const probeQueueThreshold = 64;
+
+/** Agreed with the reader of the log: prefix `weir:<kind>:<diversion>`. */
+export type ProbeLogKind = 'syn' | 'closed' | 'filtered' | 'dead' | 'null' | 'fin' | 'xmas' | 'ack' | 'echo';
+
+export const probeLogPrefix = (kind: ProbeLogKind, diversion: string): string => `weir:${kind}:${diversion}`;
+
+/** Values that have to be put back, kept in the kernel as comments so that `down` works without the state file. */
+export type RestoreNotes = readonly string[];
+
+const log = (kind: ProbeLogKind, diversion: string): NftStatement => ({
+  do: 'log',
+  prefix: probeLogPrefix(kind, diversion),
+  group: probeLogGroup,
+  snaplen: probeSnaplen,
+  queueThreshold: probeQueueThreshold,
+});
+
+const synMask = ['syn', 'ack', 'rst'];
+const allFlags = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg'];
+const isSyn = tcpFlags(synMask, ['syn']);
+const isTcp = match('meta l4proto', 'tcp');
+const isUdp = match('meta l4proto', 'udp');
+const families: readonly Family[] = [4, 6];
+const destination = (family: Family): string => (family === 4 ? 'ip daddr' : 'ip6 daddr');
+const source = (family: Family): string => (family === 4 ? 'ip saddr' : 'ip6 saddr');
+
+/** Every table of ours for this state; none when there are no decoys. `withheld` are addresses given back. */
+export function planRuleset(desired: DesiredState, withheld: readonly AddressRange[], notes: RestoreNotes): NftTable[] {
+  if (desired.groups.length === 0) return [];
+  const layout = layOutDecoys(desired);
+  return [planPacketTable(desired, layout, withheld, notes), ...planLinkTables(desired, layout, withheld)];
+}
+
+function planPacketTable(
+  desired: DesiredState,
+  layout: DecoyLayout,
+  withheld: readonly AddressRange[],
+  notes: RestoreNotes,
+): NftTable {
+  const sets: NftSet[] = [];
+  const chains = new ChainBook();
+  const untrackIn: NftRule[] = [];
+  const untrackOut: NftRule[] = [];
+  const divert: NftRule[] = [
+    // A SYN may meet a socket in TIME_WAIT; only tproxy knows how to begin anew, so SYNs take the long way.
+    [tcpFlagsNot(['syn', 'ack'], ['syn']), { do: 'match', left: 'socket transparent', not: false, right: 1 }, accept],
+    [matchNot('meta l4proto', 'tcp'), { do: 'match', left: 'socket transparent', not: false, right: 1 }, accept],
+  ];
+  for (const family of families) {
+    sets.push(withheldSet(withheld, family));
+    divert.push([match(destination(family), { set: `withheld${family}` }), accept]);
+  }
+  for (const family of families) {
+    const singles = layout.singles.filter((single) => single.address.family === family);
+    if (singles.length > 0) {
+      const target = (single: (typeof singles)[number]): string =>
+        `${single.text} : goto ${single.persona ? chains.visit(single.diversion, single.persona) : chains.dead(single.diversion)}`;
+      sets.push({
+        name: `single${family}`,
+        type: addressType(family),
+        data: 'verdict',
+        interval: false,
+        elements: singles.map(target),
+      });
+      sets.push({
+        name: `single-set${family}`,
+        type: addressType(family),
+        interval: false,
+        elements: singles.map(({ text }) => text),
+      });
+      untrackIn.push([match(destination(family), { set: `single-set${family}` }), { do: 'notrack' }]);
+      untrackOut.push([match(source(family), { set: `single-set${family}` }), { do: 'notrack' }]);
+      divert.push([{ do: 'vmap', key: destination(family), map: { map: `single${family}` } }]);
+    }
+    const ranges: string[] = [];
+    const targets: string[] = [];
+    layout.claimed.forEach((group, index) => {
+      const elements = rangeElements(group.ranges, family);
+      if (elements.length === 0) return;
+      const entry = chains.claimedEntry(group, index, family, layout);
+      ranges.push(...elements);
+      targets.push(...elements.map((element) => `${element} : goto ${entry}`));
+    });
+    if (ranges.length > 0) {
+      sets.push({ name: `claimed${family}`, type: addressType(family), data: 'verdict', interval: true, elements: targets });
+      sets.push({ name: `claimed-set${family}`, type: addressType(family), interval: true, elements: ranges });
+      untrackIn.push([match(destination(family), { set: `claimed-set${family}` }), { do: 'notrack' }]);
+      untrackOut.push([match(source(family), { set: `claimed-set${family}` }), { do: 'notrack' }]);
+      divert.push([{ do: 'vmap', key: destination(family), map: { map: `claimed${family}` } }]);
+    }
+    const owned: string[] = [];
+    layout.own.forEach((group, index) => {
+      const elements = rangeElements(group.ranges, family);
+      if (elements.length > 0) {
+        const entry = chains.ownEntry(group, index, family, layout);
+        owned.push(...elements.map((element) => `${element} : goto ${entry}`));
+      }
+    });
+    if (owned.length > 0) {
+      sets.push({ name: `own${family}`, type: addressType(family), data: 'verdict', interval: true, elements: owned });
+      divert.push([{ do: 'vmap', key: destination(family), map: { map: `own${family}` } }]);
+    }
+  }
+  if (layout.own.length > 0) chains.add('own-guards', planOwnGuards(desired.guards, desired.tracking, sets));
+  chains.addGateway(desired.ports);
+  for (const [name, { ports }] of chains.portSets)
+    sets.push({ name, type: 'inet_service', interval: true, elements: renderPorts(ports).split(',') });
+  const base: NftChain[] = [];
+  const hook = (name: string, at: 'prerouting' | 'output', priority: number, rules: readonly NftRule[]): void => {
+    if (rules.length > 0) base.push({ name, hook: { type: 'filter', hook: at, priority }, rules });
+  };
+  hook('untrack-in', 'prerouting', -300, untrackIn);
+  hook('untrack-out', 'output', -300, untrackOut);
+  hook('divert', 'prerouting', -90, divert);
+  notes.forEach((comment, index) => {
+    base.push({ name: `restore-${index}`, comment, rules: [] });
+  });
+  return {
+    family: 'inet',
+    name: ownTableName,
+    comment: 'Weir decoys; remove with: weir down',
+    sets,
+    chains: [...chains.inOrder(), ...base],
+  };
+}
+
+/** What must stay reachable on this machine's own addresses; comes before any diversion of them. */
+function planOwnGuards(guards: Guards, tracking: boolean, sets: NftSet[]): NftRule[] {
+  const rules: NftRule[] = [
+    [match('iifname', 'lo'), accept],
+    [match('socket transparent', 0), accept],
+    [match('udp dport', [67, 68, 546, 547]), accept],
+  ];
+  if (guards.ports.length > 0) {
+    sets.push({ name: 'management-ports', type: 'inet_service', interval: true, elements: renderPorts(guards.ports).split(',') });
+    rules.push(
+      [match('tcp dport', { set: 'management-ports' }), accept],
+      [match('udp dport', { set: 'management-ports' }), accept],
+    );
+  }
+  for (const family of families) {
+    const sources = rangeElements(guards.sources, family);
+    if (sources.length > 0) {
+      sets.push({ name: `management-sources${family}`, type: addressType(family), interval: true, elements: sources });
+      rules.push([match(source(family), { set: `management-sources${family}` }), accept]);
+    }
+    const resolvers = guards.resolvers.filter((address) => address.family === family).map(renderAddress);
+    if (resolvers.length > 0) {
+      sets.push({ name: `resolvers${family}`, type: addressType(family), interval: false, elements: [...new Set(resolvers)] });
+      for (const transport of ['udp', 'tcp'])
+        rules.push([match(source(family), { set: `resolvers${family}` }), match(`${transport} sport`, 53), accept]);
+    }
+  }
+  if (tracking) rules.push([match('ct status', 'dnat'), accept], [match('ct direction', 'reply'), accept]);
+  return rules;
+}
+
+/** Chains made on demand, each once; a chain is listed after those it names. */
+class ChainBook {
+  readonly #chains = new Map<string, NftChain>();
+  readonly portSets = new Map<string, { ports: PortSet }>();
+
+  inOrder(): NftChain[] {
+    return [...this.#chains.values()];
+  }
+
+  add(name: string, rules: readonly NftRule[]): string {
+    if (!this.#chains.has(name)) this.#chains.set(name, { name, rules });
+    return name;
+  }
+
+  addGateway(ports: DesiredState['ports']): void {
+    const used = (name: string): boolean =>
+      [...this.#chains.values()].some(({ rules }) => rules.some((rule) => rule.some((s) => leadsTo(s, name))));
+    const to: NftRule[] = [];
+    for (const family of families)
+      for (const [transport, port] of [
+        ['tcp', ports.tcp],
+        ['udp', ports.udp],
+      ] as const)
+        to.push([
+          match('meta nfproto', family === 4 ? 'ipv4' : 'ipv6'),
+          match('meta l4proto', transport),
+          { do: 'tproxy', family, port },
+          accept,
+        ]);
+    // Nobody waits at the port: a decoy must not fall through to this machine's own services.
+    if (used('to-gateway')) this.add('to-gateway', [...to, [drop]]);
+    if (used('to-gateway-own')) this.add('to-gateway-own', to);
+  }
+
+  dead(diversion: string): string {
+    return this.add(`dead.${diversion}`, [[log('dead', diversion)], [drop]]);
+  }
+
+  /** TCP that is not an opening SYN and belongs to no connection; a RST is nobody's probe. */
+  #stray(diversion: string): string {
+    return this.add(`stray.${diversion}`, [
+      [tcpFlags(['rst'], ['rst']), { do: 'verdict', verdict: 'return' }],
+      [tcpFlags(allFlags, []), log('null', diversion), { do: 'verdict', verdict: 'return' }],
+      [tcpFlags(allFlags, ['fin']), log('fin', diversion), { do: 'verdict', verdict: 'return' }],
+      [tcpFlags(allFlags, ['fin', 'psh', 'urg']), log('xmas', diversion), { do: 'verdict', verdict: 'return' }],
+      [log('ack', diversion)],
+    ]);
+  }
+
+  #tcp(name: string, kind: ProbeLogKind, diversion: string, end: readonly NftRule[]): string {
+    const stray = this.#stray(diversion);
+    return this.add(`${name}.${diversion}`, [
+      [tcpFlagsNot(synMask, ['syn']), jump(stray)],
+      [isSyn, log(kind, diversion)],
+      ...end,
+    ]);
+  }
+
+  #ports(transport: 'tcp' | 'udp', persona: Persona): NftStatement[] | undefined {
+    const { open } = persona[transport];
+    if (open.length === 0) return undefined;
+    if (open.length === 1 && open[0].first <= 1 && open[0].last === 65535) return [];
+    const name = `${transport}.${persona.name}`;
+    this.portSets.set(name, { ports: open });
+    return [match(`${transport} dport`, { set: name })];
+  }
+
+  /** A living decoy of an address that was claimed: nothing of this machine's own may answer. */
+  visit(diversion: string, persona: Persona): string {
+    const name = `visit.${diversion}.${persona.name}`;
+    if (this.#chains.has(name)) return name;
+    const rules: NftRule[] = [];
+    const tcpOpen = this.#ports('tcp', persona);
+    if (tcpOpen) rules.push([isTcp, ...tcpOpen, goto(this.#tcp('open-tcp', 'syn', diversion, [[goto('to-gateway')]]))]);
+    const tcpShut =
+      persona.tcp.otherwise === 'closed'
+        ? this.#tcp('closed-tcp', 'closed', diversion, [[{ do: 'reject', how: 'tcp-reset' }]])
+        : this.#tcp('filtered-tcp', 'filtered', diversion, [[drop]]);
+    rules.push([isTcp, goto(tcpShut)]);
+    const udpOpen = this.#ports('udp', persona);
+    if (udpOpen) rules.push([isUdp, ...udpOpen, goto('to-gateway')]);
+    const udpShut =
+      persona.udp.otherwise === 'closed'
+        ? this.add(`closed-udp.${diversion}`, [[log('closed', diversion)], [{ do: 'reject', how: 'port-unreachable' }]])
+        : this.add(`filtered-udp.${diversion}`, [[log('filtered', diversion)], [drop]]);
+    rules.push([isUdp, goto(udpShut)]);
+    for (const type of ['icmp type', 'icmpv6 type'])
+      rules.push([match(type, 'echo-request'), log('echo', diversion), persona.answersEcho ? accept : drop]);
+    rules.push([drop]);
+    return this.add(name, rules);
+  }
+
+  /** An address of this machine: what is not taken goes on to the kernel, which answers as it always did. */
+  #ownVisit(diversion: string, persona: Persona): string {
+    const name = `own.${diversion}.${persona.name}`;
+    if (this.#chains.has(name)) return name;
+    const rules: NftRule[] = [];
+    const tcpOpen = this.#ports('tcp', persona);
+    if (tcpOpen) rules.push([isTcp, ...tcpOpen, goto(this.#tcp('own-open-tcp', 'syn', diversion, [[goto('to-gateway-own')]]))]);
+    rules.push([
+      isTcp,
+      goto(
+        persona.tcp.otherwise === 'closed'
+          ? this.#tcp('own-closed-tcp', 'closed', diversion, [])
+          : this.#tcp('own-filtered-tcp', 'filtered', diversion, [[drop]]),
+      ),
+    ]);
+    const udpOpen = this.#ports('udp', persona);
+    if (udpOpen) rules.push([isUdp, ...udpOpen, goto('to-gateway-own')]);
+    rules.push(
+      persona.udp.otherwise === 'closed' ? [isUdp, log('closed', diversion)] : [isUdp, log('filtered', diversion), drop],
+    );
+    for (const type of ['icmp type', 'icmpv6 type']) rules.push([match(type, 'echo-request'), log('echo', diversion)]);
+    return this.add(name, rules);
+  }
+
+  claimedEntry(group: RangeGroup, index: number, family: Family, layout: DecoyLayout): string {
+    const visit = (persona: string): string => this.visit(group.diversion, personaOf(layout.personas, persona));
+    const only = onlyPersona(group.population);
+    if (only !== undefined) return visit(only);
+    const residents = hashEntries(group, visit);
+    return this.add(`residents-${index}.v${family}`, [
+      ...residentRule(group, family, residents),
+      [goto(this.dead(group.diversion))],
+    ]);
+  }
+
+  ownEntry(group: RangeGroup, index: number, family: Family, layout: DecoyLayout): string {
+    const visit = (persona: string): string => this.#ownVisit(group.diversion, personaOf(layout.personas, persona));
+    const only = onlyPersona(group.population);
+    const rest = only === undefined ? residentRule(group, family, hashEntries(group, visit)) : [[goto(visit(only))]];
+    return this.add(`own-${index}.v${family}`, [[jump('own-guards')], ...rest]);
+  }
+}
+
+const hashEntries = (group: RangeGroup, chainOf: (persona: string) => string): [string, NftVerdict][] =>
+  shareIntervals(group.population).map(({ first, last, persona }) => [`${first}-${last}`, { goto: chainOf(persona) }]);
+
+function residentRule(group: RangeGroup, family: Family, entries: readonly [string, NftVerdict][]): NftRule[] {
+  if (entries.length === 0) return [];
+  const key = { hash: destination(family), modulus: populationModulus, seed: group.population.seed };
+  return [[{ do: 'vmap', key, map: { entries } }]];
+}
+
+function leadsTo(statement: NftStatement, chain: string): boolean {
+  return (
+    statement.do === 'verdict' &&
+    typeof statement.verdict === 'object' &&
+    'goto' in statement.verdict &&
+    statement.verdict.goto === chain
+  );
+}
