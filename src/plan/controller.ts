@@ -29,6 +29,7 @@ import type { DecoyGroup } from '../model/decoy.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
 import { type DesiredState, type GatewayPorts, isEmptyState } from './desired-state.ts';
 import {
+  compareRoutes,
   type PresentState,
   parseNotes,
   planDifference,
@@ -244,14 +245,8 @@ export class DiversionController {
         .flatMap((table) => ([4, 6] as const).map((family) => renderAddition(table, `withheld${family}`, textOf(fresh, family))))
         .join('');
       await applyTransaction(this.#runner, text);
-      const before = await readOwnRoutes(this.#runner);
-      const wanted = planRoutes(stored.current, withheld);
-      const there = new Set(before.map(({ kind, destination }) => `${kind} ${destination}`));
-      await applyRoutes(
-        this.#runner,
-        wanted.filter(({ kind, destination }) => kind === 'throw' && !there.has(`${kind} ${destination}`)),
-        [],
-      );
+      const { add, remove } = compareRoutes(planRoutes(stored.current, withheld), await readOwnRoutes(this.#runner));
+      await applyRoutes(this.#runner, add, remove);
       const tables = planRuleset(stored.current, withheld, renderNotes(stored.saved));
       await this.#save({ ...stored, withheld, textHash: hashOf(renderReplacement(tables)), listing: await this.#listing() });
       const shown = fresh.slice(0, 20).map(renderRange);

@@ -1,9 +1,10 @@
 // Desired state against what is there: the steps from one to the other, in an order that never shows a decoy without
 // its rules. Pure. Carrying out is step.ts.
 
-import { type OwnRoute, renderDestination, routeKey } from '../kernel/ip-route.ts';
+import { WeirError } from '../base/errors.ts';
+import { type OwnRoute, renderDestination } from '../kernel/ip-route.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
-import { type AddressRange, overlapRanges, rangeToCidrs, uniteRanges } from '../model/address.ts';
+import { type AddressRange, parseRange, rangesOverlap, rangeToCidrs, subtractRanges } from '../model/address.ts';
 import { type DesiredState, isEmptyState } from './desired-state.ts';
 import type { Step } from './step.ts';
 
@@ -28,25 +29,26 @@ export interface PresentState {
   readonly saved: SavedValues;
 }
 
-/** Every AnyIP route the state needs, and a `throw` for each address given back. */
+/** Every AnyIP route the state needs: blocks that cover the claimed addresses exactly, without those given back. */
 export function planRoutes(desired: DesiredState | undefined, withheld: readonly AddressRange[]): OwnRoute[] {
   if (desired === undefined) return [];
-  const claimed = uniteRanges(desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges));
-  // A host route that is both would be one key twice; the address that was given back wins.
-  const given = overlapRanges(claimed, withheld);
-  const routes: OwnRoute[] = [];
-  const add = (kind: OwnRoute['kind'], range: AddressRange): void => {
-    for (const { first, prefixLength } of rangeToCidrs(range))
-      routes.push({ kind, family: range.family, destination: renderDestination(first, prefixLength) });
+  const claimed = desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
+  return subtractRanges(claimed, withheld).flatMap((range) =>
+    rangeToCidrs(range).map(({ first, prefixLength }) => ({
+      family: range.family,
+      destination: renderDestination(first, prefixLength),
+    })),
+  );
+}
+
+/** What changes between two sets of routes. */
+export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRoute[]): { add: OwnRoute[]; remove: OwnRoute[] } {
+  const before = new Set(there.map(({ destination }) => destination));
+  const after = new Set(wanted.map(({ destination }) => destination));
+  return {
+    add: wanted.filter(({ destination }) => !before.has(destination)),
+    remove: there.filter(({ destination }) => !after.has(destination)),
   };
-  for (const range of claimed) add('local', range);
-  const returned = new Set<string>();
-  for (const range of given) {
-    const before = routes.length;
-    add('throw', range);
-    for (const route of routes.slice(before)) returned.add(route.destination);
-  }
-  return routes.filter((route) => route.kind === 'throw' || !returned.has(route.destination));
 }
 
 /** `tables` are those of `desired`, rendered by ruleset.ts with the notes of `saved` after this difference. */
@@ -57,12 +59,12 @@ export function planDifference(
   withheld: readonly AddressRange[],
   present: PresentState,
 ): Step[] {
-  const wanted = new Map(planRoutes(desired, withheld).map((route) => [routeKey(route), route]));
-  const there = new Map(present.routes.map((route) => [routeKey(route), route]));
-  const remove = [...there].filter(([key]) => !wanted.has(key)).map(([, route]) => route);
-  const add = [...wanted].filter(([key]) => !there.has(key)).map(([, route]) => route);
+  const { add, remove } = compareRoutes(planRoutes(desired, withheld), present.routes);
+  // Blocks of what is ours already may be cut at once; new ground waits for its rules.
+  const newGround = subtractRanges(add.map(rangeOfRoute), present.routes.map(rangeOfRoute));
+  const [fresh, cut] = partition(add, (route) => touches(newGround, rangeOfRoute(route)));
   const steps: Step[] = [];
-  if (remove.length > 0) steps.push({ kind: 'routes', add: [], remove, line: `remove ${countRoutes(remove)}` });
+  if (cut.length > 0 || remove.length > 0) steps.push({ kind: 'routes', add: cut, remove, line: describeRoutes(cut, remove) });
   steps.push(...planRestores(desired, present));
   const ruleset = planRulesetStep(desired, tables, tablesAsApplied, present);
   if (ruleset) steps.push(ruleset);
@@ -74,7 +76,7 @@ export function planDifference(
   for (const link of desired?.macLinks ?? [])
     if (!present.promiscuous.includes(link))
       steps.push({ kind: 'promiscuous', link, on: true, line: `make ${link} promiscuous (decoys have MACs of their own)` });
-  if (add.length > 0) steps.push({ kind: 'routes', add, remove: [], line: `add ${countRoutes(add)}` });
+  if (fresh.length > 0) steps.push({ kind: 'routes', add: fresh, remove: [], line: describeRoutes(fresh, []) });
   return steps;
 }
 
@@ -155,12 +157,34 @@ export function parseNotes(comments: readonly string[]): SavedValues {
 
 const sysctlName = (key: string): string => key.replaceAll('.', '\u0000').replaceAll('/', '.').replaceAll('\u0000', '/');
 
-function countRoutes(routes: readonly OwnRoute[]): string {
-  const parts: string[] = [];
-  for (const kind of ['local', 'throw'] as const) {
-    const some = routes.filter((route) => route.kind === kind);
-    if (some.length === 1) parts.push(`route ${kind} ${some[0].destination}`);
-    else if (some.length > 1) parts.push(`${some.length} ${kind} routes (${some[0].destination}, …)`);
+function describeRoutes(add: readonly OwnRoute[], remove: readonly OwnRoute[]): string {
+  const count = (routes: readonly OwnRoute[]): string =>
+    routes.length === 1 ? `route local ${routes[0].destination}` : `${routes.length} local routes (${routes[0].destination}, …)`;
+  return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
+}
+
+function rangeOfRoute({ destination }: OwnRoute): AddressRange {
+  const range = parseRange(destination);
+  if (!range) throw new WeirError('fault', `not a destination: ${destination}`);
+  return range;
+}
+
+/** Whether the range shares an address with any of these, which are sorted and disjoint. */
+function touches(sorted: readonly AddressRange[], range: AddressRange): boolean {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const other = sorted[middle];
+    if (other.family < range.family || (other.family === range.family && other.last < range.first)) low = middle + 1;
+    else high = middle;
   }
-  return parts.join(' and ');
+  return low < sorted.length && rangesOverlap(sorted[low], range);
+}
+
+function partition<T>(items: readonly T[], test: (item: T) => boolean): [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const item of items) (test(item) ? yes : no).push(item);
+  return [yes, no];
 }

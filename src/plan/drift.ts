@@ -1,10 +1,10 @@
 // Says in words where the kernel is no longer as Weir left it. Pure; reading it is the controller's.
 
 import type { OwnRoute } from '../kernel/ip-route.ts';
-import { routeKey } from '../kernel/ip-route.ts';
 import type { Link } from '../kernel/link-state.ts';
 import { renderRange } from '../model/address.ts';
 import type { DesiredState } from './desired-state.ts';
+import { compareRoutes } from './difference.ts';
 
 export interface DriftInput {
   readonly desired: DesiredState;
@@ -22,12 +22,9 @@ export function describeDrift(input: DriftInput): string[] {
   const words: string[] = [];
   if (input.listing === '') words.push('the nft tables named weir are gone');
   else if (input.listing !== input.expectedListing) words.push(...describeRules(input.expectedListing, input.listing));
-  const wanted = new Set(input.expectedRoutes.map(routeKey));
-  const there = new Set(input.routes.map(routeKey));
-  words.push(...bounded([...wanted].filter((key) => !there.has(key)).map((key) => `route ${key} is gone`)));
-  words.push(
-    ...bounded([...there].filter((key) => !wanted.has(key)).map((key) => `route ${key} is not ours but carries our mark`)),
-  );
+  const { add, remove } = compareRoutes(input.expectedRoutes, input.routes);
+  words.push(...bounded(add.map(({ destination }) => `route local ${destination} is gone`)));
+  words.push(...bounded(remove.map(({ destination }) => `route local ${destination} carries our mark but is not ours`)));
   for (const name of input.desired.macLinks) {
     const link = input.links.find((candidate) => candidate.name === name);
     if (!link) words.push(`interface ${name} is gone`);
