@@ -1,0 +1,143 @@
+// Renders docs/configuration.md from the schema and the personas that come with Weir, so that it cannot drift. Pure.
+
+import { z } from 'zod';
+import { renderPorts } from '../model/port-set.ts';
+import { unwrap } from './issues.ts';
+import type { PersonaLibrary } from './personas.ts';
+import { configurationFile, decoyEntry, hostDiversion, type KeyNotes, namedPopulation, personaFile } from './schema.ts';
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+/** One row per key; sections are flattened as `retention.days`. */
+function rows(schema: z.ZodType, prefix = ''): string[] {
+  const object = unwrap(schema);
+  if (!(object instanceof z.ZodObject)) return [];
+  return Object.entries(object.shape as Record<string, z.ZodType>).flatMap(([key, inner]) => {
+    const notes = inner.meta() as Partial<KeyNotes> | undefined;
+    const name = `${prefix}${key}`;
+    if (unwrap(inner) instanceof z.ZodObject)
+      return [`| **\`${name}\`** | | | ${cell(notes?.description ?? '')} |`, ...rows(inner, `${name}.`)];
+    const state =
+      notes?.fallback !== undefined
+        ? `\`${notes.fallback}\``
+        : inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault
+          ? ''
+          : '*required*';
+    return [`| \`${name}\` | ${cell(notes?.form ?? '')} | ${cell(state)} | ${cell(notes?.description ?? '')} |`];
+  });
+}
+
+const table = (schema: z.ZodType): string =>
+  ['| key | form | default | meaning |', '|---|---|---|---|', ...rows(schema)].join('\n');
+
+const shorten = (ports: string): string => (ports === '1-65535' ? 'all' : ports === '' ? 'none' : ports.replaceAll(',', ', '));
+
+/** The whole document. */
+export function renderGuide(library: PersonaLibrary): string {
+  const personas = [...library.personas.values()].map(
+    ({ name, operatingSystem, tcp, udp, description }) =>
+      `| \`${name}\` | ${cell(description)} | ${cell(operatingSystem)} | ${shorten(renderPorts(tcp.open))}; else ${tcp.otherwise} | ${shorten(renderPorts(udp.open))} |`,
+  );
+  const populations = [...library.populations.values()].map(
+    ({ name, description, shares }) =>
+      `| \`${name}\` | ${cell(description)} | ${Object.entries(shares)
+        .map(([persona, share]) => `${persona} ${share / 100}%`)
+        .join(', ')} |`,
+  );
+  return `<!-- Made from src/config/schema.ts and rules/ by \`npm run guide\`; a test compares. -->
+# Configuration
+
+Weir reads the file given with \`-c\`, else \`weir.yaml\` in the working directory, else \`/etc/weir/weir.yaml\`. Without any of them every free port
+of this machine's own addresses becomes a decoy. A mistake names its line and the next step, all mistakes are told at once, and nothing
+changes in the kernel until there are none.
+
+\`\`\`yaml
+${exampleConfiguration}\`\`\`
+
+## Keys
+
+${table(configurationFile)}
+
+## A diversion
+
+${table(hostDiversion)}
+
+## Decoys of a diversion
+
+Either \`addresses\` (or \`address\`), and either \`persona\` or \`population\`. No address may be a decoy twice.
+
+${table(decoyEntry)}
+
+Blocks are taken as written: \`10.66.0.0/24\` is 256 addresses. Whether its first and last are the network and broadcast address of the
+segment depends on the interface, so that is where it is decided: those of the interface's own subnet, the default gateway and every
+address at which a live host answers are left out when the plan is made, and \`weir plan\` shows them.
+
+## Forms
+
+| form | written as |
+|---|---|
+| address | \`10.66.0.5\`, \`2001:db8::5\` |
+| addresses | a list, or one: addresses, blocks \`10.66.0.0/17\`, ranges \`10.66.0.10-10.66.0.20\`, both families |
+| ports | a list, or one: \`80\`, \`8000-8100\`, \`"22,80"\`; \`all\` in personas |
+| share | a percentage from \`0.01%\` to \`100%\`; a number without the sign is one too |
+| size | a number with its unit: \`512MiB\`, \`20GiB\`, \`1TB\` |
+| duration | a number with its unit: \`500ms\`, \`60s\`, \`5m\`, \`2h\`, \`1d\` |
+| name | 1 to 32 of the characters \`a-z\`, \`0-9\` and \`-\` |
+| MAC address | \`00:0c:29:1a:2b:3c\` |
+
+## Personas
+
+One file each in [rules/personas](../rules/personas); your own go below \`personas\`, whole or \`like\` another:
+
+\`\`\`yaml
+${examplePersona}\`\`\`
+
+| persona | for | claims to be | open TCP ports | open UDP ports |
+|---|---|---|---|---|
+${personas.join('\n')}
+
+${table(personaFile)}
+
+Banners are, by protocol: the identification line (\`ssh\`), the \`Server\` header (\`http\`), the text after the reply code (\`ftp\`, \`smtp\`,
+\`pop3\`, \`imap\`), the text before the login prompt (\`telnet\`), the version (\`mysql\`, \`postgres\`, \`redis\`, \`vnc\`), the system (\`smb\`, \`rdp\`).
+
+## Populations
+
+Who lives at which address of a range is computed from the address and the seed: it is the same after a restart, for any number of
+addresses, without a table. With \`alive: 40%\` the shares are those of the living; the rest answers nothing, not even ARP.
+
+| population | for | shares |
+|---|---|---|
+${populations.join('\n')}
+
+${table(namedPopulation)}
+`;
+}
+
+/** Parsed by a test: what the document shows works. */
+export const exampleConfiguration = `version: 1
+data: /var/lib/weir
+retention: { days: 90, size: 20GiB }
+management:                       # never diverted, always reachable
+  ports: [22, 8443]
+  sources: [10.0.0.0/8]
+diversions:
+  - name: dmz
+    kind: host                    # addresses on one of this machine's interfaces
+    interface: eth0
+    decoys:
+      - addresses: [10.66.0.0/17, "2001:db8:66::/64"]
+        exclude: [10.66.0.1]
+        persona: windows-server
+      - { addresses: 10.66.128.0/17, population: mixed-office, alive: 40%, seed: 7 }
+      - { address: 10.67.0.5, persona: printer, mac: "c8:d3:ff:00:10:05" }
+`;
+
+/** Parsed by a test as well, below \`version: 1\`. */
+export const examplePersona = `personas:
+  - name: build-nas
+    like: nas
+    hostname: backup-{n}
+    tcp: { open: [22, 80, 5000, 5001] }
+    banners: { ssh: SSH-2.0-OpenSSH_8.4 }
+`;
