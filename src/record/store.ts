@@ -10,7 +10,11 @@ import type { Chunk, SessionRecord, Transport } from '../model/session.ts';
 /** How far each journal writer's records are in the store. `offset` is the byte after the last applied record. */
 export type Checkpoint = Readonly<Record<string, { readonly segment: number; readonly offset: number }>>;
 
-/** All parts must hold. Times select by session start, `since` inclusive, `until` exclusive. */
+/**
+ * All parts must hold. Times select by session start, `since` inclusive, `until` exclusive. Probes match when one of
+ * their targets does; they have no protocol or service, alerts and system events only a time: `protocol` and `service`
+ * exclude all probes, and for alerts and system events every part but time, limit and cursor is ignored.
+ */
 export interface Filter {
   readonly since?: Micros;
   readonly until?: Micros;
@@ -55,7 +59,9 @@ export interface TopRow {
 export interface Counts {
   readonly sessions: number;
   readonly openSessions: number;
+  /** Packets. */
   readonly probes: number;
+  /** Distinct, over sessions and probes. */
   readonly sources: number;
   readonly bytesIn: number;
   readonly alerts: number;
@@ -67,6 +73,13 @@ export interface StoreSize {
   readonly sessions: number;
 }
 
+export interface StoreDamage {
+  readonly since: Micros;
+  /** Files set aside. */
+  readonly files: readonly string[];
+  readonly message: string;
+}
+
 export interface Store {
   /**
    * Applies events and moves the checkpoint in one transaction. Applying the same events again changes nothing.
@@ -74,6 +87,14 @@ export interface Store {
    */
   apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void>;
   checkpoint(): Promise<Checkpoint>;
+  /**
+   * What was lost since the store was last whole and has to come from the journal again: the earliest start of a
+   * session that may be missing. Undefined when nothing is. `rebuilt` says that it has been replayed.
+   */
+  damage(): Promise<StoreDamage | undefined>;
+  rebuilt(): Promise<void>;
+  /** Sessions that have not ended; the recorder ends those whose writer died. */
+  openSessions(): Promise<SessionSummary[]>;
   sessions(filter: Filter): Promise<SessionSummary[]>;
   /** Undefined when there is none of that identifier. */
   session(id: string): Promise<StoredSession | undefined>;

@@ -1,0 +1,66 @@
+// Whether a record in memory passes a Filter. The same rules as SQL in duckdb-query.ts: the contract test holds them
+// together. Pure.
+
+import { type Address, type AddressRange, parseAddress, rangeHolds } from '../model/address.ts';
+import type { ProbeRecord, ProbeTarget } from '../model/event.ts';
+import { hasPort } from '../model/port-set.ts';
+import type { Filter, SessionSummary } from './store.ts';
+
+/** The address of a record; a zone identifier does not count. */
+export function recordedAddress(ip: string): Address | undefined {
+  const zone = ip.indexOf('%');
+  return parseAddress(zone < 0 ? ip : ip.slice(0, zone));
+}
+
+function heldBy(ranges: readonly AddressRange[] | undefined, ip: string): boolean {
+  if (!ranges) return true;
+  const address = recordedAddress(ip);
+  return address !== undefined && ranges.some((range) => rangeHolds(range, address));
+}
+
+export const matchesTime = (filter: Filter, id: string, at: number): boolean =>
+  (filter.since === undefined || at >= filter.since) &&
+  (filter.until === undefined || at < filter.until) &&
+  (filter.before === undefined || id < filter.before);
+
+export function matchesSession(filter: Filter, session: SessionSummary): boolean {
+  return (
+    matchesTime(filter, session.id, session.start) &&
+    (filter.transport === undefined || session.transport === filter.transport) &&
+    (filter.protocol === undefined || session.protocol === filter.protocol) &&
+    (filter.diversion === undefined || session.diversion === filter.diversion) &&
+    (filter.service === undefined || session.service === filter.service) &&
+    (filter.ports === undefined || hasPort(filter.ports, session.destination.port)) &&
+    heldBy(filter.sources, session.source.ip) &&
+    heldBy(filter.destinations, session.destination.ip)
+  );
+}
+
+const asksForTarget = (filter: Filter): boolean =>
+  filter.transport !== undefined || filter.ports !== undefined || filter.destinations !== undefined;
+
+export function matchesTarget(filter: Filter, target: ProbeTarget): boolean {
+  return (
+    (filter.transport === undefined || target.transport === filter.transport) &&
+    (filter.ports === undefined || hasPort(filter.ports, target.port)) &&
+    heldBy(filter.destinations, target.ip)
+  );
+}
+
+export function matchesProbe(filter: Filter, probe: ProbeRecord): boolean {
+  return (
+    filter.protocol === undefined &&
+    filter.service === undefined &&
+    matchesTime(filter, probe.id, probe.start) &&
+    (filter.diversion === undefined || probe.diversion === filter.diversion) &&
+    heldBy(filter.sources, probe.source) &&
+    (!asksForTarget(filter) || probe.targets.some((target) => matchesTarget(filter, target)))
+  );
+}
+
+/** Packets of a probe that pass: all of it, or those to the targets asked for. */
+export function matchingPackets(filter: Filter, probe: ProbeRecord): number {
+  let packets = asksForTarget(filter) ? 0 : probe.unlisted;
+  for (const target of probe.targets) if (matchesTarget(filter, target)) packets += target.count;
+  return packets;
+}

@@ -1,0 +1,267 @@
+// The way of events out of the journals: read in bounded batches, applied to the store, checkpointed, handed to live
+// listeners. Also ends sessions whose writer died, rebuilds what a store lost, and applies retention. Serves no requests.
+
+import { join } from 'node:path';
+import type { Clock, Micros } from '../base/clock.ts';
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Retention } from '../model/configuration.ts';
+import type { WeirEvent } from '../model/event.ts';
+import { createIdentifier } from '../model/identifier.ts';
+import { type JournalBatch, JournalReader, type WriterRun } from './journal-reader.ts';
+import { JournalWriter } from './journal-writer.ts';
+import { applyRetention, readSegments, replayFrom } from './retention.ts';
+import { interrupted, parseRun } from './session-summary.ts';
+import type { Store, StoreSize } from './store.ts';
+
+export interface RecorderOptions {
+  /** Holds `journal/`; the recorder writes `journal/recorder/` itself. */
+  readonly dataDirectory: string;
+  /** Stays the caller's: close it after the recorder. */
+  readonly store: Store;
+  readonly retention: Retention;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The live stream: events in the order they were applied, after they can be queried. Not called for replays. */
+  readonly onEvents?: (events: readonly WeirEvent[]) => void;
+  /** How long small batches gather; default 100 ms. */
+  readonly gatherMs?: number;
+}
+
+export interface RecorderStatus {
+  /** Journal bytes not yet in the store, and the age of the oldest event among them (0 when none). */
+  readonly lagBytes: number;
+  readonly lagMs: number;
+  readonly applied: number;
+  readonly batches: number;
+  /** Sessions ended because their writer died. */
+  readonly interrupted: number;
+  /** Journal bytes that were no records. */
+  readonly damagedBytes: number;
+  readonly rebuilding: boolean;
+  /** Set while the store refuses: `disk-full`, `store-unavailable`, … */
+  readonly storeError?: string;
+  readonly store: StoreSize;
+  readonly journalBytes: number;
+}
+
+const retryMs = 250;
+const retentionMs = 60_000;
+const smallBatch = 1000;
+
+export class Recorder {
+  readonly #options: RecorderOptions;
+  readonly #journalDirectory: string;
+  #own: JournalWriter | undefined;
+  #reader: JournalReader | undefined;
+  #running: Promise<void> | undefined;
+  #closed = false;
+  #rebuilding = false;
+  #applied = 0;
+  #batches = 0;
+  #interrupted = 0;
+  #damagedBytes = 0;
+  #journalBytes = 0;
+  #lastRecordedAt: Micros = 0;
+  #storeError: string | undefined;
+  #nextRetention = 0;
+  #lastSegments = '';
+  #pause: (() => void) | undefined;
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+    this.#journalDirectory = join(options.dataDirectory, 'journal');
+  }
+
+  /** Throws `already-running` when another recorder has this data directory. */
+  async start(): Promise<void> {
+    const { clock, log } = this.#options;
+    this.#own = new JournalWriter({
+      directory: join(this.#journalDirectory, 'recorder'),
+      clock,
+      log,
+      segmentBytes: 4 * 1024 * 1024,
+    });
+    await this.#openReader();
+    this.#running = this.#run();
+  }
+
+  async status(): Promise<RecorderStatus> {
+    const lagBytes = (await this.#reader?.lagBytes()) ?? 0;
+    const lagMs = lagBytes === 0 ? 0 : Math.max(0, (this.#options.clock() - this.#lastRecordedAt) / 1000);
+    return {
+      lagBytes,
+      lagMs: this.#lastRecordedAt === 0 ? 0 : lagMs,
+      applied: this.#applied,
+      batches: this.#batches,
+      interrupted: this.#interrupted,
+      damagedBytes: this.#damagedBytes,
+      rebuilding: this.#rebuilding,
+      ...(this.#storeError && { storeError: this.#storeError }),
+      store: await this.#options.store.size(),
+      journalBytes: this.#journalBytes,
+    };
+  }
+
+  /** Applies what is already in the journals as far as one batch goes, then stops. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pause?.();
+    const reader = this.#reader;
+    await reader?.close();
+    await this.#running;
+    if (this.#reader !== reader) await this.#reader?.close();
+    await this.#own?.close();
+  }
+
+  async #openReader(): Promise<void> {
+    const { store, log } = this.#options;
+    const damage = await store.damage();
+    let checkpoint = await store.checkpoint();
+    if (damage) {
+      checkpoint = replayFrom(await readSegments(this.#journalDirectory), damage.since);
+      this.#rebuilding = true;
+      log.error('the store lost records; they come from the journal again', { message: damage.message, files: damage.files });
+      this.#tell('store-damaged', damage.message, { files: damage.files, since: damage.since });
+    }
+    await this.#reader?.close();
+    this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log });
+  }
+
+  #tell(name: string, message: string, details: Record<string, unknown>): void {
+    const at = this.#options.clock();
+    this.#own?.append({ kind: 'system', system: { id: createIdentifier(at), at, name, program: 'recorder', message, details } });
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options;
+    while (!this.#closed) {
+      try {
+        await this.#step();
+      } catch (error) {
+        log.error('the recorder could not go on; it tries again', { error: asWeirError(error).message });
+        this.#storeError = asWeirError(error).code;
+        await this.#sleep(retryMs);
+      }
+    }
+  }
+
+  async #step(): Promise<void> {
+    const reader = this.#reader as JournalReader;
+    const started = performance.now();
+    const batch = await reader.read();
+    if (!batch) {
+      if (this.#rebuilding) {
+        await this.#options.store.rebuilt();
+        this.#rebuilding = false;
+        this.#tell('store-rebuilt', 'every record of the journal is in the store again', {});
+      }
+      await this.#retain();
+      await reader.wait();
+      if (!this.#closed) await this.#sleep(this.#options.gatherMs ?? 100);
+      return;
+    }
+    if (!(await this.#apply(batch))) return;
+    await this.#retain();
+    if (batch.events.length < smallBatch) {
+      await this.#sleep((this.#options.gatherMs ?? 100) - (performance.now() - started));
+    }
+  }
+
+  /** False when the batch has to be read again: the store was damaged and reading starts over. */
+  async #apply(batch: JournalBatch): Promise<boolean> {
+    const { store, log } = this.#options;
+    for (const damage of batch.damage) {
+      this.#damagedBytes += damage.bytes;
+      log.warn('journal-damaged: skipped bytes that are no records', { ...damage });
+      if (!this.#rebuilding)
+        this.#tell('journal-damaged', `${damage.bytes} bytes of segment ${damage.segment} are no records`, { ...damage });
+    }
+    const events = batch.runs.length === 0 ? batch.events : [...(await this.#endInterrupted(batch.runs)), ...batch.events];
+    while (!this.#closed) {
+      try {
+        await store.apply(events, batch.checkpoint);
+        break;
+      } catch (error) {
+        const { code, message } = asWeirError(error);
+        if (this.#storeError !== code) log.error('the store refuses; the journal keeps what comes', { code, message });
+        this.#storeError = code;
+        if (code === 'store-damaged') {
+          await this.#openReader();
+          return false;
+        }
+        await this.#sleep(retryMs);
+      }
+    }
+    if (this.#closed) return false;
+    if (this.#storeError) {
+      log.info('the store takes records again');
+      this.#tell('store-recovered', `the store refused for a while: ${this.#storeError}`, {});
+      this.#storeError = undefined;
+    }
+    this.#applied += events.length;
+    this.#batches += 1;
+    const last = events.at(-1);
+    if (last) this.#lastRecordedAt = (last.kind === 'session' ? last.session.recordedAt : undefined) ?? this.#options.clock();
+    if (!this.#rebuilding && events.length > 0) this.#publish(events);
+    return true;
+  }
+
+  #publish(events: readonly WeirEvent[]): void {
+    try {
+      this.#options.onEvents?.(events);
+    } catch (error) {
+      this.#options.log.error('a live listener failed', { error: asWeirError(error).message });
+    }
+  }
+
+  async #endInterrupted(runs: readonly WriterRun[]): Promise<WeirEvent[]> {
+    const ended: WeirEvent[] = [];
+    const newest = new Map(runs.map(({ writer, epoch }) => [writer, epoch]));
+    for (const session of await this.#options.store.openSessions()) {
+      const run = parseRun(session.writer);
+      if (!run || run.epoch >= (newest.get(run.writer) ?? 0)) continue;
+      ended.push({ kind: 'session', session: interrupted(session) });
+    }
+    if (ended.length > 0) {
+      this.#interrupted += ended.length;
+      this.#options.log.warn('sessions were interrupted: their process died', { sessions: ended.length });
+    }
+    return ended;
+  }
+
+  /** Every minute, and whenever a writer went on to another segment. */
+  async #retain(): Promise<void> {
+    const { store, retention, clock, log } = this.#options;
+    const checkpoint = (this.#reader as JournalReader).checkpoint();
+    const segments = JSON.stringify(Object.entries(checkpoint).map(([writer, { segment }]) => [writer, segment]));
+    if (performance.now() < this.#nextRetention && segments === this.#lastSegments) return;
+    this.#nextRetention = performance.now() + retentionMs;
+    this.#lastSegments = segments;
+    if (this.#rebuilding) return;
+    const result = await applyRetention(store, this.#journalDirectory, await store.checkpoint(), retention, clock());
+    this.#journalBytes = result.journalBytes;
+    if (result.days.length > 0) {
+      log.info('days dropped', { days: result.days });
+      this.#tell('days-dropped', `dropped ${result.days.join(', ')}`, { days: result.days, segments: result.segments });
+    }
+    if (result.trimmed) {
+      this.#tell('journal-trimmed', 'the journal was cut to half of the size allowed: kept days cannot be rebuilt in full', {
+        segments: result.segments,
+      });
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    if (ms <= 0 || this.#closed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#pause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#pause = undefined;
+  }
+}
