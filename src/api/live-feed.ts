@@ -1,0 +1,158 @@
+// Turns the recorder's stream of events into at most four messages a second for each follower, whatever the flood.
+// Owns the buffers and their bounds; knows nothing of HTTP (live.ts) and keeps no history (activity.ts, the store).
+
+import { type Clock, renderMicros } from '../base/clock.ts';
+import type { WeirEvent } from '../model/event.ts';
+import { alertDocument, sessionDocument, summarize } from '../record/documents.ts';
+import { renderFilter } from '../record/filter-text.ts';
+import type { Filter, SessionSummary } from '../record/store.ts';
+import { Activity } from './activity.ts';
+import { sessionMatches } from './filter-match.ts';
+
+/** Calls back with every batch of events that is safely in the store; gives the function that ends it. */
+export type Subscribe = (listener: (events: readonly WeirEvent[]) => void) => () => void;
+
+const tickMs = 250;
+/** Sessions kept between two ticks; what comes beyond is counted as skipped. */
+const maxBuffered = 10_000;
+const maxAlerts = 100;
+export const maxFollowers = 32;
+/** The most sessions one message carries. */
+export const maxRowsPerMessage = 1000;
+
+interface Follower {
+  readonly filter: Filter;
+  readonly rows: number;
+  readonly key: string;
+  /** False when the follower cannot take it now; the next message it takes says how many it missed. */
+  readonly deliver: (message: string) => boolean;
+  missed: number;
+}
+
+/** One message: only what changed since the previous one. */
+export interface LiveMessage {
+  readonly at: string;
+  /** Newest first, each the newest version of its session. */
+  readonly sessions: readonly unknown[];
+  /** Sessions not in `sessions`: they matched and did not fit, or came too fast to be looked at. */
+  readonly skipped: number;
+  readonly alerts: readonly unknown[];
+  /** The seconds that changed, as `[second, sessions, probe packets]`; each replaces what was known of it. */
+  readonly rate: readonly (readonly [number, number, number])[];
+}
+
+export class LiveFeed {
+  readonly activity = new Activity();
+  readonly #clock: Clock;
+  readonly #followers = new Set<Follower>();
+  readonly #unsubscribe: () => void;
+  #sessions = new Map<string, SessionSummary>();
+  #overflow = 0;
+  #alerts: unknown[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #lastSeen = -1;
+  #lastTick = 0;
+
+  constructor(subscribe: Subscribe, clock: Clock) {
+    this.#clock = clock;
+    this.#unsubscribe = subscribe((events) => this.#take(events));
+  }
+
+  get followers(): number {
+    return this.#followers.size;
+  }
+
+  /** Undefined when there are already too many followers; else the function that stops it. */
+  follow(filter: Filter, rows: number, deliver: (message: string) => boolean): (() => void) | undefined {
+    if (this.#followers.size >= maxFollowers) return undefined;
+    const follower: Follower = {
+      filter,
+      rows: Math.min(rows, maxRowsPerMessage),
+      key: `${rows} ${JSON.stringify(renderFilter(filter))}`,
+      deliver,
+      missed: 0,
+    };
+    this.#followers.add(follower);
+    if (!this.#timer) {
+      this.#lastTick = this.#clock();
+      this.#timer = setInterval(() => this.tick(), tickMs);
+    }
+    return () => {
+      this.#followers.delete(follower);
+      if (this.#followers.size === 0) this.#rest();
+    };
+  }
+
+  close(): void {
+    this.#unsubscribe();
+    this.#followers.clear();
+    this.#rest();
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#sessions = new Map();
+    this.#overflow = 0;
+    this.#alerts = [];
+  }
+
+  #take(events: readonly WeirEvent[]): void {
+    const followed = this.#followers.size > 0;
+    for (const event of events) {
+      this.activity.feed(event);
+      if (!followed) continue;
+      if (event.kind === 'session') this.#keep(summarize(event.session));
+      else if (event.kind === 'alert' && this.#alerts.length < maxAlerts) this.#alerts.push(alertDocument(event.alert));
+    }
+  }
+
+  #keep(summary: SessionSummary): void {
+    const known = this.#sessions.get(summary.id);
+    if (known) {
+      this.#sessions.set(summary.id, summary.preview || !known.preview ? summary : { ...summary, preview: known.preview });
+    } else if (this.#sessions.size < maxBuffered) this.#sessions.set(summary.id, summary);
+    else this.#overflow += 1;
+  }
+
+  /** Sends what came since the last tick. Nothing is sent when nothing happened. */
+  tick(): void {
+    const seen = this.activity.sessionsSeen + this.activity.probesSeen + this.activity.alertsSeen;
+    if (this.#sessions.size === 0 && this.#alerts.length === 0 && seen === this.#lastSeen) return;
+    this.#lastSeen = seen;
+    const now = this.#clock();
+    const spanSeconds = Math.min(10, Math.ceil((now - this.#lastTick) / 1e6) + 3);
+    this.#lastTick = now;
+    const rate = this.activity
+      .series(now, spanSeconds, 1)
+      .map((point): [number, number, number] => [point.at, point.sessions, point.probes]);
+    const newestFirst = [...this.#sessions.values()].reverse();
+    const rendered = new Map<string, string>();
+    for (const follower of this.#followers) {
+      let message = rendered.get(follower.key);
+      if (!message) {
+        const { sessions, skipped } = this.#select(newestFirst, follower);
+        const body: LiveMessage = { at: renderMicros(now), sessions, skipped, alerts: this.#alerts, rate };
+        message = JSON.stringify(body);
+        rendered.set(follower.key, message);
+      }
+      const text = follower.missed > 0 ? `${message.slice(0, -1)},"missed":${follower.missed}}` : message;
+      if (follower.deliver(text)) follower.missed = 0;
+      else follower.missed += 1;
+    }
+    this.#sessions = new Map();
+    this.#overflow = 0;
+    this.#alerts = [];
+  }
+
+  #select(newestFirst: readonly SessionSummary[], follower: Follower): { sessions: unknown[]; skipped: number } {
+    const sessions: unknown[] = [];
+    let skipped = this.#overflow;
+    for (const summary of newestFirst) {
+      if (!sessionMatches(follower.filter, summary)) continue;
+      if (sessions.length < follower.rows) sessions.push(sessionDocument(summary));
+      else skipped += 1;
+    }
+    return { sessions, skipped };
+  }
+}

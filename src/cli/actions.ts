@@ -1,0 +1,48 @@
+// The seam between the command line and what the programs do: verbs that change the machine or start processes are
+// functions passed in. Verbs that only read (sessions, top, ...) are this room's own.
+
+import type { Status } from '../model/status.ts';
+import type { CommandEnvironment } from './environment.ts';
+
+export interface ActionContext {
+  /** What the user meant: -c, else ./weir.yaml, else /etc/weir/weir.yaml, else undefined: the defaults. */
+  readonly configurationFile: string | undefined;
+  readonly json: boolean;
+  readonly environment: CommandEnvironment;
+}
+
+/** What a finished action shows: `text` for people, `json` for --json. Faults are thrown as WeirError instead. */
+export interface ActionResult {
+  readonly text: string;
+  readonly json: unknown;
+  /** 0 when absent. */
+  readonly exitCode?: number;
+}
+
+export interface ApplyOptions {
+  /** Do not ask. */
+  readonly yes: boolean;
+  /** Without a `weir confirm` within this time the change is rolled back; undefined: it stands at once. */
+  readonly confirmWithinMs: number | undefined;
+}
+
+export interface DemoOptions {
+  /** Leave the lab running until Ctrl-C, so that the console can be looked at. */
+  readonly keep: boolean;
+}
+
+/** Those that give a number run in the foreground, print for themselves, and give the exit code. */
+export interface Actions {
+  up(options: ApplyOptions, context: ActionContext): Promise<number>;
+  down(context: ActionContext): Promise<ActionResult>;
+  /** `exitCode` 10 when changes are pending. */
+  plan(context: ActionContext): Promise<ActionResult>;
+  apply(options: ApplyOptions, context: ActionContext): Promise<ActionResult>;
+  confirm(context: ActionContext): Promise<ActionResult>;
+  rollback(context: ActionContext): Promise<ActionResult>;
+  demo(options: DemoOptions, context: ActionContext): Promise<number>;
+  bench(name: string | undefined, context: ActionContext): Promise<number>;
+  test(patterns: readonly string[], context: ActionContext): Promise<number>;
+  /** What is known when the recorder does not answer; undefined when nothing of Weir runs. */
+  status(context: ActionContext): Promise<Status | undefined>;
+}

@@ -1,0 +1,55 @@
+// `weir export FORMAT`: whole sessions for other tools, streamed at the reader's pace.
+
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { Argument } from 'commander';
+import { type ExportFormat, exportFormats } from '../record/export-sessions.ts';
+import type { CommonOptions } from './command-context.ts';
+import { type FilterOptions, filterTextOf, type Verb, verbCommand, withFilter } from './verb.ts';
+import { plural, renderBytes } from './wording.ts';
+
+interface Options extends CommonOptions, FilterOptions {
+  readonly output?: string;
+}
+
+const countLines = (piece: Uint8Array): number => {
+  let lines = 0;
+  for (const byte of piece) if (byte === 10) lines += 1;
+  return lines;
+};
+
+export const exportVerb: Verb = (run) =>
+  withFilter(
+    verbCommand('export', 'sessions for other tools: jsonl (Elastic Common Schema), tcppc (with payloads)', [
+      'weir export jsonl --since 1d > day.jsonl',
+      'weir export tcppc --port 23 -o telnet.jsonl',
+    ]),
+  )
+    .addArgument(new Argument('<format>', 'the shape of the lines').choices(exportFormats))
+    .option('-o, --output <file>', 'write there instead of to standard output')
+    .action((format: ExportFormat, options: Options) =>
+      run(options, (context) =>
+        context.read(async (reader) => {
+          const file =
+            options.output === undefined
+              ? undefined
+              : await open(path.resolve(context.environment.cwd, options.output), 'w', 0o600);
+          let sessions = 0;
+          let bytes = 0;
+          try {
+            for await (const piece of reader.exported(format, filterTextOf(options))) {
+              if (context.environment.stdout.closed || context.environment.signal.aborted) break;
+              const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
+              sessions += countLines(data);
+              bytes += data.length;
+              if (file) await file.writeFile(data);
+              else await context.environment.stdout.write(data);
+            }
+          } finally {
+            await file?.close();
+          }
+          await context.note(`${plural(sessions, 'session')}, ${renderBytes(bytes)}`);
+          return 0;
+        }),
+      ),
+    );

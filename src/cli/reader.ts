@@ -1,0 +1,255 @@
+// Where the reading verbs get their answers: the recorder's API over its unix socket, or the store itself when no
+// recorder runs. Both give the same documents. Owns nothing that outlives a call but an offline store.
+
+import http from 'node:http';
+import type { Micros } from '../base/clock.ts';
+import { type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
+import type { Status } from '../model/status.ts';
+import {
+  type AlertDocument,
+  alertDocument,
+  type ProbeDocument,
+  probeDocument,
+  type SessionDocument,
+  type StoredSessionDocument,
+  sessionDocument,
+  storedSessionDocument,
+} from '../record/documents.ts';
+import { type ExportFormat, exportLines } from '../record/export-sessions.ts';
+import { type FilterText, parseFilter } from '../record/filter-text.ts';
+import type { Counts, Store, TopRow, TopSubject } from '../record/store.ts';
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Pass as `before` for the next page. */
+  readonly next?: string;
+}
+
+export interface LiveUpdate {
+  readonly sessions: readonly SessionDocument[];
+  readonly skipped: number;
+  readonly missed?: number;
+}
+
+export interface Reader {
+  sessions(filter: FilterText): Promise<Page<SessionDocument>>;
+  /** Undefined when there is none. */
+  session(id: string): Promise<StoredSessionDocument | undefined>;
+  probes(filter: FilterText): Promise<Page<ProbeDocument>>;
+  alerts(filter: FilterText): Promise<Page<AlertDocument>>;
+  top(subject: TopSubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopRow[]>;
+  counts(filter: FilterText): Promise<Counts>;
+  /** Pieces of whole lines. */
+  exported(format: ExportFormat, filter: FilterText): AsyncIterable<string | Uint8Array>;
+  close(): Promise<void>;
+}
+
+const maxAnswerBytes = 256 << 20;
+const maxLineBytes = 32 << 20;
+const answerTimeoutMs = 60_000;
+
+function errorOf(status: number | undefined, body: string): WeirError {
+  try {
+    const { error } = JSON.parse(body) as { error: { code: string; message: string; details: Record<string, unknown> } };
+    const code = Object.hasOwn(errorCodes, error.code) ? (error.code as ErrorCode) : 'fault';
+    return new WeirError(code, error.message, error.details);
+  } catch {
+    return new WeirError('fault', `the recorder answered with status ${status}`);
+  }
+}
+
+const queryOf = (parameters: Readonly<Record<string, string | undefined>>): string => {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) if (value !== undefined && value !== '') query.set(key, value);
+  const text = query.toString();
+  return text === '' ? '' : `?${text}`;
+};
+
+/** Speaks HTTP to the recorder. Throws `not-running`, `not-permitted`, `timeout`, or what the API answered. */
+export class RecorderReader implements Reader {
+  readonly #socketPath: string;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  sessions(filter: FilterText): Promise<Page<SessionDocument>> {
+    return this.#get(`/api/sessions${queryOf(filter)}`);
+  }
+
+  async session(id: string): Promise<StoredSessionDocument | undefined> {
+    try {
+      return await this.#get(`/api/sessions/${encodeURIComponent(id)}`);
+    } catch (error) {
+      if (error instanceof WeirError && error.code === 'not-found') return undefined;
+      throw error;
+    }
+  }
+
+  probes(filter: FilterText): Promise<Page<ProbeDocument>> {
+    return this.#get(`/api/probes${queryOf(filter)}`);
+  }
+
+  alerts(filter: FilterText): Promise<Page<AlertDocument>> {
+    return this.#get(`/api/alerts${queryOf(filter)}`);
+  }
+
+  async top(subject: TopSubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopRow[]> {
+    const { items } = await this.#get<{ items: TopRow[] }>(`/api/top${queryOf({ ...filter, subject, by })}`);
+    return items;
+  }
+
+  counts(filter: FilterText): Promise<Counts> {
+    return this.#get(`/api/counts${queryOf(filter)}`);
+  }
+
+  status(): Promise<Status> {
+    return this.#get('/api/status');
+  }
+
+  createSignInLink(): Promise<{ url: string; expires: string }> {
+    return this.#get('/api/sign-in-links', 'POST');
+  }
+
+  async *exported(format: ExportFormat, filter: FilterText): AsyncIterable<Uint8Array> {
+    const { response, request } = await this.#open(`/api/export/${format}${queryOf(filter)}`, 'GET');
+    try {
+      yield* response;
+    } finally {
+      request.destroy();
+    }
+  }
+
+  /** Ends when `signal` fires or the recorder stops. An empty update comes with each heartbeat. */
+  async *live(filter: FilterText, rows: number, signal: AbortSignal): AsyncIterable<LiveUpdate> {
+    const { response, request } = await this.#open(
+      `/api/live${queryOf({ ...filter, limit: undefined, rows: String(rows) })}`,
+      'GET',
+    );
+    const stop = (): void => void request.destroy();
+    signal.addEventListener('abort', stop, { once: true });
+    let text = '';
+    try {
+      response.setEncoding('utf8');
+      for await (const piece of response) {
+        text += piece;
+        for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+          const line = text.slice(0, end);
+          text = text.slice(end + 1);
+          if (line.startsWith('data: {"')) yield JSON.parse(line.slice(6)) as LiveUpdate;
+          else if (line === ':') yield { sessions: [], skipped: 0 };
+        }
+        if (text.length > maxLineBytes) throw new WeirError('fault', 'a line of the live stream is too long');
+      }
+    } catch (error) {
+      if (!signal.aborted && (error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+      request.destroy();
+    }
+  }
+
+  async close(): Promise<void> {}
+
+  async #get<T>(path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
+    const { response, request } = await this.#open(path, method);
+    const body = await this.#collect(response, request);
+    return JSON.parse(body) as T;
+  }
+
+  async #collect(response: http.IncomingMessage, request: http.ClientRequest): Promise<string> {
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    for await (const piece of response as AsyncIterable<Buffer>) {
+      bytes += piece.length;
+      if (bytes > maxAnswerBytes) {
+        request.destroy();
+        throw new WeirError('fault', `the recorder's answer is longer than ${maxAnswerBytes} bytes`);
+      }
+      pieces.push(piece);
+    }
+    return Buffer.concat(pieces).toString('utf8');
+  }
+
+  #open(path: string, method: string): Promise<{ response: http.IncomingMessage; request: http.ClientRequest }> {
+    return new Promise((resolve, reject) => {
+      const request = http.request({ socketPath: this.#socketPath, path, method, headers: { Host: 'recorder' }, agent: false });
+      request.setTimeout(answerTimeoutMs, () =>
+        request.destroy(new WeirError('timeout', `the recorder did not answer within ${answerTimeoutMs / 1000} s`)),
+      );
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        if (error instanceof WeirError) return reject(error);
+        const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+        const denied = error.code === 'EACCES' || error.code === 'EPERM';
+        reject(
+          new WeirError(
+            absent ? 'not-running' : denied ? 'not-permitted' : 'system-call',
+            absent
+              ? `no recorder answers on ${this.#socketPath}`
+              : denied
+                ? `${this.#socketPath}: permission denied`
+                : `${this.#socketPath}: ${error.message}`,
+            { path: this.#socketPath, ...(denied ? { next: 'run the same command with sudo' } : {}) },
+            error,
+          ),
+        );
+      });
+      request.on('response', (response) => {
+        if (response.statusCode === 200) return resolve({ response, request });
+        this.#collect(response, request).then((body) => reject(errorOf(response.statusCode, body)), reject);
+      });
+      request.end();
+    });
+  }
+}
+
+/** Reads a store that no recorder has open. */
+export class StoreReader implements Reader {
+  readonly #store: Store;
+  readonly #now: () => Micros;
+
+  constructor(store: Store, now: () => Micros) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  async sessions(text: FilterText): Promise<Page<SessionDocument>> {
+    const filter = parseFilter(text, this.#now());
+    const rows = await this.#store.sessions(filter);
+    return { items: rows.map(sessionDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+  }
+
+  async session(id: string): Promise<StoredSessionDocument | undefined> {
+    const stored = await this.#store.session(id);
+    return stored && storedSessionDocument(stored);
+  }
+
+  async probes(text: FilterText): Promise<Page<ProbeDocument>> {
+    const filter = parseFilter(text, this.#now());
+    const rows = await this.#store.probes(filter);
+    return { items: rows.map(probeDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+  }
+
+  async alerts(text: FilterText): Promise<Page<AlertDocument>> {
+    const filter = parseFilter(text, this.#now());
+    const rows = await this.#store.alerts(filter);
+    return { items: rows.map(alertDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+  }
+
+  top(subject: TopSubject, by: 'hits' | 'sources', text: FilterText): Promise<readonly TopRow[]> {
+    return this.#store.top(subject, by, parseFilter(text, this.#now(), 20));
+  }
+
+  counts(text: FilterText): Promise<Counts> {
+    return this.#store.counts(parseFilter(text, this.#now()));
+  }
+
+  exported(format: ExportFormat, text: FilterText): AsyncIterable<string> {
+    const filter = parseFilter(text, this.#now());
+    return exportLines(this.#store, format, filter, text.limit ? filter.limit : Number.POSITIVE_INFINITY);
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+}

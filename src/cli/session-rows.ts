@@ -1,0 +1,71 @@
+// Sessions as rows of a table: the columns that `sessions` and `sessions --follow` share. Pure.
+
+import { parseMicros } from '../base/clock.ts';
+import { printable, printableBytes } from '../base/printable.ts';
+import type { SessionDocument } from '../record/documents.ts';
+import type { Style } from './style.ts';
+import type { Column } from './table.ts';
+import { renderAgo, renderBytes, renderEndpoint, renderMoment } from './wording.ts';
+
+/** What one look at a session tells: who it said it was, or its first bytes. */
+export function previewOf(session: SessionDocument): string {
+  const parts: string[] = [];
+  if (session.user?.name !== undefined)
+    parts.push(
+      `${printable(session.user.name, 40)}${session.weir.password === undefined ? '' : `:${printable(session.weir.password, 40)}`}`,
+    );
+  if (session.tls?.client.server_name) parts.push(`sni=${printable(session.tls.client.server_name, 60)}`);
+  if (session.weir.payload.preview) parts.push(printableBytes(Buffer.from(session.weir.payload.preview, 'base64')));
+  if (parts.length > 0) return parts.join(' ');
+  return session.weir.payload.chunks === 0 && session.weir.session.outcome !== 'open' ? '(said nothing)' : '';
+}
+
+/** Without `now` there is no column that ages: rows printed one by one. */
+export function sessionColumns(style: Style, now: number | undefined): Column<SessionDocument>[] {
+  const attention = new Set(['shed', 'interrupted', 'byte-limit']);
+  return [
+    { title: 'SESSION', text: ({ weir }) => printable(weir.session.id, 32), paint: style.dim },
+    {
+      title: 'TIME (UTC)',
+      text: (row) => renderMoment(parseMicros(row['@timestamp']), now ?? parseMicros(row['@timestamp'])),
+      minimum: 8,
+    },
+    ...(now === undefined
+      ? []
+      : [
+          {
+            title: 'AGO',
+            align: 'right',
+            text: (row: SessionDocument) => renderAgo(parseMicros(row['@timestamp']), now),
+          } as const,
+        ]),
+    {
+      title: 'SOURCE',
+      text: ({ source, weir }) =>
+        `${printable(renderEndpoint(source.ip, source.port), 64)}${weir.session.source_reliable ? '' : '?'}`,
+      paint: style.cyan,
+      minimum: 21,
+    },
+    {
+      title: 'DECOY',
+      text: ({ destination, network }) =>
+        printable(`${renderEndpoint(destination.ip, destination.port)}/${network.transport}`, 64),
+      minimum: 21,
+    },
+    { title: 'PROTOCOL', text: ({ network }) => printable(network.protocol ?? '-', 20), paint: style.bold, minimum: 8 },
+    { title: 'IN', align: 'right', text: ({ source }) => renderBytes(source.bytes), minimum: 6 },
+    { title: 'OUT', align: 'right', text: ({ destination }) => renderBytes(destination.bytes), minimum: 6 },
+    {
+      title: 'END',
+      text: ({ weir }) => weir.session.outcome,
+      paint: (text, { weir }) =>
+        weir.session.outcome === 'open'
+          ? style.green(text)
+          : attention.has(weir.session.outcome)
+            ? style.yellow(text)
+            : style.dim(text),
+      minimum: 13,
+    },
+    { title: 'FIRST BYTES', text: previewOf, flexible: true },
+  ];
+}
