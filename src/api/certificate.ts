@@ -4,7 +4,6 @@
 import { createPrivateKey, X509Certificate as NodeCertificate, webcrypto } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import * as x509 from '@peculiar/x509';
 import { parseAddress } from '../model/address.ts';
 
 export interface Certificate {
@@ -19,6 +18,9 @@ const renewBeforeMs = 30 * 86_400_000;
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 async function mint(names: readonly string[], nowMs: number): Promise<{ certificate: string; key: string }> {
+  // Loaded only when a certificate is minted: it is large, and needs its polyfill first.
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
   const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {

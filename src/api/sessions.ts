@@ -1,11 +1,14 @@
-// GET /api/sessions and /api/sessions/:id: lists newest first with a cursor, and one session with its bytes.
+// GET /api/sessions and /api/sessions/:id: lists newest first with a cursor, and one session with its bytes, also as
+// a capture and as the raw bytes that came in.
 
-import { Hono } from 'hono';
+import { type Context, Hono } from 'hono';
 import { WeirError } from '../base/errors.ts';
 import { identifierTime } from '../model/identifier.ts';
 import { sessionDocument, storedSessionDocument } from '../record/documents.ts';
+import { renderSessionCapture } from '../record/session-capture.ts';
+import type { StoredSession } from '../record/store.ts';
 import type { ApiEnvironment } from './guard.ts';
-import { type ApiContext, filterOf, nextOf } from './resource.ts';
+import { type ApiContext, choiceOf, filterOf, nextOf } from './resource.ts';
 
 export function sessionRoutes({ store, clock }: ApiContext): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
@@ -14,13 +17,30 @@ export function sessionRoutes({ store, clock }: ApiContext): Hono<ApiEnvironment
     const sessions = await store.sessions(filter);
     return context.json({ items: sessions.map(sessionDocument), next: nextOf(filter, sessions) });
   });
-  routes.get('/sessions/:id', async (context) => {
-    const id = context.req.param('id');
+  const find = async (id: string): Promise<StoredSession> => {
     if (Number.isNaN(identifierTime(id)))
       throw new WeirError('bad-request', 'a session identifier has 19 characters', { id: id.slice(0, 40) });
     const stored = await store.session(id);
     if (!stored) throw new WeirError('not-found', `no session ${id}`, { id });
-    return context.json(storedSessionDocument(stored));
+    return stored;
+  };
+  /** For saving, never for showing: a browser must not interpret what an attacker sent. */
+  const attachment = (context: Context, name: string, type: string, bytes: Uint8Array): Response => {
+    context.header('Content-Type', type);
+    context.header('Content-Disposition', `attachment; filename="${name}"`);
+    return context.body(new Uint8Array(bytes));
+  };
+  routes.get('/sessions/:id', async (context) => context.json(storedSessionDocument(await find(context.req.param('id')))));
+  routes.get('/sessions/:id/capture', async (context) => {
+    const stored = await find(context.req.param('id'));
+    const { bytes } = renderSessionCapture(storedSessionDocument(stored));
+    return attachment(context, `${stored.session.id}.pcap`, 'application/vnd.tcpdump.pcap', bytes);
+  });
+  routes.get('/sessions/:id/payload', async (context) => {
+    const direction = choiceOf(context, 'direction', ['in', 'out'], 'in');
+    const stored = await find(context.req.param('id'));
+    const bytes = Buffer.concat(stored.chunks.filter((chunk) => chunk.direction === direction).map((chunk) => chunk.bytes));
+    return attachment(context, `${stored.session.id}-${direction}.bin`, 'application/octet-stream', bytes);
   });
   return routes;
 }

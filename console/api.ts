@@ -1,0 +1,107 @@
+// What the page asks the recorder: typed answers, errors with the API's own words, the way back to signing in.
+
+export interface Session {
+  readonly '@timestamp': string;
+  readonly event: { readonly id: string; readonly start: string; readonly end?: string; readonly duration?: number };
+  readonly source: { readonly ip: string; readonly port: number; readonly mac?: string; readonly bytes: number };
+  readonly destination: { readonly ip: string; readonly port: number; readonly bytes: number };
+  readonly network: { readonly transport: string; readonly protocol?: string };
+  readonly tls?: {
+    readonly version?: string;
+    readonly client: { readonly ja3: string; readonly ja4: string; readonly server_name?: string };
+  };
+  readonly user?: { readonly name: string };
+  readonly weir: {
+    readonly session: { readonly id: string; readonly outcome: string; readonly source_reliable: boolean };
+    readonly diversion: string;
+    readonly service: string;
+    readonly persona?: string;
+    readonly password?: string;
+    readonly syn?: { readonly ttl: number; readonly window: number; readonly options: string; readonly system?: string };
+    readonly payload: {
+      readonly sha256?: string;
+      readonly truncated: boolean;
+      readonly chunks: number;
+      readonly preview?: string;
+    };
+    readonly tags?: readonly string[];
+  };
+}
+
+export interface Chunk {
+  readonly at: string;
+  readonly direction: 'in' | 'out';
+  readonly bytes: string;
+}
+
+export interface Counts {
+  readonly sessions: number;
+  readonly openSessions: number;
+  readonly probes: number;
+  readonly sources: number;
+  readonly bytesIn: number;
+  readonly alerts: number;
+}
+
+export interface TopRow {
+  readonly key: string;
+  readonly hits: number;
+  readonly sources: number;
+}
+
+export interface Point {
+  readonly at: number;
+  readonly sessions: number;
+  readonly probes: number;
+}
+
+export interface Status {
+  readonly health?: string;
+  readonly reasons?: readonly string[];
+  readonly confirmBefore?: string;
+  readonly drops?: Readonly<Record<string, number>>;
+  readonly diversions?: readonly { readonly name: string; readonly ranges: readonly string[] }[];
+}
+
+export interface LiveMessage {
+  readonly at: string;
+  readonly sessions: readonly Session[];
+  readonly skipped: number;
+  readonly missed?: number;
+  readonly alerts: readonly { readonly message: string }[];
+  readonly rate: readonly (readonly [number, number, number])[];
+}
+
+export type Query = Readonly<Record<string, string>>;
+
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+
+  constructor(status: number, code: string, message: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export function queryText(query: Query): string {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== '') parameters.set(key, value);
+  const text = parameters.toString();
+  return text === '' ? '' : `?${text}`;
+}
+
+/** Goes to the sign-in page when the session has ended. Throws ApiError with the API's own message. */
+export async function ask<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
+  const response = await fetch(`/api/${path}${queryText(query)}`, { signal, headers: { Accept: 'application/json' } });
+  if (response.status === 401) {
+    location.assign('/sign-in');
+    throw new ApiError(401, 'unauthorized', 'signed out');
+  }
+  if (!response.ok) {
+    const body = (await response.json().catch(() => undefined)) as { error?: { code?: string; message?: string } } | undefined;
+    throw new ApiError(response.status, body?.error?.code ?? 'fault', body?.error?.message ?? `status ${response.status}`);
+  }
+  return (await response.json()) as T;
+}
