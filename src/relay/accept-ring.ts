@@ -12,6 +12,7 @@ export interface AcceptRingMemory {
   readonly seeds: TupleSeeds;
 }
 
+/** `slots` must be a power of two: the counters run past 2^32. */
 export const createAcceptRingMemory = (slots = 65_536): AcceptRingMemory => ({
   words: new SharedArrayBuffer((headerWords + slots * slotWords) * 4),
   seeds: createTupleSeeds(),
