@@ -113,7 +113,8 @@ export class SessionSheet {
       `${printable(session.network.protocol ?? session.network.transport, 20)} from ${session.source.ip}`,
     );
     const list = make('dl', 'facts');
-    for (const [name, value] of factRows(session)) list.append(make('div', '', make('dt', '', name), make('dd', '', value)));
+    for (const [name, value] of factRows(session))
+      list.append(make('div', value.length > 48 ? 'wide' : '', make('dt', '', name), make('dd', '', value)));
     byId('detail-facts').replaceChildren(list);
   }
 
@@ -136,7 +137,7 @@ export class SessionSheet {
         const head = make(
           'header',
           '',
-          make('strong', '', inward ? '→ attacker' : '← decoy'),
+          make('strong', '', inward ? '→ from the attacker' : '← from the decoy'),
           make('span', 'quiet', `+${durationText(Math.max(0, microsOf(chunk.at) - start))}`),
           make('span', 'quiet', bytesText(bytes.length)),
         );

@@ -31,8 +31,8 @@ export function renderTop(
         'top-row',
         label,
         make('span', 'top-figure', countText(row[by])),
-        bar,
         make('span', 'top-other quiet', other),
+        bar,
       );
       button.type = 'button';
       button.title = `show only sessions to ${printable(row.key, 40)}`;

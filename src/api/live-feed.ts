@@ -3,11 +3,13 @@
 
 import { type Clock, renderMicros } from '../base/clock.ts';
 import type { WeirEvent } from '../model/event.ts';
-import { alertDocument, sessionDocument, summarize } from '../record/documents.ts';
+import type { SessionRecord } from '../model/session.ts';
+import { alertDocument, sessionDocument } from '../record/documents.ts';
+import { matchesSession } from '../record/filter-match.ts';
 import { renderFilter } from '../record/filter-text.ts';
+import { extendPreview, summaryOf } from '../record/session-summary.ts';
 import type { Filter, SessionSummary } from '../record/store.ts';
 import { Activity } from './activity.ts';
-import { sessionMatches } from './filter-match.ts';
 
 /** Calls back with every batch of events that is safely in the store; gives the function that ends it. */
 export type Subscribe = (listener: (events: readonly WeirEvent[]) => void) => () => void;
@@ -102,17 +104,20 @@ export class LiveFeed {
     for (const event of events) {
       this.activity.feed(event);
       if (!followed) continue;
-      if (event.kind === 'session') this.#keep(summarize(event.session));
+      if (event.kind === 'session') this.#keep(event.session);
       else if (event.kind === 'alert' && this.#alerts.length < maxAlerts) this.#alerts.push(alertDocument(event.alert));
     }
   }
 
-  #keep(summary: SessionSummary): void {
-    const known = this.#sessions.get(summary.id);
-    if (known) {
-      this.#sessions.set(summary.id, summary.preview || !known.preview ? summary : { ...summary, preview: known.preview });
-    } else if (this.#sessions.size < maxBuffered) this.#sessions.set(summary.id, summary);
-    else this.#overflow += 1;
+  #keep(record: SessionRecord): void {
+    const known = this.#sessions.get(record.id);
+    if (!known && this.#sessions.size >= maxBuffered) {
+      this.#overflow += 1;
+      return;
+    }
+    // Without its beginning a session's first bytes are not known here: the reader keeps those it has.
+    const preview = record.firstChunk === 0 || known?.preview ? extendPreview(known?.preview, record.chunks) : undefined;
+    this.#sessions.set(record.id, { ...summaryOf(record), ...(preview ? { preview } : {}) });
   }
 
   /** Sends what came since the last tick. Nothing is sent when nothing happened. */
@@ -149,7 +154,7 @@ export class LiveFeed {
     const sessions: unknown[] = [];
     let skipped = this.#overflow;
     for (const summary of newestFirst) {
-      if (!sessionMatches(follower.filter, summary)) continue;
+      if (!matchesSession(follower.filter, summary)) continue;
       if (sessions.length < follower.rows) sessions.push(sessionDocument(summary));
       else skipped += 1;
     }

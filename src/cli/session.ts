@@ -76,7 +76,7 @@ function conversation(stored: StoredSessionDocument, how: 'text' | 'hex', contex
     const bytes = bytesOf(chunk);
     const inward = chunk.direction === 'in';
     const paint = inward ? style.cyan : style.green;
-    const title = inward ? '→ attacker' : '← decoy';
+    const title = inward ? '→ from the attacker' : '← from the decoy';
     lines.push(
       '',
       paint(`${title}  +${renderDuration(Math.max(0, parseMicros(chunk.at) - start))}  ${renderBytes(bytes.length)}`),

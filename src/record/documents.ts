@@ -3,7 +3,7 @@
 
 import { renderMicros } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, ProbeTarget, Severity, SystemRecord } from '../model/event.ts';
-import type { Chunk, Direction, SessionOutcome, SessionRecord, SynDetails } from '../model/session.ts';
+import type { Chunk, Direction, SessionOutcome, SynDetails } from '../model/session.ts';
 import type { SessionSummary, StoredSession } from './store.ts';
 
 type Document = Record<string, unknown>;
@@ -71,20 +71,6 @@ export interface AlertDocument {
   readonly event: Document & { readonly id: string };
   readonly message: string;
   readonly weir: { readonly alert: { readonly name: string; readonly severity: Severity; readonly details: Document } };
-}
-
-/** The first bytes a session document carries in `weir.payload.preview`. */
-export const previewBytes = 64;
-
-/** What a record says about its session so far, in the shape lists use. */
-export function summarize(record: SessionRecord): SessionSummary {
-  const { chunks, firstChunk, ...facts } = record;
-  const first = firstChunk === 0 ? chunks.find((chunk) => chunk.direction === 'in') : undefined;
-  return {
-    ...facts,
-    chunkCount: firstChunk + chunks.length,
-    ...(first ? { preview: first.bytes.subarray(0, previewBytes) } : {}),
-  };
 }
 
 /** One session, as interface.md "A session, as JSON". */
