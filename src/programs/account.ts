@@ -2,7 +2,7 @@
 // Nothing here is undone by `down`: an account without processes or files outside the data directory does nothing.
 
 import { execFile } from 'node:child_process';
-import { chown, mkdir, readFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { WeirError } from '../base/errors.ts';
@@ -51,15 +51,18 @@ export async function ensureAccount(): Promise<Account> {
   return made;
 }
 
-/** The directories below the data directory, each with its owner and mode (ARCHITECTURE.md lists them). */
+/**
+ * The directories below the data directory, each with its owner and mode (ARCHITECTURE.md lists them). What root
+ * writes for the recorder to read goes into directories with the set-group-id bit: the files are group weir's.
+ */
 export async function ensureDirectories(data: string, account: Account): Promise<void> {
   const rooms: { path: string; mode: number; owner: 'root' | 'weir' }[] = [
     { path: '.', mode: 0o750, owner: 'weir' },
     { path: 'run', mode: 0o750, owner: 'weir' },
     { path: 'state', mode: 0o700, owner: 'root' },
     { path: 'journal', mode: 0o750, owner: 'weir' },
-    { path: 'journal/up', mode: 0o750, owner: 'weir' },
-    { path: 'journal/netd', mode: 0o750, owner: 'weir' },
+    { path: 'journal/up', mode: 0o2750, owner: 'weir' },
+    { path: 'journal/netd', mode: 0o2750, owner: 'weir' },
     { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
     { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
@@ -70,5 +73,7 @@ export async function ensureDirectories(data: string, account: Account): Promise
     const directory = join(data, path);
     await mkdir(directory, { recursive: true, mode });
     if (owner === 'weir') await chown(directory, account.uid, account.gid);
+    // After chown, which clears the set-group-id bit; and mkdir's mode is subject to the umask.
+    await chmod(directory, mode);
   }
 }

@@ -6,6 +6,7 @@ import { callControl } from '../api/control.ts';
 import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { RecorderReader } from '../cli/reader.ts';
 import type { EventSink } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import { Child, type ChildStatus } from './child.ts';
@@ -56,9 +57,11 @@ export class Supervisor {
 
   async #ready(name: 'netd' | 'gateway' | 'recorder'): Promise<void> {
     const end = Date.now() + readyMs;
+    const path = join(this.#data, 'run', `${name}.sock`);
     for (;;) {
       try {
-        await callControl(join(this.#data, 'run', `${name}.sock`), 'ready', null, 2000);
+        if (name === 'recorder') await new RecorderReader(path).status();
+        else await callControl(path, 'ready', null, 2000);
         return;
       } catch (error) {
         const { code } = asWeirError(error);

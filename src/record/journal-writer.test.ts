@@ -89,7 +89,7 @@ test('what was flushed is on disk, in order, over several segments, for the owne
   }
   assert.deepEqual(messages(readAll(directory)), sent);
   assert.ok(listSegments(directory).length > 4);
-  assert.equal(statSync(join(directory, segmentName(1))).mode & 0o777, 0o600);
+  assert.equal(statSync(join(directory, segmentName(1))).mode & 0o777, 0o640);
   assert.equal(statSync(directory).mode & 0o777, 0o700);
   const counters = writer.counters();
   assert.equal(counters.records, 201);

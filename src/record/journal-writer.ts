@@ -380,7 +380,7 @@ export class JournalWriter implements EventSink {
     const path = join(this.#directory, segmentName(this.#segment + 1));
     let handle: FileHandle | undefined;
     try {
-      handle = await open(path, 'wx', 0o600);
+      handle = await open(path, 'wx', 0o640);
       const { epoch } = this;
       const created = this.#clock();
       const header = { version: formatVersion, epoch, segment: this.#segment + 1, created, salt: this.#salt };

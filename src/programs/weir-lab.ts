@@ -1,6 +1,7 @@
-// A lab for whole programs: attacker, sensor and, on request, a router and live hosts, each in a namespace of its own;
-// `weir up` runs in the sensor's with a data directory of the test. Everything is bounded, stopped by pid, removed,
-// and what is left behind fails the test. Bare namespaces are namespace.ts.
+// A lab for whole programs, for the demo, the benchmarks and end-to-end tests: attacker, sensor and, on request, a router
+// and live hosts, each in a namespace of its own; `weir up` runs in the sensor's with a data directory of the lab.
+// Everything is bounded, stopped by pid and removed, and what is left behind is a fault. Bare namespaces are
+// kernel/namespace-lab.ts.
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
@@ -8,7 +9,17 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CommandResult, NamespaceLab, type RunOptions, runCommand, type TestNamespace, until } from './namespace.ts';
+import { callControl } from '../api/control.ts';
+import { RecorderReader } from '../cli/reader.ts';
+import {
+  type CommandResult,
+  NamespaceLab,
+  type RunOptions,
+  runCommand,
+  type TestNamespace,
+  until,
+} from '../kernel/namespace-lab.ts';
+import type { GatewayStatus } from './recorder-status.ts';
 
 const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 const program = path.join(home, 'dist/src/programs/weir.js');
@@ -222,6 +233,28 @@ export class WeirLab {
   /** Starts `weir up` and waits until the decoys answer. */
   up(argv: readonly string[] = ['--yes'], environment: NodeJS.ProcessEnv = {}): Promise<RunningWeir> {
     return this.start(argv, environment).ready();
+  }
+
+  /** The recorder's answers, without a process for each. */
+  get reader(): RecorderReader {
+    return new RecorderReader(path.join(this.data, 'run/recorder.sock'));
+  }
+
+  /** Waits until everything written to the journals is in the store. */
+  async settled(boundMs = 60_000): Promise<void> {
+    await until(
+      'the recorder has caught up',
+      async () => {
+        const { journal } = await this.reader.status();
+        return journal !== undefined && journal.lagBytes === 0;
+      },
+      boundMs,
+    );
+  }
+
+  /** What the gateway counts, as it says it. */
+  async gateway(): Promise<GatewayStatus> {
+    return (await callControl(path.join(this.data, 'run/gateway.sock'), 'status', null, 10_000)) as GatewayStatus;
   }
 
   /** Any other `weir` command in the sensor's namespace. */

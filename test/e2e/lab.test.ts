@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import test from 'node:test';
-import { labAddresses, withWeirLab } from './lab.ts';
-import { lacksKernelTests } from './namespace.ts';
+import { labAddresses, withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
 

@@ -1,0 +1,143 @@
+// What the verbs that change the machine do: they ask the running programs, or act alone where nothing runs.
+
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { callControl } from '../api/control.ts';
+import { systemClock } from '../base/clock.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
+import type { ActionContext, ActionResult, Actions, ApplyOptions } from '../cli/actions.ts';
+import type { Status } from '../model/status.ts';
+import { DiversionController } from '../plan/controller.ts';
+import { describePlan, renderPlan } from '../plan/render-plan.ts';
+import { runBench } from './bench/bench.ts';
+import { runDemo } from './demo.ts';
+import { ownInstallation } from './installation.ts';
+import { type PlanAnswer, runUp, stopRunning } from './up.ts';
+
+/** Exit code of `weir plan` when something would change. */
+const changesPending = 10;
+
+function needRoot(verb: string): void {
+  if (process.getuid?.() !== 0)
+    throw new WeirError('not-permitted', `weir ${verb} reads and changes network rules and needs root: run it with sudo`);
+}
+
+const notRunning = (verb: string): WeirError =>
+  new WeirError('not-running', `weir ${verb} speaks to a running Weir, and none runs with this data directory`, {
+    next: 'start it with `weir up`',
+  });
+
+async function netd(data: string, verb: string, args: unknown = null, timeoutMs = 300_000): Promise<unknown> {
+  try {
+    return await callControl(join(data, 'run/netd.sock'), verb, args, timeoutMs);
+  } catch (error) {
+    if (asWeirError(error).code === 'not-running') throw notRunning(verb);
+    throw error;
+  }
+}
+
+async function dataOf(context: ActionContext): Promise<string> {
+  return (await context.environment.readConfiguration(context.configurationFile)).data;
+}
+
+/** For a machine on which no netd runs: reads the kernel, or puts it back. */
+const aloneController = (data: string): DiversionController =>
+  new DiversionController({
+    stateDirectory: join(data, 'state'),
+    ports: { tcp: 29631, udp: 29632 },
+    log: silentLog,
+    clock: systemClock,
+  });
+
+async function plan(context: ActionContext): Promise<ActionResult> {
+  needRoot('plan');
+  const configuration = await context.environment.readConfiguration(context.configurationFile);
+  let answer: PlanAnswer;
+  try {
+    answer = (await netd(configuration.data, 'plan', { file: context.configurationFile })) as PlanAnswer;
+  } catch (error) {
+    if (asWeirError(error).code !== 'not-running') throw error;
+    const operator = context.environment.variables.SSH_CONNECTION;
+    const made = await aloneController(configuration.data).plan(configuration, operator ? { sshConnection: operator } : {});
+    const text = `${renderPlan(made)}\nWeir does not run: live hosts are looked for when \`weir up\` plans.\n`;
+    answer = { text, json: describePlan(made), changes: made.changes.length };
+  }
+  return { text: answer.text, json: answer.json, exitCode: answer.changes > 0 ? changesPending : 0 };
+}
+
+async function apply(options: ApplyOptions, context: ActionContext): Promise<ActionResult> {
+  needRoot('apply');
+  const data = await dataOf(context);
+  const planned = (await netd(data, 'plan', { file: context.configurationFile })) as PlanAnswer;
+  if (planned.changes === 0) return { text: planned.text, json: { applied: false, ...(planned.json as object) } };
+  await context.environment.stderr.write(planned.text);
+  const confirmWithinMs = options.confirmWithinMs ?? (options.yes ? undefined : 60_000);
+  await netd(data, 'apply', { confirmWithinMs });
+  const text =
+    confirmWithinMs === undefined
+      ? 'Applied.\n'
+      : `Applied. Rolled back in ${confirmWithinMs / 1000} s unless you run \`weir confirm\`.\n`;
+  return { text, json: { applied: true, confirmWithinMs: confirmWithinMs ?? null } };
+}
+
+async function down(context: ActionContext): Promise<ActionResult> {
+  needRoot('down');
+  const data = await dataOf(context);
+  let running = true;
+  try {
+    await stopRunning(data);
+  } catch (error) {
+    if (asWeirError(error).code !== 'not-running') throw error;
+    running = false;
+  }
+  // Whatever a crashed instance left is put back as well; on a clean machine this changes nothing.
+  const controller = aloneController(data);
+  await controller.down();
+  return {
+    text: running ? 'Weir is stopped, the machine is as it was.\n' : 'Weir did not run; nothing of it is left in the kernel.\n',
+    json: { running, down: true },
+  };
+}
+
+async function confirm(context: ActionContext): Promise<ActionResult> {
+  const json = (await netd(await dataOf(context), 'confirm')) as { confirmed: boolean };
+  return { text: json.confirmed ? 'Confirmed: the applied plan stays.\n' : 'Nothing waits for confirmation.\n', json };
+}
+
+async function rollback(context: ActionContext): Promise<ActionResult> {
+  const json = (await netd(await dataOf(context), 'rollback')) as { rolledBack: boolean };
+  return {
+    text: json.rolledBack
+      ? 'Rolled back to the state before.\n'
+      : 'Nothing waits for confirmation: there is nothing to roll back.\n',
+    json,
+  };
+}
+
+async function status(context: ActionContext): Promise<Status | undefined> {
+  try {
+    return (await callControl(join(await dataOf(context), 'run/up.sock'), 'status', null, 5000)) as Status;
+  } catch (error) {
+    if (asWeirError(error).code === 'not-running') return undefined;
+    throw error;
+  }
+}
+
+function test(patterns: readonly string[]): number {
+  const { root } = ownInstallation();
+  return spawnSync(join(root, 'weir'), ['test', ...patterns], { stdio: 'inherit' }).status ?? 1;
+}
+
+export const actions: Actions = {
+  up: runUp,
+  down,
+  plan,
+  apply,
+  confirm,
+  rollback,
+  demo: runDemo,
+  bench: runBench,
+  test: async (patterns) => test(patterns),
+  status,
+};

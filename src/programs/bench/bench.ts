@@ -1,0 +1,55 @@
+// `weir bench NAME`: the benchmarks behind every figure in the README. Each builds its own namespaces, measures against a
+// named peer in the same run, and removes everything. Figures go to standard output, progress to standard error.
+
+import { cpus, totalmem } from 'node:os';
+import { WeirError } from '../../base/errors.ts';
+import type { ActionContext } from '../../cli/actions.ts';
+import { benchCatchAll } from './catch-all.ts';
+import { benchDecoys } from './decoys.ts';
+import { benchFlood } from './flood.ts';
+import { benchIdle } from './idle.ts';
+
+export interface BenchReport {
+  /** Lines for people. */
+  readonly text: string;
+  readonly json: Record<string, unknown>;
+}
+
+export type Say = (text: string) => void;
+
+interface Bench {
+  readonly about: string;
+  readonly run: (say: Say) => Promise<BenchReport>;
+}
+
+const benches: Readonly<Record<string, Bench>> = {
+  'catch-all': {
+    about: 'recorded sessions per second against a bare Node TCP sink that writes a JSON line each',
+    run: benchCatchAll,
+  },
+  decoys: { about: 'a million decoys, an IPv6 /64 and 65,536 listed ones against one: apply, connect, memory', run: benchDecoys },
+  idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
+  flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },
+};
+
+export async function runBench(name: string | undefined, context: ActionContext): Promise<number> {
+  const { stdout, stderr } = context.environment;
+  if (name === undefined) {
+    const list = Object.entries(benches).map(([key, { about }]) => `  ${key.padEnd(10)} ${about}`);
+    await stdout.write(`weir bench NAME:\n${list.join('\n')}\n`);
+    return 0;
+  }
+  const bench = Object.hasOwn(benches, name) ? benches[name] : undefined;
+  if (!bench)
+    throw new WeirError('bad-request', `there is no benchmark ${name}`, { next: `one of: ${Object.keys(benches).join(', ')}` });
+  if (process.getuid?.() !== 0)
+    throw new WeirError('not-permitted', 'weir bench makes network namespaces and needs root: run it with sudo');
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryBytes: totalmem(), node: process.version };
+  const report = await bench.run((text) => void stderr.write(`${text}\n`));
+  await stdout.write(
+    context.json
+      ? `${JSON.stringify({ bench: name, machine, ...report.json })}\n`
+      : `${report.text}\n(${machine.cores} cores, ${machine.cpu}, Node ${machine.node})\n`,
+  );
+  return 0;
+}

@@ -1,0 +1,264 @@
+// `weir demo`: a lab in network namespaces (attackers, a wire, a sensor with a million decoys), real scans and attacks,
+// what was seen, and a console to look at it. Nothing of this machine's own network is touched; all is removed at the end.
+
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import net from 'node:net';
+import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
+import { WeirError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
+import type { ActionContext, DemoOptions } from '../cli/actions.ts';
+import { type TestNamespace, until } from '../kernel/namespace-lab.ts';
+import { ownInstallation } from './installation.ts';
+import { WeirLab } from './weir-lab.ts';
+
+const sources = ['10.1.0.10', '10.1.0.11', '10.1.0.12', '10.1.0.13', '10.1.0.14'];
+const sources6 = ['fd99::10', 'fd99::11'];
+
+const configuration = `
+probing: { claim-rate: 1000000 }
+diversions:
+  - name: million
+    kind: host
+    interface: eth0
+    decoys:
+      - addresses: 10.64.0.0/12
+        population: mixed-office
+        alive: 40%
+        seed: 7
+      - addresses: "fd99:0:0:64::/64"
+        population: mixed-office
+        alive: 40%
+        seed: 7
+      - addresses: 10.32.0.0/24
+        persona: all-open
+`;
+
+/** In keep mode the attackers go on, slowly, for at most this long. */
+const keepMs = 60 * 60_000;
+
+export async function runDemo(options: DemoOptions, context: ActionContext): Promise<number> {
+  if (process.getuid?.() !== 0)
+    throw new WeirError('not-permitted', 'weir demo makes network namespaces and needs root: run it with sudo');
+  const { environment } = context;
+  const say = (text: string): Promise<void> => environment.stderr.write(`${text}\n`);
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  const began = performance.now();
+  const since = (): string => `${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s`;
+  let lab: WeirLab | undefined;
+  let door: Door | undefined;
+  try {
+    await say(`${since()}  building a lab: attackers and a sensor on one wire, in namespaces of their own`);
+    lab = await WeirLab.open({ configuration });
+    const addresses = [...sources.map((ip) => `${ip}/8`), ...sources6.map((ip) => `${ip}/48 nodad`)];
+    await lab.attacker.ip(
+      addresses
+        .map((address) => `addr add ${address.replace(' ', ' dev eth0 ')}${address.includes(' ') ? '' : ' dev eth0'}\n`)
+        .join(''),
+    );
+    await say(`${since()}  weir up: 1,048,576 IPv4 addresses and an IPv6 /64, of which 40% live`);
+    await lab.up();
+    door = await Door.open(lab);
+    const console = await door.link(lab);
+    await say(`${since()}  the decoys answer. Console: ${console}`);
+    const seen = firstSession(lab, stop.signal).then(async (found) => {
+      if (found) await say(`${since()}  the first session is on record`);
+    });
+    await wave(lab.attacker, say, since, stop.signal);
+    await seen;
+    if (!stop.signal.aborted) await summary(lab, environment.stdout.write);
+    if (options.keep || (environment.stdout.isTerminal && environment.stderr.isTerminal)) {
+      await say(`\nThe console: ${await door.link(lab)}\nAttackers go on slowly. Ctrl-C ends and removes everything.`);
+      await linger(lab.attacker, stop.signal);
+    }
+    return 0;
+  } finally {
+    door?.close();
+    await lab?.end();
+    await say(`${since()}  the lab is removed`);
+  }
+}
+
+/** The console of the sensor on a port of this machine's loopback, for the browser of whoever watches. */
+class Door {
+  readonly #server: net.Server;
+  readonly #end: () => void;
+
+  private constructor(server: net.Server, end: () => void) {
+    this.#server = server;
+    this.#end = end;
+  }
+
+  static async open(lab: WeirLab): Promise<Door> {
+    const { node, root } = ownInstallation();
+    const path = join(lab.directory, 'door.sock');
+    const port = new URL((await lab.reader.createSignInLink()).url).port;
+    const child = lab.sensor.spawn([
+      node,
+      join(root, 'dist/src/programs/demo/console-door.js'),
+      '--socket',
+      path,
+      '--port',
+      port,
+    ]);
+    await until('the door to the console is open', () => canConnect(path));
+    const server = net.createServer({ allowHalfOpen: true }, (browser) => {
+      const inside = net.connect({ path, allowHalfOpen: true });
+      browser.on('error', () => inside.destroy());
+      inside.on('error', () => browser.destroy());
+      browser.pipe(inside);
+      inside.pipe(browser);
+    });
+    server.maxConnections = 64;
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new Door(server, () => child.kill('SIGTERM'));
+  }
+
+  /** A fresh sign-in link that works from this machine. */
+  async link(lab: WeirLab): Promise<string> {
+    const url = new URL((await lab.reader.createSignInLink()).url);
+    url.port = String((this.#server.address() as net.AddressInfo).port);
+    return url.href;
+  }
+
+  close(): void {
+    this.#server.close();
+    this.#server.unref();
+    this.#end();
+  }
+}
+
+function canConnect(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+async function firstSession(lab: WeirLab, signal: AbortSignal): Promise<boolean> {
+  while (!signal.aborted) {
+    const { sessions } = await lab.reader.counts({});
+    if (sessions > 0) return true;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return false;
+}
+
+/** One scene after the other, each bounded in time. */
+async function wave(
+  attacker: TestNamespace,
+  say: (text: string) => Promise<void>,
+  since: () => string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { node, root } = ownInstallation();
+  const attacks = (from: readonly string[], to: string, rounds: number): string[] => [
+    node,
+    join(root, 'dist/src/programs/demo/attacks.js'),
+    ...from.flatMap((ip) => ['--from', ip]),
+    '--to',
+    to,
+    '--rounds',
+    String(rounds),
+  ];
+  const scenes: { what: string; argv: string[] }[] = [
+    { what: 'botnets and crawlers touch the open machines', argv: attacks(sources, '10.32.0.0/24', 6) },
+    { what: 'the same over the million', argv: attacks(sources, '10.64.0.0/12', 6) },
+    { what: 'the same over IPv6', argv: attacks(sources6, 'fd99:0:0:64::/64', 3) },
+  ];
+  if (has('nmap')) {
+    scenes.push(
+      { what: 'nmap finds who lives in 10.64.3.0/24', argv: ['nmap', '-sn', '-n', '--max-retries', '1', '10.64.3.0/24'] },
+      {
+        what: 'nmap scans 64 machines (connect)',
+        argv: [
+          'nmap',
+          '-sT',
+          '-n',
+          '-Pn',
+          '-T4',
+          '--top-ports',
+          '50',
+          '--max-retries',
+          '1',
+          '--host-timeout',
+          '20s',
+          '10.64.3.0/26',
+        ],
+      },
+      {
+        what: 'nmap scans 64 machines (half-open)',
+        argv: [
+          'nmap',
+          '-sS',
+          '-n',
+          '-Pn',
+          '-T4',
+          '--top-ports',
+          '50',
+          '--max-retries',
+          '1',
+          '--host-timeout',
+          '20s',
+          '10.64.3.64/26',
+        ],
+      },
+    );
+  }
+  if (has('masscan'))
+    scenes.push({
+      what: 'masscan sweeps 16,384 addresses for two ports',
+      argv: ['masscan', '10.64.64.0/18', '-p23,445', '--rate', '5000', '--wait', '2', '--source-ip', '10.0.0.1'],
+    });
+  for (const { what, argv } of scenes) {
+    if (signal.aborted) return;
+    await say(`${since()}  ${what}`);
+    await attacker.run(argv, { anyCode: true, timeoutMs: 60_000 });
+  }
+}
+
+const has = (program: string): boolean => spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+
+async function linger(attacker: TestNamespace, signal: AbortSignal): Promise<void> {
+  const { node, root } = ownInstallation();
+  const child = attacker.spawn([
+    node,
+    join(root, 'dist/src/programs/demo/attacks.js'),
+    ...sources.flatMap((ip) => ['--from', ip]),
+    '--to',
+    '10.32.0.0/24',
+    '--rounds',
+    '3000',
+    '--pause-ms',
+    '300',
+  ]);
+  const end = systemClock() + keepMs * 1000;
+  while (!signal.aborted && systemClock() < end) await new Promise((resolve) => setTimeout(resolve, 200));
+  child.kill('SIGTERM');
+}
+
+/** What a person would ask first, each with the command that answers it. */
+async function summary(lab: WeirLab, write: (text: string) => Promise<void>): Promise<void> {
+  const { reader } = lab;
+  await lab.settled(15_000).catch(() => {});
+  const counts = await reader.counts({});
+  await write(
+    `\n${counts.sessions} sessions and ${counts.probes} probe packets from ${counts.sources} sources, ${counts.bytesIn} bytes of payload.\n`,
+  );
+  for (const argv of [
+    ['top', 'ports', '--limit', '8'],
+    ['top', 'sources', '--limit', '6'],
+    ['sessions', '--limit', '12'],
+    ['status'],
+  ]) {
+    const { stdout, stderr } = await lab.weir(argv);
+    await write(`\n$ weir ${argv.join(' ')}\n${stdout}${stderr ? printable(stderr) : ''}`);
+  }
+}

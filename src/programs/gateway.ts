@@ -1,0 +1,139 @@
+// The gateway program: everything that touches attacker bytes. Runs as uid weir with CAP_NET_RAW alone. Joins what
+// arrives (relay/) with what answers (honeypot/) and what records (record/); decides nothing of its own.
+
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ControlServer, callControl } from '../api/control.ts';
+import { systemClock } from '../base/clock.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
+import { Lifetime } from '../base/lifetime.ts';
+import { openLog } from '../base/log.ts';
+import { CatchAll } from '../honeypot/catch-all.ts';
+import { openCertificateMint } from '../honeypot/certificate-mint.ts';
+import { probeLiveHosts } from '../kernel/arp-prober.ts';
+import { HandoverClient } from '../kernel/handover-client.ts';
+import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
+import { DecoyDirectory } from '../model/decoy.ts';
+import { JournalWriter } from '../record/journal-writer.ts';
+import { SessionRecorder } from '../record/session-recorder.ts';
+import { Intake } from '../relay/intake.ts';
+import { watchLifeline } from './child.ts';
+import type { GatewayOffer } from './gateway-offer.ts';
+
+const { values } = parseArgs({ options: { data: { type: 'string' } } });
+const data = values.data ?? '';
+const log = openLog('gateway');
+const lifetime = new Lifetime(log);
+const run = (name: string): string => join(data, 'run', name);
+
+async function main(): Promise<void> {
+  const journal = lifetime.own(
+    'journal',
+    new JournalWriter({ directory: join(data, 'journal/gateway'), clock: systemClock, log }),
+  );
+  const certificates = await openCertificateMint(join(data, 'tls'), log);
+  let ready: () => void = () => {};
+  const isReady = new Promise<void>((resolve) => {
+    ready = resolve;
+  });
+  /** Exists from the first offer on: only then are the bounds known. */
+  let house: { recorder: SessionRecorder; catchAll: CatchAll; intake: Intake } | undefined;
+
+  function furnish(offer: GatewayOffer, directory: DecoyDirectory): typeof house {
+    const recorder = lifetime.own('sessions', new SessionRecorder({ journal, limits: offer.limits, clock: systemClock }));
+    const catchAll = lifetime.own(
+      'catch-all',
+      new CatchAll({ sink: recorder, limits: offer.limits, certificates, log, clock: systemClock }),
+    );
+    const intake = new Intake({
+      directory,
+      interfaces: offer.interfaces,
+      log,
+      onConnection: (connection) => catchAll.visit(connection),
+      onDatagram: (datagram) => catchAll.datagram(datagram),
+      onProbe: (probe) => journal.append({ kind: 'probe', probe }),
+      onConflict: ({ ip, mac, interface: link }) => {
+        callControl(run('report.sock'), 'conflict', { address: ip, mac, interface: link }, 30_000).catch((error) =>
+          log.error('netd does not take the report of a live host', { ip, mac, error: asWeirError(error).message }),
+        );
+      },
+      onExhausted: (wanted) => void catchAll.shedOldestIdle(wanted),
+    });
+    lifetime.own('intake', intake);
+    return { recorder, catchAll, intake };
+  }
+
+  const client = new HandoverClient({
+    path: run('handover.sock'),
+    log,
+    onOffer: ({ sockets, description }) => {
+      const offer = description as GatewayOffer;
+      const personas = new Map(offer.personas.map((persona) => [persona.name, persona]));
+      const directory = new DecoyDirectory(offer.groups, personas, offer.withheld);
+      if (house) house.intake.setDirectory(directory, offer.interfaces);
+      else house = furnish(offer, directory);
+      house?.intake.setSockets(sockets);
+      ready();
+    },
+  });
+  lifetime.own('handover', client);
+
+  const control = new ControlServer({
+    path: run('gateway.sock'),
+    mode: 0o600,
+    log,
+    verbs: {
+      ready: async () => {
+        await isReady;
+        return true;
+      },
+      status: async () => ({
+        intake: await house?.intake.report(),
+        catchAll: house?.catchAll.counters(),
+        sessions: house?.recorder.counters(),
+        journal: journal.counters(),
+      }),
+      probe: async (args) => {
+        const { link, ranges, rate } = probeArguments(args);
+        const found = await probeLiveHosts({ interface: link, ranges, ratePerSecond: rate });
+        return found.live.map(renderRange);
+      },
+    },
+  });
+  await control.listen();
+  lifetime.own('control', control);
+  await isReady;
+  log.info('ready', { pid: process.pid });
+}
+
+function probeArguments(args: unknown): { link: string; ranges: AddressRange[]; rate: number } {
+  const { link, ranges, rate } = (args ?? {}) as { link?: unknown; ranges?: unknown; rate?: unknown };
+  if (typeof link !== 'string' || !Array.isArray(ranges) || typeof rate !== 'number')
+    throw new WeirError('bad-request', 'probe needs {link, ranges, rate}');
+  return {
+    link,
+    rate,
+    ranges: ranges.map((text) => {
+      const range = typeof text === 'string' ? parseRange(text) : undefined;
+      if (!range) throw new WeirError('bad-request', `not an address range: ${String(text).slice(0, 64)}`);
+      return range;
+    }),
+  };
+}
+
+async function end(reason: string): Promise<void> {
+  if (lifetime.ending) return;
+  log.info('ending', { reason });
+  await lifetime.end();
+  process.exit(0);
+}
+
+process.on('SIGTERM', () => void end('SIGTERM'));
+process.on('SIGINT', () => {});
+process.on('SIGHUP', () => {});
+watchLifeline(() => void end('the supervisor is gone'));
+main().catch((error) => {
+  const { code, message } = asWeirError(error);
+  log.error(message, { code });
+  process.exit(1);
+});

@@ -1,0 +1,302 @@
+// The netd program: desired state -> kernel, and the sockets for the gateway. The only program that keeps root; it reads
+// our own configuration, its control socket and what the gateway reports of live hosts, never a packet.
+
+import { chown } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ControlServer, callControl } from '../api/control.ts';
+import { renderMicros, systemClock } from '../base/clock.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
+import { Lifetime } from '../base/lifetime.ts';
+import { openLog } from '../base/log.ts';
+import { readConfiguration } from '../config/configuration.ts';
+import { readPersonas } from '../config/personas.ts';
+import { HandoverServer } from '../kernel/handover-server.ts';
+import { openIntakeSockets } from '../kernel/intake-sockets.ts';
+import { closeDescriptor } from '../kernel/libc.ts';
+import type { NamedSocket } from '../kernel/named-socket.ts';
+import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
+import type { Configuration } from '../model/configuration.ts';
+import type { AlertRecord } from '../model/event.ts';
+import { createIdentifier } from '../model/identifier.ts';
+import { populationModulus } from '../model/population.ts';
+import type { DiversionStatus } from '../model/status.ts';
+import { DiversionController, type Plan } from '../plan/controller.ts';
+import { describePlan, renderPlan } from '../plan/render-plan.ts';
+import { JournalWriter } from '../record/journal-writer.ts';
+import { watchLifeline } from './child.ts';
+import type { GatewayOffer } from './gateway-offer.ts';
+import { ownInstallation } from './installation.ts';
+import type { PlanAnswer } from './up.ts';
+
+/** Where the gateway listens on loopback when these are free; the kernel's choice otherwise. */
+const usualPorts = { tcp: 29631, udp: 29632 };
+/** A gateway that outlived the last netd has this long to give the sockets back. */
+const returnMs = 1500;
+const verifyEveryMs = 10_000;
+
+const { values } = parseArgs({
+  options: { data: { type: 'string' }, uid: { type: 'string' }, config: { type: 'string' }, operator: { type: 'string' } },
+});
+const data = values.data ?? '';
+const uid = Number(values.uid);
+const log = openLog('netd');
+const lifetime = new Lifetime(log);
+const run = (name: string): string => join(data, 'run', name);
+
+async function main(): Promise<void> {
+  const journal = lifetime.own('journal', new JournalWriter({ directory: join(data, 'journal/netd'), clock: systemClock, log }));
+  const system = (name: string, message: string, details: Record<string, unknown>): void => {
+    const at = systemClock();
+    journal.append({ kind: 'system', system: { id: createIdentifier(at), at, name, program: 'netd', message, details } });
+  };
+  const alert = (name: string, severity: AlertRecord['severity'], message: string, details: Record<string, unknown>): void => {
+    const at = systemClock();
+    journal.append({ kind: 'alert', alert: { id: createIdentifier(at), at, name, severity, message, details } });
+  };
+
+  const handover = lifetime.own(
+    'handover',
+    new HandoverServer({
+      path: run('handover.sock'),
+      ownerUid: uid,
+      log,
+      onReturn: (sockets) => {
+        for (const { fd } of sockets) closeDescriptor(fd);
+      },
+    }),
+  );
+  let sockets: NamedSocket[] = (await gatewayAnswers()) ? await handover.returned(returnMs) : [];
+  const open = (interfaces: readonly { name: string; promiscuous: boolean }[]): void => {
+    const port = (role: 'tcp' | 'udp'): number => sockets.find((one) => one.role === role)?.port ?? 0;
+    const before = sockets;
+    const attempt = (tcpPort: number, udpPort: number): NamedSocket[] =>
+      openIntakeSockets({ tcpPort, udpPort, interfaces }, sockets);
+    try {
+      sockets = attempt(port('tcp') || usualPorts.tcp, port('udp') || usualPorts.udp);
+    } catch (error) {
+      if (before.length > 0) throw error;
+      sockets = attempt(0, 0);
+    }
+    const kept = new Set(sockets.map(({ fd }) => fd));
+    for (const { fd } of before) if (!kept.has(fd)) closeDescriptor(fd);
+  };
+  open([]);
+  const portOf = (role: 'tcp' | 'udp'): number => sockets.find((one) => one.role === role)?.port ?? 0;
+
+  const controller = new DiversionController({
+    stateDirectory: join(data, 'state'),
+    ports: { tcp: portOf('tcp'), udp: portOf('udp') },
+    log,
+    clock: systemClock,
+    onEvent: ({ name, message, details }) => {
+      system(name, message, details);
+      if (name === 'rolled-back') settled = 'rolled-back';
+      if (name === 'rolled-back' || name === 'taken-down') offer();
+    },
+  });
+  lifetime.own('controller', controller);
+  const personaRules = join(ownInstallation().root, 'rules');
+  let configuration: Configuration = read(values.config);
+  let planned: Plan | undefined;
+  let settled: 'none' | 'pending' | 'confirmed' | 'rolled-back' = 'none';
+
+  function read(file: string | undefined): Configuration {
+    return readConfiguration(file, { personas: readPersonas(personaRules) });
+  }
+
+  /** Tells the gateway what is true now: sockets for the interfaces in use, and who lives where. */
+  function offer(): void {
+    const groups = controller.groups();
+    const interfaces: Record<string, string[]> = {};
+    for (const diversion of configuration.diversions) {
+      const name = diversion.interface;
+      if (name === undefined || !groups.some((group) => group.diversion === diversion.name && group.kind === 'claimed')) continue;
+      interfaces[name] = [...(interfaces[name] ?? []), diversion.name];
+    }
+    open(Object.keys(interfaces).map((name) => ({ name, promiscuous: true })));
+    const description: GatewayOffer = {
+      groups,
+      personas: [...configuration.personas.values()],
+      withheld: controller.withheld(),
+      interfaces,
+      limits: configuration.limits,
+    };
+    handover.offer(sockets, description);
+  }
+
+  async function plan(file: string | undefined): Promise<PlanAnswer> {
+    const next = file === undefined ? read(configuration.file ?? values.config) : read(file);
+    planned = await controller.plan(next, {
+      ...(values.operator ? { sshConnection: values.operator } : {}),
+      probeLiveHosts: (link, ranges) => askGatewayForLiveHosts(link, ranges, next.probing.claimRate),
+    });
+    configuration = next;
+    return { text: renderPlan(planned), json: describePlan(planned), changes: planned.changes.length };
+  }
+
+  await controller.resume();
+  if (controller.pending()) settled = 'pending';
+  offer();
+
+  const control = new ControlServer({
+    path: run('netd.sock'),
+    mode: 0o600,
+    log,
+    verbs: {
+      ready: () => true,
+      plan: (args) => plan(fileOf(args)),
+      apply: async (args) => {
+        if (!planned) await plan(fileOf(args));
+        const confirmWithinMs = numberOf(args, 'confirmWithinMs');
+        if (planned) await controller.apply(planned, confirmWithinMs === undefined ? {} : { confirmWithinMs });
+        planned = undefined;
+        settled = confirmWithinMs === undefined ? 'confirmed' : 'pending';
+        offer();
+        return { applied: true, ...(confirmWithinMs === undefined ? {} : { confirmWithinMs }) };
+      },
+      confirm: async () => {
+        const waited = controller.pending() !== undefined;
+        await controller.confirm();
+        if (waited) settled = 'confirmed';
+        return { confirmed: waited };
+      },
+      rollback: async () => {
+        const waited = controller.pending() !== undefined;
+        await controller.rollback('asked for');
+        if (waited) settled = 'rolled-back';
+        return { rolledBack: waited };
+      },
+      pending: () => ({ state: settled }),
+      verify: () => controller.verify(),
+      down: async () => {
+        await controller.down();
+        return { down: true };
+      },
+      status: () => ({
+        diversions: diversionStatus(configuration, controller),
+        ...(controller.pending() ? { confirmBefore: renderMicros(controller.pending()?.deadline ?? 0) } : {}),
+        ...(drift.length > 0
+          ? { reasons: drift.map((line) => `the kernel is not as applied: ${line}; weir apply repairs it`) }
+          : {}),
+      }),
+    },
+  });
+  await control.listen();
+  lifetime.own('control', control);
+
+  const reports = new ControlServer({
+    path: run('report.sock'),
+    mode: 0o600,
+    log,
+    verbs: {
+      conflict: async (args) => {
+        const { address, mac, interface: link } = conflictOf(args);
+        alert('address-conflict', 'high', `${address} belongs to ${mac} on ${link}: given back`, {
+          address,
+          mac,
+          interface: link,
+        });
+        await controller.withhold([address], `answered by ${mac}`);
+        offer();
+        return null;
+      },
+    },
+  });
+  await reports.listen();
+  await chown(run('report.sock'), uid, 0);
+  lifetime.own('reports', reports);
+
+  let drift: string[] = [];
+  const verify = setInterval(() => {
+    controller.verify().then(
+      (lines) => {
+        if (lines.length > 0 && drift.length === 0)
+          alert('kernel-drift', 'medium', `the kernel is not as applied: ${lines.slice(0, 5).join('; ')}`, {
+            lines: lines.slice(0, 50),
+          });
+        drift = lines;
+      },
+      (error) => log.warn('cannot verify', { error: asWeirError(error).message }),
+    );
+  }, verifyEveryMs);
+  lifetime.onEnd('verify', () => clearInterval(verify));
+  log.info('ready', { pid: process.pid, tcp: portOf('tcp'), udp: portOf('udp') });
+}
+
+async function gatewayAnswers(): Promise<boolean> {
+  try {
+    await callControl(run('gateway.sock'), 'ready', null, 1000);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Packets are the gateway's to read: it probes, and what it answers is checked like any report. */
+async function askGatewayForLiveHosts(link: string, ranges: readonly AddressRange[], rate: number): Promise<AddressRange[]> {
+  const answer = await callControl(run('gateway.sock'), 'probe', { link, ranges: ranges.map(renderRange), rate }, 290_000);
+  if (!Array.isArray(answer)) throw new WeirError('bad-request', 'the gateway answered a probe with something else than a list');
+  return answer.map((text) => {
+    const range = typeof text === 'string' ? parseRange(text) : undefined;
+    if (!range) throw new WeirError('bad-request', 'the gateway reported a live host that is not an address');
+    return range;
+  });
+}
+
+function diversionStatus(configuration: Configuration, controller: DiversionController): DiversionStatus[] {
+  const withheld = controller.withheld().map(renderRange);
+  return configuration.diversions.map(({ name, kind, interface: link }) => {
+    const groups = controller.groups().filter((group) => group.diversion === name);
+    let living = 0n;
+    for (const group of groups) {
+      const share = group.population.shares.reduce((sum, one) => sum + one.share, 0);
+      for (const range of group.ranges) living += (rangeSize(range) * BigInt(share)) / BigInt(populationModulus);
+    }
+    return {
+      name,
+      kind,
+      ...(link ? { interface: link } : {}),
+      decoys: String(living),
+      ranges: groups.flatMap(({ ranges }) => ranges.slice(0, 8).map(renderRange)).slice(0, 32),
+      personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
+      ...(withheld.length > 0 ? { withheld: withheld.slice(0, 64) } : {}),
+    };
+  });
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+function fileOf(args: unknown): string | undefined {
+  return isRecord(args) && typeof args.file === 'string' ? args.file : undefined;
+}
+
+function numberOf(args: unknown, key: string): number | undefined {
+  const value = isRecord(args) ? args[key] : undefined;
+  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : undefined;
+}
+
+function conflictOf(args: unknown): { address: string; mac: string; interface: string } {
+  if (isRecord(args) && typeof args.address === 'string' && typeof args.mac === 'string' && typeof args.interface === 'string') {
+    if (parseRange(args.address) && /^[0-9a-f:]{17}$/.test(args.mac) && /^[^\s/]{1,15}$/.test(args.interface))
+      return { address: args.address, mac: args.mac, interface: args.interface };
+  }
+  throw new WeirError('bad-request', 'a conflict must be {address, mac, interface}');
+}
+
+async function end(reason: string): Promise<void> {
+  if (lifetime.ending) return;
+  log.info('ending', { reason });
+  await lifetime.end();
+  process.exit(0);
+}
+
+process.on('SIGTERM', () => void end('SIGTERM'));
+process.on('SIGINT', () => {});
+process.on('SIGHUP', () => {});
+watchLifeline(() => void end('the supervisor is gone'));
+main().catch((error) => {
+  const { code, message } = asWeirError(error);
+  log.error(message, { code });
+  process.exit(1);
+});

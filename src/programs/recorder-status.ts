@@ -1,0 +1,86 @@
+// Puts together what `weir status` shows from what each program says of itself, and judges it. Pure.
+
+import { renderMicros } from '../base/clock.ts';
+import type { Health, Status } from '../model/status.ts';
+import type { RecorderStatus } from '../record/recorder.ts';
+
+/** What the gateway answers to `status`; every part may be absent while it starts. */
+export interface GatewayStatus {
+  readonly intake?: { readonly tcp?: Record<string, number>; readonly packets?: unknown; readonly acceptsUntold?: number };
+  readonly catchAll?: Record<string, number>;
+  readonly sessions?: Record<string, number>;
+  readonly journal?: { readonly droppedRecords?: number; readonly diskFull?: boolean; readonly lastError?: string };
+  readonly error?: string;
+}
+
+/** What the recorder knows of itself, in the words of Status. */
+export function recorderPart(status: RecorderStatus): RecorderPart {
+  const { lagBytes, lagMs, journalBytes, store, storeError, rebuilding, damagedBytes } = status;
+  const reasons: string[] = [];
+  if (storeError) reasons.push(`the store refuses (${storeError}): sessions stay in the journal until it takes them`);
+  if (rebuilding) reasons.push('the store is being rebuilt from the journal');
+  if (damagedBytes > 0) reasons.push(`${damagedBytes} bytes of the journal were not records and were passed over`);
+  return {
+    reasons,
+    status: {
+      journal: { lagBytes, lagMs, sizeBytes: journalBytes },
+      store: {
+        sizeBytes: store.bytes,
+        sessions: store.sessions,
+        ...(store.oldest === undefined ? {} : { oldest: renderMicros(store.oldest) }),
+      },
+    },
+  };
+}
+
+export interface RecorderPart {
+  readonly status: Partial<Status>;
+  readonly reasons: readonly string[];
+}
+
+/** Counters whose every unit is something not recorded or refused; shown by name when not zero. */
+const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | undefined])[] = [
+  ['journal records dropped', ({ journal }) => journal?.droppedRecords],
+  ['bytes beyond the cap of a session', ({ sessions }) => sessions?.unrecordedBytes],
+  ['sessions shed', ({ catchAll }) => catchAll?.shed],
+  ['connections refused per source', ({ catchAll }) => catchAll?.refusedBySource],
+  ['connections shed for lack of descriptors', ({ intake }) => intake?.tcp?.shed],
+  ['connections to nobody', ({ intake }) => intake?.tcp?.unknown],
+  ['UDP sessions shed', ({ catchAll }) => catchAll?.udpShed],
+  ['UDP answers withheld', ({ catchAll }) => catchAll?.udpWithheld],
+];
+
+/** Numbers named like a loss anywhere in the packet thread's counters: `probes.dropped`, `nflog.lost`. */
+export function lossesWithin(value: unknown, path = ''): [string, number][] {
+  if (typeof value === 'number')
+    return value > 0 && /drop|lost|overflow|unread|refused|suppress|missed/i.test(path) ? [[path, value]] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, part]) => lossesWithin(part, path === '' ? key : `${path}.${key}`));
+}
+
+export function mergeStatus(system: Partial<Status>, gateway: GatewayStatus, recorder: RecorderPart): Status {
+  const drops: Record<string, number> = {};
+  for (const [name, read] of losses) {
+    const count = read(gateway);
+    if (count) drops[name] = count;
+  }
+  for (const [name, count] of lossesWithin(gateway.intake?.packets)) drops[`packets: ${name}`] = count;
+  const reasons = [...(system.reasons ?? []), ...recorder.reasons];
+  if (gateway.error) reasons.push(`the gateway does not answer (${gateway.error}): the supervisor starts it again`);
+  if (gateway.journal?.diskFull)
+    reasons.push(`the journal cannot be written (${gateway.journal.lastError ?? 'disk full'}): free space in the data directory`);
+  for (const one of system.processes ?? []) if (one.state !== 'running') reasons.push(`${one.name} is ${one.state}`);
+  if (system.confirmBefore) reasons.push(`the applied plan waits for \`weir confirm\` until ${system.confirmBefore}`);
+  const bad = gateway.error !== undefined || gateway.journal?.diskFull === true;
+  const health: Health = bad ? 'bad' : reasons.length > 0 ? 'degraded' : 'good';
+  const open = gateway.sessions?.open;
+  const total = gateway.sessions?.opened;
+  return {
+    ...system,
+    ...recorder.status,
+    health,
+    reasons,
+    ...(open === undefined ? {} : { sessions: { open, ...(total === undefined ? {} : { total }) } }),
+    drops,
+  };
+}

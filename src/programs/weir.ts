@@ -1,0 +1,34 @@
+// The `weir` command: builds the real environment and hands over to the command line.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
+import { WeirError } from '../base/errors.ts';
+import { runCommandLine } from '../cli/command-line.ts';
+import { outputOf } from '../cli/environment.ts';
+import { readConfiguration } from '../config/configuration.ts';
+import { readPersonas } from '../config/personas.ts';
+import { actions } from './actions.ts';
+import { ownInstallation } from './installation.ts';
+
+const { root } = ownInstallation();
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+const interrupt = new AbortController();
+// `up` and `demo` end in order by themselves; everything else ends by this signal.
+process.once('SIGINT', () => interrupt.abort());
+
+process.exitCode = await runCommandLine(process.argv.slice(2), {
+  version,
+  stdout: outputOf(process.stdout),
+  stderr: outputOf(process.stderr),
+  cwd: process.cwd(),
+  variables: process.env,
+  clock: systemClock,
+  signal: interrupt.signal,
+  readConfiguration: (file) => readConfiguration(file, { personas: readPersonas(join(root, 'rules')) }),
+  openStore: async () => {
+    throw new WeirError('not-running', 'the recorder does not run', { next: 'start it with `weir up`' });
+  },
+  actions,
+});
+process.stdin.unref?.();
