@@ -7,8 +7,17 @@ import { type NftFamily, type NftTable, ownTableFamilies, ownTableName } from '.
 
 const ours = ownTableFamilies.map((family) => ({ family, name: ownTableName }));
 
-/** The whole transaction that replaces every table of ours by these. */
-export const renderReplacement = (tables: readonly NftTable[]): string => renderRemoval(ours) + renderTables(tables);
+const rendered = new WeakMap<readonly NftTable[], string>();
+
+/** The whole transaction that replaces every table of ours by these. Remembered per list: it can be megabytes. */
+export function renderReplacement(tables: readonly NftTable[]): string {
+  let text = rendered.get(tables);
+  if (text === undefined) {
+    text = renderRemoval(ours) + renderTables(tables);
+    rendered.set(tables, text);
+  }
+  return text;
+}
 
 /** Runs a transaction. Throws `kernel-refused` with nft's message; then nothing of it was applied. */
 export async function applyTransaction(runner: CommandRunner, text: string): Promise<void> {

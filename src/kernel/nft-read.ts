@@ -4,56 +4,59 @@
 import type { CommandRunner } from './command.ts';
 import { type NftFamily, ownTableFamilies, ownTableName } from './nft-ruleset.ts';
 
-/** The kernel's own words for our tables, steady between two readings; empty when none is there. */
-export async function readOwnTables(runner: CommandRunner, withElements: boolean): Promise<string> {
-  const present = await readTableNames(runner);
-  const parts: string[] = [];
-  for (const family of ownTableFamilies) {
-    if (!present.some((table) => table.family === family && table.name === ownTableName)) continue;
-    const { stdout } = await runner.run('nft', [
-      '-s',
-      '-n',
-      ...(withElements ? [] : ['-t']),
-      'list',
-      'table',
-      family,
-      ownTableName,
-    ]);
-    parts.push(stdout);
-  }
-  return parts.join('');
-}
-
-export async function readTableNames(runner: CommandRunner): Promise<{ family: NftFamily | string; name: string }[]> {
-  const { stdout } = await runner.run('nft', ['list', 'tables']);
-  return [...stdout.matchAll(/^table (\S+) (\S+)$/gm)].map(([, family, name]) => ({ family, name }));
-}
-
 /** Facts about rules that are not ours. */
 export interface ForeignRules {
-  /** Whether connection tracking or address translation is asked for by anyone. */
+  /** Whether connection tracking or address translation is in use by anyone. */
   readonly tracking: boolean;
   /** Base chains that drop what reaches this machine unless a rule lets it in, as `family table chain`. */
   readonly closedInputs: readonly string[];
 }
 
-export async function readForeignRules(runner: CommandRunner): Promise<ForeignRules> {
-  const { stdout } = await runner.run('nft', ['-t', 'list', 'ruleset']);
-  let tracking = false;
-  const closedInputs: string[] = [];
-  let table = '';
-  let chain = '';
-  for (const line of stdout.split('\n')) {
-    const opened = /^table (\S+) (\S+) \{/.exec(line);
-    if (opened) table = `${opened[1]} ${opened[2]}`;
-    if (table.endsWith(` ${ownTableName}`)) continue;
-    chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
-    if (/\btype nat hook\b|\bct (state|status|direction|mark|original|reply)\b|\bmasquerade\b|conntrack/.test(line))
-      tracking = true;
-    if (/hook input priority .*policy drop;/.test(line)) closedInputs.push(`${table} ${chain}`);
-  }
+export interface ReadRuleset {
+  /** The kernel's words for our tables, without elements of sets; steady between readings; empty when none is there. */
+  readonly own: string;
+  readonly families: readonly NftFamily[];
+  readonly foreign: ForeignRules;
+}
+
+/**
+ * One reading of everything. `list ruleset`, not `list table`: only the former leaves the elements of large sets in
+ * the kernel when asked for a terse listing (nft 1.0.6).
+ */
+export async function readRuleset(runner: CommandRunner): Promise<ReadRuleset> {
+  const { stdout } = await runner.run('nft', ['-s', '-n', '-t', 'list', 'ruleset']);
   const flows = Number((await runner.readProc('/proc/sys/net/netfilter/nf_conntrack_count')) ?? 0);
-  return { tracking: tracking || flows > 0, closedInputs };
+  const parsed = parseListing(stdout);
+  return { ...parsed, foreign: { ...parsed.foreign, tracking: parsed.foreign.tracking || flows > 0 } };
+}
+
+/** Pure part of readRuleset. */
+export function parseListing(listing: string): ReadRuleset {
+  const own: string[] = [];
+  const families: NftFamily[] = [];
+  const closedInputs: string[] = [];
+  let tracking = false;
+  let table = '';
+  let isOwn = false;
+  let chain = '';
+  for (const line of listing.split('\n')) {
+    const opened = /^table (\S+) (\S+) \{/.exec(line);
+    if (opened) {
+      table = `${opened[1]} ${opened[2]}`;
+      const family = ownTableFamilies.find((candidate) => candidate === opened[1]);
+      isOwn = family !== undefined && opened[2] === ownTableName;
+      if (isOwn && family) families.push(family);
+    }
+    if (isOwn) own.push(line);
+    else {
+      chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
+      if (/\btype nat hook\b|\bct (state|status|direction|mark|original|reply)\b|\bmasquerade\b|conntrack/.test(line))
+        tracking = true;
+      if (/hook input priority .*policy drop;/.test(line)) closedInputs.push(`${table} ${chain}`);
+    }
+    if (line === '}') isOwn = false;
+  }
+  return { own: own.length === 0 ? '' : `${own.join('\n')}\n`, families, foreign: { tracking, closedInputs } };
 }
 
 /** Comments of chains in our tables, in order: where the kernel keeps for us what has to be put back. */

@@ -4,7 +4,7 @@ import { type Address, parseAddress } from '../model/address.ts';
 import type { CommandRunner } from './command.ts';
 import { type OwnRoute, readOwnRoutes } from './ip-route.ts';
 import { type Gateway, type Link, type Neighbour, readGateways, readLinks, readNeighbours } from './link-state.ts';
-import { type ForeignRules, readForeignRules, readOwnTables } from './nft-read.ts';
+import { type ForeignRules, readRuleset } from './nft-read.ts';
 import { type Connection, type Listener, readPortsOfProgram, readSockets } from './observe-sockets.ts';
 import { readSysctl } from './sysctl.ts';
 
@@ -50,14 +50,13 @@ export async function observeKernel(
   readText: (path: string) => Promise<string | undefined>,
   resolverFiles: readonly string[] = defaultResolverFiles,
 ): Promise<ObservedFacts> {
-  const [links, gateways, neighbours, sockets, foreign, ownRoutes, ownTables] = await Promise.all([
+  const [links, gateways, neighbours, sockets, ruleset, ownRoutes] = await Promise.all([
     readLinks(runner),
     readGateways(runner),
     readNeighbours(runner),
     readSockets(runner),
-    readForeignRules(runner),
+    readRuleset(runner),
     readOwnRoutes(runner),
-    readOwnTables(runner, false),
   ]);
   const resolvers: Address[] = [];
   for (const file of resolverFiles) resolvers.push(...parseResolvers((await readText(file)) ?? ''));
@@ -78,9 +77,9 @@ export async function observeKernel(
       sockets.listeners.filter((listener) => listener.transport === 'tcp'),
       'sshd',
     ),
-    foreign,
+    foreign: ruleset.foreign,
     ownRoutes,
-    ownTables,
+    ownTables: ruleset.own,
     sysctls,
   };
 }

@@ -193,10 +193,15 @@ export const rangesOverlap = (a: AddressRange, b: AddressRange): boolean =>
 const byStart = (a: AddressRange, b: AddressRange): number =>
   a.family - b.family || (a.first < b.first ? -1 : a.first > b.first ? 1 : a.last < b.last ? -1 : a.last > b.last ? 1 : 0);
 
+function isSorted(ranges: readonly AddressRange[]): boolean {
+  for (let index = 1; index < ranges.length; index += 1) if (byStart(ranges[index - 1], ranges[index]) > 0) return false;
+  return true;
+}
+
 /** Sorted by family and start, with overlapping and touching ranges joined. */
 export function uniteRanges(ranges: readonly AddressRange[]): AddressRange[] {
   const united: AddressRange[] = [];
-  for (const range of [...ranges].sort(byStart)) {
+  for (const range of isSorted(ranges) ? ranges : [...ranges].sort(byStart)) {
     const previous = united.at(-1);
     if (previous && previous.family === range.family && range.first <= previous.last + 1n) {
       if (range.last > previous.last) united[united.length - 1] = { ...previous, last: range.last };

@@ -11,8 +11,8 @@ import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderAddition, renderReplacement } from '../kernel/nft-apply.ts';
-import { readOwnComments, readOwnTables, readTableNames } from '../kernel/nft-read.ts';
-import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
+import { readOwnComments, readRuleset } from '../kernel/nft-read.ts';
+import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { defaultResolverFiles, type ObservedFacts, observeKernel } from '../kernel/observe.ts';
 import { readSysctl } from '../kernel/sysctl.ts';
 import {
@@ -34,6 +34,7 @@ import {
   parseNotes,
   planDifference,
   planRoutes,
+  planSettings,
   renderNotes,
   type SavedValues,
   saveBefore,
@@ -302,7 +303,7 @@ export class DiversionController {
         this.#options.log.error('a step of taking down failed', { line: step.line, error: asWeirError(error).message });
       }
     await flushOwnRoutes(this.#runner);
-    await removeTables(this.#runner, await this.#presentFamilies());
+    await removeTables(this.#runner, (await readRuleset(this.#runner)).families);
     if (failed !== undefined) throw asWeirError(failed);
     this.#stored = undefined;
     await this.#file.remove();
@@ -389,23 +390,15 @@ export class DiversionController {
       sysctls,
       saved,
     };
-    // What must be saved follows from the steps, and is written into the tables: plan once without, once with.
-    const draft = planDifference(desired, [], false, withheld, present);
-    const next = saveBefore(draft, saved, desired);
+    const next = saveBefore(planSettings(desired, present), saved, desired);
     const tables = desired === undefined ? [] : planRuleset(desired, withheld, renderNotes(next));
     const same = stored !== undefined && hashOf(renderReplacement(tables)) === stored.textHash;
-    return { steps: planDifference(desired, tables, same, withheld, present), saved: next, tables, withheld };
+    const steps = planDifference(desired, tables, same, planRoutes(desired, withheld), present);
+    return { steps, saved: next, tables, withheld };
   }
 
   #listing(): Promise<string> {
-    return readOwnTables(this.#runner, false);
-  }
-
-  async #presentFamilies(): Promise<('inet' | 'netdev' | 'arp')[]> {
-    const names = await readTableNames(this.#runner);
-    return (['inet', 'netdev', 'arp'] as const).filter((family) =>
-      names.some((table) => table.family === family && table.name === ownTableName),
-    );
+    return readRuleset(this.#runner).then(({ own }) => own);
   }
 
   async #load(): Promise<StoredState | undefined> {

@@ -35,8 +35,10 @@ export interface DesiredState {
   readonly personas: readonly Persona[];
   readonly guards: Guards;
   readonly ports: GatewayPorts;
-  /** Whether rules may ask connection tracking; asking would switch it on for the whole machine. */
+  /** Whether somebody tracks connections; only then may rules ask, which would switch it on for the whole machine. */
   readonly tracking: boolean;
+  /** Whether there are other Ethernet links, on which decoys must not answer. */
+  readonly manyLinks: boolean;
   /** Interface of each diversion with claimed addresses. */
   readonly interfaces: Readonly<Record<string, string>>;
   /** Ethernet links on which decoys wear their own MAC: these become promiscuous. */

@@ -51,15 +51,15 @@ export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRo
   };
 }
 
-/** `tables` are those of `desired`, rendered by ruleset.ts with the notes of `saved` after this difference. */
+/** `tables` and `routes` are those of `desired`; the tables carry the notes of what saveBefore tells to save. */
 export function planDifference(
   desired: DesiredState | undefined,
   tables: readonly NftTable[],
   tablesAsApplied: boolean,
-  withheld: readonly AddressRange[],
+  routes: readonly OwnRoute[],
   present: PresentState,
 ): Step[] {
-  const { add, remove } = compareRoutes(planRoutes(desired, withheld), present.routes);
+  const { add, remove } = compareRoutes(routes, present.routes);
   // Blocks of what is ours already may be cut at once; new ground waits for its rules.
   const newGround = subtractRanges(add.map(rangeOfRoute), present.routes.map(rangeOfRoute));
   const [fresh, cut] = partition(add, (route) => touches(newGround, rangeOfRoute(route)));
@@ -68,6 +68,14 @@ export function planDifference(
   steps.push(...planRestores(desired, present));
   const ruleset = planRulesetStep(desired, tables, tablesAsApplied, present);
   if (ruleset) steps.push(ruleset);
+  steps.push(...planSettings(desired, present));
+  if (fresh.length > 0) steps.push({ kind: 'routes', add: fresh, remove: [], line: describeRoutes(fresh, []) });
+  return steps;
+}
+
+/** Sysctls and flags of links that the state needs and the machine does not have. */
+export function planSettings(desired: DesiredState | undefined, present: Pick<PresentState, 'sysctls' | 'promiscuous'>): Step[] {
+  const steps: Step[] = [];
   for (const { key, value, why } of desired?.sysctls ?? []) {
     const now = present.sysctls[key];
     if (now !== undefined && now !== value)
@@ -76,7 +84,6 @@ export function planDifference(
   for (const link of desired?.macLinks ?? [])
     if (!present.promiscuous.includes(link))
       steps.push({ kind: 'promiscuous', link, on: true, line: `make ${link} promiscuous (decoys have MACs of their own)` });
-  if (fresh.length > 0) steps.push({ kind: 'routes', add: fresh, remove: [], line: describeRoutes(fresh, []) });
   return steps;
 }
 
@@ -119,7 +126,7 @@ function planRestores(desired: DesiredState | undefined, present: PresentState):
   return steps;
 }
 
-/** What has to be remembered once these steps are done. */
+/** What has to be remembered once these settings (planSettings) are made. */
 export function saveBefore(steps: readonly Step[], saved: SavedValues, desired: DesiredState | undefined): SavedValues {
   const sysctls: Record<string, string> = {};
   const promiscuous: Record<string, boolean> = {};

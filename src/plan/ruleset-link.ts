@@ -40,7 +40,7 @@ const kernelTtl = 64;
 export function planLinkTables(desired: DesiredState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
   const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
   if (!claimed) return [];
-  const arp = planArpTable(layout);
+  const arp = desired.manyLinks ? planArpTable(layout) : [];
   return desired.macLinks.length > 0 ? [planFrameTable(desired, layout, withheld), ...arp] : arp;
 }
 
@@ -138,9 +138,10 @@ function planFrameTable(desired: DesiredState, layout: DecoyLayout, withheld: re
     for (const mac of Object.values(group.macs)) vendors.add(`${mac.toLowerCase().slice(0, 8)}:00:00:00`);
   const isOurs = match(`ether daddr & ${vendorMask}`, [...vendors].sort());
   arriveArp.push([match('meta pkttype', 'other'), isOurs, goto('take-arp')]);
-  const takeArp: NftRule[] = (['ranges4', 'singles4'] as const)
-    .filter((name) => sets.some((set) => set.name === name))
-    .map((name) => [match('arp daddr ip', { set: name }), takeHost]);
+  const takeArp: NftRule[] = [];
+  if (sets.some(({ name }) => name === 'ranges4')) takeArp.push([match('arp daddr ip', { set: 'ranges4' }), takeHost]);
+  if (sets.some(({ name }) => name === 'mac4'))
+    takeArp.push([{ do: 'set-by-map', field: 'ether daddr', key: 'arp daddr ip', map: { map: 'mac4' } }, takeHost]);
   chains.push({ name: 'take', rules: take }, { name: 'take-arp', rules: takeArp });
   chains.push({ name: 'arrive-arp', rules: [[match('arp daddr ip', { set: 'withheld4' }), accept], ...arriveArp] });
   // Frames to a decoy's MAC come as somebody else's; only those of a vendor we play are taken.
