@@ -123,6 +123,11 @@ export class PacketIntake {
     this.#post({ type: 'directory', directory: snapshotOf(directory, interfaces) });
   }
 
+  /** Ends the packet thread as a fault in it would. */
+  killWorkerForTest(): void {
+    void this.#worker?.terminate();
+  }
+
   /** Hands on what is pending, stops the thread, closes the sockets. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#stop();

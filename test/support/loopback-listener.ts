@@ -1,0 +1,17 @@
+// A listener on loopback as a bare descriptor, and a directory that owns loopback: for tests that need no diversion.
+
+import { AF_INET, bindSocket, listenSocket, openSocket, readSocketName, SOCK_STREAM } from '../../src/kernel/libc.ts';
+import { loopbackOf, renderSocketAddress, socketPort } from '../../src/kernel/socket-address.ts';
+import { decoyDirectory, decoyGroup } from './decoy-segment.ts';
+
+/** The descriptor is the caller's. */
+export function openListener(): { fd: number; port: number } {
+  const fd = openSocket(AF_INET, SOCK_STREAM, 0);
+  bindSocket(fd, renderSocketAddress(loopbackOf(4), 0));
+  listenSocket(fd, 4096);
+  const own = new Uint8Array(28);
+  readSocketName(fd, own);
+  return { fd, port: socketPort(own) };
+}
+
+export const ownDirectory = decoyDirectory([decoyGroup(['127.0.0.0/8'], { kind: 'own' })]);
