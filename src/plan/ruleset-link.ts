@@ -97,17 +97,10 @@ function planFrameTable(desired: DesiredState, layout: DecoyLayout, withheld: re
       ...singles.filter((single) => single.mac !== undefined).map(({ text, mac }) => `${text} : ${mac}`),
       ...layout.macs.filter(({ address }) => address.family === family).map(({ text, mac }) => `${text} : ${mac}`),
     ];
-    if (singles.length > 0) {
-      sets.push({
-        name: `singles${family}`,
-        type: addressType(family),
-        interval: false,
-        elements: singles.map(({ text }) => text),
-      });
-      take.push([match(`${field} daddr`, { set: `singles${family}` }), takeHost]);
-    }
     if (exact.length > 0) {
       const map = { map: `mac${family}` };
+      // The look-up ends the rule for addresses the map does not have; the write changes nothing in an honest frame.
+      take.push([{ do: 'set-by-map', field: 'ether daddr', key: `${field} daddr`, map }, takeHost]);
       sets.push({ name: map.map, type: addressType(family), data: 'ether_addr', interval: false, elements: exact });
       leave[field].push([{ do: 'set-by-map', field: 'ether saddr', key: `${field} saddr`, map }]);
       if (family === 4)
