@@ -142,7 +142,7 @@ function showStatus(status: Status): void {
   const health = status.health ?? 'good';
   const drops = Object.entries(status.drops ?? {}).filter(([, count]) => count > 0);
   const reasons = [...(status.reasons ?? [])];
-  if (status.confirmBefore)
+  if (status.confirmBefore && !reasons.some((reason) => reason.includes('weir confirm')))
     reasons.push(
       `The last change is not confirmed: run weir confirm before ${status.confirmBefore.slice(11, 19)} UTC, or it is rolled back.`,
     );

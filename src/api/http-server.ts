@@ -81,6 +81,7 @@ export class HttpServer {
   #console: http.Server | https.Server | undefined;
   #origin: string | undefined;
   #fingerprint: string | undefined;
+  #consoleError: string | undefined;
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
@@ -89,7 +90,10 @@ export class HttpServer {
     this.#signIns = new SignIns(this.#clock);
   }
 
-  /** Throws `already-running` or `system-call` when a socket cannot be had; then nothing listens. */
+  /**
+   * Throws `already-running` or `system-call` when the unix socket cannot be had; then nothing listens. A console that
+   * cannot listen is logged and shown by status: recording matters more.
+   */
   async listen(): Promise<void> {
     const api: ApiContext = {
       store: this.#options.store,
@@ -100,7 +104,10 @@ export class HttpServer {
       log: this.#options.log,
     };
     try {
-      await this.#listenConsole(api);
+      await this.#listenConsole(api).catch((error: Error) => {
+        this.#consoleError = error.message;
+        this.#options.log.error('no console', { error: error.message });
+      });
       const local = createLocalApp(api, () => this.#createLink());
       this.#local = bound(
         http.createServer(limits, getRequestListener(local.fetch, { overrideGlobalObjects: false })),
@@ -123,8 +130,9 @@ export class HttpServer {
   }
 
   /** What status shows about the console. */
-  consoleState(): { url?: string; fingerprint?: string; followers: number } {
+  consoleState(): { url?: string; fingerprint?: string; error?: string; followers: number } {
     return {
+      ...(this.#consoleError === undefined ? {} : { error: this.#consoleError }),
       ...(this.#origin === undefined ? {} : { url: this.#origin }),
       ...(this.#fingerprint === undefined ? {} : { fingerprint: this.#fingerprint }),
       followers: this.#feed.followers,

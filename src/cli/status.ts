@@ -96,7 +96,7 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
     `${paint(`● ${health === 'good' ? 'all is well' : health}`)}${status.version ? style.dim(`  Weir ${line(status.version)}`) : ''}`,
     ...(status.reasons ?? []).map((reason) => `  ${paint('!')} ${line(reason)}`),
   ];
-  if (status.confirmBefore) {
+  if (status.confirmBefore && !status.reasons?.some((reason) => reason.includes('weir confirm'))) {
     const left = Math.max(0, parseMicros(status.confirmBefore) - now);
     lines.push(
       `  ${style.yellow('!')} the last change is not confirmed: ${style.bold('weir confirm')} within ${renderDuration(left)}, or it is rolled back`,
