@@ -211,6 +211,17 @@ test('every package Weir stands on has a decision that says why', () => {
     assert.match(version, /^\d/, 'versions are exact');
 });
 
+test('the lock file has every optional package, so that `npm ci` works on every machine', () => {
+  // npm leaves out those it could not fetch when it wrote the file, and then refuses the file for being incomplete.
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { version?: string; optionalDependencies?: Record<string, string> }>;
+  };
+  const missing = Object.values(packages).flatMap(({ optionalDependencies }) =>
+    Object.keys(optionalDependencies ?? {}).filter((name) => packages[`node_modules/${name}`]?.version === undefined),
+  );
+  assert.deepEqual(missing, []);
+});
+
 test('decisions are numbered without gaps or doubles', () => {
   const numbers = filesBelow('docs/decisions').map((file) => Number(/\/(\d{4})-[a-z0-9-]+\.md$/.exec(file)?.[1]));
   assert.deepEqual(
