@@ -4,7 +4,7 @@
 import { WeirError } from '../base/errors.ts';
 import { type OwnRoute, renderDestination } from '../kernel/ip-route.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
-import { type AddressRange, parseRange, rangesOverlap, rangeToCidrs, subtractRanges } from '../model/address.ts';
+import { type AddressRange, overlapRanges, parseRange, rangeToCidrs, subtractRanges } from '../model/address.ts';
 import { type DesiredState, isEmptyState } from './desired-state.ts';
 import type { Step } from './step.ts';
 
@@ -33,13 +33,16 @@ export interface PresentState {
 export function planRoutes(desired: DesiredState | undefined, withheld: readonly AddressRange[]): OwnRoute[] {
   if (desired === undefined) return [];
   const claimed = desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
-  return subtractRanges(claimed, withheld).flatMap((range) =>
+  return coverRanges(subtractRanges(claimed, withheld));
+}
+
+const coverRanges = (ranges: readonly AddressRange[]): OwnRoute[] =>
+  ranges.flatMap((range) =>
     rangeToCidrs(range).map(({ first, prefixLength }) => ({
       family: range.family,
       destination: renderDestination(first, prefixLength),
     })),
   );
-}
 
 /** What changes between two sets of routes. */
 export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRoute[]): { add: OwnRoute[]; remove: OwnRoute[] } {
@@ -59,17 +62,19 @@ export function planDifference(
   routes: readonly OwnRoute[],
   present: PresentState,
 ): Step[] {
-  const { add, remove } = compareRoutes(routes, present.routes);
-  // Blocks of what is ours already may be cut at once; new ground waits for its rules.
-  const newGround = subtractRanges(add.map(rangeOfRoute), present.routes.map(rangeOfRoute));
-  const [fresh, cut] = partition(add, (route) => touches(newGround, rangeOfRoute(route)));
+  // First shrink to what stays, then change the rules, then grow: no address is ours without a rule, and none that
+  // stays is let go on the way.
+  const held = present.routes.map(rangeOfRoute);
+  const wanted = routes.map(rangeOfRoute);
+  const shrinks = subtractRanges(held, wanted).length > 0;
+  const between = shrinks ? coverRanges(overlapRanges(held, wanted)) : present.routes;
   const steps: Step[] = [];
-  if (cut.length > 0 || remove.length > 0) steps.push({ kind: 'routes', add: cut, remove, line: describeRoutes(cut, remove) });
+  if (shrinks) steps.push(...routesStep(between, present.routes));
   steps.push(...planRestores(desired, present));
   const ruleset = planRulesetStep(desired, tables, tablesAsApplied, present);
   if (ruleset) steps.push(ruleset);
   steps.push(...planSettings(desired, present));
-  if (fresh.length > 0) steps.push({ kind: 'routes', add: fresh, remove: [], line: describeRoutes(fresh, []) });
+  steps.push(...routesStep(routes, between));
   return steps;
 }
 
@@ -164,6 +169,11 @@ export function parseNotes(comments: readonly string[]): SavedValues {
 
 const sysctlName = (key: string): string => key.replaceAll('.', '\u0000').replaceAll('/', '.').replaceAll('\u0000', '/');
 
+function routesStep(wanted: readonly OwnRoute[], there: readonly OwnRoute[]): Step[] {
+  const { add, remove } = compareRoutes(wanted, there);
+  return add.length + remove.length === 0 ? [] : [{ kind: 'routes', add, remove, line: describeRoutes(add, remove) }];
+}
+
 function describeRoutes(add: readonly OwnRoute[], remove: readonly OwnRoute[]): string {
   const count = (routes: readonly OwnRoute[]): string =>
     routes.length === 1 ? `route local ${routes[0].destination}` : `${routes.length} local routes (${routes[0].destination}, …)`;
@@ -174,24 +184,4 @@ function rangeOfRoute({ destination }: OwnRoute): AddressRange {
   const range = parseRange(destination);
   if (!range) throw new WeirError('fault', `not a destination: ${destination}`);
   return range;
-}
-
-/** Whether the range shares an address with any of these, which are sorted and disjoint. */
-function touches(sorted: readonly AddressRange[], range: AddressRange): boolean {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const other = sorted[middle];
-    if (other.family < range.family || (other.family === range.family && other.last < range.first)) low = middle + 1;
-    else high = middle;
-  }
-  return low < sorted.length && rangesOverlap(sorted[low], range);
-}
-
-function partition<T>(items: readonly T[], test: (item: T) => boolean): [T[], T[]] {
-  const yes: T[] = [];
-  const no: T[] = [];
-  for (const item of items) (test(item) ? yes : no).push(item);
-  return [yes, no];
 }
