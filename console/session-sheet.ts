@@ -114,7 +114,7 @@ export class SessionSheet {
     );
     const list = make('dl', 'facts');
     for (const [name, value] of factRows(session))
-      list.append(make('div', value.length > 48 ? 'wide' : '', make('dt', '', name), make('dd', '', value)));
+      list.append(make('div', value.length > 48 ? 'fact wide' : 'fact', make('dt', '', name), make('dd', '', value)));
     byId('detail-facts').replaceChildren(list);
   }
 

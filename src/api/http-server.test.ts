@@ -18,7 +18,7 @@ import { openCertificate } from './certificate.ts';
 import { HttpServer, isLoopback } from './http-server.ts';
 
 const now = parseMicros('2026-03-04T05:06:07.000000Z');
-const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
+const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 
 interface Answer {
   readonly status: number;
@@ -52,6 +52,7 @@ describe('the API', () => {
   const store = new MemoryStore();
 
   const local = (target: string, method = 'GET'): Promise<Answer> => send({ socketPath, path: target, method });
+  // biome-ignore lint/suspicious/noExplicitAny: the shape of each answer is what the assertions check
   const json = async (target: string): Promise<any> => JSON.parse((await local(target)).body);
   const web = (target: string, headers: http.OutgoingHttpHeaders = {}, method = 'GET'): Promise<Answer> =>
     send({ host: '127.0.0.1', port, path: target, headers, method });
