@@ -1,0 +1,352 @@
+// The writing half of the embedded store: one transaction per partition and batch, nothing applied twice. Knows which
+// sessions are open and how far each has come; everything it knows is read back from the partitions at start.
+
+import { createHash, type Hash } from 'node:crypto';
+import { type DuckDBAppender, LIST, listValue, VARCHAR } from '@duckdb/node-api';
+import type { Micros } from '../base/clock.ts';
+import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { Chunk, SessionRecord } from '../model/session.ts';
+import type { BlobStore } from './blob-store.ts';
+import { packChunks, unpackChunks } from './chunk-codec.ts';
+import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
+import { renderOpen } from './duckdb-query.ts';
+import {
+  appendBytes,
+  appendKey,
+  appendSession,
+  appendText,
+  noBytes,
+  type RowBytes,
+  readSummary,
+  type TableName,
+} from './duckdb-schema.ts';
+import { bodyBound, encodeEvent } from './event-codec.ts';
+import { extendPreview, summaryOf } from './session-summary.ts';
+import type { SessionSummary } from './store.ts';
+
+/** A session that has not ended, as far as going on with it needs. */
+interface OpenState {
+  readonly partition: string;
+  readonly sequence: number;
+  readonly chunkCount: number;
+  readonly preview: Uint8Array | undefined;
+  /** Over the `in` bytes so far; undefined while there are none. */
+  readonly hash: Hash | undefined;
+  /** False after a restart: the bytes so far have to be read back when the session ends. */
+  readonly hashed: boolean;
+}
+
+/** What one transaction does to one partition. */
+export interface Work {
+  readonly partition: Partition;
+  readonly records: SessionRecord[];
+  readonly probes: ProbeRecord[];
+  readonly alerts: AlertRecord[];
+  readonly system: SystemRecord[];
+}
+
+interface Piece {
+  readonly id: string;
+  readonly firstChunk: number;
+  readonly bytes: RowBytes;
+}
+
+interface SessionPlan {
+  readonly ended: { summary: SessionSummary; bytes: RowBytes }[];
+  readonly log: SessionSummary[];
+  readonly pieces: Piece[];
+  /** New states; undefined for sessions that ended. */
+  readonly states: Map<string, OpenState | undefined>;
+}
+
+/** The log of open sessions is rewritten when it has this many rows more than four times the open sessions. */
+const compactAfterRows = 50_000;
+
+export class DuckDbApplier {
+  readonly #database: DuckDbDatabase;
+  readonly #blobs: BlobStore;
+  readonly #open = new Map<string, OpenState>();
+  readonly #openCounts = new Map<string, number>();
+  readonly #logRows = new Map<string, number>();
+  /** Ended sessions in all partitions. */
+  endedSessions = 0;
+  /** Latest start of any session. */
+  newestStart: Micros = 0;
+
+  constructor(database: DuckDbDatabase, blobs: BlobStore) {
+    this.#database = database;
+    this.#blobs = blobs;
+  }
+
+  get openSessions(): number {
+    return this.#open.size;
+  }
+
+  openIn(partition: string): number {
+    return this.#openCounts.get(partition) ?? 0;
+  }
+
+  /** Where a session that is open lives. */
+  partitionOf(id: string): string | undefined {
+    return this.#open.get(id)?.partition;
+  }
+
+  /** Reads what is open and how much there is. */
+  async load(): Promise<void> {
+    this.#open.clear();
+    this.#openCounts.clear();
+    this.#logRows.clear();
+    this.endedSessions = 0;
+    this.newestStart = 0;
+    for (const { name, catalog } of this.#database.partitions) {
+      const [[log, ended, newest, newestLogged]] = await this.#database.rows({
+        text: `SELECT (SELECT count(*) FROM ${catalog}.open_records), (SELECT count(*) FROM ${catalog}.sessions),
+          (SELECT max(start) FROM ${catalog}.sessions), (SELECT max(start) FROM ${catalog}.open_records)`,
+        values: [],
+      });
+      this.#logRows.set(name, Number(log));
+      this.endedSessions += Number(ended);
+      this.newestStart = Math.max(this.newestStart, Number(newest ?? 0), Number(newestLogged ?? 0));
+      if (Number(log) === 0) continue;
+      for (const row of await this.#database.rows(renderOpen({ catalog, hasOpen: true }))) {
+        const { id, sequence, chunkCount, preview } = readSummary(row);
+        this.#open.set(id, { partition: name, sequence, chunkCount, preview, hash: undefined, hashed: chunkCount === 0 });
+        this.#openCounts.set(name, this.openIn(name) + 1);
+      }
+    }
+  }
+
+  /** Forgets a partition that was dropped. */
+  forget(partition: string, endedSessions: number): void {
+    for (const [id, state] of this.#open) if (state.partition === partition) this.#open.delete(id);
+    this.#openCounts.delete(partition);
+    this.#logRows.delete(partition);
+    this.endedSessions -= endedSessions;
+  }
+
+  /** One transaction; when it throws, nothing of `work` was applied. */
+  async apply(work: Work): Promise<void> {
+    const { name, catalog } = work.partition;
+    const { writer } = this.#database;
+    const plan = await this.#planSessions(work);
+    const probes = await this.#fresh(catalog, 'probes', work.probes);
+    const alerts = await this.#fresh(catalog, 'alerts', work.alerts);
+    const system = await this.#fresh(catalog, 'system_events', work.system);
+    await writer.run('BEGIN');
+    try {
+      const into = async <T>(
+        table: TableName,
+        items: readonly T[],
+        append: (to: DuckDBAppender, item: T) => void,
+      ): Promise<void> => {
+        if (items.length === 0) return;
+        const appender = await writer.createAppender(table, 'main', name);
+        for (const item of items) append(appender, item);
+        appender.closeSync();
+      };
+      await into('sessions', plan.ended, (to, { summary, bytes }) => appendSession(to, summary, bytes));
+      await into('open_records', plan.log, (to, summary) => appendSession(to, summary, noBytes));
+      await into('pieces', plan.pieces, appendPiece);
+      await into('probes', probes, appendProbe);
+      await into('targets', probes, appendTargets);
+      await into('alerts', alerts, (to, alert) => appendNotice(to, alert, { kind: 'alert', alert }));
+      await into('system_events', system, (to, record) => appendNotice(to, record, { kind: 'system', system: record }));
+      await writer.run('COMMIT');
+    } catch (error) {
+      await writer.run('ROLLBACK').catch(() => {});
+      throw error;
+    }
+    for (const [id, state] of plan.states) {
+      const change = (state ? 1 : 0) - (this.#open.has(id) ? 1 : 0);
+      if (change !== 0) this.#openCounts.set(name, this.openIn(name) + change);
+      if (state) this.#open.set(id, state);
+      else this.#open.delete(id);
+    }
+    this.endedSessions += plan.ended.length;
+    for (const { start } of work.records) if (start > this.newestStart) this.newestStart = start;
+    const rows = (this.#logRows.get(name) ?? 0) + plan.log.length;
+    this.#logRows.set(name, rows);
+    if (rows > compactAfterRows + 4 * this.openIn(name)) await this.#compact(work.partition);
+  }
+
+  async #compact({ name, catalog }: Partition): Promise<void> {
+    await this.#database.writer.run(
+      `CREATE OR REPLACE TABLE ${catalog}.open_records AS SELECT * FROM (SELECT * FROM ${catalog}.open_records
+        QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1) WHERE outcome = 'open'`,
+    );
+    this.#logRows.set(name, this.openIn(name));
+  }
+
+  /** Identifiers of these that the table already has. Identifiers sort by time, so the engine looks at few row groups. */
+  async #known(catalog: string, table: TableName, ids: readonly string[]): Promise<Set<string>> {
+    if (ids.length === 0) return new Set();
+    let first = ids[0];
+    let last = ids[0];
+    for (const id of ids) {
+      if (id < first) first = id;
+      if (id > last) last = id;
+    }
+    const reader = await this.#database.writer.runAndReadAll(
+      `SELECT id FROM ${catalog}.${table} WHERE id >= $1 AND id <= $2 AND id IN (SELECT unnest($3))`,
+      [first, last, listValue([...ids])],
+      [VARCHAR, VARCHAR, LIST(VARCHAR)],
+    );
+    return new Set(reader.getRowsJS().map(([id]) => id as string));
+  }
+
+  async #fresh<T extends { id: string }>(catalog: string, table: TableName, records: readonly T[]): Promise<T[]> {
+    if (records.length === 0) return [];
+    const seen = await this.#known(
+      catalog,
+      table,
+      records.map(({ id }) => id),
+    );
+    return records.filter(({ id }) => !seen.has(id) && seen.add(id));
+  }
+
+  async #planSessions(work: Work): Promise<SessionPlan> {
+    const { name, catalog } = work.partition;
+    const plan: SessionPlan = { ended: [], log: [], pieces: [], states: new Map() };
+    const unknown = work.records.filter(({ id }) => !this.#open.has(id)).map(({ id }) => id);
+    const ended = await this.#known(catalog, 'sessions', [...new Set(unknown)]);
+    const logged = new Map<string, SessionSummary>();
+    for (const record of work.records) {
+      const { id } = record;
+      if (ended.has(id)) continue;
+      const before = plan.states.has(id) ? plan.states.get(id) : this.#open.get(id);
+      if (before && record.sequence <= before.sequence) continue;
+      const preview = extendPreview(before?.preview, record.chunks);
+      const summary = { ...summaryOf(record), ...(preview && { preview }) };
+      const bytes = record.chunks.length > 0 ? await this.#pack(record) : noBytes;
+      if (record.outcome === 'open') {
+        if (bytes.packed) plan.pieces.push({ id, firstChunk: record.firstChunk, bytes });
+        const hash = hashOn(before?.hash, record.chunks);
+        const hashed = before ? before.hashed : record.firstChunk === 0;
+        const { sequence } = record;
+        plan.states.set(id, { partition: name, sequence, chunkCount: summary.chunkCount, preview, hash, hashed });
+        logged.set(id, summary);
+        continue;
+      }
+      // The only bytes of a session stand in its row; of several records' bytes each stands in a row of its own.
+      const whole = (before?.chunkCount ?? record.firstChunk) === 0;
+      if (bytes.packed && !whole) plan.pieces.push({ id, firstChunk: record.firstChunk, bytes });
+      const hash = (before ? before.hashed : whole)
+        ? hashOn(before?.hash, record.chunks)
+        : await this.#rehash(catalog, record, plan);
+      const payloadHash = hash?.digest('hex');
+      const final = { ...summary, ...(payloadHash && { payloadHash }) };
+      plan.ended.push({ summary: final, bytes: whole ? bytes : noBytes });
+      // The log has to say that it is over, unless it never said that it began.
+      if (this.#open.has(id)) logged.set(id, final);
+      else logged.delete(id);
+      plan.states.set(id, undefined);
+      ended.add(id);
+    }
+    plan.log.push(...logged.values());
+    return plan;
+  }
+
+  async #pack(record: SessionRecord): Promise<RowBytes> {
+    const { packed, bodies } = packChunks(record.chunks, record.start);
+    return {
+      packed,
+      inBody: bodies.in && (await this.#blobs.put(bodies.in)),
+      outBody: bodies.out && (await this.#blobs.put(bodies.out)),
+    };
+  }
+
+  /** The hash over bytes of which a part was recorded before this process began. */
+  async #rehash(catalog: string, record: SessionRecord, plan: SessionPlan): Promise<Hash | undefined> {
+    let hash: Hash | undefined;
+    for (const chunks of await this.readPieces(catalog, record.id, record.start)) hash = hashOn(hash, chunks);
+    for (const piece of plan.pieces) {
+      if (piece.id === record.id) hash = hashOn(hash, await this.unpack(piece.bytes, record.start));
+    }
+    return hash;
+  }
+
+  /** Chunks of a session's pieces, in order. */
+  async readPieces(catalog: string, id: string, start: Micros): Promise<Chunk[][]> {
+    const text = `SELECT packed, in_body, out_body FROM ${catalog}.pieces WHERE id = $1 ORDER BY first_chunk`;
+    const pieces: Chunk[][] = [];
+    for (const [packed, inBody, outBody] of await this.#database.rows({ text, values: [id] })) {
+      pieces.push(await this.unpack(rowBytes(packed, inBody, outBody), start));
+    }
+    return pieces;
+  }
+
+  async unpack({ packed, inBody, outBody }: RowBytes, start: Micros): Promise<Chunk[]> {
+    if (!packed) return [];
+    const bodies = { in: inBody && (await this.#blobs.get(inBody)), out: outBody && (await this.#blobs.get(outBody)) };
+    return unpackChunks(packed, start, { ...(bodies.in && { in: bodies.in }), ...(bodies.out && { out: bodies.out }) }) ?? [];
+  }
+}
+
+export function rowBytes(packed: unknown, inBody: unknown, outBody: unknown): RowBytes {
+  return {
+    packed: packed instanceof Uint8Array ? packed : undefined,
+    inBody: typeof inBody === 'string' ? inBody : undefined,
+    outBody: typeof outBody === 'string' ? outBody : undefined,
+  };
+}
+
+/** A new hash over what `before` has and the `in` bytes of `chunks`; `before` stays usable if the batch fails. */
+function hashOn(before: Hash | undefined, chunks: readonly Chunk[]): Hash | undefined {
+  let hash = before;
+  for (const { direction, bytes } of chunks) {
+    if (direction !== 'in' || bytes.length === 0) continue;
+    if (hash === before) hash = before ? before.copy() : createHash('sha256');
+    hash?.update(bytes);
+  }
+  return hash === before ? before?.copy() : hash;
+}
+
+function appendPiece(to: DuckDBAppender, { id, firstChunk, bytes }: Piece): void {
+  to.appendVarchar(id);
+  to.appendUInteger(firstChunk);
+  appendBytes(to, bytes.packed);
+  appendText(to, bytes.inBody);
+  appendText(to, bytes.outBody);
+  to.endRow();
+}
+
+function encoded(event: WeirEvent, at: Micros): Buffer {
+  const buffer = Buffer.allocUnsafe(bodyBound(event));
+  return buffer.subarray(0, encodeEvent(event, at, buffer, 0));
+}
+
+function appendProbe(to: DuckDBAppender, probe: ProbeRecord): void {
+  to.appendVarchar(probe.id);
+  to.appendBigInt(BigInt(probe.start));
+  to.appendVarchar(probe.source);
+  appendKey(to, probe.source);
+  to.appendVarchar(probe.diversion);
+  to.appendBigInt(BigInt(probe.targets.reduce((sum, { count }) => sum + count, probe.unlisted)));
+  to.appendBlob(encoded({ kind: 'probe', probe }, probe.start));
+  to.endRow();
+}
+
+function appendTargets(to: DuckDBAppender, probe: ProbeRecord): void {
+  for (const target of probe.targets) {
+    to.appendVarchar(probe.id);
+    to.appendBigInt(BigInt(probe.start));
+    to.appendVarchar(probe.source);
+    appendKey(to, probe.source);
+    to.appendVarchar(probe.diversion);
+    to.appendVarchar(target.ip);
+    appendKey(to, target.ip);
+    to.appendUSmallInt(target.port);
+    to.appendVarchar(target.transport);
+    to.appendVarchar(target.kind);
+    to.appendBigInt(BigInt(target.count));
+    to.endRow();
+  }
+}
+
+function appendNotice(to: DuckDBAppender, { id, at, name }: { id: string; at: Micros; name: string }, event: WeirEvent): void {
+  to.appendVarchar(id);
+  to.appendBigInt(BigInt(at));
+  to.appendVarchar(name);
+  to.appendBlob(encoded(event, at));
+  to.endRow();
+}

@@ -1,0 +1,198 @@
+// Filters and rankings as SQL with bound values. Pure: text and values in, nothing executed. The rules are those of
+// filter-match.ts; the contract test holds them together.
+
+import type { AddressRange } from '../model/address.ts';
+import { mappedPrefix, summaryColumns } from './duckdb-schema.ts';
+import type { Filter, TopSubject } from './store.ts';
+
+export type SqlValue = string | number | bigint;
+
+/** A statement and the values of `$1`, `$2`, … */
+export interface Sql {
+  readonly text: string;
+  readonly values: readonly SqlValue[];
+}
+
+/** One partition as queries see it. */
+export interface PartitionSource {
+  /** Catalog name, already quoted. */
+  readonly catalog: string;
+  /** False when no session of it is open: the log need not be read. */
+  readonly hasOpen: boolean;
+}
+
+class Conditions {
+  readonly values: SqlValue[] = [];
+
+  value(value: SqlValue): string {
+    this.values.push(value);
+    return `$${this.values.length}`;
+  }
+
+  time(filter: Filter, column: string): string[] {
+    const parts: string[] = [];
+    if (filter.since !== undefined) parts.push(`${column} >= ${this.value(BigInt(Math.ceil(filter.since)))}`);
+    if (filter.until !== undefined) parts.push(`${column} < ${this.value(BigInt(Math.ceil(filter.until)))}`);
+    if (filter.before !== undefined) parts.push(`id < ${this.value(filter.before)}`);
+    return parts;
+  }
+
+  addresses(ranges: readonly AddressRange[] | undefined, column: string): string[] {
+    if (!ranges) return [];
+    if (ranges.length === 0) return ['false'];
+    const parts = ranges.map(({ family, first, last }) => {
+      const prefix = family === 4 ? mappedPrefix : 0n;
+      // Numbers of 128 bits are bound as text: the range of bound integers is smaller.
+      return `${column} BETWEEN ${this.value(String(prefix | first))}::UHUGEINT AND ${this.value(String(prefix | last))}::UHUGEINT`;
+    });
+    return [`(${parts.join(' OR ')})`];
+  }
+
+  ports(filter: Filter, column: string): string[] {
+    if (!filter.ports) return [];
+    if (filter.ports.length === 0) return ['false'];
+    const parts = filter.ports.map(({ first, last }) => `${column} BETWEEN ${this.value(first)} AND ${this.value(last)}`);
+    return [`(${parts.join(' OR ')})`];
+  }
+
+  equal(column: string, value: string | undefined): string[] {
+    return value === undefined ? [] : [`${column} = ${this.value(value)}`];
+  }
+
+  session(filter: Filter): string {
+    return allOf([
+      ...this.time(filter, 'start'),
+      ...this.equal('transport', filter.transport),
+      ...this.equal('protocol', filter.protocol),
+      ...this.equal('diversion', filter.diversion),
+      ...this.equal('service', filter.service),
+      ...this.ports(filter, 'destination_port'),
+      ...this.addresses(filter.sources, 'source_key'),
+      ...this.addresses(filter.destinations, 'destination_key'),
+    ]);
+  }
+
+  probe(filter: Filter): string[] {
+    if (filter.protocol !== undefined || filter.service !== undefined) return ['false'];
+    return [
+      ...this.time(filter, 'start'),
+      ...this.equal('diversion', filter.diversion),
+      ...this.addresses(filter.sources, 'source_key'),
+    ];
+  }
+
+  target(filter: Filter): string[] {
+    return [
+      ...this.equal('transport', filter.transport),
+      ...this.ports(filter, 'port'),
+      ...this.addresses(filter.destinations, 'ip_key'),
+    ];
+  }
+}
+
+const allOf = (parts: readonly string[]): string => (parts.length === 0 ? 'true' : parts.join(' AND '));
+const asksForTarget = (filter: Filter): boolean =>
+  filter.transport !== undefined || filter.ports !== undefined || filter.destinations !== undefined;
+
+const newestOpen = (catalog: string): string =>
+  `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
+
+function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
+  const parts = sources.flatMap(({ catalog, hasOpen }) => [
+    `SELECT ${columns} FROM ${catalog}.sessions WHERE ${where}`,
+    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`] : []),
+  ]);
+  return parts.join(' UNION ALL ');
+}
+
+const overAll = (sources: readonly PartitionSource[], part: (catalog: string) => string): string =>
+  sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
+
+/** Rows of `summaryColumns`, newest first. */
+export function renderSessions(source: PartitionSource, filter: Filter): Sql {
+  const conditions = new Conditions();
+  const rows = sessionRows([source], summaryColumns, conditions.session(filter));
+  return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
+}
+
+export function renderOpen(source: PartitionSource): Sql {
+  return { text: `SELECT ${summaryColumns} FROM ${newestOpen(source.catalog)} WHERE outcome = 'open'`, values: [] };
+}
+
+/** Rows `body`, newest first. */
+export function renderProbes(source: PartitionSource, filter: Filter): Sql {
+  const conditions = new Conditions();
+  const parts = conditions.probe(filter);
+  if (asksForTarget(filter)) {
+    parts.push(`id IN (SELECT id FROM ${source.catalog}.targets WHERE ${allOf(conditions.target(filter))})`);
+  }
+  const limit = conditions.value(filter.limit);
+  return {
+    text: `SELECT body FROM ${source.catalog}.probes WHERE ${allOf(parts)} ORDER BY id DESC LIMIT ${limit}`,
+    values: conditions.values,
+  };
+}
+
+export function renderNotices(source: PartitionSource, table: 'alerts' | 'system_events', filter: Filter): Sql {
+  const conditions = new Conditions();
+  const where = allOf(conditions.time(filter, 'start'));
+  const limit = conditions.value(filter.limit);
+  return {
+    text: `SELECT body FROM ${source.catalog}.${table} WHERE ${where} ORDER BY id DESC LIMIT ${limit}`,
+    values: conditions.values,
+  };
+}
+
+const sessionKeys: Readonly<Record<TopSubject, string>> = {
+  ports: `concat(destination_port, '/', transport)`,
+  sources: 'source',
+  destinations: 'destination',
+  protocols: 'protocol',
+  payloads: 'payload_hash',
+  credentials: `CASE WHEN user_name IS NULL THEN NULL ELSE concat(user_name, ':', coalesce(password, '')) END`,
+};
+
+/** Rows `key, hits, sources`. */
+export function renderTop(sources: readonly PartitionSource[], subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Sql {
+  const conditions = new Conditions();
+  const parts = [sessionRows(sources, `${sessionKeys[subject]} AS key, 1 AS n, source`, conditions.session(filter))];
+  if (subject === 'ports' || subject === 'destinations' || subject === 'sources') {
+    const probe = conditions.probe(filter);
+    const target = conditions.target(filter);
+    if (subject === 'sources' && !asksForTarget(filter)) {
+      parts.push(
+        overAll(sources, (catalog) => `SELECT source AS key, packets AS n, source FROM ${catalog}.probes WHERE ${allOf(probe)}`),
+      );
+    } else {
+      const key = { ports: `concat(port, '/', transport)`, destinations: 'ip', sources: 'source' }[subject];
+      const where = allOf([...probe, ...target, ...(subject === 'ports' ? [`transport <> 'icmp'`] : [])]);
+      parts.push(
+        overAll(sources, (catalog) => `SELECT ${key} AS key, packets AS n, source FROM ${catalog}.targets WHERE ${where}`),
+      );
+    }
+  }
+  return {
+    text: `SELECT key, sum(n)::BIGINT AS hits, count(DISTINCT source) AS sources FROM (${parts.join(' UNION ALL ')})
+      WHERE key IS NOT NULL AND n > 0 GROUP BY key ORDER BY ${by} DESC, hits DESC, key LIMIT ${conditions.value(filter.limit)}`,
+    values: conditions.values,
+  };
+}
+
+/** One row `sessions, open, bytes_in, probes, sources, alerts`. */
+export function renderCounts(sources: readonly PartitionSource[], filter: Filter): Sql {
+  const conditions = new Conditions();
+  const sessions = sessionRows(sources, 'source, outcome, bytes_in', conditions.session(filter));
+  const probe = conditions.probe(filter);
+  const where = allOf(asksForTarget(filter) ? [...probe, ...conditions.target(filter)] : probe);
+  const table = asksForTarget(filter) ? 'targets' : 'probes';
+  const probes = overAll(sources, (catalog) => `SELECT source, packets FROM ${catalog}.${table} WHERE ${where}`);
+  const at = allOf(conditions.time(filter, 'start'));
+  const alerts = overAll(sources, (catalog) => `SELECT count(*) AS n FROM ${catalog}.alerts WHERE ${at}`);
+  return {
+    text: `WITH s AS (${sessions}), p AS (${probes})
+      SELECT (SELECT count(*) FROM s), (SELECT count(*) FROM s WHERE outcome = 'open'),
+        (SELECT coalesce(sum(bytes_in), 0)::BIGINT FROM s), (SELECT coalesce(sum(packets), 0)::BIGINT FROM p),
+        (SELECT count(*) FROM (SELECT source FROM s UNION SELECT source FROM p)), (SELECT coalesce(sum(n), 0)::BIGINT FROM (${alerts}))`,
+    values: conditions.values,
+  };
+}

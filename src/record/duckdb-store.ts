@@ -1,0 +1,412 @@
+// The store for one machine: DuckDB, one file per day, appended in batches (docs/decisions/0002-embedded-store.md).
+// The contract, its questions, retention and repair; writing is duckdb-apply.ts, files are duckdb-database.ts.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Micros } from '../base/clock.ts';
+import { WeirError } from '../base/errors.ts';
+import { type Log, silentLog } from '../base/log.ts';
+import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import { BlobStore } from './blob-store.ts';
+import { DuckDbApplier, rowBytes, type Work } from './duckdb-apply.ts';
+import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
+import {
+  type PartitionSource,
+  renderCounts,
+  renderNotices,
+  renderOpen,
+  renderProbes,
+  renderSessions,
+  renderTop,
+  type Sql,
+} from './duckdb-query.ts';
+import { readSummary, summaryColumns } from './duckdb-schema.ts';
+import { decodeEvent } from './event-codec.ts';
+import type {
+  Checkpoint,
+  Counts,
+  Filter,
+  SessionSummary,
+  Store,
+  StoreDamage,
+  StoredSession,
+  StoreSize,
+  TopRow,
+  TopSubject,
+} from './store.ts';
+import { readStoreState, type StoreState, writeStoreState } from './store-state.ts';
+
+export interface DuckDbStoreOptions {
+  /** Holds `store/` and `blobs/`. */
+  readonly dataDirectory: string;
+  /** What the engine may keep in memory; default 128 MiB. Larger questions go to disk. */
+  readonly memoryBytes?: number;
+  readonly threads?: number;
+  /** A day's file that grows beyond this is continued in another, so that retention by size can act within a day; default 1 GiB. */
+  readonly partitionBytes?: number;
+  /** For questions while no recorder runs: nothing is written. */
+  readonly readOnly?: boolean;
+  readonly log?: Log;
+}
+
+const idleCheckpointMs = 3000;
+const idleCheckpointBytes = 1024 * 1024;
+
+export class DuckDbStore implements Store {
+  readonly #database: DuckDbDatabase;
+  readonly #applier: DuckDbApplier;
+  readonly #blobs: BlobStore;
+  readonly #directory: string;
+  readonly #partitionBytes: number;
+  readonly #readOnly: boolean;
+  readonly #log: Log;
+  #state: StoreState;
+  /** Damage that no caller of `damage` has seen yet. */
+  #newDamage = false;
+  #turn: Promise<unknown> = Promise.resolve();
+  #idle: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  private constructor(options: DuckDbStoreOptions) {
+    this.#directory = join(options.dataDirectory, 'store');
+    this.#readOnly = options.readOnly ?? false;
+    this.#partitionBytes = options.partitionBytes ?? 1024 * 1024 * 1024;
+    this.#log = options.log ?? silentLog;
+    this.#blobs = new BlobStore(join(options.dataDirectory, 'blobs'));
+    this.#database = new DuckDbDatabase({
+      directory: this.#directory,
+      memoryBytes: options.memoryBytes ?? 128 * 1024 * 1024,
+      threads: options.threads ?? 1,
+      readOnly: this.#readOnly,
+    });
+    this.#applier = new DuckDbApplier(this.#database, this.#blobs);
+    this.#state = readStoreState(this.#directory);
+  }
+
+  /**
+   * Opens or makes the store. Damaged files are set aside as `*.damaged-<time>` and reported by `damage`. Throws
+   * `already-running` when another process has it, `disk-full`, or `store-unavailable`.
+   */
+  static async open(options: DuckDbStoreOptions): Promise<DuckDbStore> {
+    const store = new DuckDbStore(options);
+    try {
+      await store.#start(false);
+    } catch (error) {
+      store.#database.close();
+      throw asStoreError(error);
+    }
+    return store;
+  }
+
+  async #start(verify: boolean): Promise<void> {
+    const damaged = await this.#database.open();
+    if (verify) damaged.push(...(await this.#database.verify()));
+    if (damaged.length > 0) await this.#noteDamage(damaged);
+    await this.#applier.load();
+  }
+
+  async #noteDamage(partitions: readonly Partition[]): Promise<void> {
+    const before = this.#state.damage;
+    const names = partitions.map(({ name }) => name);
+    const damage: StoreDamage = {
+      since: Math.min(before?.since ?? Number.POSITIVE_INFINITY, ...partitions.map(({ from }) => from)),
+      files: [...(before?.files ?? []), ...partitions.map(({ path }) => path)].slice(-100),
+      message: `damaged and set aside: ${names.join(', ')}`,
+    };
+    this.#log.error('store-damaged', { partitions: names });
+    this.#newDamage = true;
+    this.#state = { ...this.#state, damage };
+    if (!this.#readOnly) await writeStoreState(this.#directory, this.#state);
+  }
+
+  /** One operation that changes something at a time, in the order of the calls. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(async () => {
+      if (this.#closed) throw new WeirError('store-unavailable', 'the store is closed');
+      if (this.#readOnly) throw new WeirError('store-unavailable', 'the store is open for reading only');
+      try {
+        return await work();
+      } catch (error) {
+        throw await this.#afterFault(error);
+      }
+    });
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** After a damaged page or an engine that gave up: opens anew and looks at everything. Gives the error to throw. */
+  async #afterFault(error: unknown): Promise<WeirError> {
+    const fault = asStoreError(error);
+    if (this.#newDamage || (fault.code !== 'store-damaged' && !isInvalidated(error))) return fault;
+    this.#log.error('the store is opened anew', { error: fault.message });
+    try {
+      this.#database.close();
+      await this.#start(fault.code === 'store-damaged' || !/space left/i.test(fault.message));
+    } catch (again) {
+      return asStoreError(again);
+    }
+    return this.#newDamage
+      ? fault
+      : new WeirError(fault.code === 'disk-full' ? 'disk-full' : 'store-unavailable', fault.message, {}, error);
+  }
+
+  apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#newDamage) throw new WeirError('store-damaged', this.#state.damage?.message ?? 'damaged');
+      for (const work of await this.#divide(events)) await this.#applier.apply(work);
+      // The checkpoint follows the records: a crash in between replays records that are already in.
+      const state = { ...this.#state, checkpoint };
+      await writeStoreState(this.#directory, state);
+      this.#state = state;
+      const newest = this.#database.partitions.at(-1);
+      if (newest && this.#database.sizeOf(newest) > this.#partitionBytes)
+        await this.#database.split(this.#applier.newestStart + 1);
+      this.#armIdle();
+    });
+  }
+
+  /** Events by partition, oldest first. What retention has dropped stays dropped. */
+  async #divide(events: readonly WeirEvent[]): Promise<Work[]> {
+    const works = new Map<string, Work>();
+    const workFor = async (at: Micros, known?: string): Promise<Work | undefined> => {
+      if (at < this.#state.droppedBefore) return undefined;
+      const partition = this.#database.partitions.find(({ name }) => name === known) ?? (await this.#database.partitionFor(at));
+      let work = works.get(partition.name);
+      if (!work) {
+        work = { partition, records: [], probes: [], alerts: [], system: [] };
+        works.set(partition.name, work);
+      }
+      return work;
+    };
+    for (const event of events) {
+      if (event.kind === 'session') {
+        (await workFor(event.session.start, this.#applier.partitionOf(event.session.id)))?.records.push(event.session);
+      } else if (event.kind === 'probe') (await workFor(event.probe.start))?.probes.push(event.probe);
+      else if (event.kind === 'alert') (await workFor(event.alert.at))?.alerts.push(event.alert);
+      else (await workFor(event.system.at))?.system.push(event.system);
+    }
+    return [...works.values()].sort((a, b) => a.partition.from - b.partition.from);
+  }
+
+  /** The engine's own log is folded into the file while nobody writes: a large one would stall a batch. */
+  #armIdle(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      this.#inTurn(async () => {
+        for (const partition of this.#database.partitions) {
+          if (this.#database.walBytes(partition) < idleCheckpointBytes) continue;
+          await this.#database.writer.run(`CHECKPOINT ${partition.catalog}`);
+        }
+      }).catch((error) => this.#log.warn('checkpointing the store failed', { error: asStoreError(error).message }));
+    }, idleCheckpointMs);
+    this.#idle.unref();
+  }
+
+  async checkpoint(): Promise<Checkpoint> {
+    return this.#state.checkpoint;
+  }
+
+  async damage(): Promise<StoreDamage | undefined> {
+    this.#newDamage = false;
+    return this.#state.damage;
+  }
+
+  rebuilt(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#newDamage || !this.#state.damage) return;
+      const { damage: _repaired, ...state } = this.#state;
+      await writeStoreState(this.#directory, state);
+      this.#state = state;
+    });
+  }
+
+  /** Partitions that may hold records of this time, newest first. */
+  #sources(filter: Filter): PartitionSource[] {
+    return this.#database.partitions
+      .filter((partition) => filter.until === undefined || partition.from < filter.until)
+      .filter((partition) => filter.since === undefined || this.#database.endOf(partition) > filter.since)
+      .map(({ name, catalog }) => ({ catalog, hasOpen: this.#readOnly || this.#applier.openIn(name) > 0 }))
+      .reverse();
+  }
+
+  async #ask(sql: Sql): Promise<unknown[][]> {
+    try {
+      return await this.#database.rows(sql);
+    } catch (error) {
+      const fault = asStoreError(error);
+      // A reader found what no writer has touched: the next batch is told, and the journal gives it again.
+      if (!this.#readOnly && (fault.code === 'store-damaged' || isInvalidated(error))) {
+        await this.#inTurn(() => Promise.reject(error)).catch(() => {});
+      }
+      throw fault;
+    }
+  }
+
+  /** Rows of partition after partition, newest first, until there are enough. */
+  async #page<T>(
+    filter: Filter,
+    render: (source: PartitionSource, filter: Filter) => Sql,
+    read: (row: unknown[]) => T | undefined,
+  ): Promise<T[]> {
+    const rows: T[] = [];
+    for (const source of this.#sources(filter)) {
+      if (rows.length >= filter.limit) break;
+      for (const row of await this.#ask(render(source, { ...filter, limit: filter.limit - rows.length }))) {
+        const item = read(row);
+        if (item !== undefined) rows.push(item);
+      }
+    }
+    return rows;
+  }
+
+  async openSessions(): Promise<SessionSummary[]> {
+    return this.#page(
+      { limit: Number.MAX_SAFE_INTEGER },
+      (source) => (source.hasOpen ? renderOpen(source) : nothing),
+      readSummary,
+    );
+  }
+
+  async sessions(filter: Filter): Promise<SessionSummary[]> {
+    return this.#page(filter, renderSessions, readSummary);
+  }
+
+  async session(id: string): Promise<StoredSession | undefined> {
+    for (const { catalog, hasOpen } of this.#sources({ limit: 1 })) {
+      const bytes = 'packed, in_body, out_body';
+      const parts = [`SELECT ${summaryColumns}, ${bytes}, 1 AS final FROM ${catalog}.sessions WHERE id = $1`];
+      if (hasOpen) parts.push(`SELECT ${summaryColumns}, ${bytes}, 0 AS final FROM ${catalog}.open_records WHERE id = $1`);
+      const text = `SELECT * FROM (${parts.join(' UNION ALL ')}) ORDER BY final DESC, sequence DESC LIMIT 1`;
+      const [row] = await this.#ask({ text, values: [id] });
+      if (!row) continue;
+      const session = readSummary(row);
+      const [packed, inBody, outBody] = row.slice(-4);
+      const pieces = await this.#applier.readPieces(catalog, id, session.start);
+      const own = await this.#applier.unpack(rowBytes(packed, inBody, outBody), session.start);
+      return { session, chunks: [...pieces.flat(), ...own] };
+    }
+    return undefined;
+  }
+
+  async probes(filter: Filter): Promise<ProbeRecord[]> {
+    return this.#page(filter, renderProbes, ([body]) => {
+      const event = readBody(body);
+      return event?.kind === 'probe' ? event.probe : undefined;
+    });
+  }
+
+  async alerts(filter: Filter): Promise<AlertRecord[]> {
+    return this.#page(
+      filter,
+      (source, part) => renderNotices(source, 'alerts', part),
+      ([body]) => {
+        const event = readBody(body);
+        return event?.kind === 'alert' ? event.alert : undefined;
+      },
+    );
+  }
+
+  async systemEvents(filter: Filter): Promise<SystemRecord[]> {
+    return this.#page(
+      filter,
+      (source, part) => renderNotices(source, 'system_events', part),
+      ([body]) => {
+        const event = readBody(body);
+        return event?.kind === 'system' ? event.system : undefined;
+      },
+    );
+  }
+
+  async top(subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    const sources = this.#sources(filter);
+    if (sources.length === 0) return [];
+    const rows = await this.#ask(renderTop(sources, subject, by, filter));
+    return rows.map(([key, hits, distinct]) => ({ key: String(key), hits: Number(hits), sources: Number(distinct) }));
+  }
+
+  async counts(filter: Filter): Promise<Counts> {
+    const sources = this.#sources(filter);
+    if (sources.length === 0) return { sessions: 0, openSessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0 };
+    const [row] = await this.#ask(renderCounts(sources, filter));
+    const [sessions, openSessions, bytesIn, probes, distinct, alerts] = row.map(Number);
+    return { sessions, openSessions, probes, sources: distinct, bytesIn, alerts };
+  }
+
+  /** Bytes on disk, bodies included; `oldest` is where the oldest partition begins. */
+  async size(): Promise<StoreSize> {
+    let bytes = this.#blobs.bytes;
+    for (const partition of this.#database.partitions) bytes += this.#database.sizeOf(partition);
+    const oldest = this.#database.partitions[0]?.from;
+    const sessions = this.#applier.endedSessions + this.#applier.openSessions;
+    return { bytes, sessions, ...(oldest !== undefined && { oldest }) };
+  }
+
+  prune(before: Micros, sizeBytes: number): Promise<string[]> {
+    return this.#inTurn(async () => {
+      const dropped: string[] = [];
+      for (const partition of [...this.#database.partitions]) {
+        const end = this.#database.endOf(partition);
+        const { bytes } = await this.size();
+        const isNewest = partition === this.#database.partitions.at(-1);
+        if (end > before && (bytes <= sizeBytes || isNewest)) break;
+        const state = { ...this.#state, droppedBefore: Math.max(this.#state.droppedBefore, end) };
+        await writeStoreState(this.#directory, state);
+        this.#state = state;
+        const [[ended]] = await this.#database.rows({ text: `SELECT count(*) FROM ${partition.catalog}.sessions`, values: [] });
+        const bodies = await this.#bodiesOf(partition);
+        await this.#database.drop(partition);
+        this.#applier.forget(partition.name, Number(ended));
+        for (const other of this.#database.partitions) {
+          if (bodies.size === 0) break;
+          for (const hash of await this.#bodiesOf(other)) bodies.delete(hash);
+        }
+        for (const hash of bodies) await this.#blobs.remove(hash);
+        dropped.push(partition.name);
+      }
+      return dropped;
+    });
+  }
+
+  async #bodiesOf({ catalog }: Partition): Promise<Set<string>> {
+    const tables = ['sessions', 'pieces'].flatMap((table) =>
+      ['in_body', 'out_body'].map((column) => `SELECT ${column} AS hash FROM ${catalog}.${table} WHERE ${column} IS NOT NULL`),
+    );
+    const rows = await this.#database.rows({ text: tables.join(' UNION '), values: [] });
+    return new Set(rows.map(([hash]) => String(hash)));
+  }
+
+  /** Removes bodies that no record refers to, such as those of a batch that failed. Gives how many. */
+  sweepBodies(): Promise<number> {
+    return this.#inTurn(async () => {
+      const referenced = new Set<string>();
+      for (const partition of this.#database.partitions) for (const hash of await this.#bodiesOf(partition)) referenced.add(hash);
+      return this.#blobs.sweep(referenced);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.#turn;
+    this.#closed = true;
+    clearTimeout(this.#idle);
+    this.#database.close();
+  }
+}
+
+const nothing: Sql = { text: 'SELECT NULL WHERE false', values: [] };
+
+function readBody(body: unknown): WeirEvent | undefined {
+  if (!(body instanceof Uint8Array)) return undefined;
+  return decodeEvent(Buffer.from(body.buffer, body.byteOffset, body.byteLength))?.event;
+}
+
+/**
+ * The store for questions while no recorder runs. Throws `not-found` when there is none yet, `already-running` when a
+ * recorder has it open: then ask the recorder.
+ */
+export async function openStoreForReading(dataDirectory: string, log?: Log): Promise<Store> {
+  if (!existsSync(join(dataDirectory, 'store'))) {
+    throw new WeirError('not-found', `there is no store in ${dataDirectory} yet`, { dataDirectory });
+  }
+  return DuckDbStore.open({ dataDirectory, readOnly: true, ...(log && { log }) });
+}
