@@ -25,6 +25,10 @@ export class Readiness {
   #paused = false;
   #readable = false;
   #writable = false;
+  /** libuv gives a watch up when the descriptor has an error waiting (ENOBUFS on netlink): it is to be started anew. */
+  #givenUp = false;
+  #errorsInARow = 0;
+  #retry: NodeJS.Timeout | undefined;
 
   constructor(fd: number, options: ReadinessOptions, onReady: ReadyListener) {
     this.#onReady = onReady;
@@ -36,6 +40,8 @@ export class Readiness {
   readonly #mark = (status: number, events: { readable: boolean; writable: boolean }): void => {
     this.#readable ||= status < 0 || events.readable;
     this.#writable ||= status < 0 || events.writable;
+    if (status < 0) this.#givenUp = true;
+    else this.#errorsInARow = 0;
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(this.#run);
@@ -48,6 +54,15 @@ export class Readiness {
     this.#readable = false;
     this.#writable = false;
     if (this.#handle && !this.#paused) this.#onReady(readable, writable);
+    if (!this.#givenUp) return;
+    this.#givenUp = false;
+    this.#errorsInARow += 1;
+    if (this.#errorsInARow < 16) this.#startAnew();
+    else this.#retry = setTimeout(this.#startAnew, 50); // an error that reading does not clear must not spin
+  };
+
+  readonly #startAnew = (): void => {
+    if (this.#handle && !this.#paused) this.#handle.start(this.#options, this.#mark as unknown as () => void);
   };
 
   get paused(): boolean {
@@ -79,6 +94,7 @@ export class Readiness {
 
   /** Idempotent. */
   close(): void {
+    clearTimeout(this.#retry);
     this.#handle?.close();
     this.#handle = undefined;
   }

@@ -28,8 +28,10 @@ import { ProbeTracker } from './probe-tracker.ts';
 const datagramCredit = 8 << 20;
 /** Probe records the main thread may have in hand; beyond it they are dropped and counted. */
 const recordCredit = 20_000;
-/** Kernel batches read from one socket before the others get their turn. */
-const batchesPerTurn = 16;
+/** Reads from one UDP or neighbour socket before the others get their turn: about a thousand packets. */
+const batchesPerTurn = 64;
+/** As many packets: the kernel puts up to 64 into one. */
+const loggedBatchesPerTurn = 16;
 const tickMs = 50;
 
 interface Watched {
@@ -142,7 +144,7 @@ function readDatagrams(one: Watched, reader: UdpReader): void {
 
 function readProbes(one: Watched, reader: NflogReader): void {
   takeAccepts();
-  for (let count = 0; count < batchesPerTurn * 4; count += 1) {
+  for (let count = 0; count < loggedBatchesPerTurn; count += 1) {
     const got = reader.read((prefix, bytes, at, length, macAt) => tracker.packet(prefix, bytes, at, length, macAt));
     if (got < 0) one.readiness.pause();
     if (got <= 0) break;

@@ -36,7 +36,7 @@ export const defaultProbeLimits: ProbeLimits = {
   targetsPerRecord: 512,
   targets: 262_144,
   recordsPerSource: 4,
-  recordsPerSecond: 10_000,
+  recordsPerSecond: 4_000,
 };
 
 /** seen = matched + listed + unlisted + dropped + held + pending, at any time. */

@@ -5,10 +5,13 @@ import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { openIntakeSockets } from '../../src/kernel/intake-sockets.ts';
 import type { NamedSocket } from '../../src/kernel/named-socket.ts';
+import { openNflogSocket } from '../../src/kernel/tproxy-socket.ts';
 import type { ProbeRecord } from '../../src/model/event.ts';
+import { createAcceptRingMemory } from '../../src/relay/accept-ring.ts';
 import type { Datagram } from '../../src/relay/datagram-visit.ts';
 import { Intake } from '../../src/relay/intake.ts';
 import type { AddressConflict } from '../../src/relay/neighbour-keeper.ts';
+import { PacketIntake } from '../../src/relay/packet-intake.ts';
 import type { Connection } from '../../src/relay/tcp-intake.ts';
 import { decoyDirectory, decoyGroup, divert } from '../support/decoy-segment.ts';
 import { createSegment, lacksKernelTests, type TestNamespace, until, withLab } from '../support/namespace.ts';
@@ -273,5 +276,48 @@ test('ping to a decoy is an echo probe', { skip }, () =>
     await attacker.run(['ping', '-c', '1', '-W', '2', '10.99.200.1']);
     await attacker.run(['ping', '-c', '1', '-W', '2', 'fd99::1:0:0:1']);
     await until('both show', () => kinds(probes).echo === 2);
+  }),
+);
+
+test('probes the kernel could not deliver are counted exactly, and reading goes on after the overrun', { skip }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const fd = openNflogSocket(87, { netns: sensor.path, bufferBytes: 32_768 });
+    await divert(sensor, { four }, {}, '1-65535');
+    const flood = async (count: number): Promise<void> => {
+      const { stderr } = await attacker.run(
+        ['hping3', '-q', '-S', '-c', String(count), '-i', 'u50', '-p', '++1', '10.99.200.5'],
+        {
+          anyCode: true,
+        },
+      );
+      assert.match(stderr, new RegExp(`^${count} packets transmitted`, 'm'));
+    };
+    await flood(3000); // nobody reads
+    const directory = decoyDirectory([decoyGroup([four])]);
+    const probes: ProbeRecord[] = [];
+    const intake = new PacketIntake({
+      directory,
+      ring: createAcceptRingMemory(),
+      log: silentLog,
+      onDatagram: () => {},
+      onProbe: (record) => probes.push(record),
+      onConflict: () => {},
+    });
+    try {
+      intake.setSockets([{ name: 'nflog', role: 'nflog', fd }]);
+      const first = await until('what was kept is read', async () => {
+        const { packets } = await intake.report();
+        return packets && packets.probes.seen > 0 ? packets : undefined;
+      });
+      assert.ok(first.probes.seen < 3000, 'the buffer was too small for all');
+      await flood(100);
+      await until('all 3,100 are seen or counted as lost', async () => {
+        const { packets } = await intake.report();
+        return packets && packets.probes.seen + packets.probesLost === 3100 && packets.probesLost > 0;
+      });
+    } finally {
+      await intake.close();
+    }
   }),
 );
