@@ -1,5 +1,6 @@
 // The recorder program: journal -> store, retention, the API and the console. Runs as uid weir without capabilities.
 
+import { setPriority } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -11,11 +12,14 @@ import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { Status } from '../model/status.ts';
-import { MemoryStore } from '../record/memory-store.ts';
+import { DuckDbStore } from '../record/duckdb-store.ts';
 import { Recorder } from '../record/recorder.ts';
 import { watchLifeline } from './child.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
 import type { RecorderSettings } from './settings.ts';
+
+/** nice(2): the journal holds what the recorder has not read yet, a busy gateway has nobody behind it. */
+const recorderNiceness = 10;
 
 const { values } = parseArgs({ options: { data: { type: 'string' }, settings: { type: 'string' } } });
 const data = values.data ?? '';
@@ -25,7 +29,9 @@ const lifetime = new Lifetime(log);
 
 async function main(): Promise<void> {
   const listeners = new Set<(events: readonly WeirEvent[]) => void>();
-  const store = lifetime.own('store', new MemoryStore());
+  const store = lifetime.own('store', await DuckDbStore.open({ dataDirectory: data, log }));
+  // Under load the gateway and the attackers come first; what waits is safe in the journal.
+  setPriority(recorderNiceness);
   const recorder = new Recorder({
     dataDirectory: data,
     store,

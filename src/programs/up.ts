@@ -98,6 +98,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     log,
   );
   let code = 0;
+  let failure: WeirError | undefined;
   try {
     say('weir: starting');
     await supervisor.start();
@@ -113,9 +114,8 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
       });
     }
   } catch (error) {
-    const fault = asWeirError(error);
-    say(`weir: ${fault.message}`);
-    code = fault.code === 'lock-out' || fault.code === 'config-invalid' ? 2 : fault.code === 'not-permitted' ? 3 : 1;
+    // A program that cannot answer because it was told to stop is no fault.
+    if (!stop.signal.aborted) failure = asWeirError(error);
   }
   if (stopReason) say(`weir: stopping (${stopReason})`);
   await supervisor.stop();
@@ -124,6 +124,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
   await new Promise((resolve) => setImmediate(resolve));
   await Promise.all([control.close(), statusServer.close()]);
   say('weir: stopped, the machine is as it was');
+  if (failure) throw failure;
   return code;
 }
 

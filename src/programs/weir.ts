@@ -3,7 +3,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
-import { WeirError } from '../base/errors.ts';
 import { runCommandLine } from '../cli/command-line.ts';
 import { outputOf } from '../cli/environment.ts';
 import { readConfiguration } from '../config/configuration.ts';
@@ -26,9 +25,8 @@ process.exitCode = await runCommandLine(process.argv.slice(2), {
   clock: systemClock,
   signal: interrupt.signal,
   readConfiguration: (file) => readConfiguration(file, { personas: readPersonas(join(root, 'rules')) }),
-  openStore: async () => {
-    throw new WeirError('not-running', 'the recorder does not run', { next: 'start it with `weir up`' });
-  },
+  // Loaded when asked for: the engine is large, and no other verb needs it.
+  openStore: async (dataDirectory) => (await import('../record/duckdb-store.ts')).openStoreForReading(dataDirectory),
   actions,
 });
 process.stdin.unref?.();

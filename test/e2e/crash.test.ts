@@ -1,0 +1,119 @@
+// kill -9 of each process at random under load: nothing older than 200 ms is lost, nothing is doubled, the rules stay, the
+// service is back within a second. Rounds: WEIR_CRASH_ROUNDS, 8 unless told (the README's figure is of 20).
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Recorded, type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests, until } from '../support/namespace.ts';
+
+const rounds = Number(process.env.WEIR_CRASH_ROUNDS ?? 8);
+const configuration = `
+diversions:
+  - { name: dmz, kind: host, interface: eth0, decoys: [{ addresses: 10.64.0.0/24, persona: all-open }] }
+`;
+
+/**
+ * In the attacker's namespace: 40 connections a second, each with a number of its own, and one that stays open. Prints a
+ * JSON line per completed payload with the time it was sent; ends when its standard input does.
+ */
+const attacker = `
+const net = require('node:net');
+let n = 0;
+const hold = net.connect({ host: '10.64.0.200', port: 4000 }, () => hold.write('held open\\n'));
+hold.on('error', () => {});
+setInterval(() => {
+  const number = n++;
+  const socket = net.connect({ host: '10.64.0.' + (1 + number % 100), port: 5000 + number % 50 });
+  socket.setTimeout(3000, () => socket.destroy());
+  socket.on('error', () => {});
+  socket.on('connect', () => socket.end('touch ' + number + '\\n', () => {
+    console.log(JSON.stringify({ number, at: Date.now(), port: socket.localPort }));
+  }));
+  socket.resume();
+}, 25);
+process.stdin.on('end', () => process.exit(0)).resume();
+`;
+
+interface Sent {
+  readonly number: number;
+  readonly at: number;
+  readonly port: number;
+}
+
+const answersAt = async (lab: WeirLab): Promise<boolean> =>
+  (await lab.attack(['curl', '-s', '-m', '1', '-o', '/dev/null', 'http://10.64.0.7:8099/'])).code === 0;
+
+test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
+  withWeirLab({ configuration }, async (lab) => {
+    await lab.up();
+    const rules = (): Promise<string> => lab.sensor.run(['nft', '-s', 'list', 'ruleset']).then(({ stdout }) => stdout);
+    const before = await rules();
+    const client = lab.attacker.spawn([process.execPath, '-e', attacker]);
+    const sent: Sent[] = [];
+    let rest = '';
+    client.stdout?.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) sent.push(JSON.parse(line));
+    });
+    await until('load runs', () => sent.length > 20);
+    const kills: { name: string; at: number }[] = [];
+    const back: number[] = [];
+    const names = ['gateway', 'recorder', 'netd'] as const;
+    for (let round = 0; round < rounds; round += 1) {
+      // Every one in turn, at a moment nobody chose.
+      const name = names[round % names.length];
+      await new Promise((resolve) => setTimeout(resolve, 300 + Math.random() * 700));
+      const pid = lab.processes().get(name);
+      assert.ok(pid, `${name} runs before it is killed`);
+      process.kill(pid, 'SIGKILL');
+      const at = Date.now();
+      kills.push({ name, at });
+      await until('decoys answer again', () => answersAt(lab), 10_000);
+      back.push(Date.now() - at);
+      await until(`${name} runs again`, () => {
+        const now = lab.processes().get(name);
+        return now !== undefined && now !== pid;
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    client.stdin?.end();
+    await until(
+      'the recorder is up',
+      () =>
+        lab.reader.status().then(
+          () => true,
+          () => false,
+        ),
+      20_000,
+    );
+    await lab.settled();
+    assert.equal(await rules(), before, 'the rules are as they were');
+
+    const records = (await lab.records(['sessions', '--limit', '10000'])).filter(
+      ({ destination }) => destination.port >= 5000 && destination.port < 5050,
+    );
+    const byPort = new Map<string, Recorded[]>();
+    for (const record of records) {
+      const key = `${record.source.port}>${record.destination.ip}:${record.destination.port}`;
+      byPort.set(key, [...(byPort.get(key) ?? []), record]);
+    }
+    for (const [key, list] of byPort) assert.equal(list.length, 1, `${key} is recorded once`);
+    // What was sent in the 200 ms before a gateway died may be missing; everything else must be there.
+    const gatewayDeaths = kills.filter(({ name }) => name === 'gateway').map(({ at }) => at);
+    const missing = sent.filter(({ number, at, port }) => {
+      if (byPort.has(`${port}>10.64.0.${1 + (number % 100)}:${5000 + (number % 50)}`)) return false;
+      return !gatewayDeaths.some((death) => at > death - 200 && at <= death + 50);
+    });
+    assert.deepEqual(missing, [], `of ${sent.length} sent`);
+    const held = (await lab.records(['sessions', '--port', '4000'])) as unknown as { weir: { session: { outcome: string } } }[];
+    assert.equal(held.length, 1);
+    assert.equal(held[0].weir.session.outcome, 'interrupted');
+    const system = await lab.reader.status();
+    const restarts = (system.processes ?? []).reduce((sum, one) => sum + (one.restarts ?? 0), 0);
+    assert.equal(restarts, rounds, 'every death is known');
+    console.log(
+      `killed ${kills.length} times under ${sent.length} touches; missing 0; answered again after ms: ${back.join(' ')}`,
+    );
+  }),
+);
