@@ -236,7 +236,7 @@ export class CatchAll {
   }
 
   #ticking(): void {
-    this.#ticker ??= setInterval(() => this.#tick(), tickMs);
+    this.#ticker ??= setInterval(() => this.#tick(), tickMs).unref();
   }
 
   /** One timer for everything: greetings, idle ends, time limits, lingering closes. */

@@ -71,9 +71,8 @@ export const lineSignatures: readonly Signature[] = [
       'CLUSTER',
       'PSYNC',
       'REPLCONF',
-      'HELLO',
     ],
-    ['AUTH', 'GET', 'SET', 'DEL', 'ECHO', 'QUIT', 'SAVE', 'TYPE', 'TIME', 'EXISTS', 'HELP'],
+    ['AUTH', 'HELLO', 'GET', 'SET', 'DEL', 'ECHO', 'QUIT', 'SAVE', 'TYPE', 'TIME', 'EXISTS', 'HELP'],
   ),
   commands(
     'ftp',

@@ -135,5 +135,6 @@ export const networkSignatures: readonly Signature[] = [
     },
   },
   { protocol: 'dns', first: anyByte.slice(0, 5), test: dnsOverTcp },
+  begins('teamviewer', '\x17\x24\x10\x04'),
   begins('bittorrent', '\x13BitTorrent protocol'),
 ];
