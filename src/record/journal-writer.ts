@@ -280,7 +280,7 @@ export class JournalWriter implements EventSink {
       this.#disarm();
       if (this.#queue.length > 0 || (this.#current && this.#current.used > 0)) {
         this.#arm(this.#diskFull ? this.#retryMs : this.#flushMs);
-      }
+      } else if (this.#droppedRecords + this.#strippedRecords !== this.#reportedLoss) this.#arm(reportEveryMicros / 1000);
     });
     return this.#draining;
   }
