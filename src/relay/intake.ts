@@ -36,6 +36,8 @@ export interface IntakeOptions {
 
 export interface IntakeCounters {
   readonly tcp: TcpIntakeCounters;
+  /** Handshake packets the kernel dropped for want of backlog: raise net.core.somaxconn when it grows. */
+  readonly backlogDrops: number;
   readonly packets: PacketIntakeCounters;
   /** Accepts the packet thread was not told of in time: their SYNs are shown half-open as well. */
   readonly acceptsUntold: number;
@@ -56,7 +58,12 @@ export class Intake {
   }
 
   get counters(): IntakeCounters {
-    return { tcp: { ...this.#tcp.counters }, packets: this.#packets.counters, acceptsUntold: this.#ring.refused };
+    return {
+      tcp: { ...this.#tcp.counters },
+      backlogDrops: this.#tcp.backlogDrops,
+      packets: this.#packets.counters,
+      acceptsUntold: this.#ring.refused,
+    };
   }
 
   /** As `counters`, with the packet thread asked for its present ones. */

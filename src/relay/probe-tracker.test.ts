@@ -89,6 +89,22 @@ test('a SYN nobody accepts in time is half-open; one with another sequence numbe
   assert.equal(records[0].syn?.ttl, 50);
 });
 
+test('a client that asks again may still succeed, but not for ever', () => {
+  const { records, tracker, see, pass } = bench();
+  see('syn', one);
+  pass(2500);
+  see('syn', one);
+  pass(2500);
+  tracker.accepted(keyOf(one), one.sequence);
+  assert.deepEqual([tracker.counters.matched, tracker.counters.held], [2, 0]);
+  for (let count = 0; count < 10; count += 1) {
+    see('syn', { ...one, port: 81 });
+    pass(1000);
+  }
+  pass(2000);
+  assert.ok(records.flatMap(({ targets }) => targets).some(({ port, kind }) => port === 81 && kind === 'half-open'));
+});
+
 test('one record per source and second; a full one is followed by others, then packets are only counted', () => {
   const { records, see, pass, tracker } = bench({ targetsPerRecord: 4, recordsPerSource: 2 });
   for (let port = 1; port <= 20; port += 1) see('closed', { ...one, port });

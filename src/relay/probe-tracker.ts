@@ -60,6 +60,8 @@ export interface ProbeCounters {
 
 interface HeldSyn {
   readonly at: Micros;
+  /** Released then; later than `holdMs` after `at` when the client asked again meanwhile. */
+  until: Micros;
   readonly sequence: number;
   count: number;
   readonly diversion: string;
@@ -102,8 +104,9 @@ export class ProbeTracker {
   readonly #seeds: TupleSeeds;
   readonly #clock: Clock;
   readonly #limits: ProbeLimits;
+  readonly #holdMicros: number;
   readonly #emit: (record: ProbeRecord) => void;
-  /** Both in order of arrival, so the oldest is the first. */
+  /** Both nearly in order of expiry: what is re-timed goes to the end. */
   readonly #held = new Map<number, HeldSyn>();
   readonly #accepted = new Map<number, { at: Micros; sequence: number | undefined }>();
   readonly #open = new Map<string, OpenRecord>();
@@ -118,6 +121,7 @@ export class ProbeTracker {
     this.#clock = clock;
     this.#emit = emit;
     this.#limits = { ...defaultProbeLimits, ...limits };
+    this.#holdMicros = this.#limits.holdMs * 1000;
     this.#budget = this.#limits.recordsPerSecond;
   }
 
@@ -160,13 +164,12 @@ export class ProbeTracker {
   /** Lets time pass: call several times a second. */
   tick(): void {
     const now = this.#clock();
-    const before = now - this.#limits.holdMs * 1000;
     for (const [key, held] of this.#held) {
-      if (held.at > before) break;
+      if (held.until > now) break;
       this.#release(key, held);
     }
     for (const [key, { at }] of this.#accepted) {
-      if (at > before) break;
+      if (at > now - this.#holdMicros) break;
       this.#accepted.delete(key);
     }
     for (const [key, record] of this.#open) {
@@ -221,6 +224,10 @@ export class ProbeTracker {
       if (held.sequence === sequence) {
         held.count += 1;
         this.counters.held += 1;
+        // Asked again: the backlog was full, or the answer lost. It may still succeed, within reason.
+        held.until = Math.min(now, held.at + 2 * this.#holdMicros) + this.#holdMicros;
+        this.#held.delete(key);
+        this.#held.set(key, held);
         return;
       }
       // The same ports again with another sequence number: the earlier attempt is over.
@@ -233,6 +240,7 @@ export class ProbeTracker {
     }
     this.#held.set(key, {
       at: now,
+      until: now + this.#holdMicros,
       sequence,
       count: 1,
       diversion,

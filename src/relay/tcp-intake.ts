@@ -22,6 +22,7 @@ import { parseSyn } from '../kernel/packet-header.ts';
 import { Readiness } from '../kernel/readiness.ts';
 import { readSavedSyn, savedSynBytes, savedSynIpAt, savedSynMac } from '../kernel/saved-syn.ts';
 import { ipv4Text, ipv6Text, socketPort } from '../kernel/socket-address.ts';
+import { readSocketDrops } from '../kernel/udp-reader.ts';
 import type { Decoy, DecoyDirectory } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
@@ -72,8 +73,11 @@ export interface TcpIntakeOptions {
   readonly descriptorLimit?: number;
 }
 
-/** Connections taken from one listener before others get their turn. */
-const perTurn = 128;
+/**
+ * Connections taken from one listener before others get their turn. Many: a connection waits better here, where it is
+ * counted and can be shed by age, than in a backlog that drops the newest.
+ */
+const perTurn = 1024;
 /** Kept free for journal segments, control sockets and the like. */
 const keptFree = 160;
 /** How many connections are asked back at a time. */
@@ -117,6 +121,16 @@ export class TcpIntake {
     this.#listeners.delete(fd);
     readiness.close();
     closeDescriptor(fd);
+  }
+
+  /**
+   * Packets of handshakes the kernel dropped because a backlog was full (SYNs, which clients repeat, and final ACKs),
+   * over the listeners now open.
+   */
+  get backlogDrops(): number {
+    let sum = 0;
+    for (const fd of this.#listeners.keys()) sum += readSocketDrops(fd);
+    return sum;
   }
 
   setDirectory(directory: DecoyDirectory): void {
