@@ -1,11 +1,14 @@
-// GET /api/export/:format: every matching session as JSON lines, streamed at the reader's pace, newest first.
-// The shapes are record/exporters; this file only pages through the store.
+// GET /api/export/:format: every matching record as JSON lines, streamed at the reader's pace, newest first.
+// The shapes are record/exporters.
 
 import { Hono } from 'hono';
 import { WeirError } from '../base/errors.ts';
-import { type ExportFormat, exportFormats, exportLines } from '../record/export-sessions.ts';
+import { type ExportFormat, type ExportKind, exportFormats, exportLines } from '../record/exporters/export.ts';
+import { pieces } from '../record/exporters/pieces.ts';
 import type { ApiEnvironment } from './guard.ts';
 import { type ApiContext, filterOf } from './resource.ts';
+
+const exportKinds: readonly ExportKind[] = ['sessions', 'probes', 'alerts', 'system'];
 
 /** Without a limit in the query everything that matches is given. */
 export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnvironment> {
@@ -14,9 +17,15 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
     const format = context.req.param('format') as ExportFormat;
     if (!exportFormats.includes(format))
       throw new WeirError('not-found', `no export format '${String(format).slice(0, 40)}'`, { formats: exportFormats });
+    const { limit, ...filter } = filterOf(context, clock, ['kinds']);
     const limited = context.req.query('limit') !== undefined && context.req.query('limit') !== '';
-    const filter = filterOf(context, clock);
-    const lines = exportLines(store, format, filter, limited ? filter.limit : Number.POSITIVE_INFINITY);
+    const kinds = (context.req.query('kinds') || 'sessions').split(',') as ExportKind[];
+    for (const kind of kinds)
+      if (!exportKinds.includes(kind))
+        throw new WeirError('bad-request', `kinds: '${kind.slice(0, 40)}' is none of ${exportKinds.join(', ')}`, {
+          parameter: 'kinds',
+        });
+    const lines = pieces(exportLines(store, format, limited ? { ...filter, limit } : filter, kinds));
     const encoder = new TextEncoder();
     const body = new ReadableStream<Uint8Array>(
       {

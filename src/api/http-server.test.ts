@@ -142,7 +142,7 @@ describe('the API', () => {
 
   it('gives probes, alerts, system events, rankings, counts, series and status', async () => {
     const [probe] = (await json('/api/probes')).items;
-    assert.equal(probe.weir.probe.packets, 4);
+    assert.equal(probe.source.packets, 4);
     assert.equal((await json('/api/probes?port=161/udp')).items.length, 1);
     assert.equal((await json('/api/alerts')).items[0].weir.alert.name, 'address-conflict');
     assert.equal((await json('/api/system')).items[0].weir.system.name, 'process-started');

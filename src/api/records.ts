@@ -1,7 +1,8 @@
 // GET /api/probes, /api/alerts, /api/system: the other kinds of records, newest first with a cursor.
 
 import { Hono } from 'hono';
-import { alertDocument, probeDocument, systemDocument } from '../record/documents.ts';
+import { alertDocument, probeDocument } from '../record/documents.ts';
+import { renderSystem } from '../record/exporters/jsonl.ts';
 import type { ApiEnvironment } from './guard.ts';
 import { type ApiContext, filterOf, nextOf } from './resource.ts';
 
@@ -20,7 +21,7 @@ export function recordRoutes({ store, clock }: ApiContext): Hono<ApiEnvironment>
   routes.get('/system', async (context) => {
     const filter = filterOf(context, clock);
     const events = await store.systemEvents(filter);
-    return context.json({ items: events.map(systemDocument), next: nextOf(filter, events) });
+    return context.json({ items: events.map(renderSystem), next: nextOf(filter, events) });
   });
   return routes;
 }

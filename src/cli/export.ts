@@ -1,15 +1,29 @@
-// `weir export FORMAT`: whole sessions for other tools, streamed at the reader's pace.
+// `weir export FORMAT`: whole sessions, and other records, for other tools, streamed at the reader's pace.
 
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { Argument } from 'commander';
-import { type ExportFormat, exportFormats } from '../record/export-sessions.ts';
+import { WeirError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
+import { type ExportFormat, type ExportKind, exportFormats } from '../record/exporters/export.ts';
 import type { CommonOptions } from './command-context.ts';
 import { type FilterOptions, filterTextOf, type Verb, verbCommand, withFilter } from './verb.ts';
 import { plural, renderBytes } from './wording.ts';
 
 interface Options extends CommonOptions, FilterOptions {
   readonly output?: string;
+  readonly kinds?: string;
+}
+
+const exportKinds: readonly ExportKind[] = ['sessions', 'probes', 'alerts', 'system'];
+
+function kindsOf(format: ExportFormat, text = 'sessions'): ExportKind[] {
+  const kinds = text.split(',').map((part) => part.trim() as ExportKind);
+  const wrong = kinds.find((kind) => !exportKinds.includes(kind));
+  if (wrong !== undefined)
+    throw new WeirError('bad-request', `--kinds: '${printable(wrong, 40)}' is none of ${exportKinds.join(', ')}`);
+  if (format !== 'jsonl' && text !== 'sessions') throw new WeirError('bad-request', `--kinds: ${format} knows sessions only`);
+  return kinds;
 }
 
 const countLines = (piece: Uint8Array): number => {
@@ -26,6 +40,7 @@ export const exportVerb: Verb = (run) =>
     ]),
   )
     .addArgument(new Argument('<format>', 'the shape of the lines').choices(exportFormats))
+    .option('--kinds <kinds>', `what jsonl holds, with commas: ${exportKinds.join(', ')} (default: sessions)`)
     .option('-o, --output <file>', 'write there instead of to standard output')
     .action((format: ExportFormat, options: Options) =>
       run(options, (context) =>
@@ -37,7 +52,7 @@ export const exportVerb: Verb = (run) =>
           let sessions = 0;
           let bytes = 0;
           try {
-            for await (const piece of reader.exported(format, filterTextOf(options))) {
+            for await (const piece of reader.exported(format, kindsOf(format, options.kinds), filterTextOf(options))) {
               if (context.environment.stdout.closed || context.environment.signal.aborted) break;
               const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
               sessions += countLines(data);
@@ -48,7 +63,7 @@ export const exportVerb: Verb = (run) =>
           } finally {
             await file?.close();
           }
-          await context.note(`${plural(sessions, 'session')}, ${renderBytes(bytes)}`);
+          await context.note(`${plural(sessions, 'record')}, ${renderBytes(bytes)}`);
           return 0;
         }),
       ),

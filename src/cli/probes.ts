@@ -35,9 +35,9 @@ const columns = (style: Style, now: number): Column<ProbeDocument>[] => [
   { title: 'TIME (UTC)', text: (row) => renderMoment(parseMicros(row['@timestamp']), now) },
   { title: 'AGO', align: 'right', text: (row) => renderAgo(parseMicros(row['@timestamp']), now) },
   { title: 'SOURCE', text: ({ source }) => printable(source.ip, 45), paint: style.cyan },
-  { title: 'PACKETS', align: 'right', text: ({ weir }) => renderCount(weir.probe.packets) },
+  { title: 'PACKETS', align: 'right', text: ({ source }) => renderCount(source.packets) },
   { title: 'KIND', text: kindsOf, paint: style.bold },
-  { title: 'FROM', text: ({ weir }) => printable(weir.probe.syn?.system ?? '-', 24), paint: style.dim },
+  { title: 'FROM', text: ({ weir }) => printable(weir.syn?.system ?? '-', 24), paint: style.dim },
   { title: 'TARGETS', text: targetsOf, flexible: true },
 ];
 

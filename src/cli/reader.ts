@@ -15,7 +15,8 @@ import {
   sessionDocument,
   storedSessionDocument,
 } from '../record/documents.ts';
-import { type ExportFormat, exportLines } from '../record/export-sessions.ts';
+import { type ExportFormat, type ExportKind, exportLines } from '../record/exporters/export.ts';
+import { pieces } from '../record/exporters/pieces.ts';
 import { type FilterText, parseFilter } from '../record/filter-text.ts';
 import type { Counts, Store, TopRow, TopSubject } from '../record/store.ts';
 
@@ -40,7 +41,7 @@ export interface Reader {
   top(subject: TopSubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopRow[]>;
   counts(filter: FilterText): Promise<Counts>;
   /** Pieces of whole lines. */
-  exported(format: ExportFormat, filter: FilterText): AsyncIterable<string | Uint8Array>;
+  exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<string | Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -111,8 +112,11 @@ export class RecorderReader implements Reader {
     return this.#get('/api/sign-in-links', 'POST');
   }
 
-  async *exported(format: ExportFormat, filter: FilterText): AsyncIterable<Uint8Array> {
-    const { response, request } = await this.#open(`/api/export/${format}${queryOf(filter)}`, 'GET');
+  async *exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<Uint8Array> {
+    const { response, request } = await this.#open(
+      `/api/export/${format}${queryOf({ ...filter, kinds: kinds.join(',') })}`,
+      'GET',
+    );
     try {
       yield* response;
     } finally {
@@ -244,9 +248,9 @@ export class StoreReader implements Reader {
     return this.#store.counts(parseFilter(text, this.#now()));
   }
 
-  exported(format: ExportFormat, text: FilterText): AsyncIterable<string> {
-    const filter = parseFilter(text, this.#now());
-    return exportLines(this.#store, format, filter, text.limit ? filter.limit : Number.POSITIVE_INFINITY);
+  exported(format: ExportFormat, kinds: readonly ExportKind[], text: FilterText): AsyncIterable<string> {
+    const { limit, ...filter } = parseFilter(text, this.#now());
+    return pieces(exportLines(this.#store, format, text.limit ? { ...filter, limit } : filter, kinds));
   }
 
   close(): Promise<void> {

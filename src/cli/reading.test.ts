@@ -158,7 +158,13 @@ describe('reading', () => {
     assert.equal(line.flow.src, '203.0.113.9');
     assert.equal(line.flow.dport, 22);
     assert.equal(Buffer.from(line.payloads[0].data, 'base64').toString(), 'SSH-2.0-libssh2_1.9.0\r\n');
-    assert.match(err, /1 session, /);
+    assert.match(err, /1 record, /);
+    const both = (await bed.run('export jsonl --kinds probes,alerts')).out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).event.dataset);
+    assert.deepEqual(both, ['weir.probe', 'weir.alert']);
+    assert.equal((await bed.run('export jsonl --kinds probes,nonsense')).code, 2);
     const whole = await bed.run('export jsonl -o all.jsonl');
     assert.equal(whole.out, '');
     assert.equal(readFileSync(path.join(bed.directory, 'all.jsonl'), 'utf8').trim().split('\n').length, 5);

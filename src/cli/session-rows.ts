@@ -17,7 +17,7 @@ export function previewOf(session: SessionDocument): string {
   if (session.tls?.client.server_name) parts.push(`sni=${printable(session.tls.client.server_name, 60)}`);
   if (session.weir.payload.preview) parts.push(printableBytes(Buffer.from(session.weir.payload.preview, 'base64')));
   if (parts.length > 0) return parts.join(' ');
-  return session.weir.payload.chunks === 0 && session.weir.session.outcome !== 'open' ? '(said nothing)' : '';
+  return session.weir.session.chunks === 0 && session.weir.session.outcome !== 'open' ? '(said nothing)' : '';
 }
 
 /** Without `now` there is no column that ages: rows printed one by one. */
