@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,6 +90,30 @@ test('a client gets sockets and a description of several megabytes, and only wha
       server.close();
       closeDescriptor(first.fd);
       closeDescriptor(second.fd);
+    }
+  }));
+
+test('offers again and again cost no descriptors, and a slow reader gets only the newest', () =>
+  inDirectory(async (path) => {
+    const offers: Offer[] = [];
+    const server = new HandoverServer({ path, ownerUid, log: silentLog });
+    const client = new HandoverClient({ path, log: silentLog, retryMs: 5, onOffer: (offer) => offers.push(offer) });
+    const sockets = [openListener('tcp4'), openListener('second')];
+    try {
+      server.offer(sockets, 0);
+      await until('the first offer', () => offers.length === 1);
+      const before = readdirSync('/proc/self/fd').length;
+      // Sent in one turn of the loop: more than the socket holds, so that most are replaced before they leave.
+      const filling = 'x'.repeat(4 << 20);
+      for (let count = 1; count <= 20; count += 1) server.offer(sockets, { count, filling });
+      await until('the newest offer', () => offers.at(-1)?.generation === 21);
+      assert.ok(offers.length < 10, `${offers.length} offers arrived`);
+      assert.equal(readdirSync('/proc/self/fd').length, before);
+      for (const { fd } of offers[0].sockets) closeDescriptor(fd);
+    } finally {
+      client.close();
+      server.close();
+      for (const { fd } of sockets) closeDescriptor(fd);
     }
   }));
 
