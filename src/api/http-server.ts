@@ -86,7 +86,7 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#feed = new LiveFeed(options.live, this.#clock);
+    this.#feed = new LiveFeed(options.live, this.#clock, options.log);
     this.#signIns = new SignIns(this.#clock);
   }
 

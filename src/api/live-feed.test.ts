@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { hostileSession, sampleChunk, sampleProbe, sampleSession } from '../../test/support/sample-records.ts';
+import { silentLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { SessionDocument } from '../record/documents.ts';
 import type { Filter } from '../record/store.ts';
@@ -31,6 +32,7 @@ function setUp(): { feed: LiveFeed; emit: (...events: WeirEvent[]) => void; pass
       };
     },
     () => now,
+    silentLog,
   );
   return {
     feed,

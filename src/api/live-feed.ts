@@ -2,6 +2,7 @@
 // Owns the buffers and their bounds; knows nothing of HTTP (live.ts) and keeps no history (activity.ts, the store).
 
 import { type Clock, renderMicros } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { SessionRecord } from '../model/session.ts';
 import { alertDocument, sessionDocument } from '../record/documents.ts';
@@ -46,6 +47,7 @@ export interface LiveMessage {
 export class LiveFeed {
   readonly activity = new Activity();
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #followers = new Set<Follower>();
   readonly #unsubscribe: () => void;
   #sessions = new Map<string, SessionSummary>();
@@ -55,8 +57,9 @@ export class LiveFeed {
   #lastSeen = -1;
   #lastTick = 0;
 
-  constructor(subscribe: Subscribe, clock: Clock) {
+  constructor(subscribe: Subscribe, clock: Clock, log: Log) {
     this.#clock = clock;
+    this.#log = log;
     this.#unsubscribe = subscribe((events) => this.#take(events));
   }
 
@@ -77,7 +80,7 @@ export class LiveFeed {
     this.#followers.add(follower);
     if (!this.#timer) {
       this.#lastTick = this.#clock();
-      this.#timer = setInterval(() => this.tick(), tickMs);
+      this.#timer = setInterval(() => this.#tickSafely(), tickMs);
     }
     return () => {
       this.#followers.delete(follower);
@@ -94,6 +97,10 @@ export class LiveFeed {
   #rest(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#forget();
+  }
+
+  #forget(): void {
     this.#sessions = new Map();
     this.#overflow = 0;
     this.#alerts = [];
@@ -118,6 +125,16 @@ export class LiveFeed {
     // Without its beginning a session's first bytes are not known here: the reader keeps those it has.
     const preview = record.firstChunk === 0 || known?.preview ? extendPreview(known?.preview, record.chunks) : undefined;
     this.#sessions.set(record.id, { ...summaryOf(record), ...(preview ? { preview } : {}) });
+  }
+
+  /** A record that cannot be shown costs one message, never the process. */
+  #tickSafely(): void {
+    try {
+      this.tick();
+    } catch (error) {
+      this.#log.error('a live message failed', { error: (error as Error).message });
+      this.#forget();
+    }
   }
 
   /** Sends what came since the last tick. Nothing is sent when nothing happened. */
@@ -145,9 +162,7 @@ export class LiveFeed {
       if (follower.deliver(text)) follower.missed = 0;
       else follower.missed += 1;
     }
-    this.#sessions = new Map();
-    this.#overflow = 0;
-    this.#alerts = [];
+    this.#forget();
   }
 
   #select(newestFirst: readonly SessionSummary[], follower: Follower): { sessions: unknown[]; skipped: number } {

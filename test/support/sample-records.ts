@@ -27,7 +27,7 @@ export function sampleSession(at: Micros, number: number, facts: Partial<Session
     start: at,
     end: at + 1_250_000,
     transport: 'tcp',
-    source: { ip: '203.0.113.9', port: 40_000 + number },
+    source: { ip: '203.0.113.9', port: 40_000 + (number % 25_000) },
     destination: { ip: '10.66.3.4', port: 22 },
     sourceReliable: true,
     diversion: 'dmz',
