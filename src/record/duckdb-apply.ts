@@ -17,12 +17,12 @@ import {
   appendText,
   noBytes,
   type RowBytes,
+  type RowExtra,
   readSummary,
   type TableName,
 } from './duckdb-schema.ts';
 import { bodyBound, encodeEvent } from './event-codec.ts';
-import { extendPreview, summaryOf } from './session-summary.ts';
-import type { SessionSummary } from './store.ts';
+import { extendPreview } from './session-summary.ts';
 
 /** A session that has not ended, as far as going on with it needs. */
 interface OpenState {
@@ -51,9 +51,15 @@ interface Piece {
   readonly bytes: RowBytes;
 }
 
+interface Row {
+  readonly record: SessionRecord;
+  readonly extra: RowExtra;
+  readonly bytes: RowBytes;
+}
+
 interface SessionPlan {
-  readonly ended: { summary: SessionSummary; bytes: RowBytes }[];
-  readonly log: SessionSummary[];
+  readonly ended: Row[];
+  readonly log: Row[];
   readonly pieces: Piece[];
   /** New states; undefined for sessions that ended. */
   readonly states: Map<string, OpenState | undefined>;
@@ -144,8 +150,8 @@ export class DuckDbApplier {
         for (const item of items) append(appender, item);
         appender.closeSync();
       };
-      await into('sessions', plan.ended, (to, { summary, bytes }) => appendSession(to, summary, bytes));
-      await into('open_records', plan.log, (to, summary) => appendSession(to, summary, noBytes));
+      await into('sessions', plan.ended, appendRow);
+      await into('open_records', plan.log, appendRow);
       await into('pieces', plan.pieces, appendPiece);
       await into('probes', probes, appendProbe);
       await into('targets', probes, appendTargets);
@@ -209,22 +215,22 @@ export class DuckDbApplier {
     const plan: SessionPlan = { ended: [], log: [], pieces: [], states: new Map() };
     const unknown = work.records.filter(({ id }) => !this.#open.has(id)).map(({ id }) => id);
     const ended = await this.#known(catalog, 'sessions', [...new Set(unknown)]);
-    const logged = new Map<string, SessionSummary>();
+    const logged = new Map<string, Row>();
     for (const record of work.records) {
       const { id } = record;
       if (ended.has(id)) continue;
       const before = plan.states.has(id) ? plan.states.get(id) : this.#open.get(id);
       if (before && record.sequence <= before.sequence) continue;
       const preview = extendPreview(before?.preview, record.chunks);
-      const summary = { ...summaryOf(record), ...(preview && { preview }) };
+      const chunkCount = record.firstChunk + record.chunks.length;
       const bytes = record.chunks.length > 0 ? await this.#pack(record) : noBytes;
       if (record.outcome === 'open') {
         if (bytes.packed) plan.pieces.push({ id, firstChunk: record.firstChunk, bytes });
         const hash = hashOn(before?.hash, record.chunks);
         const hashed = before ? before.hashed : record.firstChunk === 0;
         const { sequence } = record;
-        plan.states.set(id, { partition: name, sequence, chunkCount: summary.chunkCount, preview, hash, hashed });
-        logged.set(id, summary);
+        plan.states.set(id, { partition: name, sequence, chunkCount, preview, hash, hashed });
+        logged.set(id, { record, extra: { chunkCount, preview, payloadHash: undefined }, bytes: noBytes });
         continue;
       }
       // The only bytes of a session stand in its row; of several records' bytes each stands in a row of its own.
@@ -234,10 +240,10 @@ export class DuckDbApplier {
         ? hashOn(before?.hash, record.chunks)
         : await this.#rehash(catalog, record, plan);
       const payloadHash = hash?.digest('hex');
-      const final = { ...summary, ...(payloadHash && { payloadHash }) };
-      plan.ended.push({ summary: final, bytes: whole ? bytes : noBytes });
+      const extra = { chunkCount, preview, payloadHash };
+      plan.ended.push({ record, extra, bytes: whole ? bytes : noBytes });
       // The log has to say that it is over, unless it never said that it began.
-      if (this.#open.has(id)) logged.set(id, final);
+      if (this.#open.has(id)) logged.set(id, { record, extra, bytes: noBytes });
       else logged.delete(id);
       plan.states.set(id, undefined);
       ended.add(id);
@@ -300,6 +306,8 @@ function hashOn(before: Hash | undefined, chunks: readonly Chunk[]): Hash | unde
   }
   return hash === before ? before?.copy() : hash;
 }
+
+const appendRow = (to: DuckDBAppender, { record, extra, bytes }: Row): void => appendSession(to, record, extra, bytes);
 
 function appendPiece(to: DuckDBAppender, { id, firstChunk, bytes }: Piece): void {
   to.appendVarchar(id);

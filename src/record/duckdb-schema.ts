@@ -2,7 +2,7 @@
 // transaction: that is duckdb-store.ts; conditions are duckdb-query.ts.
 
 import type { DuckDBAppender } from '@duckdb/node-api';
-import type { SynDetails, TlsDetails } from '../model/session.ts';
+import type { SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
 import { recordedAddress } from './filter-match.ts';
 import type { SessionSummary } from './store.ts';
 
@@ -112,7 +112,14 @@ export function appendBytes(appender: DuckDBAppender, bytes: Uint8Array | undefi
 const json = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value));
 const whole = (value: number): bigint => BigInt(Math.trunc(value));
 
-export function appendSession(appender: DuckDBAppender, session: SessionSummary, bytes: RowBytes): void {
+/** What a row has beside the newest record's facts. */
+export interface RowExtra {
+  readonly chunkCount: number;
+  readonly payloadHash: string | undefined;
+  readonly preview: Uint8Array | undefined;
+}
+
+export function appendSession(appender: DuckDBAppender, session: SessionRecord, extra: RowExtra, bytes: RowBytes): void {
   appender.appendVarchar(session.id);
   appender.appendUInteger(Math.min(session.sequence, 0xffffffff));
   appender.appendBigInt(whole(session.start));
@@ -139,9 +146,9 @@ export function appendSession(appender: DuckDBAppender, session: SessionSummary,
   appender.appendBigInt(whole(session.bytesIn));
   appender.appendBigInt(whole(session.bytesOut));
   appender.appendBoolean(session.truncated);
-  appender.appendUInteger(Math.min(session.chunkCount, 0xffffffff));
-  appendText(appender, session.payloadHash);
-  appendBytes(appender, session.preview);
+  appender.appendUInteger(Math.min(extra.chunkCount, 0xffffffff));
+  appendText(appender, extra.payloadHash);
+  appendBytes(appender, extra.preview);
   appendText(appender, json(session.syn));
   appendText(appender, session.tls?.version);
   appendText(appender, session.tls?.serverName);

@@ -168,14 +168,18 @@ export class DuckDbStore implements Store {
   /** Events by partition, oldest first. What retention has dropped stays dropped. */
   async #divide(events: readonly WeirEvent[]): Promise<Work[]> {
     const works = new Map<string, Work>();
+    let last: { work: Work; from: Micros; end: Micros } | undefined;
     const workFor = async (at: Micros, known?: string): Promise<Work | undefined> => {
       if (at < this.#state.droppedBefore) return undefined;
+      if (last && at >= last.from && at < last.end && (known === undefined || known === last.work.partition.name))
+        return last.work;
       const partition = this.#database.partitions.find(({ name }) => name === known) ?? (await this.#database.partitionFor(at));
       let work = works.get(partition.name);
       if (!work) {
         work = { partition, records: [], probes: [], alerts: [], system: [] };
         works.set(partition.name, work);
       }
+      last = { work, from: partition.from, end: this.#database.endOf(partition) };
       return work;
     };
     for (const event of events) {

@@ -257,19 +257,35 @@ function writeSystem(system: SystemRecord): void {
   writeDetails(system.details);
 }
 
-/** The event and when it was recorded, or undefined when the bytes are not exactly one body. */
-export function decodeEvent(buffer: Buffer, at = 0, end = buffer.length): { event: WeirEvent; recordedAt: Micros } | undefined {
+/**
+ * The event and when it was recorded, or undefined when the bytes are not exactly one body. With `run`, a session also
+ * says which writer's run holds it and when it was recorded.
+ */
+export function decodeEvent(
+  buffer: Buffer,
+  at = 0,
+  end = buffer.length,
+  run?: string,
+): { event: WeirEvent; recordedAt: Micros } | undefined {
   const reader = new ByteReader(buffer, at, end);
   try {
     const kind = reader.u8();
     const recordedAt = reader.time();
     const event = readEvent(kind, reader);
-    return reader.at === end ? { event, recordedAt } : undefined;
+    if (reader.at !== end) return undefined;
+    if (run !== undefined && event.kind === 'session') {
+      const session: Writable<SessionRecord> = event.session;
+      session.writer = run;
+      session.recordedAt = recordedAt;
+    }
+    return { event, recordedAt };
   } catch (error) {
     if (error instanceof DecodeError || error instanceof RangeError || error instanceof SyntaxError) return undefined;
     throw error;
   }
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 function readEvent(kind: number, reader: ByteReader): WeirEvent {
   switch (kind) {
@@ -293,39 +309,36 @@ function readSession(reader: ByteReader): SessionRecord {
   const flags = reader.u16();
   const start = reader.time();
   const end = flags & 8 ? start + reader.signed() : undefined;
-  const source = { ip: reader.address(), port: reader.u16() };
-  const destination = { ip: reader.address(), port: reader.u16() };
-  const bytesIn = reader.varint();
-  const bytesOut = reader.varint();
-  const diversion = reader.text();
-  const service = reader.text();
-  return {
+  const session: Writable<SessionRecord> = {
     id,
     sequence,
     outcome,
     start,
-    ...(end === undefined ? undefined : { end }),
     transport: flags & 1 ? 'udp' : 'tcp',
-    source,
-    destination,
+    source: { ip: reader.address(), port: reader.u16() },
+    destination: { ip: reader.address(), port: reader.u16() },
     sourceReliable: (flags & 2) !== 0,
     truncated: (flags & 4) !== 0,
-    bytesIn,
-    bytesOut,
-    diversion,
-    service,
-    ...(flags & 16 ? { persona: reader.text() } : undefined),
-    ...(flags & 32 ? { agent: reader.text() } : undefined),
-    ...(flags & 64 ? { sourceMac: reader.text() } : undefined),
-    ...(flags & 128 ? { syn: readSyn(reader) } : undefined),
-    ...(flags & 256 ? { protocol: reader.text() } : undefined),
-    ...(flags & 512 ? { tls: readTls(reader) } : undefined),
-    ...(flags & 1024 ? { userName: reader.text() } : undefined),
-    ...(flags & 2048 ? { password: reader.text() } : undefined),
-    ...(flags & 4096 ? { tags: readTexts(reader) } : undefined),
-    firstChunk: reader.varint(),
-    chunks: readChunks(reader, start),
+    bytesIn: reader.varint(),
+    bytesOut: reader.varint(),
+    diversion: reader.text(),
+    service: reader.text(),
+    firstChunk: 0,
+    chunks: [],
   };
+  if (end !== undefined) session.end = end;
+  if (flags & 16) session.persona = reader.text();
+  if (flags & 32) session.agent = reader.text();
+  if (flags & 64) session.sourceMac = reader.text();
+  if (flags & 128) session.syn = readSyn(reader);
+  if (flags & 256) session.protocol = reader.text();
+  if (flags & 512) session.tls = readTls(reader);
+  if (flags & 1024) session.userName = reader.text();
+  if (flags & 2048) session.password = reader.text();
+  if (flags & 4096) session.tags = readTexts(reader);
+  session.firstChunk = reader.varint();
+  session.chunks = readChunks(reader, start);
+  return session;
 }
 
 function readChunks(reader: ByteReader, start: Micros): Chunk[] {

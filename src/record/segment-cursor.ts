@@ -44,6 +44,7 @@ export class SegmentCursor {
   offset: number;
   readonly #directory: string;
   #epoch = -1;
+  #run = '';
   #header: SegmentHeader | undefined;
   #handle: FileHandle | undefined;
   #block: Buffer = Buffer.alloc(0);
@@ -73,12 +74,12 @@ export class SegmentCursor {
       const check = checkRecord(this.#block, this.#from, this.#to, this.#header.salt);
       if (check.state === 'whole') {
         const at = this.#from;
-        const decoded = decodeEvent(this.#block, at + recordHeaderBytes, check.end);
+        const decoded = decodeEvent(this.#block, at + recordHeaderBytes, check.end, this.#run);
         this.#suspectSince = 0;
         const { segment, offset } = this;
         this.offset += check.end - at;
         this.#from = check.end;
-        if (decoded) return { kind: 'event', event: this.#marked(decoded.event, decoded.recordedAt) };
+        if (decoded) return { kind: 'event', event: decoded.event };
         return this.#damage(segment, offset, check.end - at);
       }
       if (check.state === 'short' && (await this.#fill()) > 0) continue;
@@ -92,11 +93,6 @@ export class SegmentCursor {
     await this.#handle?.close().catch(() => {});
     this.#handle = undefined;
     this.#header = undefined;
-  }
-
-  #marked(event: WeirEvent, recordedAt: number): WeirEvent {
-    if (event.kind !== 'session') return event;
-    return { kind: 'session', session: { ...event.session, writer: `${this.writer}#${this.#epoch}`, recordedAt } };
   }
 
   #damage(segment: number, offset: number, bytes: number): CursorStep {
@@ -137,6 +133,7 @@ export class SegmentCursor {
     this.#to = 0;
     if (header.epoch === this.#epoch) return undefined;
     this.#epoch = header.epoch;
+    this.#run = `${this.writer}#${header.epoch}`;
     return { kind: 'run', epoch: header.epoch };
   }
 

@@ -93,8 +93,10 @@ for (let round = 0; round < 2; round += 1) {
 // The journal has records that the store has no room for.
 await recorder.close();
 await store.close();
-offer(2000);
-await journal.flush();
+for (let part = 0; part < 20; part += 1) {
+  offer(100);
+  await journal.flush();
+}
 store = await DuckDbStore.open({ dataDirectory });
 recorder = new Recorder({ dataDirectory, store, retention, clock: systemClock, log: silentLog, gatherMs: 5 });
 fillDisk();
@@ -108,7 +110,8 @@ await until(async () => {
 }, 'the store to go on');
 const counts = await store.counts({ limit: 1 });
 const truncated = (await store.sessions({ limit: 10_000 })).filter((session) => session.truncated).length;
-await until(async () => (await store.alerts({ limit: 10 })).length > 0, 'the alert');
+const newestAlert = async (): Promise<unknown> => (await store.alerts({ limit: 1 }))[0]?.details.droppedRecords;
+await until(async () => (await newestAlert()) === journal.counters().droppedRecords, 'the alert');
 const alerts = (await store.alerts({ limit: 10 })).map(({ name, details }) => ({ name, details }));
 const result = { offered, counts, truncated, counters: journal.counters(), alerts, rounds, storeError };
 await recorder.close();
