@@ -30,6 +30,14 @@ export async function readRuleset(runner: CommandRunner): Promise<ReadRuleset> {
   return { ...parsed, foreign: { ...parsed.foreign, tracking: parsed.foreign.tracking || flows > 0 } };
 }
 
+/** Our tables with all elements of their sets, in the kernel's words; for tables whose sets are small. */
+export async function readOwnElements(runner: CommandRunner, families: readonly NftFamily[]): Promise<string> {
+  const parts: string[] = [];
+  for (const family of families)
+    parts.push((await runner.run('nft', ['-s', '-n', 'list', 'table', family, ownTableName])).stdout);
+  return parts.join('');
+}
+
 /** Pure part of readRuleset. */
 export function parseListing(listing: string): ReadRuleset {
   const own: string[] = [];

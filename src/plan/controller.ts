@@ -11,7 +11,7 @@ import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderAddition, renderReplacement } from '../kernel/nft-apply.ts';
-import { readOwnComments, readRuleset } from '../kernel/nft-read.ts';
+import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-read.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { defaultResolverFiles, type ObservedFacts, observeKernel } from '../kernel/observe.ts';
 import { readSysctl } from '../kernel/sysctl.ts';
@@ -84,6 +84,9 @@ export interface DiversionControllerOptions {
 
 /** Addresses given back at run time beyond this are refused: something else is wrong then. */
 const maxWithheld = 65_536;
+
+/** Sets with more elements than this in all are not compared one by one when looking for drift. */
+const maxDetailed = 4096;
 
 /** Needs root. Every method rejects with WeirError; the kernel is then as before or, if that failed too, `fault` says so. */
 export class DiversionController {
@@ -249,7 +252,12 @@ export class DiversionController {
       const { add, remove } = compareRoutes(planRoutes(stored.current, withheld), await readOwnRoutes(this.#runner));
       await applyRoutes(this.#runner, add, remove);
       const tables = planRuleset(stored.current, withheld, renderNotes(stored.saved));
-      await this.#save({ ...stored, withheld, textHash: hashOf(renderReplacement(tables)), listing: await this.#listing() });
+      await this.#save({
+        ...stored,
+        withheld,
+        textHash: hashOf(renderReplacement(tables)),
+        listing: await this.#listing(stored.detailed),
+      });
       const shown = fresh.slice(0, 20).map(renderRange);
       this.#emit('withheld', `given back to live hosts: ${shown.join(', ')}`, { addresses: shown, count: fresh.length, reason });
     });
@@ -264,7 +272,11 @@ export class DiversionController {
     return this.#inTurn(async () => {
       const stored = await this.#load();
       if (!stored?.current) return [];
-      const [listing, routes, links] = await Promise.all([this.#listing(), readOwnRoutes(this.#runner), readLinks(this.#runner)]);
+      const [listing, routes, links] = await Promise.all([
+        this.#listing(stored.detailed),
+        readOwnRoutes(this.#runner),
+        readLinks(this.#runner),
+      ]);
       const sysctls: Record<string, string | undefined> = {};
       for (const { key } of stored.current.sysctls) sysctls[key] = await readSysctl(this.#runner, key);
       return describeDrift({
@@ -332,6 +344,8 @@ export class DiversionController {
       ...(goal.deadline === undefined ? {} : { deadline: goal.deadline }),
       withheld,
       textHash: hashOf(renderReplacement(tables)),
+      detailed:
+        tables.reduce((sum, { sets }) => sum + sets.reduce((all, { elements }) => all + elements.length, 0), 0) <= maxDetailed,
     };
     // Values to restore are united with the old ones until the change is through.
     const union: SavedValues = {
@@ -345,7 +359,7 @@ export class DiversionController {
         done.push(step);
         await applyStep(this.#runner, step);
       }
-      const listing = await this.#listing();
+      const listing = await this.#listing(base.detailed);
       await this.#save({ ...base, phase: goal.deadline === undefined ? 'applied' : 'pending', saved, listing });
     } catch (error) {
       await this.#undo(done, stored, union);
@@ -362,7 +376,8 @@ export class DiversionController {
         clean = false;
         this.#options.log.error('undoing a step failed', { line: step.line, error: asWeirError(error).message });
       }
-    if (stored) await this.#save({ ...stored, ...(clean ? { listing: await this.#listing() } : { saved: union }) });
+    if (stored)
+      await this.#save({ ...stored, ...(clean ? { listing: await this.#listing(stored.detailed) } : { saved: union }) });
     else if (clean) {
       this.#stored = undefined;
       await this.#file.remove();
@@ -373,7 +388,11 @@ export class DiversionController {
     desired: DesiredState | undefined,
     stored: StoredState | undefined,
   ): Promise<{ steps: Step[]; saved: SavedValues; tables: readonly NftTable[]; withheld: readonly AddressRange[] }> {
-    const [routes, links, listing] = await Promise.all([readOwnRoutes(this.#runner), readLinks(this.#runner), this.#listing()]);
+    const [routes, links, listing] = await Promise.all([
+      readOwnRoutes(this.#runner),
+      readLinks(this.#runner),
+      this.#listing(stored?.detailed ?? false),
+    ]);
     const saved = stored?.saved ?? parseNotes(readOwnComments(listing));
     const sysctls: Record<string, string> = {};
     for (const key of new Set([...(desired?.sysctls ?? []).map((item) => item.key), ...Object.keys(saved.sysctls)])) {
@@ -397,8 +416,9 @@ export class DiversionController {
     return { steps, saved: next, tables, withheld };
   }
 
-  #listing(): Promise<string> {
-    return readRuleset(this.#runner).then(({ own }) => own);
+  async #listing(detailed: boolean): Promise<string> {
+    const { own, families } = await readRuleset(this.#runner);
+    return detailed ? readOwnElements(this.#runner, families) : own;
   }
 
   async #load(): Promise<StoredState | undefined> {

@@ -20,8 +20,10 @@ export interface StoredState {
   readonly deadline?: Micros;
   readonly saved: SavedValues;
   readonly withheld: readonly AddressRange[];
-  /** The kernel's listing of our tables right after the last change, without set elements. */
+  /** The kernel's listing of our tables right after the last change. */
   readonly listing: string;
+  /** Whether the listing has the elements of sets: where they are few enough to read each time. */
+  readonly detailed: boolean;
   /** SHA-256 of the text that made it. */
   readonly textHash: string;
 }

@@ -252,11 +252,13 @@ test('drift is said in words, and the next apply mends it', segment, () =>
       await controller.apply(await controller.plan(configuration));
       await sensor.nft('add rule inet weir divert ip saddr 10.99.0.9 accept\n');
       await sensor.run(['ip', 'route', 'del', 'local', '10.99.128.0/18', 'table', 'local']);
+      await sensor.nft('delete element inet weir single4 { 10.99.5.5 }\n');
       await sensor.run(['ip', 'link', 'set', 'sv', 'promisc', 'off']);
       const words = (await controller.verify()).join('\n');
       assert.match(words, /not ours: table inet weir, chain divert: ip saddr 10\.99\.0\.9 accept/);
       assert.match(words, /route local 10\.99\.128\.0\/18 is gone/);
       assert.match(words, /sv is no longer promiscuous/);
+      assert.match(words, /gone: table inet weir, map single4: elements = \{ 10\.99\.5\.5 : goto/);
       const plan = await controller.plan(configuration);
       assert.deepEqual(
         plan.changes.map(({ kind }) => kind),
