@@ -215,7 +215,21 @@ async function wave(
   if (has('masscan'))
     scenes.push({
       what: 'masscan sweeps 16,384 addresses for two ports',
-      argv: ['masscan', '10.64.64.0/18', '-p23,445', '--rate', '5000', '--wait', '2', '--source-ip', '10.0.0.1'],
+      argv: [
+        'masscan',
+        '10.64.64.0/18',
+        '-p23,445',
+        '--rate',
+        '5000',
+        '--wait',
+        '2',
+        '-e',
+        'eth0',
+        '--router-mac',
+        '02-00-00-00-00-02',
+        '--source-ip',
+        '10.0.0.1',
+      ],
     });
   for (const { what, argv } of scenes) {
     if (signal.aborted) return;

@@ -3,10 +3,11 @@
 import { renderMicros } from '../base/clock.ts';
 import type { Health, Status } from '../model/status.ts';
 import type { RecorderStatus } from '../record/recorder.ts';
+import type { IntakeCounters } from '../relay/intake.ts';
 
 /** What the gateway answers to `status`; every part may be absent while it starts. */
 export interface GatewayStatus {
-  readonly intake?: { readonly tcp?: Record<string, number>; readonly packets?: unknown; readonly acceptsUntold?: number };
+  readonly intake?: Partial<IntakeCounters>;
   readonly catchAll?: Record<string, number>;
   readonly sessions?: Record<string, number>;
   readonly journal?: { readonly droppedRecords?: number; readonly diskFull?: boolean; readonly lastError?: string };

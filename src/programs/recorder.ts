@@ -28,10 +28,10 @@ const log = openLog('recorder');
 const lifetime = new Lifetime(log);
 
 async function main(): Promise<void> {
+  // First of all: threads take the priority of the one that starts them.
+  setPriority(recorderNiceness);
   const listeners = new Set<(events: readonly WeirEvent[]) => void>();
   const store = lifetime.own('store', await DuckDbStore.open({ dataDirectory: data, log }));
-  // Under load the gateway and the attackers come first; what waits is safe in the journal.
-  setPriority(recorderNiceness);
   const recorder = new Recorder({
     dataDirectory: data,
     store,

@@ -1,0 +1,184 @@
+// Scanners against a whole Weir: every port answers, every touch is on record once with its true source and destination,
+// or counted. Real tools, IPv4 and IPv6, all inside the lab.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests } from '../support/namespace.ts';
+
+const skip = lacksKernelTests();
+
+const configuration = `
+limits: { sessions-per-source: 100000 }
+diversions:
+  - name: dmz
+    kind: host
+    interface: eth0
+    decoys:
+      - { addresses: 10.64.0.0/17, persona: all-open }
+      - { addresses: "fd99:0:0:64::/64", persona: all-open }
+      - { addresses: 10.65.0.0/24, persona: printer }
+`;
+
+interface Export {
+  readonly source: { readonly ip: string; readonly port: number };
+  readonly destination: { readonly ip: string; readonly port: number };
+  readonly network: { readonly transport: string };
+}
+
+interface Tcppc {
+  readonly flow: { readonly src: string; readonly sport: number; readonly dst: string; readonly dport: number };
+  readonly payloads: readonly { readonly data: string }[];
+}
+
+/** Every session the store has, by `export`, as a user would take them. */
+async function exported(lab: WeirLab, filter: readonly string[] = []): Promise<Export[]> {
+  await lab.settled();
+  const { stdout, code, stderr } = await lab.weir(['export', 'jsonl', ...filter], { timeoutMs: 120_000 });
+  assert.equal(code, 0, stderr);
+  return stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+}
+
+/** What the gateway counted of packets that stayed probes, and what it says it lost. */
+async function probeCount(
+  lab: WeirLab,
+): Promise<{ seen: number; matched: number; listed: number; unlisted: number; lost: number; waiting: number }> {
+  const packets = (await lab.gateway()).intake?.packets?.packets ?? assert.fail('the gateway counts nothing');
+  const { seen, matched, listed, unlisted, dropped, held, pending } = packets.probes;
+  assert.equal(seen, matched + listed + unlisted + dropped + held + pending, 'every packet seen is somewhere');
+  return { seen, matched, listed, unlisted, waiting: held + pending, lost: packets.probesLost + packets.probesDropped + dropped };
+}
+
+const overPorts = (family: 4 | 6): string => (family === 4 ? '10.64.77.7' : 'fd99::64:0:0:77:7');
+
+for (const family of [4, 6] as const)
+  test(`nmap -sT -p- finds 65,535 open ports, each recorded once (IPv${family})`, { skip }, () =>
+    withWeirLab({ configuration }, async (lab) => {
+      await lab.up();
+      const target = overPorts(family);
+      const { stdout } = await lab.attack(
+        ['nmap', ...(family === 6 ? ['-6'] : []), '-sT', '-n', '-Pn', '-p-', '--min-rate', '3000', '-oG', '-', target],
+        { timeoutMs: 240_000 },
+      );
+      const open = stdout.match(/\d+\/open\//g)?.length ?? 0;
+      const ignored = /Ignored State: (\w+) \((\d+)\)/.exec(stdout);
+      assert.equal(open, 65_535, `nmap says open ${open}, ignored ${ignored?.[0]}`);
+      const sessions = (await exported(lab)).filter(({ destination }) => destination.ip === target);
+      const ports = new Set(sessions.map(({ destination }) => destination.port));
+      assert.equal(ports.size, 65_535);
+      const source = family === 4 ? '10.0.0.1' : 'fd99::1';
+      assert.ok(sessions.every((session) => session.source.ip === source && session.source.port > 0));
+      // nmap may connect to a port a second time; a connection is never recorded twice.
+      const tuples = new Set(sessions.map((session) => `${session.source.port} ${session.destination.port}`));
+      assert.equal(tuples.size, sessions.length);
+    }),
+  );
+
+test('one source port to 1,000 decoys gives 1,000 right sessions, TCP and UDP to 1,000 ports (IPv4 and IPv6)', { skip }, () =>
+  withWeirLab({ configuration }, async (lab) => {
+    await lab.up();
+    const script = `
+      const net = require('node:net'), dgram = require('node:dgram');
+      const touch = (host, localPort, text) => new Promise((resolve, reject) => {
+        const socket = net.connect({ host, port: 445, localPort });
+        socket.on('error', reject);
+        socket.on('connect', () => socket.write(text, () => setTimeout(() => { socket.resetAndDestroy(); resolve(); }, 1)));
+      });
+      (async () => {
+        for (let n = 0; n < 1000; n++) await touch('10.64.' + (40 + (n >> 8)) + '.' + (n & 255), 40404, 'four ' + n);
+        // An IPv6 decoy answers its first solicitation a third of a second late: it asks for a real owner before.
+        for (let n = 0; n < 1000; n += 100)
+          await Promise.all(Array.from({ length: 100 }, (_, k) => touch('fd99:0:0:64::4:' + (n + k + 1).toString(16), 40406, 'six ' + (n + k + 1))));
+        for (const [kind, host] of [['udp4', '10.64.90.1'], ['udp6', 'fd99:0:0:64::90:1']]) {
+          const socket = dgram.createSocket(kind);
+          await new Promise((resolve) => socket.bind(40500, resolve));
+          for (let n = 0; n < 1000; n++) {
+            await new Promise((resolve) => socket.send(kind + ' ' + n, 20000 + n, host, resolve));
+            if (n % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+          socket.close();
+        }
+      })().catch((error) => { console.error(error); process.exit(1); });`;
+    const { code, stderr } = await lab.attack([process.execPath, '-e', script], { timeoutMs: 120_000 });
+    assert.equal(code, 0, stderr);
+    await lab.settled();
+    const { stdout } = await lab.weir(['export', 'tcppc'], { timeoutMs: 120_000 });
+    const touches = stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Tcppc);
+    const of = (sport: number, src: string): Tcppc[] => touches.filter(({ flow }) => flow.sport === sport && flow.src === src);
+    const textOf = ({ payloads }: Tcppc): string =>
+      Buffer.concat(payloads.map(({ data }) => Buffer.from(data, 'base64'))).toString();
+    for (const [list, destination] of [
+      [of(40404, '10.0.0.1'), (n: number) => `10.64.${40 + (n >> 8)}.${n & 255}:445`],
+      [of(40406, 'fd99::1'), (n: number) => `fd99::64:0:0:4:${n.toString(16)}:445`],
+      [of(40500, '10.0.0.1'), (n: number) => `10.64.90.1:${20_000 + n}`],
+      [of(40500, 'fd99::1'), (n: number) => `fd99::64:0:0:90:1:${20_000 + n}`],
+    ] as const) {
+      assert.equal(list.length, 1000);
+      assert.equal(new Set(list.map(({ flow }) => `${flow.dst} ${flow.dport}`)).size, 1000);
+      // What was said to a decoy carries that decoy's number: no touch is on another's record.
+      for (const touch of list) {
+        const text = textOf(touch);
+        assert.equal(`${touch.flow.dst}:${touch.flow.dport}`, destination(Number(text.split(' ')[1])), text);
+      }
+    }
+  }),
+);
+
+test('half-open, UDP and masscan sweeps: every packet is a session, a probe or counted', { skip }, () =>
+  withWeirLab({ configuration }, async (lab) => {
+    await lab.up();
+    await lab.attack(['nmap', '-sS', '-n', '-Pn', '-p', '1-2000', '--min-rate', '2000', '10.64.1.1']);
+    await lab.attack(['nmap', '-6', '-sS', '-n', '-Pn', '-p', '1-1000', '--min-rate', '2000', 'fd99:0:0:64::1:1']);
+    await lab.attack(['nmap', '-sU', '-n', '-Pn', '--top-ports', '100', '--max-retries', '0', '--min-rate', '200', '10.64.1.2']);
+    await lab.attack(['nmap', '-sU', '-n', '-Pn', '--top-ports', '100', '--max-retries', '0', '--min-rate', '200', '10.65.0.2']);
+    const before = await probeCount(lab);
+    const { stderr } = await lab.attack(
+      [
+        'masscan',
+        '10.64.0.0/17',
+        '-p23,445',
+        '--rate',
+        '8000',
+        '--wait',
+        '2',
+        '-e',
+        'eth0',
+        '--router-mac',
+        '02-00-00-00-00-02',
+        '--source-ip',
+        '10.0.0.1',
+        '--source-port',
+        '61000',
+      ],
+      { timeoutMs: 90_000 },
+    );
+    // Half-open probes are told apart from sessions three seconds after their SYN.
+    await lab.settled();
+    let after = await probeCount(lab);
+    const deadline = Date.now() + 15_000;
+    while (Date.now() < deadline && after.waiting > 0) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      after = await probeCount(lab);
+    }
+    const swept = after.seen - before.seen + (after.lost - before.lost);
+    assert.ok(swept >= 65_536, `masscan sent 65,536 SYNs, ${swept} are accounted for: ${stderr.slice(-200)}`);
+    await lab.settled();
+    const counts = await lab.reader.counts({});
+    assert.equal(counts.probes, after.listed + after.unlisted, 'the store has every probe the gateway listed');
+    const top = await lab.reader.top('ports', 'hits', { limit: '5' });
+    assert.deepEqual(new Set(top.slice(0, 2).map(({ key }) => key)), new Set(['23/tcp', '445/tcp']));
+    const udp = (await exported(lab)).filter(
+      ({ destination, network }) => network.transport === 'udp' && destination.ip === '10.64.1.2',
+    );
+    assert.equal(new Set(udp.map(({ destination }) => destination.port)).size, 100, 'a session for each of 100 UDP ports');
+    console.log(
+      `masscan: ${swept} SYNs seen or counted; lost ${after.lost}; matched to sessions ${after.matched}; probes ${counts.probes}`,
+    );
+  }),
+);
