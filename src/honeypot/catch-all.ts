@@ -258,6 +258,9 @@ export class CatchAll {
 
   #ended(session: TcpSession, _outcome: SessionOutcome): void {
     this.#byActivity.remove(session);
+    this.#byAge.remove(session);
+    this.#awaiting.remove(session);
+    this.#lingering.remove(session);
     const { ip } = session.source;
     const left = (this.#bySource.get(ip) ?? 1) - 1;
     if (left > 0) this.#bySource.set(ip, left);
