@@ -18,7 +18,7 @@ const packet = (sequence: number, payload: Buffer): Buffer => {
 function renderGreeting(version: string, encrypted: boolean): Buffer {
   // Salt bytes are printable in every real server.
   const salt = randomBytes(20).map((byte) => 33 + (byte % 94));
-  const capabilities = 0x81bff7df & ~(encrypted ? clientSsl : 0);
+  const capabilities = 0x81bfffdf & ~(encrypted ? clientSsl : 0);
   const head = Buffer.from(`\x0a${version.slice(0, 64)}\0`, 'latin1');
   const thread = Buffer.alloc(4);
   thread.writeUInt32LE(10 + salt[0]);
