@@ -12,7 +12,8 @@ import { DelayLine } from './delay-line.ts';
 import { RecencyList } from './recency-list.ts';
 import type { Responder } from './responder.ts';
 import { responders } from './responders/registry.ts';
-import { type SessionHost, TcpSession } from './tcp-session.ts';
+import type { SessionHost } from './session-host.ts';
+import { TcpSession } from './tcp-session.ts';
 import type { Datagram, Visit } from './visit.ts';
 
 /** Totals since the start; `open` and `openUdp` are of now. */

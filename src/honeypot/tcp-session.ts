@@ -3,37 +3,17 @@
 
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { Micros } from '../base/clock.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SessionFindings, SessionHandle, SessionOutcome } from '../model/session.ts';
-import type { CertificateMint } from './certificate-mint.ts';
 import { describeHello, parseClientHello } from './client-hello.ts';
 import { detect } from './detect.ts';
 import { Inbox } from './inbox.ts';
 import type { Linked } from './recency-list.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';
 import { hostName, isWrapped, serviceOf } from './services.ts';
+import type { SessionHost } from './session-host.ts';
 import { contextFor, handshakeFailure, terminateTls } from './tls-terminator.ts';
 import type { Visit } from './visit.ts';
-
-/** What a session asks of its owner. */
-export interface SessionHost {
-  readonly certificates: CertificateMint;
-  readonly sessionBytes: number;
-  now(): Micros;
-  responder(protocol: string): Responder | undefined;
-  /** Bytes passed: no longer idle. */
-  touched(session: TcpSession): void;
-  /** `waited` is called after the greeting's delay. */
-  awaiting(session: TcpSession): void;
-  /** Our side is closed; `lingered` is called if the client keeps its side open. */
-  lingering(session: TcpSession): void;
-  /** Room for bytes that wait to be understood; false when all sessions together hold too many. */
-  hold(change: number): boolean;
-  ended(session: TcpSession, outcome: SessionOutcome): void;
-  counted(what: 'bytesIn' | 'bytesOut' | 'tlsHandshakes' | 'tlsFailures', count: number): void;
-  defect(session: TcpSession, error: unknown): void;
-}
 
 type Mode = 'detect' | 'talk' | 'hello' | 'handshake' | 'deaf' | 'closed';
 type Ending = Exclude<SessionOutcome, 'open'>;
