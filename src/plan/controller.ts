@@ -134,7 +134,13 @@ export class DiversionController {
       savedSysctls: stored?.saved.sysctls ?? {},
     });
     const { steps } = await this.#difference(desired, stored);
-    return { changes: steps, desired, notes, warnings };
+    const strange =
+      stored === undefined && facts.ownTables !== ''
+        ? [
+            `nft tables named weir are here, but ${this.#file.path} is not: another Weir runs in this network namespace, or its state was lost`,
+          ]
+        : [];
+    return { changes: steps, desired, notes, warnings: [...warnings, ...strange] };
   }
 
   async #probe(
