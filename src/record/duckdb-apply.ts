@@ -175,6 +175,14 @@ export class DuckDbApplier {
     if (rows > compactAfterRows + 4 * this.openIn(name)) await this.#compact(work.partition);
   }
 
+  /** While nobody writes: rewrites logs that are mostly history. */
+  async tidy(): Promise<void> {
+    for (const partition of this.#database.partitions) {
+      const rows = this.#logRows.get(partition.name) ?? 0;
+      if (rows > 1000 && rows > 2 * this.openIn(partition.name)) await this.#compact(partition);
+    }
+  }
+
   async #compact({ name, catalog }: Partition): Promise<void> {
     await this.#database.writer.run(
       `CREATE OR REPLACE TABLE ${catalog}.open_records AS SELECT * FROM (SELECT * FROM ${catalog}.open_records

@@ -65,6 +65,7 @@ export class DuckDbStore implements Store {
   #newDamage = false;
   #turn: Promise<unknown> = Promise.resolve();
   #idle: NodeJS.Timeout | undefined;
+  #swept = false;
   #closed = false;
 
   private constructor(options: DuckDbStoreOptions) {
@@ -197,6 +198,9 @@ export class DuckDbStore implements Store {
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       this.#inTurn(async () => {
+        await this.#applier.tidy();
+        if (!this.#swept) await this.#sweep();
+        this.#swept = true;
         for (const partition of this.#database.partitions) {
           if (this.#database.walBytes(partition) < idleCheckpointBytes) continue;
           await this.#database.writer.run(`CHECKPOINT ${partition.catalog}`);
@@ -379,13 +383,12 @@ export class DuckDbStore implements Store {
     return new Set(rows.map(([hash]) => String(hash)));
   }
 
-  /** Removes bodies that no record refers to, such as those of a batch that failed. Gives how many. */
-  sweepBodies(): Promise<number> {
-    return this.#inTurn(async () => {
-      const referenced = new Set<string>();
-      for (const partition of this.#database.partitions) for (const hash of await this.#bodiesOf(partition)) referenced.add(hash);
-      return this.#blobs.sweep(referenced);
-    });
+  /** Removes bodies that no record refers to: those of a batch that a crash cut off. */
+  async #sweep(): Promise<void> {
+    const referenced = new Set<string>();
+    for (const partition of this.#database.partitions) for (const hash of await this.#bodiesOf(partition)) referenced.add(hash);
+    const removed = await this.#blobs.sweep(referenced);
+    if (removed > 0) this.#log.info('removed bodies that no record refers to', { removed });
   }
 
   async close(): Promise<void> {
