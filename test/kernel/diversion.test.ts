@@ -139,7 +139,9 @@ test(
         await controller.withhold(['10.99.130.7'], 'a test');
         const { rmSync } = await import('node:fs');
         rmSync(stateDirectory, { recursive: true });
-        await again().down();
+        const stranger = again();
+        assert.match((await stranger.plan(configurationOf(mixed))).warnings.join(), /another Weir runs/);
+        await stranger.down();
         assert.equal(await sensor.snapshot(), before);
       });
     }),
