@@ -104,16 +104,22 @@ export class DuckDbApplier {
     this.#logRows.clear();
     this.endedSessions = 0;
     this.newestStart = 0;
+    // The catalog knows how many rows there are: no partition's data is read for that.
+    const text = `SELECT database_name, table_name, estimated_size FROM duckdb_tables() WHERE table_name IN ('sessions', 'open_records')`;
+    const sizes = new Map<string, number>();
+    for (const [database, table, rows] of await this.#database.rows({ text, values: [] }))
+      sizes.set(`${database} ${table}`, Number(rows));
     for (const { name, catalog } of this.#database.partitions) {
-      const [[log, ended, newest, newestLogged]] = await this.#database.rows({
-        text: `SELECT (SELECT count(*) FROM ${catalog}.open_records), (SELECT count(*) FROM ${catalog}.sessions),
-          (SELECT max(start) FROM ${catalog}.sessions), (SELECT max(start) FROM ${catalog}.open_records)`,
-        values: [],
-      });
-      this.#logRows.set(name, Number(log));
-      this.endedSessions += Number(ended);
-      this.newestStart = Math.max(this.newestStart, Number(newest ?? 0), Number(newestLogged ?? 0));
-      if (Number(log) === 0) continue;
+      const log = sizes.get(`${name} open_records`) ?? 0;
+      this.#logRows.set(name, log);
+      this.endedSessions += sizes.get(`${name} sessions`) ?? 0;
+      if (name === this.#database.partitions.at(-1)?.name) {
+        for (const table of ['sessions', 'open_records']) {
+          const [[newest]] = await this.#database.rows({ text: `SELECT max(start) FROM ${catalog}.${table}`, values: [] });
+          this.newestStart = Math.max(this.newestStart, Number(newest ?? 0));
+        }
+      }
+      if (log === 0) continue;
       for (const row of await this.#database.rows(renderOpen({ catalog, hasOpen: true }))) {
         const { id, sequence, chunkCount, preview } = readSummary(row);
         this.#open.set(id, { partition: name, sequence, chunkCount, preview, hash: undefined, hashed: chunkCount === 0 });

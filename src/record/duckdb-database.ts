@@ -125,19 +125,30 @@ export class DuckDbDatabase {
     const path = partition.path.replaceAll("'", "''");
     await this.writer.run(`ATTACH '${path}' AS ${partition.catalog}${readOnly ? ' (READ_ONLY)' : ''}`);
     try {
-      if (!readOnly) for (const statement of createTables) await this.writer.run(inCatalog(statement, partition.catalog));
-      const [[version]] = await this.rows(
-        { text: `SELECT max(version) FROM ${partition.catalog}.format`, values: [] },
-        this.writer,
-      );
-      if (version === null && !readOnly)
+      const version = await this.#formatOf(partition);
+      if (version === undefined && !readOnly) {
+        await this.writer.run('BEGIN');
+        for (const statement of createTables) await this.writer.run(inCatalog(statement, partition.catalog));
         await this.writer.run(`INSERT INTO ${partition.catalog}.format VALUES (${schemaVersion})`);
-      else if (version !== null && Number(version) !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
+        await this.writer.run('COMMIT');
+      } else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
     } catch (error) {
+      await this.writer.run('ROLLBACK').catch(() => {});
       await this.writer.run(`DETACH ${partition.catalog}`).catch(() => {});
       throw error;
     }
     this.partitions = [...this.partitions, partition].sort((a, b) => a.from - b.from);
+  }
+
+  /** Undefined when the file has no tables yet. */
+  async #formatOf({ name, catalog }: Partition): Promise<number | undefined> {
+    const found = await this.rows(
+      { text: `SELECT 1 FROM duckdb_tables() WHERE database_name = $1 AND table_name = 'format'`, values: [name] },
+      this.writer,
+    );
+    if (found.length === 0) return undefined;
+    const [[version]] = await this.rows({ text: `SELECT max(version) FROM ${catalog}.format`, values: [] }, this.writer);
+    return version === null ? undefined : Number(version);
   }
 
   async #setAside(partition: Partition): Promise<void> {
