@@ -2,6 +2,7 @@
 // netd keeps root; gateway becomes uid weir with CAP_NET_RAW alone; recorder uid weir with nothing.
 // Source: setpriv(1), capabilities(7).
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Account } from './account.ts';
 import type { ChildSpecification } from './child.ts';
@@ -41,6 +42,18 @@ function dropTo(account: Account, capabilities: string): string[] {
   ];
 }
 
+/** More than the machine's own limit only where this process may raise it (CAP_SYS_RESOURCE, bit 24). */
+const ampleDescriptors = 1_048_576;
+
+/** How many descriptors the gateway gets: every open connection is one. See prlimit(1), proc_sys_fs(5). */
+export function gatewayDescriptors(): number {
+  const number = (path: string, pattern: RegExp): number => Number(pattern.exec(readFileSync(path, 'utf8'))?.[1] ?? Number.NaN);
+  const hard = number('/proc/self/limits', /^Max open files\s+\S+\s+(\d+)/m) || ampleDescriptors;
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
+  if ((effective & (1n << 24n)) === 0n) return hard;
+  return Math.max(hard, Math.min(ampleDescriptors, number('/proc/sys/fs/nr_open', /^(\d+)/)));
+}
+
 /** A clean environment: nothing of the caller's reaches a process that reads attacker bytes. */
 const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', TZ: 'UTC' };
 
@@ -68,8 +81,10 @@ export function netdSpecification(
 export function gatewaySpecification({ installation, account, data }: LaunchOptions): ChildSpecification {
   return {
     name: 'gateway',
-    command: 'setpriv',
+    command: 'prlimit',
     arguments: [
+      `--nofile=${gatewayDescriptors()}`,
+      'setpriv',
       ...dropTo(account, '-all,+net_raw'),
       installation.node,
       ...heapFlags(1024),
