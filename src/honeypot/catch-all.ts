@@ -56,19 +56,15 @@ export const serviceName = 'catch-all';
 const tickMs = 100;
 /** How long a client may keep its side open after we closed ours. */
 const lingerMs = 4000;
-const drainMs = 5000;
 /** Share of the sessions shed at once when the table is full, so that a flood does not shed one by one. */
 const shedShare = 1 / 256;
-
-/** Longest wait for the last sockets to be gone after all were told to go. */
-const closedGraceMs = 500;
 
 export class CatchAll {
   readonly #sink: SessionSink;
   readonly #limits: Limits;
   readonly #log: Log;
   readonly #clock: Clock;
-  readonly #host: SessionHost;
+  readonly #host: SessionHost<TcpSession>;
   readonly #byActivity = new RecencyList<TcpSession>();
   readonly #bySource = new Map<string, number>();
   /** Opening order, for the limit on total time. */
@@ -81,7 +77,6 @@ export class CatchAll {
   #pendingBytes = 0;
   #ticker: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
-  #emptied: (() => void) | undefined;
   #lastDefectMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: CatchAllOptions) {
@@ -169,6 +164,10 @@ export class CatchAll {
     };
     const handle = this.#sink.open(start);
     const ofSource = this.#bySource.get(source.ip) ?? 0;
+    if (socket.destroyed) {
+      handle.close('client-reset');
+      return;
+    }
     if (this.#closing) {
       handle.close('shutdown');
       drop(socket);
@@ -210,7 +209,7 @@ export class CatchAll {
     return done;
   }
 
-  /** Closes every session as `shutdown`; resolves when all are on record, within 5 s. Later visits are recorded and closed. */
+  /** Closes every session as `shutdown`; all are on record when it resolves. Later visits are recorded and closed. */
   close(): Promise<void> {
     this.#closing ??= this.#drain();
     return this.#closing;
@@ -220,14 +219,7 @@ export class CatchAll {
     clearInterval(this.#ticker);
     this.#ticker = undefined;
     this.#datagrams.close();
-    let limit: NodeJS.Timeout | undefined;
-    const emptied = new Promise<void>((resolve) => {
-      this.#emptied = resolve;
-      limit = setTimeout(resolve, Math.min(drainMs, closedGraceMs));
-    });
     for (const session of this.#byActivity) session.finish('shutdown');
-    if (this.#byActivity.size > 0) await emptied;
-    clearTimeout(limit);
   }
 
   #now(): Micros {
@@ -266,7 +258,6 @@ export class CatchAll {
     const left = (this.#bySource.get(ip) ?? 1) - 1;
     if (left > 0) this.#bySource.set(ip, left);
     else this.#bySource.delete(ip);
-    if (this.#byActivity.size === 0) this.#emptied?.();
   }
 
   #defect(where: string, error: unknown): void {

@@ -6,6 +6,7 @@ import type { SessionHandle, SessionSink } from '../model/session.ts';
 import type { DatagramResponder } from './datagram.ts';
 import { recogniseDatagram } from './datagrams/registry.ts';
 import { type Linked, RecencyList } from './recency-list.ts';
+import { overflowFactor } from './session-host.ts';
 import type { Datagram } from './visit.ts';
 
 interface Flow extends Linked {
@@ -74,7 +75,7 @@ export class DatagramTable {
       flow.responder = recogniseDatagram(payload, destination.port);
       if (flow.responder) flow.handle.find({ protocol: flow.responder.protocol });
     }
-    if (flow.bytes > this.#limits.sessionBytes * 8) this.#end(flow, 'byte-limit');
+    if (flow.bytes > this.#limits.sessionBytes * overflowFactor) this.#end(flow, 'byte-limit');
     else if (flow.responder?.answer) this.#answer(flow, datagram, payload, nowMs);
   }
 

@@ -11,7 +11,7 @@ import { Inbox } from './inbox.ts';
 import type { Linked } from './recency-list.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';
 import { hostName, isWrapped, serviceOf } from './services.ts';
-import type { SessionHost } from './session-host.ts';
+import { overflowFactor, type SessionHost } from './session-host.ts';
 import { contextFor, handshakeFailure, terminateTls } from './tls-terminator.ts';
 import type { Visit } from './visit.ts';
 
@@ -63,7 +63,7 @@ export class TcpSession implements Conversation, Linked {
   readonly source: Endpoint;
   readonly destination: Endpoint;
   readonly persona: Persona;
-  readonly #host: SessionHost;
+  readonly #host: SessionHost<TcpSession>;
   readonly #handle: SessionHandle;
   readonly #socket: Carrier;
   #stream: Carrier;
@@ -85,7 +85,7 @@ export class TcpSession implements Conversation, Linked {
   #inbox: Inbox | undefined = undefined;
   #heldBytes = 0;
 
-  constructor(host: SessionHost, handle: SessionHandle, visit: Visit) {
+  constructor(host: SessionHost<TcpSession>, handle: SessionHandle, visit: Visit) {
     this.#host = host;
     this.#handle = handle;
     this.source = visit.source;
@@ -128,7 +128,7 @@ export class TcpSession implements Conversation, Linked {
     this.#host.counted('bytesIn', bytes.length);
     this.#handle.chunk('in', bytes, this.#host.now());
     this.#host.touched(this);
-    if (this.#bytes > this.#host.sessionBytes * 8) {
+    if (this.#bytes > this.#host.sessionBytes * overflowFactor) {
       this.finish('byte-limit');
       return;
     }
