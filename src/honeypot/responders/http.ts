@@ -12,8 +12,17 @@ const requestLimit = 1000;
 /** Headers by lower-case name, the first of each counts; or undefined when the request line is none. */
 export function parseHead(text: string): WebRequest | undefined {
   const lines = text.split(/\r?\n/);
-  const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +(\S{1,16384})(?: +(HTTP\/\d\.\d))?\s*$/.exec(lines[0]);
-  if (!match) return undefined;
+  const line = (lines[0] ?? '').trimEnd();
+  const space = line.indexOf(' ');
+  const method = line.slice(0, Math.max(space, 0));
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/.test(method)) return undefined;
+  const rest = line.slice(space + 1).trimStart();
+  const last = rest.lastIndexOf(' HTTP/');
+  const version = last > 0 ? rest.slice(last + 1) : 'HTTP/0.9';
+  // Exploits write blanks into their targets; what stands before the version is the target.
+  const target = last > 0 ? rest.slice(0, last).trimEnd() : rest;
+  if (!/^HTTP\/\d\.\d$/.test(version) || target === '' || target.length > 16_384 || (last <= 0 && / |^HTTP\//.test(target)))
+    return undefined;
   const headers = new Map<string, string>();
   for (const line of lines.slice(1, headerLimit)) {
     const colon = line.indexOf(':');
@@ -21,7 +30,7 @@ export function parseHead(text: string): WebRequest | undefined {
     const name = line.slice(0, colon).toLowerCase();
     if (!headers.has(name)) headers.set(name, line.slice(colon + 1).trim());
   }
-  return { method: match[1], target: match[2], version: match[3] ?? 'HTTP/0.9', headers };
+  return { method, target, version, headers };
 }
 
 function credentials(header: string | undefined, talk: Conversation): void {

@@ -29,7 +29,7 @@ export function shellAnswer(line: string, talk: Pick<Conversation, 'host' | 'per
   const command = line.trim().slice(0, 1024);
   if (command === '') return '';
   // Bots chain: every part answers, a dozen at most.
-  const parts = command.split(/\s*(?:;|&&|\|\|)\s*/).slice(0, 12);
+  const parts = command.split(/;|&&|\|\|/, 12).map((part) => part.trim());
   return parts
     .map((part) => one(part, talk))
     .filter((text) => text !== '')
