@@ -65,8 +65,9 @@ function forbiddenImport(file: string, specifier: string): string | undefined {
   const target = path.posix.normalize(path.posix.join(path.posix.dirname(file), specifier));
   const [, room] = file.split('/');
   const [top, other] = target.split('/');
-  if (top !== 'src')
-    return file.endsWith('.test.ts') && top === 'test' ? undefined : `${file} imports ${target}, which is outside src/`;
+  // A contract is the part of a test that every implementation runs.
+  const isTest = /(\.test|-contract)\.ts$/.test(file);
+  if (top !== 'src') return isTest && top === 'test' ? undefined : `${file} imports ${target}, which is outside src/`;
   if (other === room) return undefined;
   if (layerOf(other) > layerOf(room)) return undefined;
   return `${file} imports ${target}: ${room} may not know ${other}`;
