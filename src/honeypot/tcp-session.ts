@@ -99,7 +99,7 @@ export class TcpSession implements Conversation, Linked {
     this.#socket.on('end', onEnd);
     this.#socket.on('error', onError);
     this.#socket.on('close', onClose);
-    this.#await();
+    if (this.#serviceResponder()?.serverFirst) this.#await();
   }
 
   get host(): string {

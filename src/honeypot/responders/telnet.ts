@@ -8,10 +8,10 @@ import { shellAnswer } from './shell-answers.ts';
 const iac = 255;
 const subnegotiation = 250;
 const subnegotiationEnd = 240;
-/** WILL ECHO, WILL SUPPRESS GO AHEAD, DO TERMINAL TYPE, DO WINDOW SIZE. */
-const opening = Buffer.from([255, 251, 1, 255, 251, 3, 255, 253, 24, 255, 253, 31]);
+/** What BusyBox asks first: DO ECHO, DO WINDOW SIZE, DO FLOW CONTROL, WILL ECHO, WILL SUPPRESS GO AHEAD. */
+const opening = Buffer.from([255, 253, 1, 255, 253, 31, 255, 253, 33, 255, 251, 1, 255, 251, 3]);
 const ours = new Set([1, 3]);
-const theirs = new Set([3, 24, 31]);
+const theirs = new Set([1, 3, 31, 33]);
 
 const lineLimit = 1024;
 /** Logins refused before one is let in. */
@@ -31,7 +31,7 @@ class TelnetDialogue implements Dialogue {
   greet(talk: Conversation): void {
     const banner = talk.persona.banners.telnet;
     talk.send(
-      Buffer.concat([opening, Buffer.from(banner === undefined ? '\r\n' : `\r\n${banner.replaceAll(/\r?\n/g, '\r\n')}\r\n`)]),
+      Buffer.concat([opening, Buffer.from(banner === undefined ? '\r\r\n' : `\r\n${banner.replaceAll(/\r?\n/g, '\r\n')}\r\n`)]),
     );
     this.#prompt(talk);
   }
