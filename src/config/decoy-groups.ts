@@ -63,12 +63,13 @@ export class DecoyGathering {
     path: readonly PropertyKey[],
   ): DecoyGroup[] {
     const groups: DecoyGroup[] = [];
+    const seed = defaultSeed(diversion.name);
     const singles = new Map<Population, { ranges: AddressRange[]; macs: Record<string, string>; path: readonly PropertyKey[] }>();
     for (let index = 0; index < diversion.decoys.length && !this.#mistakes.full; index += 1) {
       const entry = diversion.decoys[index];
       if (!entry) continue;
       const at = [...path, 'decoys', index];
-      const population = this.#populationOf(entry, diversion.name, at);
+      const population = this.#populationOf(entry, entry.seed ?? seed, at);
       const ranges = this.#rangesOf(entry, diversion.interface, at);
       if (!population || !ranges) continue;
       if (ranges === 'own') {
@@ -205,8 +206,7 @@ export class DecoyGathering {
     return left;
   }
 
-  #populationOf(entry: DecoyEntry, diversion: string, at: readonly PropertyKey[]): Population | undefined {
-    const seed = entry.seed ?? defaultSeed(diversion);
+  #populationOf(entry: DecoyEntry, seed: number, at: readonly PropertyKey[]): Population | undefined {
     const alive = entry.alive ?? populationModulus;
     const known = `${seed} ${alive} ${entry.persona ?? ''} ${typeof entry.population === 'object' ? JSON.stringify(entry.population) : (entry.population ?? '')}`;
     const before = this.#populations.get(known);
