@@ -375,11 +375,12 @@ export class DiversionController {
 
   async #undo(done: readonly Step[], stored: StoredState | undefined, union: SavedValues): Promise<void> {
     let clean = true;
-    for (const step of [...done].reverse())
+    for (const [index, step] of [...done].reverse().entries())
       try {
         await applyStep(this.#runner, invertStep(step));
       } catch (error) {
-        clean = false;
+        // The last step is the one that failed: what it never did cannot be taken back.
+        if (index > 0) clean = false;
         this.#options.log.error('undoing a step failed', { line: step.line, error: asWeirError(error).message });
       }
     if (stored)

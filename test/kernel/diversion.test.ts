@@ -310,3 +310,35 @@ test('plans that would lock the owner out are refused with line and next step, a
     });
   }),
 );
+
+test('an apply that the kernel refuses half-way is undone, and the state before it stands', segment, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    await lab.join(
+      { namespace: sensor, link: 'xv', addresses: ['10.98.0.2/24'] },
+      { namespace: attacker, link: 'yv', addresses: ['10.98.0.1/24'] },
+    );
+    const elsewhere = mixed.replaceAll('interface: sv', 'interface: xv');
+    await withBed(lab, sensor, async ({ controller, again }) => {
+      const first = await controller.plan(configurationOf(elsewhere));
+      await sensor.ip('link del xv\n');
+      const before = await sensor.snapshot();
+      await assert.rejects(controller.apply(first), { code: 'kernel-refused' });
+      assert.equal(await sensor.snapshot(), before);
+      assert.deepEqual(controller.groups(), []);
+
+      await controller.apply(await controller.plan(configurationOf(mixed)));
+      const applied = await sensor.snapshot();
+      await assert.rejects(controller.apply(first, { confirmWithinMs: 600_000 }), { code: 'kernel-refused' });
+      assert.equal(await sensor.snapshot(), applied);
+      assert.equal(controller.pending(), undefined);
+      assert.deepEqual(await controller.verify(), []);
+      assert.match(await touch(attacker, '10.99.130.1', 80), /^diverted/);
+      const later = again();
+      await later.resume();
+      assert.deepEqual(await later.verify(), []);
+      await later.down();
+      assert.equal(await sensor.snapshot(), before);
+    });
+  }),
+);
