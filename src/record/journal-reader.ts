@@ -16,7 +16,7 @@ export interface JournalReaderOptions {
   readonly directory: string;
   readonly checkpoint: Checkpoint;
   readonly log: Log;
-  /** Bounds of a batch; defaults 4,000 events and 4 MiB of chunk bytes. */
+  /** Bounds of a batch; defaults 2,000 events and 2 MiB of chunk bytes. */
   readonly maxEvents?: number;
   readonly maxBytes?: number;
 }
@@ -54,8 +54,8 @@ export class JournalReader {
     this.#directory = options.directory;
     this.#start = options.checkpoint;
     this.#log = options.log;
-    this.#maxEvents = options.maxEvents ?? 4000;
-    this.#maxBytes = options.maxBytes ?? 4 * 1024 * 1024;
+    this.#maxEvents = options.maxEvents ?? 2000;
+    this.#maxBytes = options.maxBytes ?? 2 * 1024 * 1024;
   }
 
   /** The next batch, or undefined when every journal is read to its end. One call at a time. */
