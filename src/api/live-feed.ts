@@ -80,7 +80,7 @@ export class LiveFeed {
     this.#followers.add(follower);
     if (!this.#timer) {
       this.#lastTick = this.#clock();
-      this.#timer = setInterval(() => this.#tickSafely(), tickMs);
+      this.#timer = setInterval(() => this.#tickSafely(), tickMs).unref();
     }
     return () => {
       this.#followers.delete(follower);
