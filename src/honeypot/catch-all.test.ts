@@ -349,6 +349,19 @@ describe('greetings', () => {
       assert.equal(only(sink).findings.protocol, 'http');
     }));
 
+  test('a persona that picks its ports answers a known port in its own protocol, and records what came', () =>
+    onStage({}, async ({ catchAll, sink }) => {
+      const persona = { ...plainPersona, tcp: { open: [{ first: 3306, last: 3306 }], otherwise: 'closed' as const } };
+      const listener = await listenOnLoopback(catchAll, { destinationPort: 3306, persona });
+      const socket = connect(listener.port, '127.0.0.1');
+      socket.write('GET / HTTP/1.0\r\n\r\n');
+      const answer = await readUntil(socket, /handshake/);
+      assert.match(answer, /mysql_native_password[\s\S]*Bad handshake$/);
+      await sink.until(ended);
+      assert.equal(only(sink).findings.protocol, 'http');
+      await listener.close();
+    }));
+
   test('the persona names the service of a port', () =>
     onStage({}, async ({ catchAll, sink }) => {
       const listener = await listenOnLoopback(catchAll, {

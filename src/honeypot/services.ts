@@ -90,3 +90,32 @@ export const addressNumber = (ip: string): number => 1000 + addressHash(parseAdd
 /** `WIN-{n}` -> `WIN-4711`. */
 export const hostName = (persona: Persona, ip: string): string =>
   persona.hostname.replace('{n}', String(addressNumber(ip))) || `host-${addressNumber(ip)}`;
+
+/** Ports that mean one protocol to everybody. */
+const settled = new Set([
+  21, 22, 23, 25, 53, 102, 110, 111, 135, 139, 143, 389, 445, 502, 554, 1433, 1883, 3306, 3389, 5432, 5900, 6379, 11211, 27017,
+]);
+
+/** Protocols one real server answers on the same port. */
+const families: readonly (readonly string[])[] = [
+  ['http', 'http2', 'json-rpc', 'rtsp'],
+  ['socks4', 'socks5'],
+  ['t3', 'iiop', 'http', 'http2'],
+];
+
+const kindred = (one: string, other: string): boolean =>
+  one === other || families.some((family) => family.includes(one) && family.includes(other));
+
+const everyPort = ({ tcp }: Persona): boolean => tcp.open.length === 1 && tcp.open[0].first <= 1 && tcp.open[0].last === 65_535;
+
+/**
+ * The port's own protocol where a real machine would speak nothing else whatever the client opens with: a persona that picks
+ * its ports, on a port it names or everybody knows. Undefined where `protocol` is answered as itself: always for TLS, and for
+ * a persona with every port open.
+ */
+export function exclusiveService(persona: Persona, port: number, protocol: string): string | undefined {
+  if (protocol === 'tls' || protocol === 'sslv2' || everyPort(persona)) return undefined;
+  if (persona.services[port] === undefined && !settled.has(port)) return undefined;
+  const service = serviceOf(persona, port);
+  return service === undefined || kindred(service, protocol) ? undefined : service;
+}

@@ -10,7 +10,7 @@ import { detect } from './detect.ts';
 import { Inbox } from './inbox.ts';
 import type { Linked } from './recency-list.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';
-import { hostName, isWrapped, serviceOf } from './services.ts';
+import { exclusiveService, hostName, isWrapped, serviceOf } from './services.ts';
 import { overflowFactor, type SessionHost } from './session-host.ts';
 import { contextFor, handshakeFailure, terminateTls } from './tls-terminator.ts';
 import type { Visit } from './visit.ts';
@@ -325,7 +325,14 @@ export class TcpSession implements Conversation, Linked {
       return false;
     }
     if (detection.verdict === 'match') {
-      this.#enter(detection.protocol);
+      const service =
+        this.#port === this.destination.port ? exclusiveService(this.persona, this.#port, detection.protocol) : undefined;
+      const own = service === undefined ? undefined : this.#host.responder(service);
+      if (own) {
+        this.#open(own);
+        // What the client spoke is on record, what it got is the port's own protocol.
+        this.#setProtocol(detection.protocol);
+      } else this.#enter(detection.protocol);
       return true;
     }
     const usual = this.#serviceResponder();
