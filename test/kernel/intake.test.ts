@@ -45,6 +45,7 @@ async function withIntake(
     const portOf = (name: string): number => sockets.find((one: NamedSocket) => one.name === name)?.port ?? 0;
     const ports = { tcp4: portOf('tcp4'), tcp6: portOf('tcp6'), udp4: portOf('udp4'), udp6: portOf('udp6') };
     await divert(sensor, { four, six }, ports, options.closed);
+    await attacker.run(['ip', 'route', 'add', four, 'via', '10.99.0.2']);
     await attacker.run(['ip', '-6', 'route', 'add', six, 'via', 'fd99::2']);
     const connections: Connection[] = [];
     const datagrams: Datagram[] = [];
