@@ -2,7 +2,7 @@
 // Nothing here is undone by `down`: an account without processes or files outside the data directory does nothing.
 
 import { execFile } from 'node:child_process';
-import { chmod, chown, mkdir, readFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { WeirError } from '../base/errors.ts';
@@ -11,6 +11,9 @@ const run = promisify(execFile);
 
 /** The account that reads attacker bytes and keeps the records. */
 export const accountName = 'weir';
+
+/** Segments kept of each journal that root writes: one a start. */
+const keptSegments = 200;
 
 export interface Account {
   readonly uid: number;
@@ -52,17 +55,19 @@ export async function ensureAccount(): Promise<Account> {
 }
 
 /**
- * The directories below the data directory, each with its owner and mode (ARCHITECTURE.md lists them). What root
- * writes for the recorder to read goes into directories with the set-group-id bit: the files are group weir's.
+ * The directories below the data directory, each with its owner and mode (ARCHITECTURE.md lists them). Whatever root reads
+ * or writes lies in directories only root can change: a gateway in an attacker's hands must not be able to swap them.
+ * `run` has the sticky bit, so that each removes only its own sockets; what root writes for the recorder to read gets
+ * group weir by the set-group-id bit.
  */
 export async function ensureDirectories(data: string, account: Account): Promise<void> {
   const rooms: { path: string; mode: number; owner: 'root' | 'weir' }[] = [
-    { path: '.', mode: 0o750, owner: 'weir' },
-    { path: 'run', mode: 0o750, owner: 'weir' },
+    { path: '.', mode: 0o750, owner: 'root' },
+    { path: 'run', mode: 0o1770, owner: 'root' },
     { path: 'state', mode: 0o700, owner: 'root' },
-    { path: 'journal', mode: 0o750, owner: 'weir' },
-    { path: 'journal/up', mode: 0o2750, owner: 'weir' },
-    { path: 'journal/netd', mode: 0o2750, owner: 'weir' },
+    { path: 'journal', mode: 0o750, owner: 'root' },
+    { path: 'journal/up', mode: 0o2750, owner: 'root' },
+    { path: 'journal/netd', mode: 0o2750, owner: 'root' },
     { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
     { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
@@ -72,8 +77,15 @@ export async function ensureDirectories(data: string, account: Account): Promise
   for (const { path, mode, owner } of rooms) {
     const directory = join(data, path);
     await mkdir(directory, { recursive: true, mode });
-    if (owner === 'weir') await chown(directory, account.uid, account.gid);
+    await chown(directory, owner === 'root' ? 0 : account.uid, account.gid);
     // After chown, which clears the set-group-id bit; and mkdir's mode is subject to the umask.
     await chmod(directory, mode);
   }
+  for (const writer of ['up', 'netd']) await pruneJournal(join(data, 'journal', writer));
+}
+
+/** Root's journals are few lines a start; the recorder, which retires the others, may not delete here. */
+async function pruneJournal(directory: string): Promise<void> {
+  const segments = (await readdir(directory)).filter((file) => /^\d{10}\.wj$/.test(file)).sort();
+  for (const segment of segments.slice(0, -keptSegments)) await unlink(join(directory, segment));
 }

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Account } from './account.ts';
 import type { ChildSpecification } from './child.ts';
+import { ownInstallation } from './installation.ts';
 
 /** Where the programs are and what they run on; see program-files.ts. */
 export interface Installation {
@@ -23,7 +24,12 @@ export interface LaunchOptions {
   readonly file?: string;
 }
 
-const heapFlags = (megabytes: number): string[] => [`--max-old-space-size=${megabytes}`, '--no-warnings'];
+/** V8's default young generation trades memory for speed where nobody is in a hurry. */
+const heapFlags = (megabytes: number, youngMegabytes?: number): string[] => [
+  `--max-old-space-size=${megabytes}`,
+  ...(youngMegabytes === undefined ? [] : [`--max-semi-space-size=${youngMegabytes}`]),
+  '--no-warnings',
+];
 
 function dropTo(account: Account, capabilities: string): string[] {
   return [
@@ -57,10 +63,9 @@ export function gatewayDescriptors(): number {
 /** A clean environment: nothing of the caller's reaches a process that reads attacker bytes. */
 const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', TZ: 'UTC' };
 
-export function netdSpecification(
-  { installation, account, data, file }: LaunchOptions,
-  operator: string | undefined,
-): ChildSpecification {
+/** Root runs from the installation it was started from, never from a copy made for others. */
+export function netdSpecification({ account, data, file }: LaunchOptions, operator: string | undefined): ChildSpecification {
+  const installation = ownInstallation();
   return {
     name: 'netd',
     command: installation.node,
@@ -104,7 +109,7 @@ export function recorderSpecification({ installation, account, data }: LaunchOpt
     arguments: [
       ...dropTo(account, '-all'),
       installation.node,
-      ...heapFlags(512),
+      ...heapFlags(512, 4),
       join(installation.root, 'dist/src/programs/recorder.js'),
       '--data',
       data,

@@ -27,11 +27,17 @@ const settings = JSON.parse(values.settings ?? '{}') as RecorderSettings;
 const log = openLog('recorder');
 const lifetime = new Lifetime(log);
 
+/** Retention by size drops whole files: a small allowance needs small ones. Between 16 MiB and 1 GiB. */
+const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
+
 async function main(): Promise<void> {
   // First of all: threads take the priority of the one that starts them.
   setPriority(recorderNiceness);
   const listeners = new Set<(events: readonly WeirEvent[]) => void>();
-  const store = lifetime.own('store', await DuckDbStore.open({ dataDirectory: data, log }));
+  const store = lifetime.own(
+    'store',
+    await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(settings.retention.sizeBytes), log }),
+  );
   const recorder = new Recorder({
     dataDirectory: data,
     store,

@@ -42,6 +42,8 @@ export const defaultProbeLimits: ProbeLimits = {
 /** seen = matched + listed + unlisted + dropped + held + pending, at any time. */
 export interface ProbeCounters {
   seen: number;
+  /** Of those seen: neither a SYN nor a datagram (ack, null, fin, xmas, echo). */
+  strays: number;
   /** SYNs that became sessions. */
   matched: number;
   /** In emitted records. */
@@ -87,11 +89,13 @@ interface OpenRecord {
 }
 
 const kinds: ReadonlySet<string> = new Set(['closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo']);
+const strayKinds: ReadonlySet<string> = new Set(['null', 'fin', 'xmas', 'ack', 'echo']);
 const cachedPrefixes = 256;
 
 export class ProbeTracker {
   readonly counters: ProbeCounters = {
     seen: 0,
+    strays: 0,
     matched: 0,
     listed: 0,
     unlisted: 0,
@@ -134,6 +138,7 @@ export class ProbeTracker {
       this.counters.dropped += 1;
       return;
     }
+    if (strayKinds.has(origin.kind)) this.counters.strays += 1;
     if (origin.kind === 'syn') this.#syn(origin.diversion, bytes, at, length, macAt, now);
     else
       this.#add(

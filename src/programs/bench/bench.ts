@@ -1,11 +1,13 @@
 // `weir bench NAME`: the benchmarks behind every figure in the README. Each builds its own namespaces, measures against a
 // named peer in the same run, and removes everything. Figures go to standard output, progress to standard error.
 
-import { cpus, totalmem } from 'node:os';
+import { cpus, tmpdir, totalmem } from 'node:os';
 import { WeirError } from '../../base/errors.ts';
 import type { ActionContext } from '../../cli/actions.ts';
+import { benchJournal } from '../../record/journal-bench.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
+import { spread } from './figures.ts';
 import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
 
@@ -30,7 +32,19 @@ const benches: Readonly<Record<string, Bench>> = {
   decoys: { about: 'a million decoys, an IPv6 /64 and 65,536 listed ones against one: apply, connect, memory', run: benchDecoys },
   idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
   flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },
+  journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
+
+async function journal(): Promise<BenchReport> {
+  const result = await benchJournal({ directory: tmpdir() });
+  const text = [
+    `events per second, ${result.events} events of ${result.payloadBytes} bytes, ${result.journal.length} rounds interleaved, median (spread):`,
+    `  journal    ${spread(result.journal)}   ${result.journalBytesPerEvent} bytes each`,
+    `  JSON lines ${spread(result.jsonLines)}   ${result.jsonBytesPerEvent} bytes each`,
+    `  ratio      ${result.ratio.toFixed(2)}`,
+  ].join('\n');
+  return { text, json: { ...result } };
+}
 
 export async function runBench(name: string | undefined, context: ActionContext): Promise<number> {
   const { stdout, stderr } = context.environment;

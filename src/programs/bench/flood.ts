@@ -25,12 +25,12 @@ diversions:
 /** An independent count of what reaches the sensor, ahead of every rule of Weir. */
 const counterRules = `
 table inet offered {
-  counter syn {}
-  counter udp {}
+  counter syns {}
+  counter datagrams {}
   chain count {
     type filter hook prerouting priority -400;
-    ip daddr 10.64.0.0/15 tcp flags & (fin|syn|rst|ack) == syn counter name syn
-    ip daddr 10.64.0.0/15 meta l4proto udp counter name udp
+    ip daddr 10.64.0.0/15 tcp flags & (fin|syn|rst|ack) == syn counter name syns
+    ip daddr 10.64.0.0/15 meta l4proto udp counter name datagrams
   }
 }
 `;
@@ -102,15 +102,17 @@ export async function benchFlood(say: Say): Promise<BenchReport> {
     holder.stdin?.end();
     clearInterval(watch);
     say('waiting until everything is on record');
-    const packets = await quiet(lab);
+    await quiet(lab);
     await lab.settled(120_000);
+    const packets = await quiet(lab);
+    await lab.settled(10_000);
     const lives = pids.length === 3 && pids.every((pid) => [...lab.processes().values()].includes(pid));
     const { stdout } = await lab.sensor.run(['nft', '-j', 'list', 'counters', 'table', 'inet', 'offered']);
     const offered = Object.fromEntries(
       (JSON.parse(stdout) as { nftables: { counter?: { name: string; packets: number } }[] }).nftables.flatMap(({ counter }) =>
         counter ? [[counter.name, counter.packets]] : [],
       ),
-    ) as { syn: number; udp: number };
+    ) as { syns: number; datagrams: number };
     const { intake, catchAll, journal } = await lab.gateway();
     const stored = await lab.reader.counts({});
     const tcpStored = (await lab.reader.counts({ transport: 'tcp' })).sessions;
@@ -119,18 +121,18 @@ export async function benchFlood(say: Say): Promise<BenchReport> {
     const refused = catchAll?.refusedBySource ?? 0;
     const { probes } = packets;
     const rows: [string, number, number][] = [
-      ['SYNs: seen + lost = offered', probes.seen + packets.probesLost, offered.syn],
+      ['SYNs: seen + lost = offered', probes.seen - probes.strays + packets.probesLost, offered.syns],
       [
-        'seen SYNs: sessions + probes + dropped = seen',
+        'packets seen: sessions + probes + dropped = seen',
         probes.matched + probes.listed + probes.unlisted + probes.dropped + packets.probesDropped,
         probes.seen,
       ],
-      ['connections: recorded + refused = accepted', tcpStored + refused, delivered],
-      ['datagrams: taken + lost = offered', packets.datagrams + packets.datagramsLost, offered.udp],
+      ['connections: recorded (refused ones too) = accepted', tcpStored, delivered],
+      ['datagrams: taken + lost = offered', packets.datagrams + packets.datagramsLost, offered.datagrams],
       ['probe packets in the store + dropped on the way = listed', stored.probes, probes.listed + probes.unlisted],
     ];
     const text = [
-      `flood, ${seconds} s: ${offered.syn} SYNs, ${offered.udp} datagrams, ${load.completed} full sessions by one client`,
+      `flood, ${seconds} s: ${offered.syns} SYNs, ${offered.datagrams} datagrams, ${load.completed} full sessions by one client`,
       ...rows.map(([what, left, right]) => `  ${left === right ? 'equal    ' : 'DIFFERENT'} ${what}: ${left} / ${right}`),
       `  shed ${catchAll?.shed ?? 0}, refused per source ${refused}, shed without a descriptor ${tcp?.shed ?? 0}, UDP sessions shed ${catchAll?.udpShed ?? 0}, journal records dropped ${journal?.droppedRecords ?? 0}`,
       `  every process is the same as before: ${lives ? 'yes' : 'NO'}; gateway at most ${(peak / 2 ** 20).toFixed(0)} MiB resident; weir up still runs: ${running.running ? 'yes' : 'NO'}`,
