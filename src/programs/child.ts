@@ -23,7 +23,7 @@ export interface ChildStatus {
 
 /** A process that lived this long resets the back-off. */
 const steadyMs = 10_000;
-const backoffMs = [0, 50, 200, 500, 1000, 2000, 5000];
+const backoffMs = [0, 0, 0, 0, 100, 200, 500, 1000, 2000, 5000];
 
 export interface ChildEvents {
   started(name: string, pid: number, restarts: number): void;

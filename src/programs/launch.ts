@@ -101,12 +101,17 @@ export function gatewaySpecification({ installation, account, data }: LaunchOpti
   };
 }
 
+/** nice(1): what the recorder has not read yet is safe in the journal; a busy gateway has nobody behind it. */
+const recorderNiceness = ['-n', '19'];
+
 /** `settings` is the JSON slice of the configuration the recorder needs. */
 export function recorderSpecification({ installation, account, data }: LaunchOptions, settings: string): ChildSpecification {
   return {
     name: 'recorder',
-    command: 'setpriv',
+    command: 'nice',
     arguments: [
+      ...recorderNiceness,
+      'setpriv',
       ...dropTo(account, '-all'),
       installation.node,
       ...heapFlags(512, 4),

@@ -1,6 +1,5 @@
 // The recorder program: journal -> store, retention, the API and the console. Runs as uid weir without capabilities.
 
-import { setPriority } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -18,9 +17,6 @@ import { watchLifeline } from './child.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
 import type { RecorderSettings } from './settings.ts';
 
-/** nice(2): the journal holds what the recorder has not read yet, a busy gateway has nobody behind it. */
-const recorderNiceness = 10;
-
 const { values } = parseArgs({ options: { data: { type: 'string' }, settings: { type: 'string' } } });
 const data = values.data ?? '';
 const settings = JSON.parse(values.settings ?? '{}') as RecorderSettings;
@@ -31,8 +27,6 @@ const lifetime = new Lifetime(log);
 const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
 
 async function main(): Promise<void> {
-  // First of all: threads take the priority of the one that starts them.
-  setPriority(recorderNiceness);
   const listeners = new Set<(events: readonly WeirEvent[]) => void>();
   const store = lifetime.own(
     'store',
