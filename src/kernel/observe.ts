@@ -61,11 +61,11 @@ export async function observeKernel(
   const resolvers: Address[] = [];
   for (const file of resolverFiles) resolvers.push(...parseResolvers((await readText(file)) ?? ''));
   const sysctls: Record<string, string> = {};
-  for (const name of ['all', ...links.filter((link) => link.ethernet).map((link) => link.name)])
-    for (const key of watchedSysctls(name)) {
-      const value = await readSysctl(runner, key);
-      if (value !== undefined) sysctls[key] = value;
-    }
+  const names = ['all', ...links.filter((link) => link.ethernet).map((link) => link.name)];
+  for (const key of ['net/core/somaxconn', ...names.flatMap(watchedSysctls)]) {
+    const value = await readSysctl(runner, key);
+    if (value !== undefined) sysctls[key] = value;
+  }
   return {
     links,
     gateways,

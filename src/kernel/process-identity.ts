@@ -3,12 +3,13 @@
 
 import { readFileSync } from 'node:fs';
 
-/** Start time in clock ticks since boot as text, or undefined when there is no such process. */
+/** Start time in clock ticks since boot as text, or undefined when there is no such process or only its zombie is left. */
 export function readProcessStart(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The second field is the command in parentheses and may hold spaces: count from the last one.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return undefined;
   }

@@ -162,6 +162,10 @@ function usedPersonas(groups: readonly DecoyGroup[], configuration: Configuratio
   });
 }
 
+/** Ceiling of a listener's accept queue; see listen(2). */
+const backlogKey = 'net/core/somaxconn';
+const wantedBacklog = 16_384;
+
 function neededSysctls(
   macLinks: readonly string[],
   groups: readonly DecoyGroup[],
@@ -171,6 +175,8 @@ function neededSysctls(
 ): DesiredSysctl[] {
   const original = (key: string): number => Number(saved[key] ?? facts.sysctls[key] ?? 0);
   const needed: DesiredSysctl[] = [];
+  if (groups.length > 0 && original(backlogKey) > 0 && original(backlogKey) < wantedBacklog)
+    needed.push({ key: backlogKey, value: String(wantedBacklog), why: 'one listener takes the connections of all decoys' });
   const all = original('net/ipv4/conf/all/arp_ignore');
   for (const link of macLinks) {
     const key = `net/ipv4/conf/${link}/arp_ignore`;

@@ -26,11 +26,18 @@ const log = openLog('gateway');
 const lifetime = new Lifetime(log);
 const run = (name: string): string => join(data, 'run', name);
 
+/** Ends at once with everything so far on disk. */
+let leave = async (): Promise<void> => {};
+
 async function main(): Promise<void> {
   const journal = lifetime.own(
     'journal',
     new JournalWriter({ directory: join(data, 'journal/gateway'), clock: systemClock, log }),
   );
+  leave = async () => {
+    house?.recorder.flush();
+    await journal.close();
+  };
   const certificates = await openCertificateMint(join(data, 'tls'), log);
   let ready: () => void = () => {};
   const isReady = new Promise<void>((resolve) => {
@@ -131,7 +138,12 @@ async function end(reason: string): Promise<void> {
 process.on('SIGTERM', () => void end('SIGTERM'));
 process.on('SIGINT', () => {});
 process.on('SIGHUP', () => {});
-watchLifeline(() => void end('the supervisor is gone'));
+watchLifeline(() => {
+  if (lifetime.ending) return;
+  // A successor waits for the journal: what is open is on record up to now and marked interrupted by the recorder.
+  log.error('the supervisor died, making room for another');
+  leave().finally(() => process.exit(0));
+});
 main().catch((error) => {
   const { code, message } = asWeirError(error);
   log.error(message, { code });

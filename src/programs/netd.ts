@@ -1,6 +1,7 @@
 // The netd program: desired state -> kernel, and the sockets for the gateway. The only program that keeps root; it reads
 // our own configuration, its control socket and what the gateway reports of live hosts, never a packet.
 
+import { spawn } from 'node:child_process';
 import { chown } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +14,7 @@ import { readConfiguration } from '../config/configuration.ts';
 import { readPersonas } from '../config/personas.ts';
 import { HandoverServer } from '../kernel/handover-server.ts';
 import { openIntakeSockets } from '../kernel/intake-sockets.ts';
-import { closeDescriptor } from '../kernel/libc.ts';
+import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
@@ -31,6 +32,8 @@ import type { PlanAnswer } from './up.ts';
 
 /** Where the gateway listens on loopback when these are free; the kernel's choice otherwise. */
 const usualPorts = { tcp: 29631, udp: 29632 };
+/** As much as net.core.somaxconn lets it be. */
+const acceptQueue = 65_535;
 /** A gateway that outlived the last netd has this long to give the sockets back. */
 const returnMs = 1500;
 const verifyEveryMs = 10_000;
@@ -150,6 +153,8 @@ async function main(): Promise<void> {
         if (!planned) await plan(fileOf(args));
         const confirmWithinMs = numberOf(args, 'confirmWithinMs');
         if (planned) await controller.apply(planned, confirmWithinMs === undefined ? {} : { confirmWithinMs });
+        // The plan may have raised the ceiling of the accept queue; listening again makes it hold.
+        for (const { fd, role } of sockets) if (role === 'tcp') listenSocket(fd, acceptQueue);
         planned = undefined;
         settled = confirmWithinMs === undefined ? 'confirmed' : 'pending';
         offer();
@@ -291,10 +296,22 @@ async function end(reason: string): Promise<void> {
   process.exit(0);
 }
 
+/** The supervisor died without telling us to end: that is a crash like any other, and a new one takes over. */
+async function succeed(): Promise<void> {
+  if (lifetime.ending) return;
+  log.error('the supervisor died, starting another');
+  await lifetime.end();
+  const { node, root } = ownInstallation();
+  const argv = [join(root, 'dist/src/programs/weir.js'), 'up', '--yes', ...(values.config ? ['-c', values.config] : [])];
+  const environment = { ...process.env, ...(values.operator ? { SSH_CONNECTION: values.operator } : {}) };
+  spawn(node, argv, { cwd: '/', env: environment, detached: true, stdio: ['ignore', 'ignore', 'inherit'] }).unref();
+  process.exit(0);
+}
+
 process.on('SIGTERM', () => void end('SIGTERM'));
 process.on('SIGINT', () => {});
 process.on('SIGHUP', () => {});
-watchLifeline(() => void end('the supervisor is gone'));
+watchLifeline(() => void succeed());
 main().catch((error) => {
   const { code, message } = asWeirError(error);
   log.error(message, { code });

@@ -146,10 +146,12 @@ async function applyPlan(
     }
   }
   const confirmWithinMs = options.confirmWithinMs ?? (options.yes ? undefined : defaultConfirmMs);
+  // Applying nothing would confirm a plan that still waits for its confirmation.
+  if (plan.changes === 0) return 0;
   const began = performance.now();
-  await supervisor.netd('apply', { confirmWithinMs: plan.changes > 0 ? confirmWithinMs : undefined });
+  await supervisor.netd('apply', { confirmWithinMs });
   say(`weir: applied in ${Math.round(performance.now() - began)} ms`);
-  if (plan.changes === 0 || confirmWithinMs === undefined) return 0;
+  if (confirmWithinMs === undefined) return 0;
   say(`weir: everything is rolled back in ${confirmWithinMs / 1000} s unless you confirm: weir confirm, or Enter here`);
   return awaitConfirmation(supervisor, confirmWithinMs, person ? terminal : undefined, stop, say);
 }

@@ -110,7 +110,9 @@ export class RunningWeir {
 
   /** SIGTERM, and the exit code. A program that does not end within the bound is killed, and that is an error. */
   async stop(boundMs = 20_000): Promise<number> {
-    if (this.running) this.child.kill('SIGTERM');
+    // Its streams may live on in a successor that netd started: only the process counts then.
+    if (!this.running) return this.child.exitCode ?? -1;
+    this.child.kill('SIGTERM');
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
       timer = setTimeout(() => resolve('late'), boundMs);

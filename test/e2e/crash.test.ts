@@ -59,22 +59,38 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
     await until('load runs', () => sent.length > 20);
     const kills: { name: string; at: number }[] = [];
     const back: number[] = [];
-    const names = ['gateway', 'recorder', 'netd'] as const;
+    const names = ['gateway', 'recorder', 'netd', 'up'] as const;
+    let deaths = 0;
+    const pidOf = async (name: (typeof names)[number]): Promise<number | undefined> =>
+      name === 'up'
+        ? (await lab.reader.status().catch(() => undefined))?.processes?.find((one) => one.name === 'up')?.pid
+        : lab.processes().get(name);
     for (let round = 0; round < rounds; round += 1) {
       // Every one in turn, at a moment nobody chose.
       const name = names[round % names.length];
       await new Promise((resolve) => setTimeout(resolve, 300 + Math.random() * 700));
-      const pid = lab.processes().get(name);
+      const pid = await pidOf(name);
       assert.ok(pid, `${name} runs before it is killed`);
       process.kill(pid, 'SIGKILL');
       const at = Date.now();
       kills.push({ name, at });
       await until('decoys answer again', () => answersAt(lab), 10_000);
       back.push(Date.now() - at);
-      await until(`${name} runs again`, () => {
-        const now = lab.processes().get(name);
-        return now !== undefined && now !== pid;
-      });
+      await until(
+        `${name} runs again`,
+        async () => {
+          const now = await pidOf(name);
+          return now !== undefined && now !== pid;
+        },
+        20_000,
+      );
+      // A new supervisor counts from nothing, and starts the others anew.
+      deaths = name === 'up' ? 0 : deaths + 1;
+      await until(
+        'all run',
+        async () => lab.processes().size === 3 && (await lab.reader.status().catch(() => undefined)),
+        20_000,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
     client.stdin?.end();
@@ -100,7 +116,7 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
     }
     for (const [key, list] of byPort) assert.equal(list.length, 1, `${key} is recorded once`);
     // What was sent in the 200 ms before a gateway died may be missing; everything else must be there.
-    const gatewayDeaths = kills.filter(({ name }) => name === 'gateway').map(({ at }) => at);
+    const gatewayDeaths = kills.filter(({ name }) => name === 'gateway' || name === 'up').map(({ at }) => at);
     const missing = sent.filter(({ number, at, port }) => {
       if (byPort.has(`${port}>10.64.0.${1 + (number % 100)}:${5000 + (number % 50)}`)) return false;
       return !gatewayDeaths.some((death) => at > death - 200 && at <= death + 50);
@@ -111,7 +127,9 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
     assert.equal(held[0].weir.session.outcome, 'interrupted');
     const system = await lab.reader.status();
     const restarts = (system.processes ?? []).reduce((sum, one) => sum + (one.restarts ?? 0), 0);
-    assert.equal(restarts, rounds, 'every death is known');
+    assert.equal(restarts, deaths, 'every death is known');
+    // The last supervisor is a successor: nobody's child.
+    assert.match((await lab.weir(['down'])).stdout, /Weir is stopped/);
     console.log(
       `killed ${kills.length} times under ${sent.length} touches; missing 0; answered again after ms: ${back.join(' ')}`,
     );
