@@ -1,4 +1,4 @@
-// Keeps netd, gateway and recorder running, in the order they need each other, and ends them in order.
+// Keeps netd, gateway and recorder running, and ends them in order.
 // Decides nothing about decoys: plans and rules are netd's. Talking to a person is up.ts.
 
 import { join } from 'node:path';
@@ -47,10 +47,8 @@ export class Supervisor {
 
   /** Starts all three and waits until each answers. Throws `timeout` naming the one that does not. */
   async start(): Promise<void> {
-    this.#children.netd.start();
-    this.#children.recorder.start();
+    for (const child of Object.values(this.#children)) child.start();
     await this.#ready('netd');
-    this.#children.gateway.start();
     await this.#ready('gateway');
     await this.#ready('recorder');
   }
