@@ -117,7 +117,7 @@ export class TestNamespace {
     ]) {
       const { stdout } = await this.run(argv, { anyCode: true });
       const steady = stdout
-        .replace(/ (valid_lft|preferred_lft|expires) \S+/g, ' $1 -')
+        .replace(/ (valid_lft|preferred_lft|expires|\w+_timer) +\S+/g, ' $1 -')
         .split('\n')
         .filter((line) => !/^# (Generated|Completed)|mc_forwarding|stable_secret/.test(line))
         .join('\n');

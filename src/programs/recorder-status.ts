@@ -10,7 +10,12 @@ export interface GatewayStatus {
   readonly intake?: Partial<IntakeCounters>;
   readonly catchAll?: Record<string, number>;
   readonly sessions?: Record<string, number>;
-  readonly journal?: { readonly droppedRecords?: number; readonly diskFull?: boolean; readonly lastError?: string };
+  readonly journal?: {
+    readonly droppedRecords?: number;
+    readonly strippedRecords?: number;
+    readonly diskFull?: boolean;
+    readonly lastError?: string;
+  };
   readonly error?: string;
 }
 
@@ -42,6 +47,7 @@ export interface RecorderPart {
 /** Counters whose every unit is something not recorded or refused; shown by name when not zero. */
 const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | undefined])[] = [
   ['journal records dropped', ({ journal }) => journal?.droppedRecords],
+  ['sessions recorded without their bytes', ({ journal }) => journal?.strippedRecords],
   ['bytes beyond the cap of a session', ({ sessions }) => sessions?.unrecordedBytes],
   ['sessions shed', ({ catchAll }) => catchAll?.shed],
   ['connections refused per source', ({ catchAll }) => catchAll?.refusedBySource],
