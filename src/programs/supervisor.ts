@@ -47,8 +47,11 @@ export class Supervisor {
 
   /** Starts all three and waits until each answers. Throws `timeout` naming the one that does not. */
   async start(): Promise<void> {
-    for (const child of Object.values(this.#children)) child.start();
+    this.#children.netd.start();
+    this.#children.recorder.start();
     await this.#ready('netd');
+    // After netd, which would otherwise take it for one that outlived it and wait for its sockets.
+    this.#children.gateway.start();
     await this.#ready('gateway');
     await this.#ready('recorder');
   }

@@ -41,7 +41,7 @@ interface Sent {
 }
 
 const answersAt = async (lab: WeirLab): Promise<boolean> =>
-  (await lab.attack(['curl', '-s', '-m', '1', '-o', '/dev/null', 'http://10.64.0.7:8099/'])).code === 0;
+  (await lab.attack(['curl', '-s', '-m', '0.25', '-o', '/dev/null', 'http://10.64.0.7:8099/'])).code === 0;
 
 test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
   withWeirLab({ configuration }, async (lab) => {
