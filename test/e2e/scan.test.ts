@@ -59,7 +59,9 @@ for (const family of [4, 6] as const)
     withWeirLab({ configuration }, async (lab) => {
       await lab.up();
       const target = overPorts(family);
-      // On one processor: else nmap's RST can overtake its own ACK, and what never was a connection is a half-open probe.
+      // On one processor and with the neighbour known: else nmap's RST can overtake its own ACK, and what never was a
+      // connection is a half-open probe.
+      await lab.attack(['ping', '-c', '1', '-W', '5', target]);
       const { stdout } = await lab.attack(
         [
           'taskset',

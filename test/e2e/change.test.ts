@@ -1,0 +1,81 @@
+// Changes at run time, seen from outside: apply and confirm, a confirmation that never comes, live hosts found before and
+// after a range is claimed, and a second Weir that is told of the first.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests, until } from '../support/namespace.ts';
+
+const skip = lacksKernelTests();
+
+const configuration = (range: string): string => `
+diversions:
+  - { name: dmz, kind: host, interface: eth0, decoys: [{ addresses: ${range}, persona: all-open }] }
+`;
+const get = (ip: string): string[] => ['curl', '-s', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}', `http://${ip}:8000/`];
+
+test('what nobody confirms is rolled back, and up says so', { skip }, () =>
+  withWeirLab({ configuration: configuration('10.64.0.0/24') }, async (lab) => {
+    const before = await lab.sensor.snapshot();
+    const running = lab.start(['--yes', '--confirm-within', '2s']);
+    await until('it asks for confirmation', () => /unless you confirm/.test(running.output), 30_000);
+    assert.equal((await lab.attack(get('10.64.0.7'))).stdout, '200', 'decoys answer while they wait');
+    assert.equal(await running.exited(), 1, running.output);
+    assert.match(running.output, /not confirmed in time, rolled back/);
+    assert.equal(await lab.sensor.snapshot(), before);
+  }),
+);
+
+test('a change is planned, applied, rolled back and confirmed while decoys go on answering', { skip }, () =>
+  withWeirLab({ configuration: configuration('10.64.0.0/24') }, async (lab) => {
+    await lab.up();
+    assert.equal((await lab.weir(['plan'], { anyCode: true })).code, 0, 'nothing to change');
+    lab.configure(configuration('[10.64.0.0/24, 10.65.0.0/24]'));
+    const plan = await lab.weir(['plan'], { anyCode: true });
+    assert.equal(plan.code, 10, plan.stdout + plan.stderr);
+    assert.match(plan.stdout, /10\.65\.0\.0\/24/);
+    assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'planning changes nothing');
+    await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
+    assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200');
+    await lab.weir(['rollback']);
+    assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'rolled back');
+    assert.equal((await lab.attack(get('10.64.0.7'))).stdout, '200', 'the confirmed state is back');
+    await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
+    await lab.weir(['confirm']);
+    assert.equal((await lab.weir(['plan'], { anyCode: true })).code, 0);
+    lab.configure('diversions: [{ name: dmz, kind: hots }]\n');
+    const wrong = await lab.weir(['apply', '--yes'], { anyCode: true });
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /weir\.yaml:3[\s\S]*host/);
+    assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200', 'a mistake changes nothing');
+  }),
+);
+
+test('a live host is never claimed, and one that appears gets its address back with an alert', { skip }, () =>
+  withWeirLab({ configuration: configuration('10.64.0.0/24'), wire: 'bridge' }, async (lab) => {
+    const early = await lab.addHost('h', ['10.64.0.9/8'], '02:00:00:00:00:09');
+    early.spawn([process.execPath, '-e', "require('node:http').createServer((q, r) => r.end('early')).listen(8000)"]);
+    const body = (ip: string): Promise<string> =>
+      lab.attack(['curl', '-s', '-m', '2', `http://${ip}:8000/`]).then(({ stdout }) => stdout);
+    await until('the early host serves', async () => (await body('10.64.0.9')) === 'early');
+    const running = await lab.up();
+    assert.match(running.output, /10\.64\.0\.9/, 'the plan names the host it leaves alone');
+    assert.equal(await body('10.64.0.9'), 'early', 'the live host is still itself');
+    assert.equal((await lab.attack(get('10.64.0.10'))).stdout, '200');
+    assert.equal(
+      (await lab.sensor.run(['curl', '-s', '-m', '2', 'http://10.64.0.9:8000/'])).stdout,
+      'early',
+      'from the sensor too',
+    );
+
+    const late = await lab.addHost('l', ['10.64.0.77/8'], '02:00:00:00:00:77');
+    late.spawn([process.execPath, '-e', "require('node:http').createServer((q, r) => r.end('late')).listen(8000)"]);
+    // It announces itself as an operating system does when it takes an address (RFC 5227).
+    await late.run(['arping', '-U', '-c', '2', '-I', 'eth0', '10.64.0.77'], { anyCode: true });
+    await until('the address is given back', async () => (await body('10.64.0.77')) === 'late', 15_000);
+    const alerts = await lab.recorded(['alerts'], 1);
+    assert.ok(JSON.stringify(alerts).includes('10.64.0.77'));
+    assert.ok(JSON.stringify(alerts).includes('address-conflict'));
+    assert.match((await lab.weir(['status'], { anyCode: true })).stdout, /1\b/);
+  }),
+);
