@@ -381,6 +381,8 @@ export class JournalWriter implements EventSink {
     let handle: FileHandle | undefined;
     try {
       handle = await open(path, 'wx', 0o640);
+      // The umask is the whole process's, and whoever listens on a unix socket narrows it for a moment.
+      await handle.chmod(0o640);
       const { epoch } = this;
       const created = this.#clock();
       const header = { version: formatVersion, epoch, segment: this.#segment + 1, created, salt: this.#salt };

@@ -136,12 +136,17 @@ export class Recorder {
 
   async #run(): Promise<void> {
     const { log } = this.#options;
+    let said = '';
     while (!this.#closed) {
       try {
         await this.#step();
+        said = '';
       } catch (error) {
-        log.error('the recorder could not go on; it tries again', { error: asWeirError(error).message });
-        this.#storeError = asWeirError(error).code;
+        const { code, message } = asWeirError(error);
+        // Once for each reason: it tries four times a second, for as long as it takes.
+        if (message !== said) log.error('the recorder could not go on; it tries again', { error: message });
+        said = message;
+        this.#storeError = code;
         await this.#sleep(retryMs);
       }
     }

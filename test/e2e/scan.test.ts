@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
-import { lacksKernelTests } from '../support/namespace.ts';
+import { lacksKernelTests, until } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
 
@@ -59,8 +59,7 @@ for (const family of [4, 6] as const)
     withWeirLab({ configuration }, async (lab) => {
       await lab.up();
       const target = overPorts(family);
-      // On one processor and with the neighbour known: else nmap's RST can overtake its own ACK, and what never was a
-      // connection is a half-open probe.
+      // On one processor and with the neighbour known: else nmap's RST may overtake its own ACK.
       await lab.attack(['ping', '-c', '1', '-W', '5', target]);
       const { stdout } = await lab.attack(
         [
@@ -86,7 +85,16 @@ for (const family of [4, 6] as const)
       assert.equal(open, 65_535, `nmap says open ${open}, ignored ${ignored?.[0]}`);
       const sessions = (await exported(lab)).filter(({ destination }) => destination.ip === target);
       const ports = new Set(sessions.map(({ destination }) => destination.port));
-      assert.equal(ports.size, 65_535);
+      // It still may for a handful: then no connection ever was, and the port is on record as a half-open probe.
+      const overtaken = new Set<number>();
+      await until('half-open probes are told apart', async () => (await probeCount(lab)).waiting === 0);
+      await lab.settled();
+      for (const { weir } of (await lab.reader.probes({ limit: '10000' })).items)
+        for (const { ip, port, kind } of weir.probe.targets)
+          if (ip === target && kind === 'half-open' && !ports.has(port)) overtaken.add(port);
+      assert.equal(ports.size + overtaken.size, 65_535);
+      assert.ok(overtaken.size <= 64, `${overtaken.size} ports were never connections`);
+      console.log(`IPv${family}: ${ports.size} ports with a session, ${overtaken.size} half-open`);
       const source = family === 4 ? '10.0.0.1' : 'fd99::1';
       assert.ok(sessions.every((session) => session.source.ip === source && session.source.port > 0));
       // nmap may connect to a port a second time; a connection is never recorded twice.
