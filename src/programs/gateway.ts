@@ -145,6 +145,8 @@ watchLifeline(() => {
   leave().finally(() => process.exit(0));
 });
 main().catch((error) => {
+  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
+  if (lifetime.ending) return;
   const { code, message } = asWeirError(error);
   log.error(message, { code });
   process.exit(1);

@@ -313,6 +313,8 @@ process.on('SIGINT', () => {});
 process.on('SIGHUP', () => {});
 watchLifeline(() => void succeed());
 main().catch((error) => {
+  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
+  if (lifetime.ending) return;
   const { code, message } = asWeirError(error);
   log.error(message, { code });
   process.exit(1);

@@ -45,7 +45,7 @@ const answersAt = async (lab: WeirLab): Promise<boolean> =>
 
 test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
   withWeirLab({ configuration }, async (lab) => {
-    await lab.up();
+    const running = await lab.up();
     const rules = (): Promise<string> => lab.sensor.run(['nft', '-s', 'list', 'ruleset']).then(({ stdout }) => stdout);
     const before = await rules();
     const client = lab.attacker.spawn([process.execPath, '-e', attacker]);
@@ -74,7 +74,9 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
       process.kill(pid, 'SIGKILL');
       const at = Date.now();
       kills.push({ name, at });
-      await until('decoys answer again', () => answersAt(lab), 10_000);
+      await until('decoys answer again', () => answersAt(lab), 10_000).catch((error) => {
+        throw new Error(`${error} after killing ${name}:\n${running.output.slice(-4000)}`);
+      });
       back.push(Date.now() - at);
       await until(
         `${name} runs again`,
