@@ -24,7 +24,7 @@ export interface LaunchOptions {
   readonly file?: string;
 }
 
-/** V8's default young generation trades memory for speed where nobody is in a hurry. */
+/** Young generation in MiB: small where nobody is in a hurry, large where sessions come and go by the ten thousand. */
 const heapFlags = (megabytes: number, youngMegabytes?: number): string[] => [
   `--max-old-space-size=${megabytes}`,
   ...(youngMegabytes === undefined ? [] : [`--max-semi-space-size=${youngMegabytes}`]),
@@ -92,7 +92,7 @@ export function gatewaySpecification({ installation, account, data }: LaunchOpti
       'setpriv',
       ...dropTo(account, '-all,+net_raw'),
       installation.node,
-      ...heapFlags(1024),
+      ...heapFlags(1024, 32),
       join(installation.root, 'dist/src/programs/gateway.js'),
       '--data',
       data,
