@@ -68,7 +68,7 @@ const touches: readonly Touch[] = [
   },
 ];
 
-const perTouchMs = 3000;
+const perTouchMs = 1500;
 
 /** Resolves when the decoy ended, the bound is over, or the touch failed; never rejects. */
 function make(touch: Touch, from: string, to: string): Promise<void> {
