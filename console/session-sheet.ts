@@ -70,6 +70,8 @@ export class SessionSheet {
   constructor() {
     addEventListener('hashchange', () => void this.follow());
     this.#dialog.addEventListener('close', () => {
+      // The event comes a task later: the sheet may show another session by then.
+      if (this.#dialog.open) return;
       this.#request?.abort();
       if (location.hash.startsWith('#session/')) history.pushState(null, '', location.pathname);
     });

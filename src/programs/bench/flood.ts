@@ -103,7 +103,7 @@ export async function benchFlood(say: Say): Promise<BenchReport> {
     clearInterval(watch);
     say('waiting until everything is on record');
     await quiet(lab);
-    await lab.settled(120_000);
+    await lab.settled(600_000);
     const packets = await quiet(lab);
     await lab.settled(10_000);
     const lives = pids.length === 3 && pids.every((pid) => [...lab.processes().values()].includes(pid));
