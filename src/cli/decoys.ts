@@ -38,7 +38,9 @@ function ownRanges(interfaceName: string | undefined): AddressRange[] {
 export function groupsOf(configuration: Configuration): DecoyGroup[] {
   return configuration.diversions.flatMap((diversion) =>
     diversion.groups.map((group) =>
-      group.kind === 'own' && group.ranges.length === 0 ? { ...group, ranges: ownRanges(diversion.interface) } : group,
+      group.kind === 'own' && group.ranges.length === 0
+        ? { ...group, ranges: ownRanges(diversion.kind === 'host' ? diversion.interface : undefined) }
+        : group,
     ),
   );
 }

@@ -283,6 +283,8 @@ function assemble(
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
     diversions: Object.freeze(diversions),
+    services: Object.freeze([]),
+    bindings: Object.freeze([]),
     personas,
   });
 }

@@ -8,11 +8,16 @@ import type { Family } from '../model/address.ts';
  */
 export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw';
 
-/** `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`. */
+/**
+ * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`; in a network other
+ * than the machine's own with that network behind it: `tcp4@floor-3`.
+ */
 export interface NamedSocket {
   readonly name: string;
   readonly role: SocketRole;
   readonly fd: number;
+  /** The network diversion in whose namespace the socket lives; absent: the machine's own namespace. */
+  readonly network?: string;
   readonly family?: Family;
   /** Of `tcp` and `udp`. */
   readonly port?: number;

@@ -32,7 +32,7 @@ export interface ProbeLimits {
   readonly claimRate: number;
 }
 
-/** W1 knows `host`; other kinds are refused with a message until their diversion exists. */
+/** Addresses on an interface of this machine. */
 export interface HostDiversion {
   readonly kind: 'host';
   readonly name: string;
@@ -42,6 +42,95 @@ export interface HostDiversion {
   readonly place: Place;
   /** The line of the decoy that holds this address, where single decoys were gathered into one group. For messages. */
   readonly placeOf?: (address: Address) => Place;
+}
+
+/** An address with the length of its subnet's prefix. */
+export interface InterfaceAddress {
+  readonly address: Address;
+  readonly prefixLength: number;
+}
+
+/** An 802.1Q VLAN (1 to 4094) on a trunk of this machine. */
+export interface VlanAttachment {
+  readonly kind: 'vlan';
+  readonly trunk: string;
+  readonly vlan: number;
+}
+
+export interface EvpnPeer {
+  readonly address: Address;
+  /** Absent: the same autonomous system as ours. */
+  readonly asn?: number;
+}
+
+/** RFC 7432 and RFC 8365 by FRR, in the namespace that holds the VTEP's address. */
+export interface EvpnSettings {
+  readonly asn: number;
+  readonly peers: readonly EvpnPeer[];
+  /** Absent: the VTEP's address where it is IPv4. */
+  readonly routerId?: Address;
+}
+
+/** A VXLAN segment (RFC 7348), VNI 1 to 16777215. */
+export interface VxlanAttachment {
+  readonly kind: 'vxlan';
+  readonly vni: number;
+  /** The VTEP: an address of this machine. */
+  readonly local: Address;
+  /** UDP port of the VTEPs; 4789. */
+  readonly port: number;
+  /** Far VTEPs for head-end replication; empty with `evpn`, which learns them. */
+  readonly remotes: readonly Address[];
+  readonly evpn?: EvpnSettings;
+  /** `single`: one VXLAN device with a VLAN-aware bridge for all EVPN segments, where the kernel has VLAN filtering. */
+  readonly device: 'per-vni' | 'single';
+}
+
+/** A segment that did not exist: a network namespace of its own with one link, `lan`. */
+export interface NetworkDiversion {
+  readonly kind: 'network';
+  readonly name: string;
+  readonly attachment: VlanAttachment | VxlanAttachment;
+  /** Weir's own addresses in the segment, one for each subnet; every decoy lies in one of the subnets. */
+  readonly addresses: readonly InterfaceAddress[];
+  /** Default gateways, at most one of each family; for answers to attackers beyond the segment. */
+  readonly gateways: readonly Address[];
+  /** Absent: what the trunk or the underlay leaves. */
+  readonly mtu?: number;
+  readonly groups: readonly DecoyGroup[];
+  readonly place: Place;
+  readonly placeOf?: (address: Address) => Place;
+}
+
+export type Diversion = HostDiversion | NetworkDiversion;
+
+/** Diversions in this machine's own network namespace. */
+export const hostDiversions = (diversions: readonly Diversion[]): HostDiversion[] =>
+  diversions.filter((diversion) => diversion.kind === 'host');
+
+/**
+ * Somebody else's machine, container or VM that answers with its own TCP stack (`path: kernel`): packets to its decoys
+ * are routed to it unchanged, and it owns the decoys' addresses itself (AnyIP there) and routes back through us.
+ */
+export interface KernelPathService {
+  readonly kind: 'external';
+  readonly path: 'kernel';
+  readonly name: string;
+  /** Next hop: the service's own address on the wire behind `interface`. */
+  readonly address: Address;
+  /** The machine's interface on whose wire the service is. */
+  readonly interface: string;
+  /** Our address on that wire, the service's way back. */
+  readonly from: InterfaceAddress;
+  readonly place: Place;
+}
+
+/** Decoys that a service answers; the rest is the catch-all's. Addresses lie in `claimed` groups of the diversion. */
+export interface Binding {
+  readonly diversion: string;
+  readonly addresses: readonly AddressRange[];
+  readonly service: string;
+  readonly place: Place;
 }
 
 export interface ConsoleSettings {
@@ -60,6 +149,8 @@ export interface Configuration {
   readonly console: ConsoleSettings;
   readonly limits: Limits;
   readonly probing: ProbeLimits;
-  readonly diversions: readonly HostDiversion[];
+  readonly diversions: readonly Diversion[];
+  readonly services: readonly KernelPathService[];
+  readonly bindings: readonly Binding[];
   readonly personas: ReadonlyMap<string, Persona>;
 }

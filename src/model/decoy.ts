@@ -18,6 +18,8 @@ export interface DecoyGroup {
   readonly kind: 'own' | 'claimed';
   readonly ranges: readonly AddressRange[];
   readonly population: Population;
+  /** How the addresses become ours. Absent: AnyIP routes. `macvlan` and `address`: single addresses with a link, or a place on one, each. */
+  readonly claim?: 'macvlan' | 'address';
   /** Exact MACs given by hand, by address text. */
   readonly macs: Readonly<Record<string, string>>;
   readonly place: Place;

@@ -24,7 +24,7 @@ import {
   subtractRanges,
   uniteRanges,
 } from '../model/address.ts';
-import type { Configuration } from '../model/configuration.ts';
+import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
 import { type DesiredState, type GatewayPorts, isEmptyState } from './desired-state.ts';
@@ -151,7 +151,7 @@ export class DiversionController {
     if (!probeLiveHosts) return [];
     const held = (current?.groups ?? []).filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
     const byLink = new Map<string, AddressRange[]>();
-    for (const diversion of configuration.diversions)
+    for (const diversion of hostDiversions(configuration.diversions))
       for (const group of diversion.groups) {
         if (group.kind !== 'claimed' || diversion.interface === undefined) continue;
         const ranges = byLink.get(diversion.interface) ?? [];

@@ -3,6 +3,7 @@
 
 import { WeirError } from '../base/errors.ts';
 import type { Address, AddressRange } from '../model/address.ts';
+import type { Binding, InterfaceAddress, KernelPathService, NetworkDiversion } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import type { PortSet } from '../model/port-set.ts';
@@ -28,7 +29,8 @@ export interface DesiredSysctl {
   readonly why: string;
 }
 
-export interface DesiredState {
+/** What should be true inside one network namespace. */
+export interface NetworkState {
   /** Own groups with the addresses of this machine filled in; claimed ones without live hosts and reserved addresses. */
   readonly groups: readonly DecoyGroup[];
   /** Those that the groups' populations name. */
@@ -48,8 +50,35 @@ export interface DesiredState {
   readonly live: readonly AddressRange[];
 }
 
+/** The one link of every segment, inside its namespace. */
+export const segmentLink = 'lan';
+
+/** A `network` diversion as it should be: a namespace with the link `lan`, addresses, and decoys in it. */
+export interface SegmentState {
+  /** The diversion's. */
+  readonly name: string;
+  /** Name of the network namespace, below /run/netns. */
+  readonly netns: string;
+  readonly attachment: NetworkDiversion['attachment'];
+  readonly addresses: readonly InterfaceAddress[];
+  readonly gateways: readonly Address[];
+  /** Of `lan`. */
+  readonly mtu: number;
+  /** `interfaces` and `macLinks` name `lan`; nothing is observed: the namespace holds what we put there. */
+  readonly inside: NetworkState;
+}
+
+/** Everything: the machine's own namespace (the fields of NetworkState), the segments, and who answers by kernel path. */
+export interface DesiredState extends NetworkState {
+  readonly segments: readonly SegmentState[];
+  readonly services: readonly KernelPathService[];
+  readonly bindings: readonly Binding[];
+}
+
 /** The state of a machine without Weir. */
-export const isEmptyState = (desired: DesiredState | undefined): boolean => desired === undefined || desired.groups.length === 0;
+export const isEmptyState = (desired: NetworkState | undefined): boolean =>
+  desired === undefined ||
+  (desired.groups.length === 0 && !('segments' in desired && (desired as DesiredState).segments.length > 0));
 
 const rangeMark = 'range:';
 

@@ -15,7 +15,7 @@ import {
   subtractRanges,
   uniteRanges,
 } from '../model/address.ts';
-import type { Configuration, HostDiversion } from '../model/configuration.ts';
+import { type Configuration, type HostDiversion, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { renderPorts, unitePorts } from '../model/port-set.ts';
@@ -51,7 +51,7 @@ export function planDesired(input: DesiredInput): DesiredOutput {
   const reserved = reservedAddresses(facts);
   const groups: DecoyGroup[] = [];
   const interfaces: Record<string, string> = {};
-  for (const diversion of configuration.diversions)
+  for (const diversion of hostDiversions(configuration.diversions))
     for (const group of diversion.groups) {
       if (group.kind === 'own') {
         const ranges = ownRanges(diversion, facts);
@@ -111,6 +111,9 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     macLinks,
     sysctls: neededSysctls(macLinks, groups, facts, input.savedSysctls, warnings),
     live: uniteRanges(input.live),
+    segments: [],
+    services: configuration.services,
+    bindings: configuration.bindings,
   };
   return { desired, notes, warnings };
 }
@@ -144,7 +147,7 @@ function ownRanges(diversion: HostDiversion, facts: ObservedFacts): AddressRange
 /** Hosts that live for certain, from what the kernel already knows: neighbours with a MAC, peers of our connections. */
 export function knownLiveHosts(configuration: Configuration, facts: ObservedFacts): AddressRange[] {
   const claimed = uniteRanges(
-    configuration.diversions.flatMap(({ groups }) =>
+    hostDiversions(configuration.diversions).flatMap(({ groups }) =>
       groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges),
     ),
   );

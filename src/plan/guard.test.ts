@@ -69,6 +69,8 @@ function configuration(groups: readonly DecoyGroup[], more: { interface?: string
         place: { file: 'weir.yaml', line: 3 },
       },
     ],
+    services: [],
+    bindings: [],
     personas: new Map(Object.values(goldenPersonas).map((persona) => [persona.name, persona])),
   };
 }

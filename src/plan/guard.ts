@@ -14,7 +14,7 @@ import {
   renderRange,
   uniteRanges,
 } from '../model/address.ts';
-import type { Configuration } from '../model/configuration.ts';
+import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup, Place } from '../model/decoy.ts';
 import { hasPort } from '../model/port-set.ts';
 
@@ -59,7 +59,7 @@ const maxMistakes = 20;
 export function checkLockOut(configuration: Configuration, facts: ObservedFacts, operator: OperatorSession | undefined): void {
   const lockOuts: PlanMistake[] = [];
   const invalid: PlanMistake[] = [];
-  for (const diversion of configuration.diversions) {
+  for (const diversion of hostDiversions(configuration.diversions)) {
     const claimed = diversion.groups.filter((group) => group.kind === 'claimed');
     if (diversion.interface !== undefined || claimed.length > 0)
       checkInterface(diversion.interface, diversion.place, facts, invalid);

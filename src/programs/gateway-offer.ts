@@ -5,12 +5,19 @@ import type { Limits } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 
-export interface GatewayOffer {
+/** One network namespace with decoys. Two networks may use the same addresses. */
+export interface NetworkOffer {
+  /** Empty: this machine's own namespace; otherwise the name of the `network` diversion. As in NamedSocket.network. */
+  readonly name: string;
   readonly groups: readonly DecoyGroup[];
-  readonly personas: readonly Persona[];
   /** Given back to live hosts. */
   readonly withheld: readonly AddressRange[];
   /** Which diversions use which interface. */
   readonly interfaces: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface GatewayOffer {
+  readonly networks: readonly NetworkOffer[];
+  readonly personas: readonly Persona[];
   readonly limits: Limits;
 }

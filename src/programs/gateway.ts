@@ -54,7 +54,7 @@ async function main(): Promise<void> {
     );
     const intake = new Intake({
       directory,
-      interfaces: offer.interfaces,
+      interfaces: offer.networks[0].interfaces,
       log,
       onConnection: (connection) => catchAll.visit(connection),
       onDatagram: (datagram) => catchAll.datagram(datagram),
@@ -76,8 +76,9 @@ async function main(): Promise<void> {
     onOffer: ({ sockets, description }) => {
       const offer = description as GatewayOffer;
       const personas = new Map(offer.personas.map((persona) => [persona.name, persona]));
-      const directory = new DecoyDirectory(offer.groups, personas, offer.withheld);
-      if (house) house.intake.setDirectory(directory, offer.interfaces);
+      const [{ groups, withheld, interfaces }] = offer.networks;
+      const directory = new DecoyDirectory(groups, personas, withheld);
+      if (house) house.intake.setDirectory(directory, interfaces);
       else house = furnish(offer, directory);
       house?.intake.setSockets(sockets);
       ready();

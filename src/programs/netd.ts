@@ -17,7 +17,7 @@ import { openIntakeSockets } from '../kernel/intake-sockets.ts';
 import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
-import type { Configuration } from '../model/configuration.ts';
+import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { AlertRecord } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import { populationModulus } from '../model/population.ts';
@@ -112,17 +112,15 @@ async function main(): Promise<void> {
   function offer(): void {
     const groups = controller.groups();
     const interfaces: Record<string, string[]> = {};
-    for (const diversion of configuration.diversions) {
+    for (const diversion of hostDiversions(configuration.diversions)) {
       const name = diversion.interface;
       if (name === undefined || !groups.some((group) => group.diversion === diversion.name && group.kind === 'claimed')) continue;
       interfaces[name] = [...(interfaces[name] ?? []), diversion.name];
     }
     open(Object.keys(interfaces).map((name) => ({ name, promiscuous: true })));
     const description: GatewayOffer = {
-      groups,
+      networks: [{ name: '', groups, withheld: controller.withheld(), interfaces }],
       personas: [...configuration.personas.values()],
-      withheld: controller.withheld(),
-      interfaces,
       limits: configuration.limits,
     };
     handover.offer(sockets, description);
@@ -251,7 +249,9 @@ async function askGatewayForLiveHosts(link: string, ranges: readonly AddressRang
 
 function diversionStatus(configuration: Configuration, controller: DiversionController): DiversionStatus[] {
   const withheld = controller.withheld().map(renderRange);
-  return configuration.diversions.map(({ name, kind, interface: link }) => {
+  return configuration.diversions.map((diversion) => {
+    const { name, kind } = diversion;
+    const link = diversion.kind === 'host' ? diversion.interface : undefined;
     const groups = controller.groups().filter((group) => group.diversion === name);
     let living = 0n;
     for (const group of groups) {

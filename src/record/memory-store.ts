@@ -128,7 +128,8 @@ export class MemoryStore implements Store {
       }
     }
     const all = [...rows].map(([key, { hits, sources }]) => ({ key, hits, sources: sources.size }));
-    const order = (a: TopRow, b: TopRow): number => b[by] - a[by] || b.hits - a.hits || (a.key < b.key ? -1 : 1);
+    const order = (a: TopRow, b: TopRow): number =>
+      b[by] - a[by] || b.hits - a.hits || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
     return all.sort(order).slice(0, filter.limit);
   }
 

@@ -87,6 +87,9 @@ export function state(groups: readonly DecoyGroup[], more: Partial<DesiredState>
     macLinks: claimed ? ['eth0'] : [],
     sysctls: [],
     live: [],
+    segments: [],
+    services: [],
+    bindings: [],
     ...more,
   };
 }
