@@ -207,6 +207,13 @@ export const sendMessages = (fd: number, messages: Uint8Array, count: number): n
 export const controlDevice = (fd: number, request: number, argument: Uint8Array): void =>
   void checked('ioctl', calls.ioctl(fd, request, argument), { request });
 
+/** False instead of throwing: for devices that may be gone. */
+export const tryControlDevice = (fd: number, request: number, argument: Uint8Array): boolean =>
+  calls.ioctl(fd, request, argument) >= 0;
+
+/** A descriptor of the network namespace a socket lives in (SIOCGSKNS, needs CAP_NET_ADMIN there), or the negated errno. */
+export const openSocketNetns = (fd: number): number => negated(calls.ioctl(fd, 0x894c, null));
+
 /** F_DUPFD_CLOEXEC: a second descriptor of the same open file. */
 export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd, 1030, 0));
 

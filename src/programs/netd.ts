@@ -13,9 +13,7 @@ import { openLog } from '../base/log.ts';
 import { readConfiguration } from '../config/configuration.ts';
 import { readPersonas } from '../config/personas.ts';
 import { HandoverServer } from '../kernel/handover-server.ts';
-import { openIntakeSockets } from '../kernel/intake-sockets.ts';
-import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
-import type { NamedSocket } from '../kernel/named-socket.ts';
+import { closeDescriptor } from '../kernel/libc.ts';
 import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
 import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { AlertRecord } from '../model/event.ts';
@@ -28,12 +26,9 @@ import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { ownInstallation } from './installation.ts';
+import { IntakeDoor } from './intake-door.ts';
 import type { PlanAnswer } from './up.ts';
 
-/** Where the gateway listens on loopback when these are free; the kernel's choice otherwise. */
-const usualPorts = { tcp: 29631, udp: 29632 };
-/** As much as net.core.somaxconn lets it be. */
-const acceptQueue = 65_535;
 /** A gateway that outlived the last netd has this long to give the sockets back. */
 const returnMs = 1500;
 const verifyEveryMs = 10_000;
@@ -69,27 +64,11 @@ async function main(): Promise<void> {
       },
     }),
   );
-  let sockets: NamedSocket[] = (await gatewayAnswers()) ? await handover.returned(returnMs) : [];
-  const open = (interfaces: readonly { name: string; promiscuous: boolean }[]): void => {
-    const port = (role: 'tcp' | 'udp'): number => sockets.find((one) => one.role === role)?.port ?? 0;
-    const before = sockets;
-    const attempt = (tcpPort: number, udpPort: number): NamedSocket[] =>
-      openIntakeSockets({ tcpPort, udpPort, interfaces }, sockets);
-    try {
-      sockets = attempt(port('tcp') || usualPorts.tcp, port('udp') || usualPorts.udp);
-    } catch (error) {
-      if (before.length > 0) throw error;
-      sockets = attempt(0, 0);
-    }
-    const kept = new Set(sockets.map(({ fd }) => fd));
-    for (const { fd } of before) if (!kept.has(fd)) closeDescriptor(fd);
-  };
-  open([]);
-  const portOf = (role: 'tcp' | 'udp'): number => sockets.find((one) => one.role === role)?.port ?? 0;
+  const door = new IntakeDoor((await gatewayAnswers()) ? await handover.returned(returnMs) : [], log);
 
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
-    ports: { tcp: portOf('tcp'), udp: portOf('udp') },
+    ports: { tcp: door.port('tcp'), udp: door.port('udp') },
     log,
     clock: systemClock,
     onEvent: ({ name, message, details }) => {
@@ -117,13 +96,14 @@ async function main(): Promise<void> {
       if (name === undefined || !groups.some((group) => group.diversion === diversion.name && group.kind === 'claimed')) continue;
       interfaces[name] = [...(interfaces[name] ?? []), diversion.name];
     }
-    open(Object.keys(interfaces).map((name) => ({ name, promiscuous: true })));
+    door.open([{ name: '', interfaces: Object.keys(interfaces).map((name) => ({ name, promiscuous: true })) }]);
     const description: GatewayOffer = {
       networks: [{ name: '', groups, withheld: controller.withheld(), interfaces }],
       personas: [...configuration.personas.values()],
       limits: configuration.limits,
     };
-    handover.offer(sockets, description);
+    handover.offer(door.sockets, description);
+    door.closeLeft();
   }
 
   async function plan(file: string | undefined): Promise<PlanAnswer> {
@@ -152,7 +132,7 @@ async function main(): Promise<void> {
         const confirmWithinMs = numberOf(args, 'confirmWithinMs');
         if (planned) await controller.apply(planned, confirmWithinMs === undefined ? {} : { confirmWithinMs });
         // The plan may have raised the ceiling of the accept queue; listening again makes it hold.
-        for (const { fd, role } of sockets) if (role === 'tcp') listenSocket(fd, acceptQueue);
+        door.listenAgain();
         planned = undefined;
         settled = confirmWithinMs === undefined ? 'confirmed' : 'pending';
         offer();
@@ -224,7 +204,7 @@ async function main(): Promise<void> {
     );
   }, verifyEveryMs);
   lifetime.onEnd('verify', () => clearInterval(verify));
-  log.info('ready', { pid: process.pid, tcp: portOf('tcp'), udp: portOf('udp') });
+  log.info('ready', { pid: process.pid, tcp: door.port('tcp'), udp: door.port('udp') });
 }
 
 async function gatewayAnswers(): Promise<boolean> {

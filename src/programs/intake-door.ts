@@ -1,0 +1,103 @@
+// The sockets of all networks as netd holds them: opens what a network lacks, keeps what still serves, and closes what
+// nobody needs. Which networks there are is the plan's; what is done with a socket is the gateway's.
+
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { openIntakeSockets } from '../kernel/intake-sockets.ts';
+import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
+import type { NamedSocket } from '../kernel/named-socket.ts';
+import { netnsInode, readInterfaceIndex, socketNetnsInode } from '../kernel/socket-place.ts';
+
+/** Where the gateway listens on loopback, in every network, when these are free in the machine's own; else the kernel's choice. */
+const usualPorts = { tcp: 29631, udp: 29632 };
+/** As much as net.core.somaxconn lets it be. */
+const acceptQueue = 65_535;
+
+/** A namespace in which decoys are to be answered. */
+export interface DoorNetwork {
+  /** Empty: this machine's own. */
+  readonly name: string;
+  readonly netns?: string;
+  /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
+  readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
+}
+
+export class IntakeDoor {
+  readonly #log: Log;
+  #sockets: NamedSocket[];
+  #left: NamedSocket[] = [];
+
+  /** `existing` are sockets a running gateway gave back; they are ours now. The machine's own network is opened at once. */
+  constructor(existing: readonly NamedSocket[], log: Log) {
+    this.#log = log;
+    this.#sockets = [...existing];
+    this.open([]);
+  }
+
+  /** All sockets, of all networks. */
+  get sockets(): readonly NamedSocket[] {
+    return this.#sockets;
+  }
+
+  port(role: 'tcp' | 'udp'): number {
+    return this.#sockets.find((one) => one.role === role && one.network === undefined)?.port ?? 0;
+  }
+
+  /**
+   * Afterwards `sockets` serves these networks and the machine's own. A network whose namespace is not there (yet) is left
+   * out, and named in the answer. What is no longer used stays open until `closeLeft`: an offer may still be on its way.
+   * Throws what opening in the machine's own namespace throws; then nothing has changed.
+   */
+  open(networks: readonly DoorNetwork[]): string[] {
+    const home = networks.find(({ name }) => name === '') ?? { name: '', interfaces: [] };
+    const next = this.#openHome(home);
+    const missing: string[] = [];
+    for (const network of networks) {
+      if (network.name === '') continue;
+      try {
+        next.push(...this.#openAt(network, this.port('tcp'), this.port('udp')));
+      } catch (error) {
+        missing.push(network.name);
+        this.#log.warn('no sockets in this network', { network: network.name, error: asWeirError(error).message });
+      }
+    }
+    const kept = new Set(next.map(({ fd }) => fd));
+    this.#left.push(...this.#sockets.filter(({ fd }) => !kept.has(fd)));
+    this.#sockets = next;
+    return missing;
+  }
+
+  /** Closes what the last `open` left over. */
+  closeLeft(): void {
+    for (const { fd } of this.#left) closeDescriptor(fd);
+    this.#left = [];
+  }
+
+  /** After net.core.somaxconn was raised: listening again makes the new ceiling hold. */
+  listenAgain(): void {
+    for (const { fd, role } of this.#sockets) if (role === 'tcp') listenSocket(fd, acceptQueue);
+  }
+
+  #openHome(home: DoorNetwork): NamedSocket[] {
+    const known = this.#sockets.some(({ network }) => network === undefined);
+    try {
+      return this.#openAt(home, this.port('tcp') || usualPorts.tcp, this.port('udp') || usualPorts.udp);
+    } catch (error) {
+      if (known) throw error;
+      return this.#openAt(home, 0, 0);
+    }
+  }
+
+  #openAt({ name, netns, interfaces }: DoorNetwork, tcpPort: number, udpPort: number): NamedSocket[] {
+    const network = name === '' ? undefined : name;
+    const place = netnsInode(netns);
+    const usable = this.#sockets.filter(
+      (socket) =>
+        socket.network === network &&
+        (socketNetnsInode(socket.fd) ?? place) === place &&
+        (socket.interface === undefined || socket.interfaceIndex === readInterfaceIndex(socket.interface, netns)),
+    );
+    const plan = { tcpPort, udpPort, interfaces, ...(netns ? { netns } : {}), ...(network ? { network } : {}) };
+    return openIntakeSockets(plan, usable);
+  }
+}
