@@ -2,9 +2,10 @@
 // namespace. Decides nothing; what to run is nft-*.ts and ip-*.ts.
 
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
+import { insideNetns } from './libc.ts';
 
 export interface CommandOutput {
   readonly code: number;
@@ -35,24 +36,19 @@ export interface CommandRunner {
 const packages: Record<string, string> = {
   nft: 'nftables',
   ip: 'iproute2',
-  nsenter: 'util-linux',
-  cat: 'coreutils',
-  tee: 'coreutils',
 };
 const maxOutputBytes = 128 << 20;
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
-function execute(argv: readonly string[], options: CommandOptions): Promise<CommandOutput> {
-  const program = argv[0] === 'nsenter' ? argv[3] : argv[0];
+function execute(program: string, args: readonly string[], options: CommandOptions): Promise<CommandOutput> {
   return new Promise((resolve, reject) => {
     const child = execFile(
-      argv[0],
-      argv.slice(1),
+      program,
+      args,
       { timeout: options.timeoutMs ?? 30_000, killSignal: 'SIGKILL', maxBuffer: maxOutputBytes, env: environment },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-        const missing = (error as NodeJS.ErrnoException | null)?.code === 'ENOENT' || (code === 127 && argv[0] === 'nsenter');
-        if (missing)
+        if ((error as NodeJS.ErrnoException | null)?.code === 'ENOENT')
           reject(
             new WeirError(
               'tool-missing',
@@ -68,7 +64,7 @@ function execute(argv: readonly string[], options: CommandOptions): Promise<Comm
           reject(
             new WeirError('kernel-refused', `${program}: ${firstLines(stderr || stdout || error.message)}`, {
               program,
-              arguments: argv.slice(argv.indexOf(program) + 1).join(' '),
+              arguments: args.join(' '),
               exitCode: code,
             }),
           );
@@ -83,32 +79,36 @@ function execute(argv: readonly string[], options: CommandOptions): Promise<Comm
 
 const firstLines = (text: string): string => printable(text.trim().split('\n').slice(0, 6).join('; '), 1200);
 
-/** `netns` is a path such as `/run/netns/x` (needs CAP_SYS_ADMIN); without it, this process's own namespace. */
+/**
+ * `netns` is a path such as `/run/netns/x` (needs CAP_SYS_ADMIN); without it, this process's own namespace. A child is born
+ * in the namespace its parent's thread is in: no further program is needed to bring it there.
+ */
 export function createCommandRunner(netns?: string): CommandRunner {
-  const inside = (argv: readonly string[]): readonly string[] =>
-    netns === undefined ? argv : ['nsenter', `--net=${netns}`, '--', ...argv];
   return {
     netns,
-    run: (program, args, options = {}) => execute(inside([program, ...args]), options),
+    async run(program, args, options = {}) {
+      return insideNetns(netns, () => execute(program, args, options));
+    },
     async readProc(path) {
-      if (netns === undefined) {
+      return insideNetns(netns, () => {
         try {
-          return await readFile(path, 'utf8');
+          return readFileSync(ofThread(path), 'utf8');
         } catch {
           return undefined;
         }
-      }
-      const { code, stdout } = await execute(inside(['cat', path]), { anyCode: true });
-      return code === 0 ? stdout : undefined;
+      });
     },
     async writeProc(path, text) {
-      if (netns === undefined) {
+      insideNetns(netns, () => {
         try {
-          await writeFile(path, text);
+          writeFileSync(ofThread(path), text);
         } catch (error) {
           throw new WeirError('kernel-refused', `cannot write ${path}`, { path }, error);
         }
-      } else await execute(inside(['tee', path]), { input: text });
+      });
     },
   };
 }
+
+/** /proc/net is that of the process's first thread; see proc(5). */
+const ofThread = (path: string): string => path.replace(/^\/proc\/net\//, '/proc/thread-self/net/');

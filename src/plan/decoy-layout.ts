@@ -17,7 +17,7 @@ import {
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { decoyMac, type Population, populationModulus, renderMac, resident } from '../model/population.ts';
-import type { DesiredState } from './desired-state.ts';
+import type { NetworkState } from './desired-state.ts';
 
 /** Ranges that share diversion and population. */
 export interface RangeGroup {
@@ -48,7 +48,7 @@ export interface DecoyLayout {
   readonly personas: ReadonlyMap<string, Persona>;
 }
 
-export function layOutDecoys(desired: DesiredState): DecoyLayout {
+export function layOutDecoys(desired: NetworkState): DecoyLayout {
   const personas = new Map(desired.personas.map((persona) => [persona.name, persona]));
   const merged = new Map<string, { group: DecoyGroup; ranges: AddressRange[]; macs: Record<string, string> }>();
   for (const group of desired.groups) {

@@ -5,7 +5,7 @@ import { WeirError } from '../base/errors.ts';
 import { type OwnRoute, renderDestination } from '../kernel/ip-route.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { type AddressRange, overlapRanges, parseRange, rangeToCidrs, subtractRanges } from '../model/address.ts';
-import { type DesiredState, isEmptyState } from './desired-state.ts';
+import { isEmptyState, type NetworkState } from './desired-state.ts';
 import type { Step } from './step.ts';
 
 /** What was there before us, to be put back. */
@@ -30,7 +30,7 @@ export interface PresentState {
 }
 
 /** Every AnyIP route the state needs: blocks that cover the claimed addresses exactly, without those given back. */
-export function planRoutes(desired: DesiredState | undefined, withheld: readonly AddressRange[]): OwnRoute[] {
+export function planRoutes(desired: NetworkState | undefined, withheld: readonly AddressRange[]): OwnRoute[] {
   if (desired === undefined) return [];
   const claimed = desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
   return coverRanges(subtractRanges(claimed, withheld));
@@ -56,7 +56,7 @@ export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRo
 
 /** `tables` and `routes` are those of `desired`; the tables carry the notes of what saveBefore tells to save. */
 export function planDifference(
-  desired: DesiredState | undefined,
+  desired: NetworkState | undefined,
   tables: readonly NftTable[],
   tablesAsApplied: boolean,
   routes: readonly OwnRoute[],
@@ -79,7 +79,7 @@ export function planDifference(
 }
 
 /** Sysctls and flags of links that the state needs and the machine does not have. */
-export function planSettings(desired: DesiredState | undefined, present: Pick<PresentState, 'sysctls' | 'promiscuous'>): Step[] {
+export function planSettings(desired: NetworkState | undefined, present: Pick<PresentState, 'sysctls' | 'promiscuous'>): Step[] {
   const steps: Step[] = [];
   for (const { key, value, why } of desired?.sysctls ?? []) {
     const now = present.sysctls[key];
@@ -93,7 +93,7 @@ export function planSettings(desired: DesiredState | undefined, present: Pick<Pr
 }
 
 function planRulesetStep(
-  desired: DesiredState | undefined,
+  desired: NetworkState | undefined,
   tables: readonly NftTable[],
   tablesAsApplied: boolean,
   present: PresentState,
@@ -116,7 +116,7 @@ function planRulesetStep(
 }
 
 /** What is no longer needed goes back to what it was. */
-function planRestores(desired: DesiredState | undefined, present: PresentState): Step[] {
+function planRestores(desired: NetworkState | undefined, present: PresentState): Step[] {
   const steps: Step[] = [];
   for (const [link, was] of Object.entries(present.saved.promiscuous)) {
     const here = present.links.includes(link);
@@ -132,7 +132,7 @@ function planRestores(desired: DesiredState | undefined, present: PresentState):
 }
 
 /** What has to be remembered once these settings (planSettings) are made. */
-export function saveBefore(steps: readonly Step[], saved: SavedValues, desired: DesiredState | undefined): SavedValues {
+export function saveBefore(steps: readonly Step[], saved: SavedValues, desired: NetworkState | undefined): SavedValues {
   const sysctls: Record<string, string> = {};
   const promiscuous: Record<string, boolean> = {};
   for (const { key } of desired?.sysctls ?? []) {

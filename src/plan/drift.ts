@@ -3,11 +3,11 @@
 import type { OwnRoute } from '../kernel/ip-route.ts';
 import type { Link } from '../kernel/link-state.ts';
 import { renderRange } from '../model/address.ts';
-import type { DesiredState } from './desired-state.ts';
+import type { NetworkState } from './desired-state.ts';
 import { compareRoutes } from './difference.ts';
 
 export interface DriftInput {
-  readonly desired: DesiredState;
+  readonly desired: NetworkState;
   readonly expectedListing: string;
   readonly listing: string;
   readonly expectedRoutes: readonly OwnRoute[];

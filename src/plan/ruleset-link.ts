@@ -30,14 +30,14 @@ import {
   shareIntervals,
   withheldSet,
 } from './decoy-layout.ts';
-import type { DesiredState } from './desired-state.ts';
+import type { NetworkState } from './desired-state.ts';
 
 const vendorMask = 'ff:ff:ff:00:00:00';
 /** The kernel's own; no rule needed. */
 const kernelTtl = 64;
 
 /** The netdev table for links where decoys wear MACs, and the arp table that keeps them silent on other links. */
-export function planLinkTables(desired: DesiredState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
+export function planLinkTables(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
   const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
   if (!claimed) return [];
   const arp = desired.manyLinks ? planArpTable(layout) : [];
@@ -76,7 +76,7 @@ function planArpTable(layout: DecoyLayout): NftTable[] {
   ];
 }
 
-function planFrameTable(desired: DesiredState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable {
+function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable {
   const sets: NftSet[] = [];
   const chains: NftChain[] = [];
   const take: NftRule[] = [];

@@ -33,7 +33,7 @@ import {
   shareIntervals,
   withheldSet,
 } from './decoy-layout.ts';
-import type { DesiredState, Guards } from './desired-state.ts';
+import type { Guards, NetworkState } from './desired-state.ts';
 import { planLinkTables } from './ruleset-link.ts';
 
 /** NFLOG group of probes; the reader binds it. */
@@ -68,14 +68,14 @@ const destination = (family: Family): string => (family === 4 ? 'ip daddr' : 'ip
 const source = (family: Family): string => (family === 4 ? 'ip saddr' : 'ip6 saddr');
 
 /** Every table of ours for this state; none when there are no decoys. `withheld` are addresses given back. */
-export function planRuleset(desired: DesiredState, withheld: readonly AddressRange[], notes: RestoreNotes): NftTable[] {
+export function planRuleset(desired: NetworkState, withheld: readonly AddressRange[], notes: RestoreNotes): NftTable[] {
   if (desired.groups.length === 0) return [];
   const layout = layOutDecoys(desired);
   return [planPacketTable(desired, layout, withheld, notes), ...planLinkTables(desired, layout, withheld)];
 }
 
 function planPacketTable(
-  desired: DesiredState,
+  desired: NetworkState,
   layout: DecoyLayout,
   withheld: readonly AddressRange[],
   notes: RestoreNotes,
@@ -212,7 +212,7 @@ class ChainBook {
     return name;
   }
 
-  addGateway(ports: DesiredState['ports']): void {
+  addGateway(ports: NetworkState['ports']): void {
     const used = (name: string): boolean =>
       [...this.#chains.values()].some(({ rules }) => rules.some((rule) => rule.some((s) => leadsTo(s, name))));
     const to: NftRule[] = [];
