@@ -73,6 +73,14 @@ const calls = {
   fcntl: library.func('int fcntl(int, int, int)') as (fd: number, command: number, argument: number) => number,
   shutdown: library.func('int shutdown(int, int)') as (fd: number, how: number) => number,
   close: library.func('int close(int)') as (fd: number) => number,
+  mount: library.func('int mount(const char *, const char *, const char *, unsigned long, void *)') as (
+    source: string,
+    target: string,
+    type: string,
+    flags: number,
+    data: Pointer,
+  ) => number,
+  umount2: library.func('int umount2(const char *, int)') as (target: string, flags: number) => number,
 };
 
 const errnoNames = new Map(Object.entries(osConstants.errno).map(([name, value]) => [value, name]));
@@ -239,6 +247,18 @@ export function socketCookie(fd: number): string {
   const length = readSocketOption(fd, SOL_SOCKET, SO_COOKIE, bytes);
   if (length < 0) throw callFailed('getsockopt', -length, { name: 'SO_COOKIE' });
   return new DataView(bytes.buffer).getBigUint64(0, true).toString(16);
+}
+
+/** MS_BIND: `target`, a file or directory that exists, shows `source` from now on. Needs CAP_SYS_ADMIN. See mount(2). */
+export const bindMount = (source: string, target: string): void =>
+  void checked('mount', calls.mount(source, target, 'none', 0x1000, null), { source, target });
+
+/** MNT_DETACH: takes the topmost mount off `target`. False when nothing is mounted there. See umount2(2). */
+export function detachMount(target: string): boolean {
+  if (calls.umount2(target, 2) === 0) return true;
+  const failed = koffi.errno();
+  if (failed === E.EINVAL || failed === E.ENOENT) return false;
+  throw callFailed('umount2', failed, { target });
 }
 
 const CLONE_NEWNET = 0x40000000;

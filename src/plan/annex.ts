@@ -8,6 +8,8 @@ export interface Repair {
   /** The diversion whose segment it was in; empty: the machine's own namespace or an annex. */
   readonly network: string;
   readonly object: 'table' | 'route' | 'link' | 'netns' | 'address' | 'sysctl' | 'process';
+  /** Which of them, the same text each time: `inet weir`, `lan`, `bgpd`; absent where network and object say it. */
+  readonly subject?: string;
   /** One sentence: `link lan of floor-3 was gone: made again`. */
   readonly message: string;
 }

@@ -1,0 +1,200 @@
+// Tells that somebody, maybe we ourselves, changed links, addresses, routes, rules or our tables in one network
+// namespace. Only that and of which kind: what is true now is read by whoever asks. Two netlink sockets, no polling.
+// Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,neighbour}.h, linux/netfilter/nf_tables.h.
+
+import {
+  AF_NETLINK,
+  addressOf,
+  bindSocket,
+  closeDescriptor,
+  EAGAIN,
+  EINTR,
+  ENOBUFS,
+  insideNetns,
+  openSocket,
+  receive,
+  SO_ATTACH_FILTER,
+  SOCK_RAW,
+  SOL_SOCKET,
+  setSocketOption,
+} from './libc.ts';
+import { ownTableName } from './nft-ruleset.ts';
+import { Readiness } from './readiness.ts';
+import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
+
+/** `unknown`: the kernel had more to tell than fitted, or told something that does not parse: anything may have changed. */
+export type ChangeKind = 'link' | 'address' | 'route' | 'rule' | 'neighbour' | 'table' | 'unknown';
+
+export interface ChangeWatchOptions {
+  /** Path of the network namespace; absent: this process's own. Needs CAP_SYS_ADMIN when given. */
+  readonly netns?: string;
+  /** At most once for each turn of the event loop in which something changed. */
+  readonly onChange: (kinds: ReadonlySet<ChangeKind>) => void;
+}
+
+const NETLINK_ROUTE = 0;
+const NETLINK_NETFILTER = 12;
+// Groups as bits: RTNLGRP_LINK 1, NEIGH 3, IPV4_IFADDR 5, IPV4_ROUTE 7, IPV4_RULE 8, IPV6_IFADDR 9, IPV6_ROUTE 11, IPV6_RULE 19.
+const routeGroups = [1, 3, 5, 7, 8, 9, 11, 19].reduce((bits, group) => bits | (1 << (group - 1)), 0);
+const NFNLGRP_NFTABLES = 7;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_NEWGEN = 15;
+/** Attribute 1 of every message about a table, chain, rule, set or element is the table's name. */
+const NFTA_TABLE = 1;
+
+const RTM_NEWROUTE = 24;
+const RTM_NEWNEIGH = 28;
+const routeKinds = new Map<number, ChangeKind>(
+  (['link', 'address', 'route', 'neighbour', 'rule'] as const).flatMap((kind, index) => {
+    const type = [16, 20, RTM_NEWROUTE, RTM_NEWNEIGH, 32][index];
+    return [
+      [type, kind],
+      [type + 1, kind],
+    ] as const;
+  }),
+);
+
+/**
+ * Classic BPF over the netlink message, in the kernel: routes of ours (protocol 87), of table local, and default routes;
+ * of neighbours only permanent bridge or VXLAN forwarding entries. A full routing table of somebody else or busy
+ * neighbours wake nobody.
+ */
+const filter: readonly (readonly [number, number, number, number])[] = [
+  [0x30, 0, 0, 4], // low byte of the type
+  [0x15, 3, 0, RTM_NEWROUTE],
+  [0x15, 2, 0, RTM_NEWROUTE + 1],
+  [0x15, 7, 0, RTM_NEWNEIGH],
+  [0x15, 6, 10, RTM_NEWNEIGH + 1],
+  [0x30, 0, 0, 21], // rtm_protocol
+  [0x15, 8, 0, 87],
+  [0x30, 0, 0, 20], // rtm_table
+  [0x15, 6, 0, 255],
+  [0x30, 0, 0, 17], // rtm_dst_len
+  [0x15, 4, 5, 0],
+  [0x30, 0, 0, 16], // ndm_family
+  [0x15, 0, 3, 7], // AF_BRIDGE
+  [0x30, 0, 0, 24], // low byte of ndm_state
+  [0x45, 0, 1, 0x80], // NUD_PERMANENT
+  [0x06, 0, 0, 0x40000],
+  [0x06, 0, 0, 0],
+];
+
+/** One turn of the loop reads this many datagrams at most; the rest comes in the next. */
+const maxDatagrams = 64;
+const bufferBytes = 64 << 10;
+const queueBytes = 1 << 20;
+
+export class ChangeWatch {
+  readonly #fds: readonly number[];
+  readonly #watches: readonly Readiness[];
+  readonly #buffer = new Uint8Array(bufferBytes);
+  readonly #view = new DataView(this.#buffer.buffer);
+  readonly #onChange: ChangeWatchOptions['onChange'];
+  #open = true;
+  /** Times the kernel had to leave something out; each counted as a change of kind `unknown`. */
+  overruns = 0;
+
+  /** Throws `not-found` (no such namespace), `not-permitted`, or `system-call`. It does not keep the process running. */
+  constructor(options: ChangeWatchOptions) {
+    this.#onChange = options.onChange;
+    const route = insideNetns(options.netns, () => openGroups(NETLINK_ROUTE, routeGroups, true));
+    const nft = orClose(route, () =>
+      insideNetns(options.netns, () => openGroups(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1), false)),
+    );
+    this.#fds = [route, nft];
+    this.#watches = [
+      new Readiness(route, { readable: true }, () => this.#read(route, (type) => routeKinds.get(type))),
+      new Readiness(nft, { readable: true }, () => this.#read(nft, (type, start, end) => this.#tableKind(type, start, end))),
+    ];
+    for (const watch of this.#watches) watch.unref();
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    for (const watch of this.#watches) watch.close();
+    for (const fd of this.#fds) closeDescriptor(fd);
+  }
+
+  #read(fd: number, kindOf: (type: number, start: number, end: number) => ChangeKind | undefined): void {
+    const kinds = new Set<ChangeKind>();
+    for (let count = 0; this.#open && count < maxDatagrams; count += 1) {
+      const got = receive(fd, this.#buffer);
+      if (got === -EAGAIN || got === -EINTR) break;
+      if (got < 0) {
+        if (got === -ENOBUFS) this.overruns += 1;
+        kinds.add('unknown');
+        if (got !== -ENOBUFS) break;
+        continue;
+      }
+      this.#walk(got, kindOf, kinds);
+    }
+    if (kinds.size > 0 && this.#open) this.#onChange(kinds);
+  }
+
+  #walk(
+    length: number,
+    kindOf: (type: number, start: number, end: number) => ChangeKind | undefined,
+    kinds: Set<ChangeKind>,
+  ): void {
+    for (let at = 0; at + 16 <= length; ) {
+      const size = this.#view.getUint32(at, true);
+      if (size < 16 || at + size > length) {
+        kinds.add('unknown');
+        return;
+      }
+      const kind = kindOf(this.#view.getUint16(at + 4, true), at + 16, at + size);
+      if (kind) kinds.add(kind);
+      at += (size + 3) & ~3;
+    }
+  }
+
+  /** Other people's tables are none of our business. */
+  #tableKind(type: number, start: number, end: number): ChangeKind | undefined {
+    if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) return undefined;
+    for (let at = start + 4; at + 4 <= end; ) {
+      const size = this.#view.getUint16(at, true);
+      if (size < 4 || at + size > end) return 'unknown';
+      if ((this.#view.getUint16(at + 2, true) & 0x3fff) === NFTA_TABLE)
+        return this.#isOwnTable(at + 4, at + size) ? 'table' : undefined;
+      at += (size + 3) & ~3;
+    }
+    return 'unknown';
+  }
+
+  #isOwnTable(start: number, end: number): boolean {
+    if (end - start !== ownTableName.length + 1) return false;
+    for (let index = 0; index < ownTableName.length; index += 1)
+      if (this.#buffer[start + index] !== ownTableName.charCodeAt(index)) return false;
+    return true;
+  }
+}
+
+function openGroups(protocol: number, groups: number, filtered: boolean): number {
+  const fd = openSocket(AF_NETLINK, SOCK_RAW, protocol);
+  return orClose(fd, () => {
+    if (filtered) attachFilter(fd);
+    setReceiveBuffer(fd, queueBytes);
+    const address = new Uint8Array(12);
+    new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
+    new DataView(address.buffer).setUint32(8, groups, true);
+    bindSocket(fd, address);
+    return fd;
+  });
+}
+
+function attachFilter(fd: number): void {
+  const program = new Uint8Array(filter.length * 8);
+  const view = new DataView(program.buffer);
+  for (const [index, [code, whenTrue, whenFalse, value]] of filter.entries()) {
+    view.setUint16(index * 8, code, true);
+    program[index * 8 + 2] = whenTrue;
+    program[index * 8 + 3] = whenFalse;
+    view.setUint32(index * 8 + 4, value, true);
+  }
+  const descriptor = new Uint8Array(16);
+  new DataView(descriptor.buffer).setUint16(0, filter.length, true);
+  new DataView(descriptor.buffer).setBigUint64(8, addressOf(program), true);
+  setSocketOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, descriptor);
+}
