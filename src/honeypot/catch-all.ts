@@ -66,6 +66,7 @@ export class CatchAll {
   readonly #clock: Clock;
   readonly #host: SessionHost<TcpSession>;
   readonly #byActivity = new RecencyList<TcpSession>();
+  /** By network and address. */
   readonly #bySource = new Map<string, number>();
   /** Opening order, for the limit on total time. */
   readonly #byAge: DelayLine<TcpSession>;
@@ -163,7 +164,8 @@ export class CatchAll {
       ...(visit.syn === undefined ? {} : { syn: visit.syn }),
     };
     const handle = this.#sink.open(start);
-    const ofSource = this.#bySource.get(source.ip) ?? 0;
+    const sourceKey = `${visit.network} ${source.ip}`;
+    const ofSource = this.#bySource.get(sourceKey) ?? 0;
     if (socket.destroyed) {
       handle.close('client-reset');
       return;
@@ -180,8 +182,9 @@ export class CatchAll {
       return;
     }
     if (this.#byActivity.size >= this.#limits.sessions) this.shedOldestIdle(Math.ceil(this.#limits.sessions * shedShare));
-    this.#bySource.set(source.ip, ofSource + 1);
+    this.#bySource.set(sourceKey, ofSource + 1);
     const session = new TcpSession(this.#host, handle, visit);
+    session.sourceKey = sourceKey;
     session.activeMs = this.#nowMs;
     this.#byActivity.touch(session);
     this.#byAge.add(session, this.#nowMs);
@@ -254,10 +257,10 @@ export class CatchAll {
     this.#byAge.remove(session);
     this.#awaiting.remove(session);
     this.#lingering.remove(session);
-    const { ip } = session.source;
-    const left = (this.#bySource.get(ip) ?? 1) - 1;
-    if (left > 0) this.#bySource.set(ip, left);
-    else this.#bySource.delete(ip);
+    const { sourceKey } = session;
+    const left = (this.#bySource.get(sourceKey) ?? 1) - 1;
+    if (left > 0) this.#bySource.set(sourceKey, left);
+    else this.#bySource.delete(sourceKey);
   }
 
   #defect(where: string, error: unknown): void {

@@ -11,6 +11,7 @@ import type { Datagram } from './visit.ts';
 
 interface Flow extends Linked {
   readonly key: string;
+  /** Network and address. */
   readonly source: string;
   readonly handle: SessionHandle;
   responder: DatagramResponder | undefined;
@@ -65,7 +66,7 @@ export class DatagramTable {
     const payload = Buffer.from(datagram.payload.buffer, datagram.payload.byteOffset, datagram.payload.byteLength);
     this.#count.datagrams += 1;
     this.#count.bytesIn += payload.length;
-    const key = `${source.ip} ${source.port} ${destination.ip} ${destination.port} ${datagram.diversion}`;
+    const key = `${source.ip} ${source.port} ${destination.ip} ${destination.port} ${datagram.network} ${datagram.diversion}`;
     const flow = this.#flows.get(key) ?? this.#open(key, datagram, nowMs);
     flow.activeMs = nowMs;
     flow.bytes += payload.length;
@@ -114,7 +115,7 @@ export class DatagramTable {
     });
     const flow: Flow = {
       key,
-      source: datagram.source.ip,
+      source: `${datagram.network} ${datagram.source.ip}`,
       handle,
       responder: undefined,
       activeMs: nowMs,

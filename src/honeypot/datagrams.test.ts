@@ -52,6 +52,7 @@ function stage(): Stage {
       catchAll.datagram({
         source: { ip: source, port: sourcePort },
         destination: { ip: '198.51.100.1', port },
+        network: '',
         diversion: 'test',
         persona: plainPersona,
         at: time.ms * 1000,

@@ -46,6 +46,7 @@ export async function listenOnLoopback(
       socket,
       source: { ip: socket.remoteAddress ?? '0.0.0.0', port: socket.remotePort ?? 0 },
       destination: { ip: socket.localAddress ?? '127.0.0.1', port: options.destinationPort ?? socket.localPort ?? 0 },
+      network: '',
       diversion: 'loopback',
       persona,
       acceptedAt: systemClock(),

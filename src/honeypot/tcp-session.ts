@@ -55,11 +55,11 @@ export class TcpSession implements Conversation, Linked {
   before: Linked | undefined = undefined;
   after: Linked | undefined = undefined;
   listed = false;
-  /** Milliseconds of the owner's clock. */
+  /** Milliseconds of the owner's clock, and its name for the source. */
   openedMs = 0;
   activeMs = 0;
+  sourceKey = '';
   #silent = true;
-
   readonly source: Endpoint;
   readonly destination: Endpoint;
   readonly persona: Persona;

@@ -12,6 +12,8 @@ export interface Visit {
   readonly source: Endpoint;
   /** What the attacker dialled: the decoy's address and port. */
   readonly destination: Endpoint;
+  /** Empty: the machine's own. The same address in two networks is two sources. */
+  readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
   readonly sourceMac?: string;
@@ -23,6 +25,8 @@ export interface Visit {
 export interface Datagram {
   readonly source: Endpoint;
   readonly destination: Endpoint;
+  /** As in Visit. */
+  readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
   readonly sourceMac?: string;

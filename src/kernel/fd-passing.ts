@@ -1,11 +1,12 @@
-// Frames with descriptors over a connected Unix stream socket, both ways, without blocking: a header that carries up to
-// 64 descriptors (SCM_RIGHTS) and a body of any bounded length. Who may speak and what it means is handover-*.ts.
+// Frames with descriptors over a connected Unix stream socket, both ways, without blocking: headers that carry the
+// descriptors (SCM_RIGHTS) and a body of any bounded length. Who may speak and what it means is handover-*.ts.
 // Node's net cannot pass descriptors; a datagram cannot carry a description of several megabytes.
 
-import { WeirError } from '../base/errors.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
 import {
   callFailed,
   closeDescriptor,
+  duplicate,
   EAGAIN,
   EINTR,
   errnoName,
@@ -35,10 +36,27 @@ export interface DescriptorChannelOptions {
   readonly onClose: (error?: WeirError) => void;
 }
 
+/** Magic, kind, descriptors with this header, generation, bytes of the body, headers of the frame still to come. */
 const headerBytes = 20;
 const magic = 0x52494557; // "WEIR"
-export const maxDescriptors = 64;
+/** Of one frame: thousands of networks with a few sockets each. */
+export const maxDescriptors = 65_536;
+/** With one header; the kernel's own limit is SCM_MAX_FD, 253 (include/net/scm.h). */
+const descriptorsPerHeader = 128;
+const controlBytes = 16 + descriptorsPerHeader * 4;
 const chunkBytes = 65_536;
+
+/** A frame on its way out. */
+interface Leaving {
+  readonly frame: DescriptorFrame;
+  /** Those not sent yet. */
+  fds: readonly number[];
+  /** Duplicates of ours, because the frame could not leave while the caller vouched for its descriptors. */
+  owned: boolean;
+  headersLeft: number;
+  /** Of the body. */
+  sent: number;
+}
 
 /** Owns the connected descriptor. At most one frame of each kind waits: a newer one replaces it. */
 export class DescriptorChannel {
@@ -47,17 +65,19 @@ export class DescriptorChannel {
   readonly #readiness: Readiness;
   #closed = false;
 
-  readonly #in = new MessageBatch({ count: 1, nameBytes: 0, dataBytes: chunkBytes, controlBytes: 16 + maxDescriptors * 4 });
+  readonly #in = new MessageBatch({ count: 1, nameBytes: 0, dataBytes: chunkBytes, controlBytes });
   readonly #header = new Uint8Array(headerBytes);
   #headerFilled = 0;
+  /** Descriptors the frame's headers so far announced. */
+  #announced = 0;
   #body: Uint8Array | undefined;
   #bodyFilled = 0;
   /** Received, waiting for the rest of their frame. */
   #pendingFds: number[] = [];
 
-  readonly #out = new MessageBatch({ count: 1, nameBytes: 0, dataBytes: headerBytes, controlBytes: 16 + maxDescriptors * 4 });
-  #current: { frame: DescriptorFrame; sent: number } | undefined;
-  #waiting: DescriptorFrame[] = [];
+  readonly #out = new MessageBatch({ count: 1, nameBytes: 0, dataBytes: headerBytes, controlBytes });
+  #current: Leaving | undefined;
+  #waiting: Leaving[] = [];
 
   constructor(fd: number, options: DescriptorChannelOptions) {
     this.#fd = fd;
@@ -68,14 +88,25 @@ export class DescriptorChannel {
     });
   }
 
-  /** Whatever has not begun to leave yet and is of the same kind is replaced. */
+  /**
+   * Whatever has not begun to leave yet and is of the same kind is replaced. The descriptors may be closed once this
+   * returns. Throws `fault` for more than `maxDescriptors`.
+   */
   send(frame: DescriptorFrame): void {
     if (frame.fds.length > maxDescriptors)
       throw new WeirError('fault', `${frame.fds.length} descriptors in one frame, at most ${maxDescriptors}`);
     if (this.#closed) return;
-    this.#waiting = this.#waiting.filter((other) => other.kind !== frame.kind);
-    this.#waiting.push(frame);
+    const headersLeft = Math.max(1, Math.ceil(frame.fds.length / descriptorsPerHeader));
+    for (const other of this.#waiting) if (other.frame.kind === frame.kind) forget(other);
+    this.#waiting = this.#waiting.filter((other) => other.frame.kind !== frame.kind);
+    this.#waiting.push({ frame, fds: frame.fds, owned: false, headersLeft, sent: 0 });
     this.#write();
+    try {
+      if (this.#current) keep(this.#current);
+      for (const other of this.#waiting) keep(other);
+    } catch (error) {
+      this.#fail(asWeirError(error));
+    }
   }
 
   /** Idempotent; closes the descriptor and what was received for an unfinished frame. */
@@ -86,6 +117,7 @@ export class DescriptorChannel {
     closeDescriptor(this.#fd);
     for (const fd of this.#pendingFds) closeDescriptor(fd);
     this.#pendingFds = [];
+    for (const leaving of [...this.#waiting, ...(this.#current ? [this.#current] : [])]) forget(leaving);
     this.#waiting = [];
     this.#current = undefined;
   }
@@ -98,24 +130,28 @@ export class DescriptorChannel {
 
   #write(): void {
     for (;;) {
-      if (!this.#current) {
-        const frame = this.#waiting.shift();
-        if (!frame) break;
-        const result = this.#sendHeader(frame);
+      const current = this.#current ?? this.#waiting.shift();
+      if (!current) break;
+      this.#current = current;
+      const { frame } = current;
+      while (current.headersLeft > 0) {
+        const result = this.#sendHeader(current);
         if (result === -EAGAIN) {
-          this.#waiting.unshift(frame);
           this.#readiness.change({ readable: true, writable: true });
           return;
         }
+        if (result === -EINTR) continue;
         if (result !== headerBytes) {
           this.#fail(result < 0 ? callFailed('sendmsg', -result) : new WeirError('fault', 'a frame header was torn'));
           return;
         }
-        this.#current = { frame, sent: 0 };
+        const gone = current.fds.slice(0, descriptorsPerHeader);
+        current.fds = current.fds.slice(descriptorsPerHeader);
+        current.headersLeft -= 1;
+        if (current.owned) for (const fd of gone) closeDescriptor(fd);
       }
-      const { frame } = this.#current;
-      while (this.#current.sent < frame.body.length) {
-        const from = this.#current.sent;
+      while (current.sent < frame.body.length) {
+        const from = current.sent;
         const result = sendTo(this.#fd, frame.body.subarray(from, from + chunkBytes * 4), null);
         if (result === -EAGAIN) {
           this.#readiness.change({ readable: true, writable: true });
@@ -126,30 +162,31 @@ export class DescriptorChannel {
           this.#fail(callFailed('send', -result));
           return;
         }
-        this.#current.sent += result;
+        current.sent += result;
       }
       this.#current = undefined;
     }
     this.#readiness.change({ readable: true });
   }
 
-  #sendHeader(frame: DescriptorFrame): number {
+  #sendHeader({ frame, fds: left, headersLeft }: Leaving): number {
     const out = this.#out;
+    const fds = left.slice(0, descriptorsPerHeader);
     out.reset(1);
     const header = new DataView(out.data.buffer);
     header.setUint32(0, magic, true);
     header.setUint16(4, frame.kind, true);
-    header.setUint16(6, frame.fds.length, true);
+    header.setUint16(6, fds.length, true);
     header.setUint32(8, frame.generation, true);
     header.setUint32(12, frame.body.length, true);
-    header.setUint32(16, 0, true);
-    if (frame.fds.length > 0) {
+    header.setUint32(16, headersLeft - 1, true);
+    if (fds.length > 0) {
       const control = new DataView(out.control.buffer);
-      control.setBigUint64(0, BigInt(16 + frame.fds.length * 4), true);
+      control.setBigUint64(0, BigInt(16 + fds.length * 4), true);
       control.setInt32(8, SOL_SOCKET, true);
       control.setInt32(12, SCM_RIGHTS, true);
-      for (const [index, fd] of frame.fds.entries()) control.setInt32(16 + index * 4, fd, true);
-      out.setControlLength(0, (16 + frame.fds.length * 4 + 7) & ~7);
+      for (const [index, fd] of fds.entries()) control.setInt32(16 + index * 4, fd, true);
+      out.setControlLength(0, (16 + fds.length * 4 + 7) & ~7);
     } else out.setControlLength(0, 0);
     return sendMessage(this.#fd, out.headers);
   }
@@ -203,9 +240,20 @@ export class DescriptorChannel {
           this.#fail(new WeirError('bad-request', 'not a frame of ours, or longer than allowed', { sizeBytes: size }));
           return false;
         }
-        if (header.getUint16(6, true) > this.#pendingFds.length) {
+        this.#announced += header.getUint16(6, true);
+        if (this.#announced > this.#pendingFds.length) {
           this.#fail(new WeirError('bad-request', 'descriptors of a frame are missing'));
           return false;
+        }
+        const headersLeft = header.getUint32(16, true);
+        if (headersLeft > 0) {
+          // Each further header brings descriptors, which are bounded: headers without any would go on for ever.
+          if (header.getUint16(6, true) === 0 || headersLeft > maxDescriptors / descriptorsPerHeader) {
+            this.#fail(new WeirError('bad-request', 'more headers than a frame may have'));
+            return false;
+          }
+          this.#headerFilled = 0;
+          continue;
         }
         this.#body = new Uint8Array(size);
         this.#bodyFilled = 0;
@@ -216,7 +264,8 @@ export class DescriptorChannel {
       at += take;
       if (this.#bodyFilled < this.#body.length) break;
       const header = new DataView(this.#header.buffer);
-      const fds = this.#pendingFds.splice(0, header.getUint16(6, true));
+      const fds = this.#pendingFds.splice(0, this.#announced);
+      this.#announced = 0;
       const body = this.#body;
       this.#body = undefined;
       this.#headerFilled = 0;
@@ -225,4 +274,23 @@ export class DescriptorChannel {
     }
     return true;
   }
+}
+
+/** Makes the rest of a frame's descriptors ours: the caller may close its own. */
+function keep(leaving: Leaving): void {
+  if (leaving.owned || leaving.fds.length === 0) return;
+  const fds: number[] = [];
+  try {
+    for (const fd of leaving.fds) fds.push(duplicate(fd));
+  } catch (error) {
+    for (const fd of fds) closeDescriptor(fd);
+    throw error;
+  }
+  leaving.fds = fds;
+  leaving.owned = true;
+}
+
+function forget(leaving: Leaving): void {
+  if (leaving.owned) for (const fd of leaving.fds) closeDescriptor(fd);
+  leaving.fds = [];
 }

@@ -38,7 +38,7 @@ export interface Offer {
 
 /** The largest description: 64 MiB. What comes from the gateway to root is far less. */
 export const maxOfferBytes = 64 << 20;
-export const maxReturnedBytes = 64 << 10;
+export const maxReturnedBytes = 16 << 20;
 
 const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'raw'];
 
@@ -61,7 +61,7 @@ export function parseLabels(body: Uint8Array): SocketLabel[] {
     const role = roles.find((one) => one === fields.role);
     const text = (key: string): string | undefined => {
       const found = fields[key];
-      return typeof found === 'string' && /^[\w.:@-]{1,64}$/.test(found) ? found : undefined;
+      return typeof found === 'string' && /^[\w.:@-]{1,96}$/.test(found) ? found : undefined;
     };
     const number = (key: string): number | undefined => {
       const found = fields[key];
@@ -74,9 +74,11 @@ export function parseLabels(body: Uint8Array): SocketLabel[] {
     const interfaceName = text('interface');
     const interfaceIndex = number('interfaceIndex');
     const mac = text('mac');
+    const network = text('network');
     return {
       name,
       role,
+      ...(network ? { network } : {}),
       ...(family ? { family } : {}),
       ...(port === undefined ? {} : { port }),
       ...(interfaceName ? { interface: interfaceName } : {}),

@@ -9,6 +9,10 @@ import { openNflogSocket, openRawSender, openTproxyListener, openUdpIntakeSocket
 /** The NFLOG group every rule of ours logs to; the number of our routes' protocol too. */
 export const probeGroup = 87;
 
+/** What the kernel may hold of what the gateway has not read yet: a limit, used only under load. Segments may be hundreds. */
+const ownBufferBytes = { datagrams: 16 << 20, probes: 32 << 20, neighbours: 4 << 20 };
+const segmentBufferBytes = { datagrams: 2 << 20, probes: 4 << 20, neighbours: 1 << 20 };
+
 export interface IntakeSocketPlan {
   /** Ports the rules lead to; 0: any free one. The same number serves both families. */
   readonly tcpPort: number;
@@ -16,6 +20,8 @@ export interface IntakeSocketPlan {
   /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
   readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
   readonly netns?: string;
+  /** The network diversion whose namespace this is; absent: the machine's own. */
+  readonly network?: string;
 }
 
 /**
@@ -25,19 +31,22 @@ export interface IntakeSocketPlan {
  */
 export function openIntakeSockets(plan: IntakeSocketPlan, existing: readonly NamedSocket[] = []): NamedSocket[] {
   const opened: number[] = [];
-  const { netns } = plan;
-  const reuse = (name: string, open: () => NamedSocket): NamedSocket => {
-    const known = existing.find((one) => one.name === name);
+  const { netns, network } = plan;
+  const bytes = network === undefined ? ownBufferBytes : segmentBufferBytes;
+  const reuse = (role: string, open: () => Omit<NamedSocket, 'name'>): NamedSocket => {
+    const name = network === undefined ? role : `${role}@${network}`;
+    const known = existing.find((one) => one.name === name && one.network === network);
     if (known) return known;
-    const socket = open();
+    const socket = { name, ...open(), ...(network === undefined ? {} : { network }) };
     opened.push(socket.fd);
     return socket;
   };
   const both = (role: 'tcp' | 'udp', port: number): NamedSocket[] => {
-    const listen = (family: Family, at: number): NamedSocket => {
+    const listen = (family: Family, at: number): Omit<NamedSocket, 'name'> => {
       const options = { family, port: at, ...(netns ? { netns } : {}) };
-      const socket = role === 'tcp' ? openTproxyListener(options) : openUdpIntakeSocket(options);
-      return { name: `${role}${family}`, role, family, ...socket };
+      const socket =
+        role === 'tcp' ? openTproxyListener(options) : openUdpIntakeSocket({ ...options, bufferBytes: bytes.datagrams });
+      return { role, family, ...socket };
     };
     const four = reuse(`${role}4`, () => listen(4, port));
     return [four, reuse(`${role}6`, () => listen(6, four.port ?? port))];
@@ -46,15 +55,17 @@ export function openIntakeSockets(plan: IntakeSocketPlan, existing: readonly Nam
     return [
       ...both('tcp', plan.tcpPort),
       ...both('udp', plan.udpPort),
-      reuse('raw4', () => ({ name: 'raw4', role: 'raw', family: 4, fd: openRawSender(4, netns) })),
-      reuse('raw6', () => ({ name: 'raw6', role: 'raw', family: 6, fd: openRawSender(6, netns) })),
-      reuse('nflog', () => ({ name: 'nflog', role: 'nflog', fd: openNflogSocket(probeGroup, netns ? { netns } : {}) })),
+      reuse('raw4', () => ({ role: 'raw', family: 4, fd: openRawSender(4, netns) })),
+      reuse('raw6', () => ({ role: 'raw', family: 6, fd: openRawSender(6, netns) })),
+      reuse('nflog', () => ({
+        role: 'nflog',
+        fd: openNflogSocket(probeGroup, { bufferBytes: bytes.probes, ...(netns ? { netns } : {}) }),
+      })),
       ...plan.interfaces.map(({ name, promiscuous }) =>
         reuse(`neighbour-${name}`, () => ({
-          name: `neighbour-${name}`,
           role: 'neighbour' as const,
           interface: name,
-          ...openNeighbourSocket({ interface: name, promiscuous, ...(netns ? { netns } : {}) }),
+          ...openNeighbourSocket({ interface: name, promiscuous, bufferBytes: bytes.neighbours, ...(netns ? { netns } : {}) }),
         })),
       ),
     ];

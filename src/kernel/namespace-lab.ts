@@ -220,9 +220,9 @@ export async function withLab<T>(body: (lab: NamespaceLab) => Promise<T>): Promi
 }
 
 /** Attacker and sensor on one wire: `av` 10.99.0.1/16 + fd99::1/64 in `attacker`, `sv` 10.99.0.2/16 + fd99::2/64 in `sensor`. */
-export async function createSegment(lab: NamespaceLab): Promise<{ attacker: TestNamespace; sensor: TestNamespace }> {
-  const attacker = await lab.namespace('a');
-  const sensor = await lab.namespace('s');
+export async function createSegment(lab: NamespaceLab, number = ''): Promise<{ attacker: TestNamespace; sensor: TestNamespace }> {
+  const attacker = await lab.namespace(`a${number}`);
+  const sensor = await lab.namespace(`s${number}`);
   await lab.join(
     { namespace: attacker, link: 'av', addresses: ['10.99.0.1/16', 'fd99::1/64'], mac: '02:00:00:00:99:01' },
     { namespace: sensor, link: 'sv', addresses: ['10.99.0.2/16', 'fd99::2/64'], mac: '02:00:00:00:99:02' },

@@ -14,10 +14,13 @@ const NFULA_PAYLOAD = 9;
 const NFULA_PREFIX = 10;
 const NFULA_SEQ = 12;
 
+/** Room for one read; shared by readers of one thread, each of which shows it before the next reads. */
+export const createLogBuffer = (): Uint8Array => new Uint8Array(nflogBatchBytes * 2);
+
 export class NflogReader {
   readonly fd: number;
-  readonly #buffer = new Uint8Array(nflogBatchBytes * 2);
-  readonly #view = new DataView(this.#buffer.buffer);
+  readonly #buffer: Uint8Array;
+  readonly #view: DataView;
   #expected = -1;
   #prefixBytes = new Uint8Array(0);
   #prefix = '';
@@ -26,8 +29,10 @@ export class NflogReader {
   /** Times the kernel said it had to drop. */
   overruns = 0;
 
-  constructor(fd: number) {
+  constructor(fd: number, buffer = createLogBuffer()) {
     this.fd = fd;
+    this.#buffer = buffer;
+    this.#view = new DataView(buffer.buffer);
   }
 
   /** Reads one netlink datagram; packets in it, 0 when nothing is there (or only an overrun was told), or the negated errno. */

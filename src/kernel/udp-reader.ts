@@ -1,5 +1,5 @@
 // Reads diverted datagrams in batches with their true source and original destination. One per socket; the bytes it
-// shows are its own buffers, valid until the next read. Opening is tproxy-socket.ts.
+// shows are its buffers, valid until the next read. Opening is tproxy-socket.ts.
 
 import {
   AF_INET,
@@ -30,15 +30,19 @@ export type DatagramVisitor = (
   length: number,
 ) => void;
 
+/** Room for one read; shared by readers of one thread, each of which shows it before the next reads. */
+export const createDatagramBuffers = (count = 16): MessageBatch =>
+  new MessageBatch({ count, nameBytes: 28, dataBytes: 65_536, controlBytes: 128 });
+
 export class UdpReader {
   readonly fd: number;
   readonly #batch: MessageBatch;
   /** Datagrams without an original destination or with cut ancillary data: not one of ours. */
   malformed = 0;
 
-  constructor(fd: number, count = 16) {
+  constructor(fd: number, buffers = createDatagramBuffers()) {
     this.fd = fd;
-    this.#batch = new MessageBatch({ count, nameBytes: 28, dataBytes: 65_536, controlBytes: 128 });
+    this.#batch = buffers;
   }
 
   /** Reads one batch; the number read, 0 when nothing is there, or the negated errno. */

@@ -14,6 +14,8 @@ export interface NetworkOffer {
   readonly withheld: readonly AddressRange[];
   /** Which diversions use which interface. */
   readonly interfaces: Readonly<Record<string, readonly string[]>>;
+  /** Whose hosts are on the link itself, not behind a router: only they get answers longer than their questions. */
+  readonly subnets: readonly AddressRange[];
 }
 
 export interface GatewayOffer {

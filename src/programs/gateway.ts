@@ -17,6 +17,7 @@ import { DecoyDirectory } from '../model/decoy.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import { Intake } from '../relay/intake.ts';
+import type { IntakeNetwork } from '../relay/network.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 
@@ -46,22 +47,21 @@ async function main(): Promise<void> {
   /** Exists from the first offer on: only then are the bounds known. */
   let house: { recorder: SessionRecorder; catchAll: CatchAll; intake: Intake } | undefined;
 
-  function furnish(offer: GatewayOffer, directory: DecoyDirectory): typeof house {
+  function furnish(offer: GatewayOffer, networks: readonly IntakeNetwork[]): typeof house {
     const recorder = lifetime.own('sessions', new SessionRecorder({ journal, limits: offer.limits, clock: systemClock }));
     const catchAll = lifetime.own(
       'catch-all',
       new CatchAll({ sink: recorder, limits: offer.limits, certificates, log, clock: systemClock }),
     );
     const intake = new Intake({
-      directory,
-      interfaces: offer.networks[0].interfaces,
+      networks,
       log,
       onConnection: (connection) => catchAll.visit(connection),
       onDatagram: (datagram) => catchAll.datagram(datagram),
       onProbe: (probe) => journal.append({ kind: 'probe', probe }),
-      onConflict: ({ ip, mac, interface: link }) => {
-        callControl(run('report.sock'), 'conflict', { address: ip, mac, interface: link }, 30_000).catch((error) =>
-          log.error('netd does not take the report of a live host', { ip, mac, error: asWeirError(error).message }),
+      onConflict: ({ ip, mac, interface: link, network }) => {
+        callControl(run('report.sock'), 'conflict', { network, address: ip, mac, interface: link }, 30_000).catch((error) =>
+          log.error('netd does not take the report of a live host', { network, ip, mac, error: asWeirError(error).message }),
         );
       },
       onExhausted: (wanted) => void catchAll.shedOldestIdle(wanted),
@@ -76,10 +76,14 @@ async function main(): Promise<void> {
     onOffer: ({ sockets, description }) => {
       const offer = description as GatewayOffer;
       const personas = new Map(offer.personas.map((persona) => [persona.name, persona]));
-      const [{ groups, withheld, interfaces }] = offer.networks;
-      const directory = new DecoyDirectory(groups, personas, withheld);
-      if (house) house.intake.setDirectory(directory, interfaces);
-      else house = furnish(offer, directory);
+      const networks = offer.networks.map(({ name, groups, withheld, interfaces, subnets }) => ({
+        name,
+        directory: new DecoyDirectory(groups, personas, withheld),
+        interfaces,
+        subnets,
+      }));
+      if (house) house.intake.setNetworks(networks);
+      else house = furnish(offer, networks);
       house?.intake.setSockets(sockets);
       ready();
     },

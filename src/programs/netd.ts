@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { chown } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ControlServer, callControl } from '../api/control.ts';
@@ -98,7 +99,7 @@ async function main(): Promise<void> {
     }
     door.open([{ name: '', interfaces: Object.keys(interfaces).map((name) => ({ name, promiscuous: true })) }]);
     const description: GatewayOffer = {
-      networks: [{ name: '', groups, withheld: controller.withheld(), interfaces }],
+      networks: [{ name: '', groups, withheld: controller.withheld(), interfaces, subnets: ownSubnets() }],
       personas: [...configuration.personas.values()],
       limits: configuration.limits,
     };
@@ -205,6 +206,12 @@ async function main(): Promise<void> {
   }, verifyEveryMs);
   lifetime.onEnd('verify', () => clearInterval(verify));
   log.info('ready', { pid: process.pid, tcp: door.port('tcp'), udp: door.port('udp') });
+}
+
+/** Of the machine's own addresses. */
+function ownSubnets(): AddressRange[] {
+  const texts = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ cidr }) => cidr ?? ''));
+  return texts.flatMap((text) => parseRange(text) ?? []);
 }
 
 async function gatewayAnswers(): Promise<boolean> {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AcceptRing, createAcceptRingMemory } from './accept-ring.ts';
-import { createTupleSeeds, tupleKey } from './tuple-key.ts';
+import { createTupleSeeds, networkKey, tupleKey } from './tuple-key.ts';
 
 test('what is written is read once, in order; a full ring refuses and counts', () => {
   fc.assert(
@@ -61,16 +61,18 @@ test('a tuple key depends on every field and on the seeds, not on where the byte
       fc.nat(65535),
       fc.nat(15),
       (size, bytes, sourcePort, destinationPort, flip) => {
-        const key = tupleKey(seeds, size, bytes, 0, sourcePort, bytes, 16, destinationPort);
+        const key = tupleKey(seeds, 0, size, bytes, 0, sourcePort, bytes, 16, destinationPort);
         assert.ok(Number.isSafeInteger(key) && key >= 0);
         const moved = new Uint8Array(40);
         moved.set(bytes, 5);
-        assert.equal(tupleKey(seeds, size, moved, 5, sourcePort, moved, 21, destinationPort), key);
+        assert.equal(tupleKey(seeds, 0, size, moved, 5, sourcePort, moved, 21, destinationPort), key);
         const other = bytes.slice();
         other[flip % size] ^= 1;
-        assert.notEqual(tupleKey(seeds, size, other, 0, sourcePort, other, 16, destinationPort), key);
-        assert.notEqual(tupleKey(seeds, size, bytes, 0, sourcePort ^ 1, bytes, 16, destinationPort), key);
-        assert.notEqual(tupleKey(createTupleSeeds(), size, bytes, 0, sourcePort, bytes, 16, destinationPort), key);
+        assert.notEqual(tupleKey(seeds, 0, size, other, 0, sourcePort, other, 16, destinationPort), key);
+        assert.notEqual(tupleKey(seeds, 0, size, bytes, 0, sourcePort ^ 1, bytes, 16, destinationPort), key);
+        const elsewhere = networkKey(seeds, 'floor-3');
+        assert.notEqual(tupleKey(seeds, elsewhere, size, bytes, 0, sourcePort, bytes, 16, destinationPort), key);
+        assert.notEqual(tupleKey(createTupleSeeds(), 0, size, bytes, 0, sourcePort, bytes, 16, destinationPort), key);
       },
     ),
   );

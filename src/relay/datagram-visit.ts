@@ -22,15 +22,26 @@ export interface ReplyCounters {
   repliesFailed: number;
 }
 
-/** Sends answers for all datagrams; holds the raw sockets, does not close them. */
+export const createReplyCounters = (): ReplyCounters => ({
+  replies: 0,
+  replyBytes: 0,
+  repliesTooLong: 0,
+  repliesRefused: 0,
+  repliesFailed: 0,
+});
+
+/** Sends answers for the datagrams of one network; holds its raw sockets, does not close them. */
 export class ReplySender {
-  readonly counters: ReplyCounters = { replies: 0, replyBytes: 0, repliesTooLong: 0, repliesRefused: 0, repliesFailed: 0 };
+  readonly network: string;
+  readonly counters: ReplyCounters;
   directory: DecoyDirectory;
   four = -1;
   six = -1;
 
-  constructor(directory: DecoyDirectory) {
+  constructor(network: string, directory: DecoyDirectory, counters = createReplyCounters()) {
+    this.network = network;
     this.directory = directory;
+    this.counters = counters;
   }
 
   send(ends: DatagramEnds, bytes: Uint8Array): boolean {
@@ -67,6 +78,8 @@ function isAnswerable(address: Address, port: number): boolean {
 export class Datagram {
   readonly source: Endpoint;
   readonly destination: Endpoint;
+  /** As in NamedSocket.network; empty: the machine's own. */
+  readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
   readonly at: Micros;
@@ -86,6 +99,7 @@ export class Datagram {
   ) {
     this.source = { ip: source, port: packed.sourcePort };
     this.destination = { ip: destination, port: packed.destinationPort };
+    this.network = sender.network;
     this.diversion = diversion;
     this.persona = persona;
     this.at = packed.at;

@@ -1,23 +1,21 @@
-// Everything that reaches the decoys, in one object: connections, datagrams, probes and address conflicts, from the
-// sockets netd hands over. Knows no protocol and records nothing: that is honeypot/ and record/, joined in programs/.
+// Everything that reaches the decoys of all networks, in one object: connections, datagrams, probes and address
+// conflicts, from the sockets netd hands over. Knows no protocol and records nothing: that is honeypot/ and record/, joined in programs/.
 
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
-import type { DecoyDirectory } from '../model/decoy.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import { AcceptRing, createAcceptRingMemory } from './accept-ring.ts';
 import type { Datagram } from './datagram-visit.ts';
 import type { AddressConflict } from './neighbour-keeper.ts';
+import type { IntakeNetwork } from './network.ts';
 import { PacketIntake, type PacketIntakeCounters } from './packet-intake.ts';
-import type { InterfaceDiversions } from './packet-protocol.ts';
 import type { ProbeLimits } from './probe-tracker.ts';
 import { type Connection, TcpIntake, type TcpIntakeCounters } from './tcp-intake.ts';
 
 export interface IntakeOptions {
-  readonly directory: DecoyDirectory;
-  /** Which diversions use which interface; an interface without an entry serves all. */
-  readonly interfaces?: InterfaceDiversions;
+  /** Later ones: `setNetworks`. */
+  readonly networks: readonly IntakeNetwork[];
   /** Their descriptors become ours. More or fewer later: `setSockets`. */
   readonly sockets?: readonly NamedSocket[];
   readonly log: Log;
@@ -26,7 +24,7 @@ export interface IntakeOptions {
   readonly onConnection: (connection: Connection) => void;
   readonly onDatagram: (datagram: Datagram) => void;
   readonly onProbe: (record: ProbeRecord) => void;
-  /** A live host has an address of a claimed range: the owner alerts and gives it back (`setDirectory` follows). */
+  /** A live host has an address of a claimed range: the owner alerts and gives it back (`setNetworks` follows). */
   readonly onConflict: (conflict: AddressConflict) => void;
   /** Descriptors run out: close about `wanted` connections now. */
   readonly onExhausted?: (wanted: number) => void;
@@ -72,19 +70,23 @@ export class Intake {
     return { ...this.counters, packets };
   }
 
-  /** The sockets of the latest offer (handover-client.ts). Those no longer in it are closed here; connections go on. */
+  /**
+   * The sockets of the latest offer (handover-client.ts), of all networks. Those no longer in it are closed here, and with
+   * them a network that is gone; connections go on.
+   */
   setSockets(sockets: readonly NamedSocket[]): void {
-    const listeners = new Set(sockets.filter(({ role }) => role === 'tcp').map(({ fd }) => fd));
+    const listening = sockets.filter(({ role }) => role === 'tcp');
+    const listeners = new Set(listening.map(({ fd }) => fd));
     for (const fd of this.#listeners) if (!listeners.has(fd)) this.#tcp.remove(fd);
-    for (const fd of listeners) this.#tcp.add(fd);
+    for (const socket of listening) this.#tcp.add(socket);
     this.#listeners = listeners;
     this.#packets.setSockets(sockets.filter(({ role }) => role !== 'tcp'));
   }
 
   /** Takes effect with the next connection, datagram and solicitation. */
-  setDirectory(directory: DecoyDirectory, interfaces?: InterfaceDiversions): void {
-    this.#tcp.setDirectory(directory);
-    this.#packets.setDirectory(directory, interfaces);
+  setNetworks(networks: readonly IntakeNetwork[]): void {
+    this.#tcp.setNetworks(networks);
+    this.#packets.setNetworks(networks);
   }
 
   /** Stops taking anything in, hands on pending probes, closes the sockets; connections already delivered go on. */

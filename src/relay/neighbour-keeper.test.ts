@@ -32,6 +32,7 @@ function bench(groups = [decoyGroup(['fd99::/64', '10.99.128.0/17'])]) {
   const time = { now: 1_000_000_000_000 };
   const directory = decoyDirectory(groups);
   const keeper = new NeighbourKeeper({
+    network: 'floor-3',
     interface: 'sv',
     mac: ownMac,
     directory,

@@ -22,6 +22,8 @@ export interface AddressConflict {
   /** The host's. */
   readonly mac: string;
   readonly interface: string;
+  /** As in NamedSocket.network; empty: the machine's own. */
+  readonly network: string;
   readonly diversion: string;
   /** How it showed: its ARP, its advertisement, its own traffic, or its question before taking the address. */
   readonly evidence: 'arp' | 'advertisement' | 'solicitation' | 'address-detection';
@@ -42,6 +44,8 @@ export interface NeighbourCounters {
 }
 
 export interface NeighbourKeeperOptions {
+  /** Empty: the machine's own. */
+  readonly network: string;
   readonly interface: string;
   /** The interface's own MAC, six bytes. */
   readonly mac: Uint8Array;
@@ -182,7 +186,8 @@ export class NeighbourKeeper {
     if (this.#reported.size >= maxReported) this.#reported.delete(this.#reported.keys().next().value as string);
     this.#reported.set(ip, at);
     this.counters.conflicts += 1;
-    this.#options.onConflict({ at, ip, mac, interface: this.#options.interface, diversion, evidence });
+    const { network, interface: link } = this.#options;
+    this.#options.onConflict({ at, ip, mac, interface: link, network, diversion, evidence });
   }
 
   #solicited(frame: NeighbourFrame): void {

@@ -8,6 +8,7 @@ import { silentLog } from '../base/log.ts';
 import { openUdpIntakeSocket } from '../kernel/tproxy-socket.ts';
 import { createAcceptRingMemory } from './accept-ring.ts';
 import type { Datagram } from './datagram-visit.ts';
+import { homeNetwork } from './network.ts';
 import { PacketIntake } from './packet-intake.ts';
 
 const skip = lacksKernelTests();
@@ -19,7 +20,7 @@ async function withLoopback(
 ): Promise<void> {
   const { fd, port } = openUdpIntakeSocket({ family: 4, port: 0 });
   const intake = new PacketIntake({
-    directory: decoyDirectory([decoyGroup(['127.0.0.1'], { kind: 'own' })]),
+    networks: homeNetwork(decoyDirectory([decoyGroup(['127.0.0.1'], { kind: 'own' })])),
     ring: createAcceptRingMemory(),
     log: silentLog,
     onDatagram,

@@ -7,15 +7,15 @@ import { closeDescriptor } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
 import { openRawSender } from '../kernel/tproxy-socket.ts';
-import type { DecoyDirectory } from '../model/decoy.ts';
+import { DecoyDirectory } from '../model/decoy.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import type { AcceptRingMemory } from './accept-ring.ts';
 import { unpackDatagrams } from './datagram-batch.ts';
-import { Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
+import { createReplyCounters, Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
 import type { AddressConflict } from './neighbour-keeper.ts';
+import { type IntakeNetwork, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
-  type InterfaceDiversions,
   type PacketCounters,
   type PacketWorkerData,
   snapshotOf,
@@ -24,8 +24,7 @@ import {
 import type { ProbeLimits } from './probe-tracker.ts';
 
 export interface PacketIntakeOptions {
-  readonly directory: DecoyDirectory;
-  readonly interfaces?: InterfaceDiversions;
+  readonly networks: readonly IntakeNetwork[];
   readonly ring: AcceptRingMemory;
   readonly log: Log;
   readonly onDatagram: (datagram: Datagram) => void;
@@ -46,17 +45,19 @@ export interface PacketIntakeCounters extends ReplyCounters {
 
 const roles: ReadonlySet<string> = new Set(['udp', 'nflog', 'neighbour']);
 const restartAfterMs = 100;
+const nobody = new DecoyDirectory([], new Map());
 
 export class PacketIntake {
   readonly #options: PacketIntakeOptions;
-  readonly #sender: ReplySender;
+  /** By network: those with sockets. */
+  #senders = new Map<string, ReplySender>();
+  readonly #replies = createReplyCounters();
   readonly #own: { datagramsUnknown: number; datagramsFailed: number; workerRestarts: number } = {
     datagramsUnknown: 0,
     datagramsFailed: 0,
     workerRestarts: 0,
   };
-  #directory: DecoyDirectory;
-  #interfaces: InterfaceDiversions;
+  #networks: ReadonlyMap<string, IntakeNetwork>;
   #sockets: readonly NamedSocket[] = [];
   #worker: Worker | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -73,15 +74,13 @@ export class PacketIntake {
 
   constructor(options: PacketIntakeOptions) {
     this.#options = options;
-    this.#directory = options.directory;
-    this.#interfaces = options.interfaces ?? {};
-    this.#sender = new ReplySender(options.directory);
+    this.#networks = new Map(options.networks.map((one) => [one.name, one]));
     this.#start();
   }
 
   get counters(): PacketIntakeCounters {
     const packets = this.#latest && this.#past ? sumCounters(this.#past, this.#latest) : (this.#latest ?? this.#past);
-    return { ...this.#sender.counters, ...this.#own, packets };
+    return { ...this.#replies, ...this.#own, packets };
   }
 
   /** Fresh counters of the packet thread, or the latest known when it does not answer within the bound. */
@@ -110,17 +109,25 @@ export class PacketIntake {
       else this.#leaving.add(fd);
     }
     this.#sockets = kept;
-    this.#sender.four = this.#rawSender(4);
-    this.#sender.six = this.#rawSender(6);
+    const senders = new Map<string, ReplySender>();
+    for (const name of new Set(kept.map(networkOf))) {
+      const directory = this.#networks.get(name)?.directory ?? nobody;
+      const sender = this.#senders.get(name) ?? new ReplySender(name, directory, this.#replies);
+      sender.four = this.#rawSender(sender, 4);
+      sender.six = this.#rawSender(sender, 6);
+      senders.set(name, sender);
+    }
+    for (const [name, sender] of this.#senders) if (!senders.has(name)) sender.four = sender.six = -1;
+    this.#senders = senders;
     if (this.#worker) this.#post({ type: 'sockets', sockets: this.#read });
     else this.#closeLeaving(this.#leaving);
   }
 
-  setDirectory(directory: DecoyDirectory, interfaces: InterfaceDiversions = this.#interfaces): void {
-    this.#directory = directory;
-    this.#interfaces = interfaces;
-    this.#sender.directory = directory;
-    this.#post({ type: 'directory', directory: snapshotOf(directory, interfaces) });
+  /** All networks there are from now on; their sockets come and go by `setSockets`. */
+  setNetworks(networks: readonly IntakeNetwork[]): void {
+    this.#networks = new Map(networks.map((one) => [one.name, one]));
+    for (const [name, sender] of this.#senders) sender.directory = this.#networks.get(name)?.directory ?? nobody;
+    this.#post({ type: 'networks', networks: networks.map(snapshotOf) });
   }
 
   /** Ends the packet thread as a fault in it would. */
@@ -157,8 +164,8 @@ export class PacketIntake {
     this.#sockets = [];
     for (const fd of this.#ownSenders) closeDescriptor(fd);
     this.#ownSenders = [];
-    this.#sender.four = -1;
-    this.#sender.six = -1;
+    for (const sender of this.#senders.values()) sender.four = sender.six = -1;
+    this.#senders = new Map();
     for (const done of this.#reporting.splice(0)) done(this.#latest as PacketCounters);
   }
 
@@ -167,11 +174,13 @@ export class PacketIntake {
     this.#leaving = new Set();
   }
 
-  #rawSender(family: 4 | 6): number {
-    const given = this.#sockets.find((one) => one.role === 'raw' && one.family === family);
+  #rawSender(sender: ReplySender, family: 4 | 6): number {
+    const here = this.#sockets.filter((one) => one.family === family && networkOf(one) === sender.network);
+    const given = here.find(({ role }) => role === 'raw');
     if (given) return given.fd;
-    if (!this.#sockets.some((one) => one.role === 'udp' && one.family === family)) return -1;
-    const current = family === 4 ? this.#sender.four : this.#sender.six;
+    // One of our own can only be opened where we are.
+    if (sender.network !== '' || !here.some(({ role }) => role === 'udp')) return -1;
+    const current = family === 4 ? sender.four : sender.six;
     if (this.#ownSenders.includes(current)) return current;
     try {
       const fd = openRawSender(family);
@@ -190,7 +199,7 @@ export class PacketIntake {
   #start(): void {
     const workerData: PacketWorkerData = {
       ring: this.#options.ring,
-      directory: snapshotOf(this.#directory, this.#interfaces),
+      networks: [...this.#networks.values()].map(snapshotOf),
       sockets: this.#read,
       probeLimits: this.#options.probeLimits ?? {},
     };
@@ -222,7 +231,7 @@ export class PacketIntake {
   #onMessage(message: FromPacketWorker): void {
     switch (message.type) {
       case 'datagrams':
-        this.#datagrams(message.batch);
+        this.#datagrams(message.network, message.batch);
         this.#post({ type: 'credit', datagramBytes: message.batch.length, records: 0 });
         break;
       case 'probes':
@@ -244,17 +253,19 @@ export class PacketIntake {
     }
   }
 
-  #datagrams(batch: Uint8Array): void {
+  #datagrams(network: string, batch: Uint8Array): void {
+    const directory = this.#networks.get(network)?.directory;
+    const sender = this.#senders.get(network) ?? new ReplySender(network, directory ?? nobody, this.#replies);
     for (const packed of unpackDatagrams(batch)) {
       const destination = packed.family === 4 ? ipv4Text(packed.destination, 0) : ipv6Text(packed.destination, 0);
-      const decoy = this.#directory.find(destination);
+      const decoy = directory?.find(destination);
       if (!decoy) {
         this.#own.datagramsUnknown += 1;
         continue;
       }
       const source = packed.family === 4 ? ipv4Text(packed.source, 0) : ipv6Text(packed.source, 0);
       this.#guarded(() =>
-        this.#options.onDatagram(new Datagram(packed, source, destination, decoy.diversion, decoy.persona, this.#sender)),
+        this.#options.onDatagram(new Datagram(packed, source, destination, decoy.diversion, decoy.persona, sender)),
       );
     }
   }

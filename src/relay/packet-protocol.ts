@@ -7,39 +7,45 @@ import type { ProbeRecord } from '../model/event.ts';
 import type { Persona } from '../model/persona.ts';
 import type { AcceptRingMemory } from './accept-ring.ts';
 import type { AddressConflict, NeighbourCounters } from './neighbour-keeper.ts';
+import type { IntakeNetwork, InterfaceDiversions } from './network.ts';
 import type { ProbeCounters, ProbeLimits } from './probe-tracker.ts';
 
-/** Which diversions use which interface: `{eth0: ['dmz']}`. An interface without an entry serves all. */
-export type InterfaceDiversions = Readonly<Record<string, readonly string[]>>;
-
-/** A DecoyDirectory as it crosses a thread. */
-export interface DirectorySnapshot {
+/** An IntakeNetwork as it crosses a thread. */
+export interface NetworkSnapshot {
+  readonly name: string;
   readonly groups: readonly DecoyGroup[];
   readonly personas: ReadonlyMap<string, Persona>;
   readonly withheld: readonly AddressRange[];
   readonly interfaces: InterfaceDiversions;
+  readonly subnets: readonly AddressRange[];
 }
 
-export const snapshotOf = (directory: DecoyDirectory, interfaces: InterfaceDiversions): DirectorySnapshot => ({
+export const snapshotOf = ({ name, directory, interfaces, subnets }: IntakeNetwork): NetworkSnapshot => ({
+  name,
   groups: directory.groups,
   personas: directory.personas,
   withheld: directory.withheld,
   interfaces,
+  subnets,
 });
 
-export const directoryFrom = (snapshot: DirectorySnapshot): DecoyDirectory =>
-  new DecoyDirectory(snapshot.groups, snapshot.personas, snapshot.withheld);
+export const networkFrom = ({ name, groups, personas, withheld, interfaces, subnets }: NetworkSnapshot): IntakeNetwork => ({
+  name,
+  directory: new DecoyDirectory(groups, personas, withheld),
+  interfaces,
+  subnets,
+});
 
 export interface PacketWorkerData {
   readonly ring: AcceptRingMemory;
-  readonly directory: DirectorySnapshot;
+  readonly networks: readonly NetworkSnapshot[];
   readonly sockets: readonly NamedSocket[];
   readonly probeLimits: Partial<ProbeLimits>;
 }
 
 export type ToPacketWorker =
   | { readonly type: 'sockets'; readonly sockets: readonly NamedSocket[] }
-  | { readonly type: 'directory'; readonly directory: DirectorySnapshot }
+  | { readonly type: 'networks'; readonly networks: readonly NetworkSnapshot[] }
   /** The receiver has worked off this much. */
   | { readonly type: 'credit'; readonly datagramBytes: number; readonly records: number }
   | { readonly type: 'report' }
@@ -62,7 +68,8 @@ export interface PacketCounters {
 }
 
 export type FromPacketWorker =
-  | { readonly type: 'datagrams'; readonly batch: Uint8Array; readonly count: number }
+  /** All of one network. */
+  | { readonly type: 'datagrams'; readonly network: string; readonly batch: Uint8Array; readonly count: number }
   | { readonly type: 'probes'; readonly records: readonly ProbeRecord[] }
   | { readonly type: 'conflict'; readonly conflict: AddressConflict }
   /** These descriptors are no longer used: the main thread closes them. */

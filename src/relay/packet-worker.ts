@@ -7,17 +7,19 @@ import { systemClock } from '../base/clock.ts';
 import { receiveMessages, sendTo } from '../kernel/libc.ts';
 import { MessageBatch } from '../kernel/message-header.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
-import { NflogReader } from '../kernel/nflog-reader.ts';
+import { createLogBuffer, NflogReader } from '../kernel/nflog-reader.ts';
 import { Readiness } from '../kernel/readiness.ts';
-import { readSocketDrops, UdpReader } from '../kernel/udp-reader.ts';
-import type { DecoyDirectory } from '../model/decoy.ts';
+import { createDatagramBuffers, readSocketDrops, UdpReader } from '../kernel/udp-reader.ts';
+import { DecoyDirectory } from '../model/decoy.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import { AcceptRing } from './accept-ring.ts';
 import { packDatagram, packedBytes } from './datagram-batch.ts';
 import { macBytes, NeighbourKeeper } from './neighbour-keeper.ts';
+import { type IntakeNetwork, networkOf } from './network.ts';
 import {
-  directoryFrom,
   type FromPacketWorker,
+  type NetworkSnapshot,
+  networkFrom,
   type PacketCounters,
   type PacketWorkerData,
   type ToPacketWorker,
@@ -46,8 +48,13 @@ if (!port) throw new Error('packet-worker runs as a worker thread');
 const data = workerData as PacketWorkerData;
 const post = (message: FromPacketWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
-let directory: DecoyDirectory = directoryFrom(data.directory);
-let interfaces = data.directory.interfaces;
+const byName = (snapshots: readonly NetworkSnapshot[]): Map<string, IntakeNetwork> =>
+  new Map(snapshots.map((snapshot) => [snapshot.name, networkFrom(snapshot)]));
+let networks = byName(data.networks);
+const nobody = new DecoyDirectory([], new Map());
+/** A socket may be here a moment before its network is known: nobody lives there until then. */
+const residents = (socket: NamedSocket): IntakeNetwork =>
+  networks.get(networkOf(socket)) ?? { name: networkOf(socket), directory: nobody, interfaces: {}, subnets: [] };
 const ring = new AcceptRing(data.ring);
 const watched = new Map<number, Watched>();
 let records: ProbeRecord[] = [];
@@ -138,20 +145,24 @@ function readDatagrams(one: Watched, reader: UdpReader): void {
     totals.datagrams += placeOf.length;
     if (placeOf.length === 0) continue;
     datagramBytesInHand += size;
-    post({ type: 'datagrams', batch, count: placeOf.length }, [batch.buffer]);
+    post({ type: 'datagrams', network: networkOf(one.socket), batch, count: placeOf.length }, [batch.buffer]);
   }
 }
 
 function readProbes(one: Watched, reader: NflogReader): void {
   takeAccepts();
+  const network = networkOf(one.socket);
   for (let count = 0; count < loggedBatchesPerTurn; count += 1) {
-    const got = reader.read((prefix, bytes, at, length, macAt) => tracker.packet(prefix, bytes, at, length, macAt));
+    const got = reader.read((prefix, bytes, at, length, macAt) => tracker.packet(network, prefix, bytes, at, length, macAt));
     if (got < 0) one.readiness.pause();
     if (got <= 0) break;
   }
   postRecords();
 }
 
+// Read and worked off in one go, so that all sockets of a kind share their buffers: there may be hundreds.
+const datagramBuffers = createDatagramBuffers();
+const logBuffer = createLogBuffer();
 const frames = new MessageBatch({ count: 32, nameBytes: 0, dataBytes: 512, controlBytes: 0 });
 
 function readFrames(one: Watched, keeper: NeighbourKeeper): void {
@@ -169,18 +180,20 @@ function readFrames(one: Watched, keeper: NeighbourKeeper): void {
 function watch(socket: NamedSocket): Watched | undefined {
   const { fd } = socket;
   if (socket.role === 'udp') {
-    const reader = new UdpReader(fd);
+    const reader = new UdpReader(fd, datagramBuffers);
     const one: Watched = { socket, reader, readiness: new Readiness(fd, { readable: true }, () => readDatagrams(one, reader)) };
     return one;
   }
   if (socket.role === 'nflog') {
-    const reader = new NflogReader(fd);
+    const reader = new NflogReader(fd, logBuffer);
     const one: Watched = { socket, reader, readiness: new Readiness(fd, { readable: true }, () => readProbes(one, reader)) };
     return one;
   }
   if (socket.role !== 'neighbour') return undefined;
   const name = socket.interface ?? '';
+  const { directory, interfaces } = residents(socket);
   const keeper = new NeighbourKeeper({
+    network: networkOf(socket),
     interface: name,
     mac: macBytes(socket.mac ?? '00:00:00:00:00:00'),
     directory,
@@ -263,10 +276,12 @@ port.on('message', (message: ToPacketWorker) => {
     case 'sockets':
       setSockets(message.sockets);
       break;
-    case 'directory':
-      directory = directoryFrom(message.directory);
-      interfaces = message.directory.interfaces;
-      for (const { socket, keeper } of watched.values()) keeper?.setDirectory(directory, interfaces[socket.interface ?? '']);
+    case 'networks':
+      networks = byName(message.networks);
+      for (const { socket, keeper } of watched.values()) {
+        const { directory, interfaces } = residents(socket);
+        keeper?.setDirectory(directory, interfaces[socket.interface ?? '']);
+      }
       break;
     case 'report':
       post({ type: 'counters', counters: counters() });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { ProbeRecord } from '../model/event.ts';
 import { type ProbeLimits, ProbeTracker } from './probe-tracker.ts';
-import { createTupleSeeds, tupleKey } from './tuple-key.ts';
+import { createTupleSeeds, networkKey, tupleKey } from './tuple-key.ts';
 
 const seeds = createTupleSeeds();
 
@@ -32,7 +32,7 @@ function packetOf({ source, target, port, sequence }: Shape): Uint8Array {
 
 const keyOf = (shape: Shape): number => {
   const bytes = packetOf(shape);
-  return tupleKey(seeds, 4, bytes, 12, 4000, bytes, 16, shape.port);
+  return tupleKey(seeds, networkKey(seeds, ''), 4, bytes, 12, 4000, bytes, 16, shape.port);
 };
 
 function bench(limits: Partial<ProbeLimits> = {}) {
@@ -46,7 +46,7 @@ function bench(limits: Partial<ProbeLimits> = {}) {
   );
   const see = (kind: string, shape: Shape): void => {
     const bytes = packetOf(shape);
-    tracker.packet(`weir:${kind}:dmz`, bytes, 0, bytes.length, -1);
+    tracker.packet('', `weir:${kind}:dmz`, bytes, 0, bytes.length, -1);
   };
   const pass = (ms: number): void => {
     time.now += ms * 1000;
@@ -125,9 +125,9 @@ test('prefixes that are not ours and packets that are none are dropped and count
   const { tracker } = bench();
   const bytes = packetOf(one);
   for (const prefix of ['', 'weir:', 'weir:closed', 'weir:open:dmz', 'weir:closed:DMZ', 'other:closed:dmz', 'weir:closed:a:b'])
-    tracker.packet(prefix, bytes, 0, bytes.length, -1);
-  tracker.packet('weir:closed:dmz', bytes, 0, 12, -1);
-  tracker.packet('weir:syn:dmz', bytes, 0, 30, -1);
+    tracker.packet('', prefix, bytes, 0, bytes.length, -1);
+  tracker.packet('', 'weir:closed:dmz', bytes, 0, 12, -1);
+  tracker.packet('', 'weir:syn:dmz', bytes, 0, 30, -1);
   assert.equal(tracker.counters.dropped, 9);
   assert.equal(tracker.counters.seen, 9);
 });
@@ -192,4 +192,26 @@ test('every packet ends in exactly one place, under any bounds', () => {
     ),
     { numRuns: 500 },
   );
+});
+
+test('the same packet in two networks is two: an accept in one leaves the other held', () => {
+  const records: ProbeRecord[] = [];
+  const time = { now: 1_000_000_000_000 };
+  const tracker = new ProbeTracker(
+    seeds,
+    () => time.now,
+    (record) => records.push(record),
+  );
+  const bytes = packetOf(one);
+  for (const network of ['floor-3', 'floor-4']) tracker.packet(network, `weir:syn:${network}`, bytes, 0, bytes.length, -1);
+  tracker.accepted(tupleKey(seeds, networkKey(seeds, 'floor-4'), 4, bytes, 12, 4000, bytes, 16, 80), one.sequence);
+  time.now += 4_000_000;
+  tracker.tick();
+  time.now += 2_000_000;
+  tracker.tick();
+  assert.deepEqual(
+    records.map(({ diversion, targets }) => [diversion, targets[0].kind]),
+    [['floor-3', 'half-open']],
+  );
+  assert.equal(tracker.counters.matched, 1);
 });

@@ -10,7 +10,7 @@ import type { ProbeKind, ProbeRecord, ProbeTarget } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import type { SynDetails } from '../model/session.ts';
 import { guessSystem } from './syn-fingerprint.ts';
-import { type TupleSeeds, tupleKey } from './tuple-key.ts';
+import { networkKey, type TupleSeeds, tupleKey } from './tuple-key.ts';
 
 export interface ProbeLimits {
   /** How long a SYN to an open port may take to become a connection. */
@@ -90,7 +90,8 @@ interface OpenRecord {
 
 const kinds: ReadonlySet<string> = new Set(['closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo']);
 const strayKinds: ReadonlySet<string> = new Set(['null', 'fin', 'xmas', 'ack', 'echo']);
-const cachedPrefixes = 256;
+const cachedPrefixes = 2_048;
+const cachedNetworks = 4_096;
 
 export class ProbeTracker {
   readonly counters: ProbeCounters = {
@@ -117,6 +118,7 @@ export class ProbeTracker {
   #openTargets = 0;
   #budget: number;
   #budgetSecond = 0;
+  readonly #networks = new Map<string, number>();
   readonly #prefixes = new Map<string, { kind: string; diversion: string } | null>();
 
   /** `seeds` are those the accepting side computes its keys with (accept-ring.ts). */
@@ -129,8 +131,11 @@ export class ProbeTracker {
     this.#budget = this.#limits.recordsPerSecond;
   }
 
-  /** One logged packet, `bytes[at..at+length]` from its IP header on; `prefix` is the rule's `weir:KIND:DIVERSION`. */
-  packet(prefix: string, bytes: Uint8Array, at: number, length: number, macAt: number): void {
+  /**
+   * One packet logged in a network, `bytes[at..at+length]` from its IP header on; `prefix` is the rule's
+   * `weir:KIND:DIVERSION`.
+   */
+  packet(network: string, prefix: string, bytes: Uint8Array, at: number, length: number, macAt: number): void {
     this.counters.seen += 1;
     const now = this.#clock();
     const origin = this.#origin(prefix);
@@ -139,7 +144,7 @@ export class ProbeTracker {
       return;
     }
     if (strayKinds.has(origin.kind)) this.counters.strays += 1;
-    if (origin.kind === 'syn') this.#syn(origin.diversion, bytes, at, length, macAt, now);
+    if (origin.kind === 'syn') this.#syn(network, origin.diversion, bytes, at, length, macAt, now);
     else
       this.#add(
         origin.kind as ProbeKind,
@@ -189,6 +194,17 @@ export class ProbeTracker {
     for (const [key, record] of this.#open) this.#finish(key, record);
   }
 
+  /** Computed once for each network there is; names come from our own sockets. */
+  #networkKey(network: string): number {
+    let key = this.#networks.get(network);
+    if (key === undefined) {
+      key = networkKey(this.#seeds, network);
+      if (this.#networks.size >= cachedNetworks) this.#networks.clear();
+      this.#networks.set(network, key);
+    }
+    return key;
+  }
+
   #origin(prefix: string): { kind: string; diversion: string } | null {
     let origin = this.#prefixes.get(prefix);
     if (origin === undefined) {
@@ -200,7 +216,7 @@ export class ProbeTracker {
     return origin;
   }
 
-  #syn(diversion: string, bytes: Uint8Array, at: number, length: number, macAt: number, now: Micros): void {
+  #syn(network: string, diversion: string, bytes: Uint8Array, at: number, length: number, macAt: number, now: Micros): void {
     const layout = layOut(bytes, at, at + length);
     if (!layout || layout.protocol !== protocolTcp || layout.laterFragment || layout.transportAt + 20 > at + length) {
       this.counters.dropped += 1;
@@ -210,6 +226,7 @@ export class ProbeTracker {
     const four = layout.version === 4;
     const key = tupleKey(
       this.#seeds,
+      this.#networkKey(network),
       four ? 4 : 16,
       bytes,
       at + (four ? 12 : 8),

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { ownDirectory as directory, openListener } from '../../test/support/loopback-listener.ts';
 import { until } from '../../test/support/namespace.ts';
 import { silentLog } from '../base/log.ts';
+import { homeNetwork } from './network.ts';
 import { TcpIntake, type TcpIntakeCounters } from './tcp-intake.ts';
 
 const connect = (port: number): Promise<net.Socket> =>
@@ -19,7 +20,7 @@ test('a receiver that throws costs that connection, not the process', async () =
   const { fd, port } = openListener();
   let calls = 0;
   const intake = new TcpIntake({
-    directory,
+    networks: homeNetwork(directory),
     log: silentLog,
     onConnection: ({ socket }) => {
       calls += 1;
@@ -28,7 +29,7 @@ test('a receiver that throws costs that connection, not the process', async () =
     },
   });
   try {
-    intake.add(fd);
+    intake.add({ fd });
     const first = await connect(port);
     first.on('error', () => {}).resume();
     await new Promise((resolve) => first.once('close', resolve));
@@ -46,7 +47,7 @@ test('half-close and reset reach the receiver as such', async () => {
   const { fd, port } = openListener();
   const told: string[] = [];
   const intake = new TcpIntake({
-    directory,
+    networks: homeNetwork(directory),
     log: silentLog,
     onConnection: ({ socket }) => {
       let text = '';
@@ -61,7 +62,7 @@ test('half-close and reset reach the receiver as such', async () => {
     },
   });
   try {
-    intake.add(fd);
+    intake.add({ fd });
     const polite = await connect(port);
     polite.end('abc');
     const answer = await new Promise<string>((resolve) => polite.once('data', (bytes) => resolve(String(bytes))));

@@ -23,12 +23,13 @@ import { Readiness } from '../kernel/readiness.ts';
 import { readSavedSyn, savedSynBytes, savedSynIpAt, savedSynMac } from '../kernel/saved-syn.ts';
 import { ipv4Text, ipv6Text, socketPort } from '../kernel/socket-address.ts';
 import { readSocketDrops } from '../kernel/udp-reader.ts';
-import type { Decoy, DecoyDirectory } from '../model/decoy.ts';
+import type { Decoy } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
 import type { AcceptRing } from './accept-ring.ts';
+import { type IntakeNetwork, networkOf } from './network.ts';
 import { guessSystem } from './syn-fingerprint.ts';
-import { tupleKey } from './tuple-key.ts';
+import { networkKey, tupleKey } from './tuple-key.ts';
 
 /**
  * An accepted connection. Nothing has been read; reading starts in the next turn of the loop, so the receiver attaches
@@ -38,6 +39,8 @@ export interface Connection {
   readonly socket: net.Socket;
   readonly source: Endpoint;
   readonly destination: Endpoint;
+  /** As in NamedSocket.network; empty: the machine's own. */
+  readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
   /** The client's MAC, or the last router's; absent where the link has none or SYN cookies answered. */
@@ -60,7 +63,7 @@ export interface TcpIntakeCounters {
 }
 
 export interface TcpIntakeOptions {
-  readonly directory: DecoyDirectory;
+  readonly networks: readonly IntakeNetwork[];
   readonly log: Log;
   readonly clock?: Clock;
   /** Must not block. Whatever it throws ends that connection only. */
@@ -82,16 +85,25 @@ const perTurn = 1024;
 const keptFree = 160;
 /** How many connections are asked back at a time. */
 const shedBatch = 64;
+/** Over all networks. */
 const decoyCacheEntries = 16_384;
+
+interface Listener {
+  readonly network: string;
+  /** Its part in tuple keys. */
+  readonly key: number;
+  readonly readiness: Readiness;
+}
 
 export class TcpIntake {
   readonly counters: TcpIntakeCounters = { delivered: 0, unknown: 0, shed: 0, failed: 0, exhausted: 0 };
   readonly #options: TcpIntakeOptions;
   readonly #clock: Clock;
-  readonly #listeners = new Map<number, Readiness>();
+  readonly #listeners = new Map<number, Listener>();
   readonly #highWater: number;
-  #directory: DecoyDirectory;
-  #decoys = new Map<string, Decoy | null>();
+  #networks: ReadonlyMap<string, IntakeNetwork>;
+  #decoys = new Map<string, Map<string, Decoy | null>>();
+  #decoysCached = 0;
   /** Given up for a moment to be able to accept, and so to refuse, when no descriptor is left. */
   #reserve: number;
   #complaintAt = 0;
@@ -103,23 +115,31 @@ export class TcpIntake {
   constructor(options: TcpIntakeOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#directory = options.directory;
+    this.#networks = new Map(options.networks.map((one) => [one.name, one]));
     this.#highWater = (options.descriptorLimit ?? descriptorLimit()) - keptFree;
     this.#reserve = openSync('/dev/null', 'r');
   }
 
   /** Starts accepting from a listener (tproxy-socket.ts). The descriptor is ours until `remove` or `close`. */
-  add(fd: number): void {
+  add(socket: { readonly fd: number; readonly network?: string }): void {
+    const { fd } = socket;
     if (this.#listeners.has(fd)) return;
-    this.#listeners.set(fd, new Readiness(fd, { readable: true }, () => this.#acceptSome(fd)));
+    const network = networkOf(socket);
+    const ring = this.#options.accepted;
+    const listener: Listener = {
+      network,
+      key: ring ? networkKey(ring.seeds, network) : 0,
+      readiness: new Readiness(fd, { readable: true }, () => this.#acceptSome(fd, listener)),
+    };
+    this.#listeners.set(fd, listener);
   }
 
   /** Stops accepting and closes our descriptor; connections already delivered go on. */
   remove(fd: number): void {
-    const readiness = this.#listeners.get(fd);
-    if (!readiness) return;
+    const listener = this.#listeners.get(fd);
+    if (!listener) return;
     this.#listeners.delete(fd);
-    readiness.close();
+    listener.readiness.close();
     closeDescriptor(fd);
   }
 
@@ -133,9 +153,9 @@ export class TcpIntake {
     return sum;
   }
 
-  setDirectory(directory: DecoyDirectory): void {
-    this.#directory = directory;
-    this.#decoys = new Map();
+  setNetworks(networks: readonly IntakeNetwork[]): void {
+    this.#networks = new Map(networks.map((one) => [one.name, one]));
+    this.#forgetDecoys();
   }
 
   close(): void {
@@ -144,17 +164,17 @@ export class TcpIntake {
     this.#reserve = -1;
   }
 
-  #acceptSome(listener: number): void {
+  #acceptSome(listener: number, from: Listener): void {
     for (let count = 0; count < perTurn; count += 1) {
       const fd = acceptConnection(listener, this.#peer);
       if (fd >= 0) {
-        this.#take(fd);
+        this.#take(fd, from);
         if (fd >= this.#highWater) this.#askBack();
         continue;
       }
       if (fd === -EAGAIN) return;
       if (fd === -EMFILE || fd === -ENFILE) {
-        if (!this.#makeRoom(listener)) return;
+        if (!this.#makeRoom(listener, from)) return;
         continue;
       }
       // ECONNABORTED and the network errors accept(2) passes on: that connection is gone, the next may be fine.
@@ -173,11 +193,11 @@ export class TcpIntake {
   }
 
   /** After EMFILE: asks for descriptors back; when none came, takes one connection off the backlog and resets it. */
-  #makeRoom(listener: number): boolean {
+  #makeRoom(listener: number, from: Listener): boolean {
     this.#askBack();
     const fd = acceptConnection(listener, this.#peer);
     if (fd >= 0) {
-      this.#take(fd);
+      this.#take(fd, from);
       return true;
     }
     if (fd !== -EMFILE && fd !== -ENFILE) return false;
@@ -197,7 +217,7 @@ export class TcpIntake {
     return refused >= 0;
   }
 
-  #take(fd: number): void {
+  #take(fd: number, { network, key }: Listener): void {
     const own = this.#own;
     const peer = this.#peer;
     if (readSocketName(fd, own) < 0) {
@@ -216,10 +236,10 @@ export class TcpIntake {
     const ring = this.#options.accepted;
     if (ring) {
       const at = six ? 8 : 4;
-      ring.push(tupleKey(ring.seeds, six ? 16 : 4, peer, at, sourcePort, own, at, port), syn?.sequence);
+      ring.push(tupleKey(ring.seeds, key, six ? 16 : 4, peer, at, sourcePort, own, at, port), syn?.sequence);
     }
 
-    const decoy = this.#find(ip);
+    const decoy = this.#find(network, ip);
     if (!decoy) {
       this.counters.unknown += 1;
       resetConnection(fd);
@@ -244,6 +264,7 @@ export class TcpIntake {
         socket,
         source: { ip: six ? ipv6Text(peer, 8) : ipv4Text(peer, 4), port: sourcePort },
         destination: { ip, port },
+        network,
         diversion: decoy.diversion,
         persona: decoy.persona,
         sourceMac: ipAt < 0 ? undefined : savedSynMac(this.#syn, ipAt),
@@ -259,14 +280,20 @@ export class TcpIntake {
     }
   }
 
-  #find(ip: string): Decoy | null {
-    let decoy = this.#decoys.get(ip);
-    if (decoy === undefined) {
-      decoy = this.#directory.find(ip) ?? null;
-      if (this.#decoys.size >= decoyCacheEntries) this.#decoys.clear();
-      this.#decoys.set(ip, decoy);
-    }
+  #find(network: string, ip: string): Decoy | null {
+    const known = this.#decoys.get(network)?.get(ip);
+    if (known !== undefined) return known;
+    const decoy = this.#networks.get(network)?.directory.find(ip) ?? null;
+    if (this.#decoysCached >= decoyCacheEntries) this.#forgetDecoys();
+    this.#decoysCached += 1;
+    const cache = this.#decoys.get(network) ?? new Map<string, Decoy | null>();
+    this.#decoys.set(network, cache.set(ip, decoy));
     return decoy;
+  }
+
+  #forgetDecoys(): void {
+    this.#decoys = new Map();
+    this.#decoysCached = 0;
   }
 
   /** At most one line a second, whatever an attacker does. */

@@ -23,9 +23,17 @@ function finish(hash: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** The addresses are `addressBytes` (4 or 16) at the given places, in network order. An integer below 2^53. */
+/** A network's part in its keys: two networks may see the same addresses and ports at the same time. */
+export function networkKey(seeds: TupleSeeds, network: string): number {
+  let hash = seeds[0] ^ seeds[1];
+  for (let index = 0; index < network.length; index += 1) hash = mix(hash, network.charCodeAt(index));
+  return finish(hash ^ network.length);
+}
+
+/** `network` is networkKey's. The addresses are `addressBytes` (4 or 16) at the given places, in network order. An integer below 2^53. */
 export function tupleKey(
   seeds: TupleSeeds,
+  network: number,
   addressBytes: number,
   source: Uint8Array,
   sourceAt: number,
@@ -34,8 +42,8 @@ export function tupleKey(
   destinationAt: number,
   destinationPort: number,
 ): number {
-  let a = seeds[0] | 0;
-  let b = seeds[1] | 0;
+  let a = mix(seeds[0] | 0, network);
+  let b = mix(seeds[1] | 0, network);
   for (let index = 0; index < addressBytes; index += 4) {
     const from =
       source[sourceAt + index] |

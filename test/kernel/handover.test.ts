@@ -2,43 +2,20 @@
 // restarted they go on.
 
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { silentLog } from '../../src/base/log.ts';
 import { HandoverServer } from '../../src/kernel/handover-server.ts';
 import { openIntakeSockets } from '../../src/kernel/intake-sockets.ts';
 import { closeDescriptor } from '../../src/kernel/libc.ts';
 import { decoyGroup, divert, personas } from '../support/decoy-segment.ts';
-import { createSegment, lacksKernelTests, type TestNamespace, until, withLab } from '../support/namespace.ts';
+import { nobody, startMiniGateway } from '../support/mini-gateway-process.ts';
+import { createSegment, lacksKernelTests, until, withLab } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
-const nobody = 65534;
-const gatewayProgram = fileURLToPath(new URL('../support/mini-gateway.js', import.meta.url));
-
-interface Gateway {
-  readonly child: ChildProcess;
-  readonly events: Record<string, unknown>[];
-  readonly errors: string[];
-}
-
-function startGateway(sensor: TestNamespace, path: string): Gateway {
-  const child = sensor.spawn([
-    ...['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--inh-caps=-all,+net_raw'],
-    ...['--ambient-caps=-all,+net_raw', '--bounding-set=-all,+net_raw', '--no-new-privs'],
-    ...[process.execPath, gatewayProgram, path],
-  ]);
-  const events: Record<string, unknown>[] = [];
-  const errors: string[] = [];
-  if (child.stdout) createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
-  if (child.stderr) createInterface(child.stderr).on('line', (line) => errors.push(line));
-  return { child, events, errors };
-}
-
 /** Connects `count` times, four at a time, printing a line per greeting or failure. */
 const client = (count: number): string => `
 const net = require('node:net');
@@ -66,11 +43,11 @@ test('nothing is refused while the gateway dies and comes back, nor while netd d
     const sockets = openIntakeSockets(plan);
     const port = (name: string): number => sockets.find((one) => one.name === name)?.port ?? 0;
     await divert(sensor, { four: '10.99.128.0/17' }, { tcp4: port('tcp4'), udp4: port('udp4') });
-    const description = { groups: [decoyGroup(['10.99.128.0/17'])], personas };
+    const description = { networks: [{ name: '', groups: [decoyGroup(['10.99.128.0/17'])] }], personas };
     let server = new HandoverServer({ path, ownerUid: nobody, log: silentLog });
     try {
       server.offer(sockets, description);
-      let gateway = startGateway(sensor, path);
+      let gateway = startMiniGateway(sensor, path);
       await until('the gateway has its sockets', () => gateway.events.length > 0 || gateway.errors.length > 0);
       assert.deepEqual(gateway.errors, []);
       assert.deepEqual(gateway.events[0], { event: 'offer', generation: 1, added: sockets.length, removed: 0 });
@@ -87,7 +64,7 @@ test('nothing is refused while the gateway dies and comes back, nor while netd d
       const gone = new Promise((resolve) => gateway.child.once('exit', resolve));
       gateway.child.kill('SIGKILL');
       await gone;
-      gateway = startGateway(sensor, path);
+      gateway = startMiniGateway(sensor, path);
       await until('it goes on', () => lines.length >= 300);
 
       server.close();

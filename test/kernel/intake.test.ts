@@ -11,6 +11,7 @@ import { createAcceptRingMemory } from '../../src/relay/accept-ring.ts';
 import type { Datagram } from '../../src/relay/datagram-visit.ts';
 import { Intake } from '../../src/relay/intake.ts';
 import type { AddressConflict } from '../../src/relay/neighbour-keeper.ts';
+import { homeNetwork } from '../../src/relay/network.ts';
 import { PacketIntake } from '../../src/relay/packet-intake.ts';
 import type { Connection } from '../../src/relay/tcp-intake.ts';
 import { decoyDirectory, decoyGroup, divert } from '../support/decoy-segment.ts';
@@ -52,7 +53,7 @@ async function withIntake(
     const probes: ProbeRecord[] = [];
     const conflicts: AddressConflict[] = [];
     const intake = new Intake({
-      directory: decoyDirectory([decoyGroup([four, six, 'fd99::2:0:0:0/80'])]),
+      networks: homeNetwork(decoyDirectory([decoyGroup([four, six, 'fd99::2:0:0:0/80'])])),
       sockets,
       log: silentLog,
       probeLimits: { holdMs: options.holdMs ?? 1000 },
@@ -298,7 +299,7 @@ test('probes the kernel could not deliver are counted exactly, and reading goes 
     const directory = decoyDirectory([decoyGroup([four])]);
     const probes: ProbeRecord[] = [];
     const intake = new PacketIntake({
-      directory,
+      networks: homeNetwork(directory),
       ring: createAcceptRingMemory(),
       log: silentLog,
       onDatagram: () => {},

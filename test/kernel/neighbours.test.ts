@@ -8,6 +8,7 @@ import { openIntakeSockets } from '../../src/kernel/intake-sockets.ts';
 import { type AddressRange, parseRange, renderRange } from '../../src/model/address.ts';
 import { Intake } from '../../src/relay/intake.ts';
 import type { AddressConflict } from '../../src/relay/neighbour-keeper.ts';
+import { homeNetwork } from '../../src/relay/network.ts';
 import { decoyDirectory, decoyGroup, divert } from '../support/decoy-segment.ts';
 import { createSegment, lacksKernelTests, type TestNamespace, until, withLab } from '../support/namespace.ts';
 
@@ -77,7 +78,7 @@ async function withKeeper(
       await sensor.run(['ip', '-6', 'route', 'add', 'throw', own, 'table', 'local', 'proto', '87'], { anyCode: true });
     const conflicts: AddressConflict[] = [];
     const intake = new Intake({
-      directory: decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::100-fd99::ffff:ffff:ffff:ffff'])]),
+      networks: homeNetwork(decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::100-fd99::ffff:ffff:ffff:ffff'])])),
       sockets,
       log: silentLog,
       onConnection: ({ socket }) => socket.on('error', () => {}).resume(),

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { openTproxyListener } from '../../src/kernel/tproxy-socket.ts';
+import { homeNetwork } from '../../src/relay/network.ts';
 import { type Connection, TcpIntake } from '../../src/relay/tcp-intake.ts';
 import { decoyDirectory, decoyGroup, divert } from '../support/decoy-segment.ts';
 import { createSegment, lacksKernelTests, until, withLab } from '../support/namespace.ts';
@@ -37,7 +38,7 @@ test('one client port to 1,000 decoys gives 1,000 right connections over IPv4 an
 
     const seen: Connection[] = [];
     const intake = new TcpIntake({
-      directory: decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::1:0:0:0/80'])]),
+      networks: homeNetwork(decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::1:0:0:0/80'])])),
       log: silentLog,
       onConnection: (connection) => {
         connection.socket.on('error', () => {}).resume();
@@ -45,8 +46,8 @@ test('one client port to 1,000 decoys gives 1,000 right connections over IPv4 an
       },
     });
     try {
-      intake.add(four.fd);
-      intake.add(six.fd);
+      intake.add(four);
+      intake.add(six);
       const host4 = "'10.99.' + (128 + (index >> 8)) + '.' + (index & 255)";
       await attacker.run(['node', '-e', fixedPortClient(2323, 1000, '10.99.0.1', host4)]);
       await attacker.run(['node', '-e', fixedPortClient(443, 1000, 'fd99::1', "'fd99::1:0:0:' + index.toString(16)")]);
@@ -81,12 +82,12 @@ test('a destination no living decoy owns is reset and counted', { skip }, () =>
     const four = openTproxyListener({ family: 4, port: 0, netns: sensor.path });
     await divert(sensor, { four: '10.99.128.0/24' }, { tcp4: four.port });
     const intake = new TcpIntake({
-      directory: decoyDirectory([decoyGroup(['10.99.128.0/25'])]),
+      networks: homeNetwork(decoyDirectory([decoyGroup(['10.99.128.0/25'])])),
       log: silentLog,
       onConnection: () => assert.fail('nobody lives there'),
     });
     try {
-      intake.add(four.fd);
+      intake.add(four);
       const { stdout } = await attacker.run(['nmap', '-n', '-Pn', '-sT', '--max-retries', '1', '-p', '80', '10.99.128.200'], {});
       assert.match(stdout, /80\/tcp\s+open/);
       await until('it is counted', () => intake.counters.unknown > 0);

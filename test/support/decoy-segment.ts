@@ -65,13 +65,14 @@ export async function divert(
   ranges: { four?: string; six?: string },
   ports: DiversionPorts,
   closed?: string,
+  diversion = 'lab',
 ): Promise<void> {
   for (const [family, range] of [
     ['-4', ranges.four],
     ['-6', ranges.six],
   ] as const)
     if (range) await sensor.run(['ip', family, 'route', 'add', 'local', range, 'dev', 'lo', 'table', 'local', 'proto', '87']);
-  const log = (kind: string): string => `log group 87 snaplen 128 queue-threshold 64 prefix "weir:${kind}:lab"`;
+  const log = (kind: string): string => `log group 87 snaplen 128 queue-threshold 64 prefix "weir:${kind}:${diversion}"`;
   const lines = (family: 'ip' | 'ip6', range: string, tcp?: number, udp?: number): string => {
     const here = `${family} daddr ${range}`;
     const to = family === 'ip' ? '127.0.0.1' : '[::1]';

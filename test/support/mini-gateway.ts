@@ -16,19 +16,27 @@ new HandoverClient({
   log: openLog('mini-gateway', 'warn'),
   retryMs: 10,
   onOffer: (offer) => {
-    const { groups, personas } = offer.description as { groups: DecoyGroup[]; personas: Map<string, Persona> };
-    const directory = new DecoyDirectory(groups, personas);
+    const { networks: described, personas } = offer.description as {
+      networks: { name: string; groups: DecoyGroup[] }[];
+      personas: Map<string, Persona>;
+    };
+    const networks = described.map(({ name, groups }) => ({
+      name,
+      directory: new DecoyDirectory(groups, personas),
+      interfaces: {},
+      subnets: [],
+    }));
     if (intake) {
-      intake.setDirectory(directory);
+      intake.setNetworks(networks);
       intake.setSockets(offer.sockets);
     } else
       intake = new Intake({
-        directory,
+        networks,
         sockets: offer.sockets,
         log: openLog('mini-gateway', 'warn'),
-        onConnection: ({ socket, syn }) => {
+        onConnection: ({ socket, syn, network }) => {
           socket.on('error', () => {}).resume();
-          socket.end(`hello ${syn ? 'syn' : 'no syn'}\n`);
+          socket.end(`hello ${syn ? 'syn' : 'no syn'}${network && ` ${network}`}\n`);
         },
         onDatagram: (datagram) => datagram.reply(datagram.payload),
         onProbe: (record) => say({ event: 'probe', targets: record.targets.length }),

@@ -3,6 +3,7 @@
 
 import type net from 'node:net';
 import { silentLog } from '../../src/base/log.ts';
+import { homeNetwork } from '../../src/relay/network.ts';
 import { TcpIntake } from '../../src/relay/tcp-intake.ts';
 import { openListener, ownDirectory } from './loopback-listener.ts';
 
@@ -10,7 +11,7 @@ const stubborn = process.argv[2] === 'stubborn';
 const { fd, port } = openListener();
 const open = new Set<net.Socket>();
 const intake = new TcpIntake({
-  directory: ownDirectory,
+  networks: homeNetwork(ownDirectory),
   log: silentLog,
   onConnection: ({ socket }) => {
     open.add(socket);
@@ -29,6 +30,6 @@ const intake = new TcpIntake({
     }
   },
 });
-intake.add(fd);
+intake.add({ fd });
 console.log(JSON.stringify({ port }));
 process.stdin.on('data', () => console.log(JSON.stringify({ ...intake.counters, open: open.size })));

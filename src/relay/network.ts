@@ -1,0 +1,25 @@
+// The networks a gateway serves: who lives in each, on which interfaces, and which addresses are on its own link. Two
+// networks may hold the same addresses, so nothing below is looked up by an address alone. Data only.
+
+import type { AddressRange } from '../model/address.ts';
+import type { DecoyDirectory } from '../model/decoy.ts';
+
+/** Which diversions use which interface: `{eth0: ['dmz']}`. An interface without an entry serves all. */
+export type InterfaceDiversions = Readonly<Record<string, readonly string[]>>;
+
+export interface IntakeNetwork {
+  /** Empty: this machine's own namespace; otherwise as in NamedSocket.network. */
+  readonly name: string;
+  readonly directory: DecoyDirectory;
+  readonly interfaces: InterfaceDiversions;
+  /** The subnets whose hosts are on the link itself, not behind a router. */
+  readonly subnets: readonly AddressRange[];
+}
+
+/** A machine without segments: its own network alone. */
+export const homeNetwork = (directory: DecoyDirectory, interfaces: InterfaceDiversions = {}): IntakeNetwork[] => [
+  { name: '', directory, interfaces, subnets: [] },
+];
+
+/** The network a socket without one belongs to. */
+export const networkOf = (socket: { readonly network?: string }): string => socket.network ?? '';
