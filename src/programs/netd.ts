@@ -175,13 +175,15 @@ async function main(): Promise<void> {
     log,
     verbs: {
       conflict: async (args) => {
-        const { address, mac, interface: link } = conflictOf(args);
-        alert('address-conflict', 'high', `${address} belongs to ${mac} on ${link}: given back`, {
+        const { network, address, mac, interface: link } = conflictOf(args);
+        const where = network === '' ? link : network;
+        alert('address-conflict', 'high', `${address} belongs to ${mac} on ${where}: given back`, {
+          ...(network === '' ? {} : { network }),
           address,
           mac,
           interface: link,
         });
-        await controller.withhold([address], `answered by ${mac}`);
+        if (network === '') await controller.withhold([address], `answered by ${mac}`);
         offer();
         return null;
       },
@@ -268,12 +270,19 @@ function numberOf(args: unknown, key: string): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : undefined;
 }
 
-function conflictOf(args: unknown): { address: string; mac: string; interface: string } {
-  if (isRecord(args) && typeof args.address === 'string' && typeof args.mac === 'string' && typeof args.interface === 'string') {
-    if (parseRange(args.address) && /^[0-9a-f:]{17}$/.test(args.mac) && /^[^\s/]{1,15}$/.test(args.interface))
-      return { address: args.address, mac: args.mac, interface: args.interface };
+function conflictOf(args: unknown): { network: string; address: string; mac: string; interface: string } {
+  const { network = '', address, mac, interface: link } = isRecord(args) ? args : {};
+  if ([network, address, mac, link].every((one) => typeof one === 'string')) {
+    const checked = { network: String(network), address: String(address), mac: String(mac), interface: String(link) };
+    if (
+      /^[a-z0-9-]{0,32}$/.test(checked.network) &&
+      parseRange(checked.address) &&
+      /^[0-9a-f:]{17}$/.test(checked.mac) &&
+      /^[^\s/]{1,15}$/.test(checked.interface)
+    )
+      return checked;
   }
-  throw new WeirError('bad-request', 'a conflict must be {address, mac, interface}');
+  throw new WeirError('bad-request', 'a conflict must be {network, address, mac, interface}');
 }
 
 async function end(reason: string): Promise<void> {
