@@ -4,15 +4,17 @@
 import { readFileSync, statSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
 import { type Address, parseAddress } from '../model/address.ts';
-import type { Configuration, HostDiversion } from '../model/configuration.ts';
+import type { Configuration, Diversion } from '../model/configuration.ts';
+import type { Place } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
-import { populationModulus } from '../model/population.ts';
-import { unitePorts } from '../model/port-set.ts';
-import { DecoyGathering, defaultSeed } from './decoy-groups.ts';
+import { type PortSet, unitePorts } from '../model/port-set.ts';
+import { readBindings, readServices } from './bindings.ts';
+import { DecoyGathering } from './decoy-groups.ts';
+import { ownDiversion, readDiversions } from './diversions.ts';
 import { Mistakes } from './issues.ts';
 import { type Mistake, mistakesError, suggestion } from './mistake.ts';
 import { checkShares, isMapping, mergePersona, type NamedPopulation, type PersonaLibrary, personaFrom } from './personas.ts';
-import { type ConfigurationText, configurationFile, decoyEntry, hostDiversion, personaFile } from './schema.ts';
+import { type ConfigurationText, configurationFile, personaFile } from './schema.ts';
 import { readYaml } from './yaml-source.ts';
 
 /** Larger files are refused before they are read. */
@@ -25,13 +27,6 @@ export interface ParseContext {
 }
 
 export type ParseResult = { readonly configuration: Configuration } | { readonly mistakes: readonly Mistake[] };
-
-/** Diversions of the design that this version does not have. */
-const laterKinds: Readonly<Record<string, string>> = {
-  network: 'segments over VLAN or VXLAN',
-  agent: 'ports on another machine',
-  proxy: 'connections with a PROXY header',
-};
 
 /** Pure. All mistakes at once, up to a bound; a result without mistakes is complete, checked and frozen. */
 export function parseConfiguration(text: string, file: string, context: ParseContext): ParseResult {
@@ -58,7 +53,6 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
   if (!parsed.success) mistakes.addIssues(parsed.error, configurationFile, []);
   // Diversions are looked at even when something else is wrong: all mistakes at once.
   const written = parsed.success ? parsed.data : undefined;
-  refuseLater(source.value, mistakes);
   const vocabulary = readVocabulary(source.value, context.personas, mistakes);
   if (!vocabulary) return { mistakes: mistakes.list() };
   const gathering = new DecoyGathering(vocabulary, mistakes, file);
@@ -66,28 +60,25 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
   const diversions =
     list === undefined || !Array.isArray(list)
       ? [ownDiversion(file, 0)]
-      : readDiversions(list, gathering, mistakes, file, context);
+      : readDiversions(list, { gathering, mistakes, file, ...context.observed });
   const lineOfDecoy = gathering.finish();
+  const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+  const services = readServices(listed(source.value.services), mistakes, file);
+  const bindings = readBindings(listed(source.value.bindings), { diversions, services, written: list, mistakes, file });
   if (mistakes.any || !written) return { mistakes: mistakes.list() };
-  return {
-    configuration: assemble(
-      written,
-      diversions.map((diversion) =>
-        Object.freeze({
-          ...diversion,
-          placeOf: (address: Address) => ({ file, line: lineOfDecoy(address) || diversion.place.line }),
-        }),
-      ),
-      vocabulary.personas,
-      file,
-    ),
-  };
+  const placed = diversions.map((diversion) => {
+    const network = diversion.kind === 'network' ? diversion.name : undefined;
+    const placeOf = (address: Address): Place => ({ file, line: lineOfDecoy(address, network) || diversion.place.line });
+    return Object.freeze({ ...diversion, placeOf });
+  });
+  return { configuration: assemble(written, { diversions: placed, services, bindings, personas: vocabulary.personas }, file) };
 }
 
 /** What holds without a file: all free ports of this machine's own addresses. */
 export function defaultConfiguration(personas: PersonaLibrary): Configuration {
   const written = configurationFile.parse({ version: 1 });
-  return assemble(written, [ownDiversion('(defaults)', 0)], personas.personas, undefined);
+  const diversions = [ownDiversion('(defaults)', 0)];
+  return assemble(written, { diversions, services: [], bindings: [], personas: personas.personas }, undefined);
 }
 
 /**
@@ -153,123 +144,35 @@ function readVocabulary(
   return { personas, populations };
 }
 
-function refuseLater(value: Record<string, unknown>, mistakes: Mistakes): void {
-  const next = 'remove it: the built-in catch-all answers every decoy';
-  if (Array.isArray(value.services) && value.services.length > 0)
-    mistakes.add(['services'], 'this version has no services besides the catch-all', next);
-  for (const [index, binding] of Array.isArray(value.bindings) ? value.bindings.entries() : [])
-    if (!isMapping(binding) || binding.service !== 'catch-all')
-      mistakes.add(['bindings', index], 'this version binds decoys to `catch-all` only', next);
-}
-
-function readDiversions(
-  list: unknown[],
-  gathering: DecoyGathering,
-  mistakes: Mistakes,
-  file: string,
-  context: ParseContext,
-): HostDiversion[] {
-  const diversions: HostDiversion[] = [];
-  const names = new Map<string, number>();
-  for (const [index, value] of list.entries()) {
-    const at = ['diversions', index];
-    const line = mistakes.lineOf(at);
-    const kind = isMapping(value) ? value.kind : undefined;
-    if (isMapping(value) && typeof value.name === 'string') {
-      const before = names.get(value.name);
-      if (before !== undefined)
-        mistakes.add(
-          [...at, 'name'],
-          `the diversion \`${value.name}\` stands here and on line ${before}`,
-          'give one of them another name',
-        );
-      else names.set(value.name, mistakes.lineOf([...at, 'name']));
-    }
-    if (typeof kind === 'string' && kind !== 'host') {
-      const later = laterKinds[kind];
-      const guess = suggestion(kind, ['host', ...Object.keys(laterKinds)]);
-      mistakes.add(
-        [...at, 'kind'],
-        later === undefined
-          ? `there is no kind of diversion \`${kind}\``
-          : `this version has no diversions of kind \`${kind}\` (${later})`,
-        guess !== undefined && later === undefined ? `did you mean \`${guess}\`?` : 'use `kind: host`, or remove this diversion',
-      );
-      continue;
-    }
-    const parsed = hostDiversion.safeParse(value);
-    if (!parsed.success) {
-      mistakes.addIssues(parsed.error, hostDiversion, at);
-      // What parses is still checked against the rest.
-      const decoys =
-        isMapping(value) && Array.isArray(value.decoys) ? value.decoys.map((entry) => decoyEntry.safeParse(entry).data) : [];
-      const link = isMapping(value) && typeof value.interface === 'string' ? value.interface : 'unknown';
-      gathering.groupsOf({ name: 'unknown', interface: link, decoys }, at);
-      continue;
-    }
-    const { name, interface: link, decoys } = parsed.data;
-    const interfaces = context.observed?.interfaces;
-    if (link !== undefined && interfaces && !interfaces.includes(link)) {
-      const guess = suggestion(link, interfaces);
-      mistakes.add(
-        [...at, 'interface'],
-        `this machine has no interface \`${link}\``,
-        guess ? `did you mean \`${guess}\`?` : `it has ${interfaces.join(', ')}`,
-      );
-    }
-    if (decoys.length === 0)
-      mistakes.add(
-        [...at, 'decoys'],
-        'this diversion has no decoys',
-        'add an entry with `addresses:` and `persona:`, or remove it',
-      );
-    const groups = gathering.groupsOf({ name, interface: link, decoys }, at);
-    diversions.push({
-      kind: 'host',
-      name,
-      ...(link === undefined ? {} : { interface: link }),
-      groups: Object.freeze(groups),
-      place: { file, line },
-    });
-  }
-  return diversions;
-}
-
-function ownDiversion(file: string, line: number): HostDiversion {
-  const name = 'own';
-  const place = { file, line };
-  const population = Object.freeze({
-    seed: defaultSeed(name),
-    shares: Object.freeze([{ persona: 'all-open', share: populationModulus }]),
-  });
-  return Object.freeze({
-    kind: 'host',
-    name,
-    groups: Object.freeze([Object.freeze({ diversion: name, kind: 'own' as const, ranges: [], population, macs: {}, place })]),
-    place,
-  });
-}
+/** RFC 4271, section 8. */
+const bgpPort = 179;
 
 const isLoopback = (text: string): boolean => {
   const address = parseAddress(text);
   return address !== undefined && (address.family === 4 ? address.value >> 24n === 127n : address.value === 1n);
 };
 
+/** Ports at which the network itself speaks to this machine: a console for others, VTEPs, BGP. They must stay reachable. */
+function neededPorts(written: ConfigurationText, diversions: readonly Diversion[]): PortSet {
+  const ports = isLoopback(written.console.address) ? [] : [written.console.port];
+  for (const diversion of diversions)
+    if (diversion.kind === 'network' && diversion.attachment.kind === 'vxlan')
+      ports.push(diversion.attachment.port, ...(diversion.attachment.evpn ? [bgpPort] : []));
+  return ports.map((port) => ({ first: port, last: port }));
+}
+
 function assemble(
   written: ConfigurationText,
-  diversions: readonly HostDiversion[],
-  personas: ReadonlyMap<string, Persona>,
+  parts: Pick<Configuration, 'diversions' | 'services' | 'bindings' | 'personas'>,
   file: string | undefined,
 ): Configuration {
-  // A console for others to reach must stay reachable.
-  const consolePorts = isLoopback(written.console.address) ? [] : [{ first: written.console.port, last: written.console.port }];
   return Object.freeze({
     version: 1,
     data: written.data,
     ...(file === undefined ? {} : { file }),
     retention: Object.freeze({ days: written.retention.days, sizeBytes: written.retention.size }),
     management: Object.freeze({
-      ports: unitePorts([...written.management.ports, ...consolePorts]),
+      ports: unitePorts([...written.management.ports, ...neededPorts(written, parts.diversions)]),
       sources: written.management.sources,
     }),
     console: Object.freeze(written.console),
@@ -282,9 +185,9 @@ function assemble(
       bannerDelayMs: written.limits['banner-delay'],
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
-    diversions: Object.freeze(diversions),
-    services: Object.freeze([]),
-    bindings: Object.freeze([]),
-    personas,
+    diversions: Object.freeze(parts.diversions),
+    services: Object.freeze(parts.services),
+    bindings: Object.freeze(parts.bindings),
+    personas: parts.personas,
   });
 }

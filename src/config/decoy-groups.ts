@@ -1,7 +1,16 @@
 // The decoys of one configuration as groups with disjoint ranges: populations, seeds, exclusions, single addresses
 // gathered, overlaps found in O(n log n). The kernel's view of a group is plan/.
 
-import { type Address, type AddressRange, renderAddress, renderRange, subtractRanges, uniteRanges } from '../model/address.ts';
+import {
+  type Address,
+  type AddressRange,
+  rangeHolds,
+  rangeSize,
+  renderAddress,
+  renderRange,
+  subtractRanges,
+  uniteRanges,
+} from '../model/address.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { jhash, type PersonaShare, type Population, populationModulus } from '../model/population.ts';
@@ -20,6 +29,36 @@ interface Claim {
   readonly range: AddressRange;
   readonly path: readonly PropertyKey[];
 }
+
+/** What a network diversion says about where its decoys may be. */
+export interface SegmentBounds {
+  readonly subnets: readonly AddressRange[];
+  /** Addresses in them that are somebody's already: `the gateway`. */
+  readonly reserved: readonly { readonly address: Address; readonly what: string }[];
+}
+
+/** One diversion as the gathering needs it. Entries that did not parse are undefined. */
+export interface GatheredDiversion {
+  readonly name: string;
+  /** Absent: the machine's own network, in which host diversions share one address space. */
+  readonly network?: string;
+  /** Of a network diversion, when its addresses parse. */
+  readonly bounds?: SegmentBounds;
+  readonly interface?: string;
+  readonly decoys: readonly (DecoyEntry | undefined)[];
+}
+
+/** Decoys with a link or a place on one each: beyond this, making and keeping them costs more than it shows. */
+export const maxClaimed = 256;
+
+interface Single {
+  readonly claim: DecoyGroup['claim'];
+  readonly ranges: AddressRange[];
+  readonly macs: Record<string, string>;
+  readonly path: readonly PropertyKey[];
+}
+
+const single = (ranges: readonly AddressRange[]): boolean => ranges.length === 1 && ranges[0].first === ranges[0].last;
 
 /** The seed of a diversion whose decoys name none: stable across restarts, different from its neighbours'. */
 export const defaultSeed = (diversion: string): number => jhash(new TextEncoder().encode(diversion), 0x77656972);
@@ -42,12 +81,12 @@ export function scaleShares(shares: Readonly<Record<string, number>>, alive: num
   return parts.filter(({ share }) => share > 0).map(({ persona, share }) => ({ persona, share }));
 }
 
-/** Gathers the entries of all host diversions; `finish` gives each diversion's groups after checking for overlaps. */
+/** Gathers the entries of all diversions; `finish` checks that no address of a network is a decoy twice. */
 export class DecoyGathering {
   readonly #vocabulary: Vocabulary;
   readonly #mistakes: Mistakes;
   readonly #file: string;
-  readonly #claims: Claim[] = [];
+  readonly #claims = new Map<string, Claim[]>();
   readonly #own: { interface: string | undefined; path: readonly PropertyKey[] }[] = [];
   readonly #populations = new Map<string, Population>();
 
@@ -57,27 +96,31 @@ export class DecoyGathering {
     this.#file = file;
   }
 
-  /** Groups of one diversion; entries that did not parse are undefined. Entries of one address are gathered into one group per population. */
-  groupsOf(
-    diversion: { readonly name: string; readonly interface?: string; readonly decoys: readonly (DecoyEntry | undefined)[] },
-    path: readonly PropertyKey[],
-  ): DecoyGroup[] {
+  /** Groups of one diversion. Entries of one address are gathered into one group per population and way of claiming. */
+  groupsOf(diversion: GatheredDiversion, path: readonly PropertyKey[]): DecoyGroup[] {
     const groups: DecoyGroup[] = [];
     const seed = defaultSeed(diversion.name);
-    const singles = new Map<Population, { ranges: AddressRange[]; macs: Record<string, string>; path: readonly PropertyKey[] }>();
+    const singles = new Map<Population, Single[]>();
+    const claims = this.#claimsOf(diversion.network ?? '');
+    let claimed = 0n;
     for (let index = 0; index < diversion.decoys.length && !this.#mistakes.full; index += 1) {
       const entry = diversion.decoys[index];
       if (!entry) continue;
       const at = [...path, 'decoys', index];
       const population = this.#populationOf(entry, entry.seed ?? seed, at);
-      const ranges = this.#rangesOf(entry, diversion.interface, at);
+      const ranges = this.#rangesOf(entry, diversion, at);
       if (!population || !ranges) continue;
       if (ranges === 'own') {
-        groups.push(this.#group(diversion.name, 'own', [], population, {}, at));
+        groups.push(this.#group(diversion.name, 'own', undefined, [], population, {}, at));
         continue;
       }
-      const single = ranges.length === 1 && ranges[0].first === ranges[0].last;
-      if (entry.mac !== undefined && !single) {
+      const claim = entry.claim === 'anyip' ? undefined : entry.claim;
+      if (claim !== undefined) {
+        const sum = claimed + ranges.reduce((size, range) => size + rangeSize(range), 0n);
+        if (sum > maxClaimed && claimed <= maxClaimed) this.#addTooManyClaims(claim, sum, at);
+        claimed = sum;
+      }
+      if (entry.mac !== undefined && !single(ranges)) {
         this.#mistakes.add(
           [...at, 'mac'],
           '`mac` stands with more than one address',
@@ -85,37 +128,35 @@ export class DecoyGathering {
         );
         continue;
       }
-      for (const range of ranges) this.#claims.push({ range, path: at });
-      if (!single) {
-        groups.push(this.#group(diversion.name, 'claimed', ranges, population, {}, at));
+      for (const range of ranges) claims.push({ range, path: at });
+      if (!single(ranges)) {
+        groups.push(this.#group(diversion.name, 'claimed', claim, ranges, population, {}, at));
         continue;
       }
-      let gathered = singles.get(population);
+      const ofPopulation = singles.get(population) ?? [];
+      singles.set(population, ofPopulation);
+      let gathered = ofPopulation.find((one) => one.claim === claim);
       if (!gathered) {
-        gathered = { ranges: [], macs: {}, path: at };
-        singles.set(population, gathered);
+        gathered = { claim, ranges: [], macs: {}, path: at };
+        ofPopulation.push(gathered);
       }
       gathered.ranges.push(ranges[0]);
       if (entry.mac !== undefined) gathered.macs[renderAddress({ family: ranges[0].family, value: ranges[0].first })] = entry.mac;
     }
-    for (const [population, { ranges, macs, path: at }] of singles)
-      groups.push(this.#group(diversion.name, 'claimed', uniteRanges(ranges), population, macs, at));
+    for (const [population, gathered] of singles)
+      for (const { claim, ranges, macs, path: at } of gathered)
+        groups.push(this.#group(diversion.name, 'claimed', claim, uniteRanges(ranges), population, macs, at));
     return groups;
   }
 
-  /** Call once after all diversions: every address may be claimed once. Gives a look-up from address to line. */
-  finish(): (address: Address) => number {
-    const claims = this.#claims.sort(
-      (a, b) => a.range.family - b.range.family || (a.range.first < b.range.first ? -1 : a.range.first > b.range.first ? 1 : 0),
-    );
-    let widest: Claim | undefined;
-    for (const claim of claims) {
-      if (this.#mistakes.full) break;
-      if (widest && widest.range.family === claim.range.family && claim.range.first <= widest.range.last)
-        this.#addOverlap(widest, claim);
-      if (!widest || widest.range.family !== claim.range.family || claim.range.last > widest.range.last) widest = claim;
-    }
-    return (address) => {
+  /**
+   * Call once after all diversions: every address of a network may be claimed once. Gives a look-up from an address of a
+   * network (empty: the machine's own) to its line.
+   */
+  finish(): (address: Address, network?: string) => number {
+    for (const claims of this.#claims.values()) this.#checkOverlaps(claims);
+    return (address, network = '') => {
+      const claims = this.#claims.get(network) ?? [];
       let low = 0;
       let high = claims.length - 1;
       while (low <= high) {
@@ -127,6 +168,33 @@ export class DecoyGathering {
       }
       return 0;
     };
+  }
+
+  #claimsOf(network: string): Claim[] {
+    const claims = this.#claims.get(network) ?? [];
+    this.#claims.set(network, claims);
+    return claims;
+  }
+
+  #checkOverlaps(unsorted: Claim[]): void {
+    const claims = unsorted.sort(
+      (a, b) => a.range.family - b.range.family || (a.range.first < b.range.first ? -1 : a.range.first > b.range.first ? 1 : 0),
+    );
+    let widest: Claim | undefined;
+    for (const claim of claims) {
+      if (this.#mistakes.full) break;
+      if (widest && widest.range.family === claim.range.family && claim.range.first <= widest.range.last)
+        this.#addOverlap(widest, claim);
+      if (!widest || widest.range.family !== claim.range.family || claim.range.last > widest.range.last) widest = claim;
+    }
+  }
+
+  #addTooManyClaims(claim: 'macvlan' | 'address', count: bigint, at: readonly PropertyKey[]): void {
+    this.#mistakes.add(
+      [...at, 'claim'],
+      `\`claim: ${claim}\` ${claim === 'macvlan' ? 'makes a link' : 'takes a place on the interface'} for each address, and ${count} are more than ${maxClaimed} in one diversion`,
+      'choose fewer addresses, or leave `claim` out: one route then holds any number of them',
+    );
   }
 
   #addOverlap(a: Claim, b: Claim): void {
@@ -144,16 +212,25 @@ export class DecoyGathering {
   #group(
     diversion: string,
     kind: DecoyGroup['kind'],
+    claim: DecoyGroup['claim'],
     ranges: readonly AddressRange[],
     population: Population,
     macs: Readonly<Record<string, string>>,
     path: readonly PropertyKey[],
   ): DecoyGroup {
     const place = { file: this.#file, line: this.#mistakes.lineOf(path) };
-    return Object.freeze({ diversion, kind, ranges: Object.freeze(ranges), population, macs: Object.freeze(macs), place });
+    return Object.freeze({
+      diversion,
+      kind,
+      ranges: Object.freeze(ranges),
+      population,
+      ...(claim === undefined ? {} : { claim }),
+      macs: Object.freeze(macs),
+      place,
+    });
   }
 
-  #rangesOf(entry: DecoyEntry, link: string | undefined, at: readonly PropertyKey[]): AddressRange[] | 'own' | undefined {
+  #rangesOf(entry: DecoyEntry, diversion: GatheredDiversion, at: readonly PropertyKey[]): AddressRange[] | 'own' | undefined {
     const written = entry.addresses ?? entry.address;
     if (written === undefined || (entry.addresses !== undefined && entry.address !== undefined)) {
       const both = written !== undefined;
@@ -164,26 +241,8 @@ export class DecoyGathering {
       );
       return undefined;
     }
-    if (written === 'own') {
-      if (entry.exclude !== undefined)
-        this.#mistakes.add(
-          [...at, 'exclude'],
-          '`exclude` does not go with `own`',
-          'use `management: { ports: [..] }` to keep ports',
-        );
-      if (entry.mac !== undefined)
-        this.#mistakes.add([...at, 'mac'], '`mac` does not go with `own`', 'leave it out: own addresses keep their MAC');
-      const before = this.#own.find((other) => other.interface === undefined || link === undefined || other.interface === link);
-      if (before)
-        this.#mistakes.add(
-          at,
-          `own addresses are decoys twice: here and on line ${this.#mistakes.lineOf(before.path)}`,
-          'keep one of them',
-        );
-      this.#own.push({ interface: link, path: at });
-      return 'own';
-    }
-    if (link === undefined) {
+    if (written === 'own') return this.#ownOf(entry, diversion, at);
+    if (diversion.network === undefined && diversion.interface === undefined) {
       this.#mistakes.add(
         at.slice(0, 2),
         '`interface` is missing',
@@ -191,6 +250,41 @@ export class DecoyGathering {
       );
       return undefined;
     }
+    const ranges = this.#withoutExcluded(entry, written, at);
+    return diversion.bounds ? this.#withinBounds(ranges, diversion.bounds, at) : ranges;
+  }
+
+  #ownOf(entry: DecoyEntry, diversion: GatheredDiversion, at: readonly PropertyKey[]): 'own' | undefined {
+    if (diversion.network !== undefined) {
+      this.#mistakes.add(
+        at,
+        "`own` does not go with `kind: network`: Weir's address in a segment is no decoy",
+        'write the addresses of the decoys',
+      );
+      return undefined;
+    }
+    const extra = {
+      exclude: 'use `management: { ports: [..] }` to keep ports',
+      mac: 'leave it out: own addresses keep their MAC',
+    };
+    for (const [key, next] of Object.entries(extra))
+      if (entry[key as 'exclude' | 'mac'] !== undefined)
+        this.#mistakes.add([...at, key], `\`${key}\` does not go with \`own\``, next);
+    if (entry.claim !== undefined)
+      this.#mistakes.add([...at, 'claim'], '`claim` does not go with `own`', 'leave it out: these addresses are ours already');
+    const link = diversion.interface;
+    const before = this.#own.find((other) => other.interface === undefined || link === undefined || other.interface === link);
+    if (before)
+      this.#mistakes.add(
+        at,
+        `own addresses are decoys twice: here and on line ${this.#mistakes.lineOf(before.path)}`,
+        'keep one of them',
+      );
+    this.#own.push({ interface: link, path: at });
+    return 'own';
+  }
+
+  #withoutExcluded(entry: DecoyEntry, written: readonly AddressRange[], at: readonly PropertyKey[]): AddressRange[] {
     if (entry.exclude === undefined) return written.length === 1 ? [...written] : uniteRanges(written);
     const all = uniteRanges(written);
     for (const hole of entry.exclude)
@@ -204,6 +298,32 @@ export class DecoyGathering {
     if (left.length === 0)
       this.#mistakes.add([...at, 'exclude'], '`exclude` leaves no address', 'exclude less, or remove the entry');
     return left;
+  }
+
+  /** Decoys lie in the segment's subnets, and some of them must be free; those that are not are left out by the plan. */
+  #withinBounds(
+    ranges: AddressRange[],
+    { subnets, reserved }: SegmentBounds,
+    at: readonly PropertyKey[],
+  ): AddressRange[] | undefined {
+    const [outside] = subtractRanges(ranges, subnets);
+    if (outside !== undefined) {
+      this.#mistakes.add(
+        at,
+        `${renderRange(outside)} ${outside.first === outside.last ? 'lies' : 'lie'} outside the segment, which is ${subnets.map(renderRange).join(', ')}`,
+        'correct it, or add an `address:` in its subnet',
+      );
+      return undefined;
+    }
+    const holes = reserved.map(({ address }) => ({ family: address.family, first: address.value, last: address.value }));
+    if (ranges.length === 0 || subtractRanges(ranges, holes).length > 0) return ranges;
+    const taken = reserved.filter(({ address }) => ranges.some((range) => rangeHolds(range, address)));
+    this.#mistakes.add(
+      at,
+      `no decoy is left here: ${taken.map(({ address, what }) => `${renderAddress(address)} is ${what}`).join(', ')}`,
+      'choose other addresses of the segment',
+    );
+    return undefined;
   }
 
   #populationOf(entry: DecoyEntry, seed: number, at: readonly PropertyKey[]): Population | undefined {

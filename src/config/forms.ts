@@ -2,7 +2,7 @@
 // message with its next step out. Which key takes which form is schema.ts.
 
 import { z } from 'zod';
-import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
+import { type AddressRange, parseRange, rangesOverlap, renderRange } from '../model/address.ts';
 import { type PortSet, parsePorts, unitePorts } from '../model/port-set.ts';
 
 /** What a reader returns instead of a value. `path` leads from the value to the part that is wrong. */
@@ -166,6 +166,12 @@ const unusable: { range: AddressRange; why: string }[] = [
   ['ff00::/8', 'is multicast'],
 ].map(([range, why]) => ({ range: parseRange(range) as AddressRange, why }));
 
+/** `127.0.0.0/8 is loopback` when a range holds addresses that no host has. */
+export function whyUnusable(range: AddressRange): string | undefined {
+  const bad = unusable.find((one) => rangesOverlap(one.range, range));
+  return bad && `${renderRange(bad.range)} ${bad.why}`;
+}
+
 export function readRange(value: unknown): AddressRange | Wrong {
   const range = typeof value === 'string' ? parseRange(value) : undefined;
   if (range) return range;
@@ -196,13 +202,9 @@ export function readDecoyRanges(value: unknown): readonly AddressRange[] | Wrong
     const range = readRange(items[index]);
     const path = Array.isArray(value) ? [index] : [];
     if (range instanceof Wrong) return new Wrong(range.mistake, range.next, path);
-    for (const bad of unusable)
-      if (bad.range.family === range.family && bad.range.first <= range.last && range.first <= bad.range.last)
-        return new Wrong(
-          `${quoted(items[index])} cannot be a decoy: ${renderRange(bad.range)} ${bad.why}`,
-          'use addresses that a host may have',
-          path,
-        );
+    const why = whyUnusable(range);
+    if (why !== undefined)
+      return new Wrong(`${quoted(items[index])} cannot be a decoy: ${why}`, 'use addresses that a host may have', path);
     ranges.push(range);
   }
   return ranges;

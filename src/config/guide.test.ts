@@ -5,6 +5,7 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parseConfiguration } from './configuration.ts';
 import { exampleConfiguration, examplePersona, renderGuide } from './guide.ts';
+import * as examples from './guide-examples.ts';
 import { readPersonas } from './personas.ts';
 
 const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -19,7 +20,8 @@ test('every key is explained', () => {
 });
 
 test('the examples are accepted', () => {
-  for (const text of [exampleConfiguration, `version: 1\n${examplePersona}`]) {
+  const parts = [examplePersona, ...Object.values(examples)];
+  for (const text of [exampleConfiguration, ...parts.map((part) => `version: 1\n${part}`)]) {
     const result = parseConfiguration(text, 'weir.yaml', { personas });
     assert.ok('configuration' in result, 'mistakes' in result ? JSON.stringify(result.mistakes) : '');
   }

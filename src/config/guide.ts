@@ -2,9 +2,12 @@
 
 import { z } from 'zod';
 import { renderPorts } from '../model/port-set.ts';
+import { bindingExample, claimExample, evpnExample, staticVxlanExample, vlanExample } from './guide-examples.ts';
 import { unwrap } from './issues.ts';
+import { bindingEntry, kernelPathService, networkDiversion } from './network-schema.ts';
 import type { PersonaLibrary } from './personas.ts';
-import { configurationFile, decoyEntry, hostDiversion, type KeyNotes, namedPopulation, personaFile } from './schema.ts';
+import { configurationFile, decoyEntry, hostDiversion, namedPopulation, personaFile } from './schema.ts';
+import type { KeyNotes } from './schema-keys.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -58,9 +61,46 @@ ${exampleConfiguration}\`\`\`
 
 ${table(configurationFile)}
 
-## A diversion
+## A host diversion
+
+Addresses on an interface of this machine.
 
 ${table(hostDiversion)}
+
+## A network diversion
+
+A segment that did not exist: a network namespace of its own, with one link, at which decoys live. Segments share nothing: two of them,
+or a segment and the machine itself, may use the same addresses.
+
+${table(networkDiversion)}
+
+### VLANs on a trunk
+
+The switch sends the VLANs tagged to one port. Only those named here are taken from it: the machine's own address on the trunk, untagged
+or in a VLAN of its own, stays as it is.
+
+\`\`\`yaml
+${vlanExample}\`\`\`
+
+Weir's own addresses, the gateways, and network and broadcast address of each subnet are left out of the decoys; \`weir plan\` shows them.
+
+### VXLAN with the other ends listed
+
+Frames travel in UDP between this machine's address \`local\` and the others. What everybody is to hear is copied to each of \`remotes\`.
+
+\`\`\`yaml
+${staticVxlanExample}\`\`\`
+
+VXLAN takes 50 bytes of each packet over IPv4 and 70 over IPv6: on an underlay with an MTU of 1500 the segments have 1450 or 1430, unless
+both ends are told a smaller \`mtu\`. An \`mtu\` that the underlay cannot carry is refused.
+
+### VXLAN with BGP EVPN
+
+A routing daemon (FRR) learns the other ends from \`peers\`, and tells them of each decoy's MAC and address before the first packet
+(RFC 8365). There is one speaker: all segments with \`evpn\` name the same \`local\`, \`asn\` and \`peers\`.
+
+\`\`\`yaml
+${evpnExample}\`\`\`
 
 ## Decoys of a diversion
 
@@ -68,15 +108,40 @@ Either \`addresses\` (or \`address\`), and either \`persona\` or \`population\`.
 
 ${table(decoyEntry)}
 
+### Decoys with an interface of their own
+
+By default one route makes whole ranges ours (AnyIP): no state for each decoy, so a million cost as much as one. For the few that shall
+have more, \`claim: macvlan\` makes each a link with its own MAC, queue and neighbours, and \`claim: address\` puts each on the interface,
+where every program of this machine sees it.
+
+\`\`\`yaml
+${claimExample}\`\`\`
+
 Blocks are taken as written: \`10.66.0.0/24\` is 256 addresses. Whether its first and last are the network and broadcast address of the
 segment depends on the interface, so that is where it is decided: those of the interface's own subnet, the default gateway and every
 address at which a live host answers are left out when the plan is made, and \`weir plan\` shows them.
+
+## Services on the kernel path
+
+A machine, container or VM of yours can answer with its own TCP stack instead of the built-in catch-all. Packets to its decoys are routed
+to it unchanged, by the kernel alone; it owns their addresses (\`ip route add local 192.168.110.40/32 dev lo\`) and routes back through
+Weir's address \`from\`. Its sessions are on record like all others, and it can open no connection to anybody.
+
+\`\`\`yaml
+${bindingExample}\`\`\`
+
+${table(kernelPathService)}
+
+### A binding
+
+${table(bindingEntry)}
 
 ## Forms
 
 | form | written as |
 |---|---|
 | address | \`10.66.0.5\`, \`2001:db8::5\` |
+| address/length | an address with the length of its subnet: \`192.168.110.2/24\`, \`2001:db8:110::2/64\` |
 | addresses | a list, or one: addresses, blocks \`10.66.0.0/17\`, ranges \`10.66.0.10-10.66.0.20\`, both families |
 | ports | a list, or one: \`80\`, \`8000-8100\`, \`"22,80"\`; \`all\` in personas |
 | share | a percentage from \`0.01%\` to \`100%\`; a number without the sign is one too |

@@ -53,7 +53,8 @@ export class Mistakes {
     return sorted;
   }
 
-  #valueAt(path: readonly PropertyKey[]): unknown {
+  /** What stands at a path, as plain data; undefined where nothing does. */
+  valueAt(path: readonly PropertyKey[]): unknown {
     let value: unknown = this.#source.value;
     for (const step of path)
       value = typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[step] : undefined;
@@ -74,7 +75,7 @@ export class Mistakes {
           guess === undefined ? `the keys here are ${known.join(', ')}` : `did you mean \`${guess}\`?`,
         );
       }
-    } else if (this.#valueAt(path) === undefined && issue.path.length > 0) {
+    } else if (this.valueAt(path) === undefined && issue.path.length > 0) {
       const last = String(issue.path.at(-1));
       const notes = schemaAt(schema, issue.path)?.meta() as { form?: string } | undefined;
       this.add(path.slice(0, -1), `\`${last}\` is missing`, `add \`${last}:\` with ${notes?.form ?? 'a value'}`);

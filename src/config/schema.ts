@@ -3,22 +3,7 @@
 
 import { z } from 'zod';
 import * as forms from './forms.ts';
-
-/** What docs/configuration.md says about a key. */
-export interface KeyNotes {
-  readonly form: string;
-  readonly description: string;
-  /** As text; absent for keys that have none. */
-  readonly fallback?: string;
-}
-
-const show = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
-
-/** A key with a default, written as the user would write it. */
-const fallback = <T>(schema: z.ZodType<T>, written: unknown, form: string, description: string) =>
-  schema.prefault(written as never).meta({ form, description, fallback: show(written) });
-const optional = <T>(schema: z.ZodType<T>, form: string, description: string) => schema.optional().meta({ form, description });
-const required = <T>(schema: z.ZodType<T>, form: string, description: string) => schema.meta({ form, description });
+import { fallback, optional, required } from './schema-keys.ts';
 
 const mebibyte = 2 ** 20;
 const day = 86_400_000;
@@ -239,15 +224,20 @@ export const decoyEntry = z.strictObject({
     'MAC address',
     "The exact MAC of a single decoy; without it, it is computed from the persona's vendor prefixes.",
   ),
+  claim: optional(
+    forms.form((value) =>
+      value === 'anyip' || value === 'macvlan' || value === 'address'
+        ? (value as 'anyip' | 'macvlan' | 'address')
+        : new forms.Wrong(`${forms.quoted(value)} is neither anyip, macvlan nor address`, 'write one of them, or leave it out'),
+    ),
+    '`anyip`, `macvlan` or `address`',
+    'How the addresses become ours: `anyip` (the default) by one route for any number of them; `macvlan` by a link each; `address` by a place on the interface each. The last two for at most 256 addresses of a diversion.',
+  ),
 });
 
 export const hostDiversion = z.strictObject({
   name: required(forms.name, 'name', 'Stands in every event of its decoys.'),
-  kind: required(
-    forms.text(32),
-    '`host`',
-    'How packets reach Weir. This version knows `host`: addresses on an interface of this machine.',
-  ),
+  kind: required(forms.text(32), '`host`', 'How packets reach Weir: addresses on an interface of this machine.'),
   interface: optional(
     forms.interfaceName,
     'interface',
@@ -291,14 +281,13 @@ export const configurationFile = z.strictObject({
   services: z
     .array(z.unknown(), { error: () => 'this is not a list' })
     .prefault([])
-    .meta({ form: 'list', description: 'What answers. Not in this version: the built-in catch-all answers everything.' }),
+    .meta({ form: 'list', description: 'What answers instead of the built-in catch-all: machines of yours on the kernel path.' }),
   bindings: z
     .array(z.unknown(), { error: () => 'this is not a list' })
     .prefault([])
     .meta({
       form: 'list',
-      description:
-        'Which service answers which decoys. In this version only `service: catch-all`, which holds without saying so.',
+      description: 'Which service answers which decoys. What is not bound goes to `catch-all`.',
     }),
 });
 

@@ -1,0 +1,303 @@
+// Diversions of kind `network`: their keys together, and against each other. Values one by one are network-forms.ts,
+// their decoys decoy-groups.ts; what needs the running machine (does the trunk exist?) is plan/guard-network.ts.
+
+import type { z } from 'zod';
+import { type Address, type AddressRange, rangeHolds, rangesOverlap, renderAddress, renderRange } from '../model/address.ts';
+import type {
+  EvpnSettings,
+  InterfaceAddress,
+  NetworkDiversion,
+  VlanAttachment,
+  VxlanAttachment,
+} from '../model/configuration.ts';
+import { edgesOfSubnet, isLinkLocal, renderInterfaceAddress, reservedInSegment, subnetOf } from '../model/segment.ts';
+import type { DecoyGathering, SegmentBounds } from './decoy-groups.ts';
+import type { Mistakes } from './issues.ts';
+import { networkDiversion, vxlanSettings } from './network-schema.ts';
+import { isMapping } from './personas.ts';
+import { decoyEntry } from './schema.ts';
+
+type Path = readonly PropertyKey[];
+
+/** Every key of a mapping that parses by itself; so that what is right is checked also where something else is wrong. */
+function readKeys<S extends z.ZodObject>(schema: S, value: Readonly<Record<string, unknown>>): Partial<z.output<S>> {
+  const read: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(schema.shape)) {
+    const parsed = (inner as z.ZodType).safeParse(value[key]);
+    if (parsed.success && parsed.data !== undefined) read[key] = parsed.data;
+  }
+  return read as Partial<z.output<S>>;
+}
+
+/** Who was first to take something that only one diversion can have. */
+interface Speaker {
+  readonly line: number;
+  readonly keys: Readonly<Record<string, string>>;
+}
+
+const equal = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
+
+/** Reads the network diversions of one file in their order. */
+export class NetworkReading {
+  readonly #gathering: DecoyGathering;
+  readonly #mistakes: Mistakes;
+  readonly #file: string;
+  readonly #attachments = new Map<string, number>();
+  #speaker: Speaker | undefined;
+
+  constructor(gathering: DecoyGathering, mistakes: Mistakes, file: string) {
+    this.#gathering = gathering;
+    this.#mistakes = mistakes;
+    this.#file = file;
+  }
+
+  /** `space` names the address space of its decoys. Undefined when there is a mistake that leaves nothing to go on with. */
+  read(value: Readonly<Record<string, unknown>>, space: string, at: Path): NetworkDiversion | undefined {
+    const whole = networkDiversion.safeParse(value);
+    if (!whole.success) this.#mistakes.addIssues(whole.error, networkDiversion, at);
+    const keys = readKeys(networkDiversion, value);
+    const attachment = this.#attachment(value, keys, at);
+    const addresses = keys.address ?? [];
+    const many = Array.isArray(value.address);
+    const subnets = addresses.map((one, index) =>
+      this.#subnet(one, addresses.slice(0, index), [...at, 'address', ...(many ? [index] : [])]),
+    );
+    const gateways = keys.gateway ?? [];
+    if (keys.address) this.#checkGateways(gateways, addresses, subnets, [...at, 'gateway'], Array.isArray(value.gateway));
+    if (keys.mtu !== undefined && keys.mtu < 1280 && addresses.some(({ address }) => address.family === 6))
+      this.#mistakes.add(
+        [...at, 'mtu'],
+        `IPv6 does not work with an MTU of ${keys.mtu}`,
+        'write 1280 or more (RFC 8200, section 5)',
+      );
+    const written = Array.isArray(value.decoys) ? value.decoys : [];
+    if (whole.success && written.length === 0)
+      this.#mistakes.add(
+        [...at, 'decoys'],
+        'this diversion has no decoys',
+        'add an entry with `addresses:` and `persona:`, or remove it',
+      );
+    const bounds: SegmentBounds | undefined = keys.address && { subnets, reserved: reservedInSegment({ addresses, gateways }) };
+    const groups = this.#gathering.groupsOf(
+      {
+        name: keys.name ?? 'unknown',
+        network: space,
+        ...(bounds ? { bounds } : {}),
+        decoys: whole.success ? whole.data.decoys : written.map((entry) => decoyEntry.safeParse(entry).data),
+      },
+      at,
+    );
+    if (!whole.success || !attachment) return undefined;
+    return {
+      kind: 'network',
+      name: whole.data.name,
+      attachment: Object.freeze(attachment),
+      addresses: Object.freeze(addresses),
+      gateways: Object.freeze(gateways),
+      ...(keys.mtu === undefined ? {} : { mtu: keys.mtu }),
+      groups: Object.freeze(groups),
+      place: { file: this.#file, line: this.#mistakes.lineOf(at) },
+    };
+  }
+
+  #subnet(one: InterfaceAddress, before: readonly InterfaceAddress[], at: Path): AddressRange {
+    const subnet = subnetOf(one);
+    const other = before.find((earlier) => rangesOverlap(subnetOf(earlier), subnet));
+    if (other)
+      this.#mistakes.add(
+        at,
+        `the subnets of ${renderInterfaceAddress(other)} and ${renderInterfaceAddress(one)} overlap`,
+        'write one address for each subnet of the segment; another segment may use the same addresses',
+      );
+    const edge = edgesOfSubnet(subnet).find(({ address }) => equal(address, one.address));
+    if (edge)
+      this.#mistakes.add(
+        at,
+        `${renderInterfaceAddress(one)} is ${edge.what} of its subnet`,
+        'write an address that a host may have',
+      );
+    return subnet;
+  }
+
+  #checkGateways(
+    gateways: readonly Address[],
+    addresses: readonly InterfaceAddress[],
+    subnets: readonly AddressRange[],
+    at: Path,
+    many: boolean,
+  ): void {
+    for (const [index, gateway] of gateways.entries()) {
+      const path = many ? [...at, index] : at;
+      const text = renderAddress(gateway);
+      const before = gateways.slice(0, index).find(({ family }) => family === gateway.family);
+      const sameFamily = subnets.some(({ family }) => family === gateway.family);
+      if (before)
+        this.#mistakes.add(
+          path,
+          `${renderAddress(before)} and ${text} are both gateways of IPv${gateway.family}`,
+          'keep one of each family',
+        );
+      else if (addresses.some(({ address }) => equal(address, gateway)))
+        this.#mistakes.add(
+          path,
+          `the gateway ${text} is Weir's own address`,
+          "write the router's address, or leave `gateway` out",
+        );
+      else if (!subnets.some((subnet) => rangeHolds(subnet, gateway)) && !(sameFamily && isLinkLocal(gateway)))
+        this.#mistakes.add(
+          path,
+          `the gateway ${text} lies outside the segment, which is ${subnets.map(renderRange).join(', ')}`,
+          'correct it, or add an `address:` in its subnet',
+        );
+      else if (
+        gateway.family === 4 &&
+        subnets.some(
+          (subnet) => rangeHolds(subnet, gateway) && edgesOfSubnet(subnet).some(({ address }) => equal(address, gateway)),
+        )
+      )
+        this.#mistakes.add(path, `no host can have ${text}: it is at the edge of its subnet`, "write the router's address");
+    }
+  }
+
+  #attachment(
+    value: Readonly<Record<string, unknown>>,
+    keys: Partial<z.output<typeof networkDiversion>>,
+    at: Path,
+  ): VlanAttachment | VxlanAttachment | undefined {
+    const has = (key: string): boolean => value[key] !== undefined;
+    if (has('vlan') && has('vxlan'))
+      this.#mistakes.add([...at, 'vxlan'], '`vlan` and `vxlan` both stand here', 'keep one: a segment comes in one way');
+    else if (has('trunk') && has('vxlan'))
+      this.#mistakes.add(
+        [...at, 'trunk'],
+        '`trunk` does not go with `vxlan`',
+        'leave it out: the VTEP is the address in `local`',
+      );
+    else if (has('vxlan')) return isMapping(value.vxlan) ? this.#vxlan(value.vxlan, [...at, 'vxlan']) : undefined;
+    else if (has('vlan') && !has('trunk'))
+      this.#mistakes.add(at, '`trunk` is missing', 'add `trunk:` with the interface on which VLAN frames arrive');
+    else if (has('trunk') && !has('vlan'))
+      this.#mistakes.add(at, '`vlan` is missing', 'add `vlan:` with a number from 1 to 4094');
+    else if (!has('vlan'))
+      this.#mistakes.add(
+        at,
+        'neither `vlan` nor `vxlan` says where this segment comes in',
+        'add `trunk: eth1` and `vlan: 110`, or `vxlan: { vni: 10, local: 10.0.0.1, remotes: [10.0.0.2] }`',
+      );
+    const { trunk, vlan } = keys;
+    if (trunk === undefined || vlan === undefined || has('vxlan')) return undefined;
+    this.#take(
+      `vlan ${vlan} ${trunk}`,
+      `VLAN ${vlan} of ${trunk}`,
+      'a VLAN is one segment: put its subnets and decoys into one',
+      [...at, 'vlan'],
+    );
+    return { kind: 'vlan', trunk, vlan };
+  }
+
+  #take(key: string, what: string, next: string, at: Path): void {
+    const line = this.#mistakes.lineOf(at);
+    const before = this.#attachments.get(key);
+    if (before === undefined) this.#attachments.set(key, line);
+    else this.#mistakes.add(at, `${what} stands here and on line ${before}`, next);
+  }
+
+  #vxlan(value: Readonly<Record<string, unknown>>, at: Path): VxlanAttachment | undefined {
+    const keys = readKeys(vxlanSettings, value);
+    const has = (key: string): boolean => value[key] !== undefined;
+    const { vni, local, remotes = [], device = 'per-vni', port = 4789 } = keys;
+    if (has('remotes') && has('evpn'))
+      this.#mistakes.add([...at, 'evpn'], '`remotes` and `evpn` both stand here', 'keep one: EVPN learns the other VTEPs');
+    else if (!has('remotes') && !has('evpn'))
+      this.#mistakes.add(
+        at,
+        'neither `remotes` nor `evpn` says who is at the other end',
+        'add `remotes:` with the addresses of the other VTEPs, or `evpn: { asn: 65001, peers: [10.0.0.254] }`',
+      );
+    if (device === 'single' && !has('evpn'))
+      this.#mistakes.add([...at, 'device'], '`device: single` does not go without `evpn`', 'leave `device` out');
+    if (local) this.#checkFarEnds(local, remotes, 'the VTEP', [...at, 'remotes'], Array.isArray(value.remotes));
+    if (vni !== undefined)
+      // Linux holds a VNI once for each port and family, whatever the local address: vxlan_vni_in_use() in vxlan_core.c.
+      this.#take(
+        `vni ${vni} ${port} ${local?.family ?? 4}`,
+        `VNI ${vni} on port ${port}`,
+        'give one of them another VNI or another `port`',
+        [...at, 'vni'],
+      );
+    if (vni === undefined || !local) return undefined;
+    const written = keys.evpn;
+    const evpn: EvpnSettings | undefined = written && {
+      asn: written.asn,
+      peers: written.peers,
+      ...(written['router-id'] ? { routerId: written['router-id'] } : {}),
+    };
+    if (evpn) this.#checkSpeaker(evpn, { local, device, port }, at);
+    return { kind: 'vxlan', vni, local, port, remotes, ...(evpn ? { evpn } : {}), device };
+  }
+
+  #checkFarEnds(local: Address, far: readonly Address[], what: string, at: Path, many: boolean): void {
+    for (const [index, address] of far.entries()) {
+      const path = many ? [...at, index] : at;
+      const text = renderAddress(address);
+      if (equal(address, local)) this.#mistakes.add(path, `${text} is ${what} itself`, 'write the addresses of the others only');
+      else if (address.family !== local.family)
+        this.#mistakes.add(
+          path,
+          `${text} and ${what} ${renderAddress(local)} are not of one family`,
+          'write addresses of one family',
+        );
+      else if (far.slice(0, index).some((other) => equal(other, address)))
+        this.#mistakes.add(path, `${text} stands here twice`, 'write it once');
+    }
+  }
+
+  /** One BGP speaker serves all segments, so every segment must describe the same one. */
+  #checkSpeaker(
+    { asn, peers, routerId }: EvpnSettings,
+    { local, device, port }: Pick<VxlanAttachment, 'local' | 'device' | 'port'>,
+    at: Path,
+  ): void {
+    if (local.family === 6)
+      this.#mistakes.add(
+        [...at, 'local'],
+        'EVPN does not go with an IPv6 VTEP: the routing daemon (FRR) knows IPv4 VTEPs only',
+        'write an IPv4 address of this machine, or `remotes:` instead of `evpn:`',
+      );
+    const path = [...at, 'evpn', 'peers'];
+    for (const [index, { address }] of peers.entries())
+      if (equal(address, local) || peers.slice(0, index).some((other) => equal(other.address, address)))
+        this.#mistakes.add(
+          path,
+          equal(address, local)
+            ? `${renderAddress(address)} is the VTEP itself`
+            : `the peer ${renderAddress(address)} stands here twice`,
+          'write each other BGP speaker once',
+        );
+    const keys: Record<string, string> = {
+      local: renderAddress(local),
+      'evpn asn': String(asn),
+      'evpn peers': peers
+        .map((peer) => `${renderAddress(peer.address)} as ${peer.asn ?? asn}`)
+        .sort()
+        .join(', '),
+      'evpn router-id': renderAddress(routerId ?? local),
+      device,
+      ...(device === 'single' ? { port: String(port) } : {}),
+    };
+    const line = this.#mistakes.lineOf([...at, 'evpn']);
+    if (!this.#speaker) {
+      this.#speaker = { line, keys };
+      return;
+    }
+    for (const [key, text] of Object.entries(keys))
+      if (this.#speaker.keys[key] !== undefined && this.#speaker.keys[key] !== text) {
+        this.#mistakes.add(
+          [...at, ...key.split(' ')],
+          `\`${key.replace(' ', '.')}\` is ${text} here and ${this.#speaker.keys[key]} by line ${this.#speaker.line}`,
+          'write the same in both: one BGP speaker and one VTEP serve all EVPN segments',
+        );
+        return;
+      }
+  }
+}
