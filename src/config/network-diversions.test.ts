@@ -3,21 +3,23 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { acceptText, checkMistake, type MistakeCase, refuseText } from '../../test/support/configuration-text.ts';
+import {
+  acceptText,
+  address,
+  checkMistake,
+  decoys,
+  type MistakeCase,
+  refuseText,
+  second,
+  segment,
+  vlan,
+  vxlan,
+} from '../../test/support/configuration-text.ts';
 import { type Address, type AddressRange, parseAddress, parseRange, renderAddress, renderRange } from '../model/address.ts';
 import type { NetworkDiversion } from '../model/configuration.ts';
 import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
 import { renderMistake } from './mistake.ts';
 
-/** A network diversion of which each key stands on its own line: `kind` on 4, the given keys from 5 on. */
-const segment = (...keys: string[]): string =>
-  `version: 1\ndiversions:\n  - name: floor\n    kind: network\n${keys.map((key) => `    ${key}\n`).join('')}`;
-const vlan = ['trunk: eth1', 'vlan: 110'];
-const address = 'address: 192.168.110.2/24';
-const decoys = 'decoys: [{ addresses: 192.168.110.10-192.168.110.250, persona: nas }]';
-const vxlan = (keys: string): string => segment(`vxlan: { ${keys} }`, address, decoys);
-/** A second diversion after one of eight lines: its name stands on line 9. */
-const second = (...keys: string[]): string => `  - name: other\n    kind: network\n${keys.map((key) => `    ${key}\n`).join('')}`;
 const networks = (text: string): NetworkDiversion[] => acceptText(text).diversions.filter((one) => one.kind === 'network');
 
 /** As text, for goldens: bigints and places out of the way. */
@@ -159,19 +161,6 @@ test('a link-local IPv6 gateway needs an IPv6 subnet, a small IPv4 subnet has no
   assert.equal(networks(pair).length, 1);
 });
 
-const evpn = 'evpn: { asn: 65001, peers: [10.0.0.254] }';
-const twoSpeakers = (keys: string, evpnKeys: string): string =>
-  `${vxlan(`vni: 1, local: 10.0.0.1, ${evpn}`)}  - name: other
-    kind: network
-    vxlan:
-      vni: 2
-      local: 10.0.0.1${keys}
-      evpn:
-        peers: 10.0.0.254${evpnKeys}
-    ${address}
-    ${decoys}
-`;
-
 const cases: readonly MistakeCase[] = [
   ['VLAN 0', segment('trunk: eth1', 'vlan: 0', address, decoys), 6, /VLAN 0 is no VLAN/, /1 to 4094/],
   ['VLAN 4095', segment('trunk: eth1', 'vlan: 4095', address, decoys), 6, /VLAN 4095 is reserved/, /1 to 4094/],
@@ -198,105 +187,6 @@ const cases: readonly MistakeCase[] = [
     /leave it out/,
   ],
   ['no kind', segment(...vlan, address, decoys).replace('    kind: network\n', ''), 3, /`kind` is missing/, /`network`/],
-  ['VNI 0', vxlan('vni: 0, local: 10.0.0.1, remotes: 10.0.0.2'), 5, /`0` is not a VXLAN network identifier/, /1 to 16777215/],
-  ['VNI beyond', vxlan('vni: 16777216, local: 10.0.0.1, remotes: 10.0.0.2'), 5, /`16777216` is not/, /1 to 16777215/],
-  ['VNI missing', vxlan('local: 10.0.0.1, remotes: 10.0.0.2'), 5, /`vni` is missing/, /1 to 16777215/],
-  ['vxlan no mapping', segment('vxlan: 10', address, decoys), 5, /this is not a mapping/, /vni, local/],
-  ['unknown key', vxlan('vni: 1, local: 10.0.0.1, remote: 10.0.0.2, remotes: 10.0.0.3'), 5, /unknown key `remote`/, /`remotes`/],
-  [
-    'local',
-    vxlan('vni: 1, local: 10.0.0.0/24, remotes: 10.0.0.2'),
-    5,
-    /`10\.0\.0\.0\/24` is not a VTEP's address/,
-    /one address/,
-  ],
-  ['loopback VTEP', vxlan('vni: 1, local: 127.0.0.1, remotes: 10.0.0.2'), 5, /127\.0\.0\.0\/8 is loopback/, /a host may have/],
-  ['multicast remote', vxlan('vni: 1, local: 10.0.0.1, remotes: [239.1.1.1]'), 5, /is multicast/, /a host may have/],
-  ['no remotes', vxlan('vni: 1, local: 10.0.0.1, remotes: []'), 5, /list of remotes is empty/, /1 to 1024/],
-  ['families', vxlan('vni: 1, local: 10.0.0.1, remotes: "2001:db8::2"'), 5, /not of one family/, /one family/],
-  ['itself', vxlan('vni: 1, local: 10.0.0.1, remotes: [10.0.0.2, 10.0.0.1]'), 5, /10\.0\.0\.1 is the VTEP itself/, /others only/],
-  ['twice', vxlan('vni: 1, local: 10.0.0.1, remotes: [10.0.0.2, 10.0.0.2]'), 5, /10\.0\.0\.2 stands here twice/, /once/],
-  ['remotes and evpn', vxlan(`vni: 1, local: 10.0.0.1, remotes: 10.0.0.2, ${evpn}`), 5, /`remotes` and `evpn` both/, /keep one/],
-  ['no far end', vxlan('vni: 1, local: 10.0.0.1'), 5, /neither `remotes` nor `evpn`/, /evpn: \{ asn/],
-  ['port', vxlan('vni: 1, local: 10.0.0.1, remotes: 10.0.0.2, port: 0'), 5, /`port`: `0` is not/, /number/],
-  ['device', vxlan(`vni: 1, local: 10.0.0.1, ${evpn}, device: one`), 5, /neither per-vni nor single/, /per-vni/],
-  [
-    'single device',
-    vxlan('vni: 1, local: 10.0.0.1, remotes: 10.0.0.2, device: single'),
-    5,
-    /without `evpn`/,
-    /leave `device` out/,
-  ],
-  ['IPv6 with EVPN', vxlan(`vni: 1, local: "2001:db8::1", ${evpn}`), 5, /IPv4 VTEPs only/, /`remotes:`/],
-  ['AS 0', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 0, peers: 10.0.0.2 }'), 5, /`0` is not an AS number/, /private use/],
-  ['AS_TRANS', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 23456, peers: 10.0.0.2 }'), 5, /AS 23456 is reserved/, /private/],
-  ['peers', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1 }'), 5, /`peers` is missing/, /list/],
-  ['no peers', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: [] }'), 5, /list of peers is empty/, /1 to 64/],
-  [
-    'peer',
-    vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: [x] }'),
-    5,
-    /`x` is not the address of a BGP peer/,
-    /one address/,
-  ],
-  [
-    'peer key',
-    vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: [{ address: 10.0.0.2, as: 7 }] }'),
-    5,
-    /unknown key `as`/,
-    /address, asn/,
-  ],
-  [
-    'peer AS',
-    vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: [{ address: 10.0.0.2, asn: -7 }] }'),
-    5,
-    /`-7` is not/,
-    /AS|auto/,
-  ],
-  ['peer itself', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: 10.0.0.1 }'), 5, /is the VTEP itself/, /other/],
-  ['peer twice', vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: [10.0.0.2, 10.0.0.2] }'), 5, /stands here twice/, /once/],
-  [
-    'router id',
-    vxlan('vni: 1, local: 10.0.0.1, evpn: { asn: 1, peers: 10.0.0.2, router-id: "::1" }'),
-    5,
-    /not a router id/,
-    /IPv4/,
-  ],
-  [
-    'two AS numbers',
-    twoSpeakers('', '\n        asn: 65002'),
-    15,
-    /`evpn\.asn` is 65002 here and 65001 by line 5/,
-    /the same in both/,
-  ],
-  [
-    'two router ids',
-    twoSpeakers('', '\n        asn: 65001\n        router-id: 9.9.9.9'),
-    16,
-    /`evpn\.router-id` is 9\.9\.9\.9 here and 10\.0\.0\.1/,
-    /the same/,
-  ],
-  [
-    'two devices',
-    twoSpeakers('\n      device: single', '\n        asn: 65001'),
-    13,
-    /`device` is single here and per-vni/,
-    /the same/,
-  ],
-  [
-    'two VTEPs',
-    twoSpeakers('', '\n        asn: 65001').replace('local: 10.0.0.1\n', 'local: 10.0.0.9\n'),
-    12,
-    /`local` is 10\.0\.0\.9/,
-    /the same/,
-  ],
-  [
-    'two sets of peers',
-    twoSpeakers('', '\n        asn: 65001').replace('peers: 10.0.0.254\n', 'peers: 10.0.0.253\n'),
-    14,
-    /`evpn\.peers` is 10\.0\.0\.253 as 65001 here/,
-    /the same/,
-  ],
   ['address missing', segment(...vlan, decoys), 3, /`address` is missing/, /add `address:`/],
   ['no prefix', segment(...vlan, 'address: 192.168.110.2', decoys), 7, /has no prefix length/, /192\.168\.110\.2\/24/],
   ['prefix', segment(...vlan, 'address: 192.168.110.2/33', decoys), 7, /no such prefix length/, /0 to 32/],
@@ -432,13 +322,6 @@ const cases: readonly MistakeCase[] = [
     12,
     /VLAN 110 of eth1 stands here and on line 6/,
     /one segment/,
-  ],
-  [
-    'VNI twice, whatever the VTEP',
-    `${vxlan('vni: 9, local: 10.0.0.1, remotes: 10.0.0.2')}${second('vxlan: { vni: 9, local: 10.0.0.7, remotes: 10.0.0.2 }', address, decoys)}`,
-    10,
-    /VNI 9 on port 4789 stands here and on line 5/,
-    /another VNI or another `port`/,
   ],
   [
     'name twice',

@@ -34,3 +34,15 @@ export function checkMistake([, text, line, mistake, next]: MistakeCase): void {
   assert.match(match.next, next);
   assert.deepEqual(found, [match], 'one mistake is one message');
 }
+
+/** A network diversion of which each key stands on its own line: `kind` on 4, the given keys from 5 on. */
+export const segment = (...keys: string[]): string =>
+  `version: 1\ndiversions:\n  - name: floor\n    kind: network\n${keys.map((key) => `    ${key}\n`).join('')}`;
+/** Keys of a segment of the usual shape. */
+export const vlan = ['trunk: eth1', 'vlan: 110'];
+export const address = 'address: 192.168.110.2/24';
+export const decoys = 'decoys: [{ addresses: 192.168.110.10-192.168.110.250, persona: nas }]';
+export const vxlan = (keys: string): string => segment(`vxlan: { ${keys} }`, address, decoys);
+/** A second diversion after one of eight lines: its name stands on line 9. */
+export const second = (...keys: string[]): string =>
+  `  - name: other\n    kind: network\n${keys.map((key) => `    ${key}\n`).join('')}`;
