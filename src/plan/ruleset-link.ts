@@ -33,6 +33,8 @@ import {
 import type { NetworkState } from './desired-state.ts';
 
 const vendorMask = 'ff:ff:ff:00:00:00';
+/** Whoever speaks for an IPv6 decoy has its MAC; with a hop limit other than 255 it would not be heard (RFC 4861, 7.1). */
+const neighbourDiscovery: NftRule = [match('icmpv6 type', ['nd-neighbor-solicit', 'nd-neighbor-advert']), accept];
 /** The kernel's own; no rule needed. */
 const kernelTtl = 64;
 
@@ -81,7 +83,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
   const chains: NftChain[] = [];
   const take: NftRule[] = [];
   const arriveArp: NftRule[] = [];
-  const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [], arp: [] };
+  const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [neighbourDiscovery], arp: [] };
   const takeHost = { do: 'set', field: 'meta pkttype', value: 'host' } as const;
   for (const family of [4, 6] as const) {
     sets.push(withheldSet(withheld, family));

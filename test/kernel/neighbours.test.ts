@@ -4,12 +4,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { probeLiveHosts } from '../../src/kernel/arp-prober.ts';
+import { createCommandRunner } from '../../src/kernel/command.ts';
 import { openIntakeSockets } from '../../src/kernel/intake-sockets.ts';
-import { type AddressRange, parseRange, renderRange } from '../../src/model/address.ts';
+import { closeDescriptor, sendTo } from '../../src/kernel/libc.ts';
+import { renderAdvertisement } from '../../src/kernel/neighbour-frame.ts';
+import { openNeighbourSocket } from '../../src/kernel/neighbour-socket.ts';
+import { applyTransaction, renderReplacement } from '../../src/kernel/nft-apply.ts';
+import { type Address, type AddressRange, addressBytes, parseAddress, parseRange, renderRange } from '../../src/model/address.ts';
+import { planRuleset } from '../../src/plan/ruleset.ts';
 import { Intake } from '../../src/relay/intake.ts';
 import type { AddressConflict } from '../../src/relay/neighbour-keeper.ts';
 import { homeNetwork } from '../../src/relay/network.ts';
 import { decoyDirectory, decoyGroup, divert } from '../support/decoy-segment.ts';
+import { goldenState } from '../support/golden-states.ts';
 import { createSegment, lacksKernelTests, type TestNamespace, until, withLab } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
@@ -139,5 +146,29 @@ test('an IPv6 host that takes an address of the range wins it: its detection suc
       return /fd99::beef\/64 scope global \n/.test(stdout);
     });
     assert.equal((await intake.report()).packets.packets?.neighbours.answered, 0);
+  }),
+);
+
+test('an IPv6 decoy whose packets leave with another hop limit than ours is still found by its neighbours', { skip }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const { desired, withheld, notes } = goldenState('ipv6');
+    const here = { ...desired, interfaces: { dmz: 'sv' }, macLinks: ['sv'] };
+    await applyTransaction(createCommandRunner(sensor.path), renderReplacement(planRuleset(here, withheld, notes)));
+    await attacker.run(['ip', '-6', 'route', 'add', '2001:db8:66::/64', 'dev', 'av']);
+    const gateway = openNeighbourSocket({ interface: 'sv', netns: sensor.path });
+    try {
+      const asked = attacker.run(['ping', '-6', '-c', '1', '-W', '5', '2001:db8:66::77'], { anyCode: true });
+      const mac = Uint8Array.of(0, 0x0c, 0x29, 1, 2, 3);
+      const [decoy, asker] = ['2001:db8:66::77', 'fd99::1'].map((text) => addressBytes(parseAddress(text) as Address));
+      await until('the neighbour is known', async () => {
+        sendTo(gateway.fd, renderAdvertisement(mac, decoy, Uint8Array.of(2, 0, 0, 0, 0x99, 1), asker), null);
+        const { stdout } = await attacker.run(['ip', '-6', 'neigh', 'show', '2001:db8:66::77']);
+        return stdout.includes('lladdr 00:0c:29:01:02:03');
+      });
+      await asked;
+    } finally {
+      closeDescriptor(gateway.fd);
+    }
   }),
 );
