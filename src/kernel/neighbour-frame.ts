@@ -80,6 +80,13 @@ export function renderArpProbe(ownMac: Uint8Array, target: Uint8Array): Uint8Arr
   return frame;
 }
 
+/** RFC 5227 announcement: `address` is at `mac`, said to everybody as a request from and for itself. 42 bytes. */
+export function renderArpAnnouncement(mac: Uint8Array, address: Uint8Array): Uint8Array {
+  const frame = renderArpProbe(mac, address);
+  frame.set(address, 28);
+  return frame;
+}
+
 /** Where the target address stands in an ARP probe, for senders that change only that. */
 export const arpProbeTargetAt = 38;
 

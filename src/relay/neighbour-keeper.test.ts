@@ -4,7 +4,8 @@ import { decoyDirectory, decoyGroup } from '../../test/support/decoy-segment.ts'
 import { transportChecksum } from '../kernel/checksum.ts';
 import { parseNeighbourFrame, renderAddressProbe, renderAdvertisement } from '../kernel/neighbour-frame.ts';
 import { addressBytes, parseAddress } from '../model/address.ts';
-import { type AddressConflict, macBytes, NeighbourKeeper } from './neighbour-keeper.ts';
+import { macBytes } from './announcer.ts';
+import { type AddressConflict, NeighbourKeeper } from './neighbour-keeper.ts';
 
 const bytes = (text: string): Uint8Array => {
   const address = parseAddress(text);

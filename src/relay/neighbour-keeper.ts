@@ -14,6 +14,7 @@ import {
 import { macText } from '../kernel/saved-syn.ts';
 import { type Address, addressFromBytes, renderAddress } from '../model/address.ts';
 import type { DecoyDirectory } from '../model/decoy.ts';
+import { Announcer, macBytes } from './announcer.ts';
 
 /** A live host has, or is about to take, an address of a claimed range: give it back. */
 export interface AddressConflict {
@@ -41,6 +42,9 @@ export interface NeighbourCounters {
   refused: number;
   /** Conflicts not reported: the same again within a minute, or too many. */
   suppressed: number;
+  /** Probes sent for decoys that are about to announce themselves, and announcements. */
+  announceProbes: number;
+  announced: number;
 }
 
 export interface NeighbourKeeperOptions {
@@ -82,7 +86,10 @@ export class NeighbourKeeper {
     conflicts: 0,
     refused: 0,
     suppressed: 0,
+    announceProbes: 0,
+    announced: 0,
   };
+  readonly #announcer: Announcer;
   readonly #options: NeighbourKeeperOptions;
   #directory: DecoyDirectory;
   #diversions: ReadonlySet<string> | undefined;
@@ -97,6 +104,13 @@ export class NeighbourKeeper {
     this.#options = options;
     this.#directory = options.directory;
     this.#diversions = options.diversions && new Set(options.diversions);
+    this.#announcer = new Announcer({
+      clock: options.clock,
+      send: options.send,
+      counted: (what) => {
+        this.counters[what] += 1;
+      },
+    });
   }
 
   /** Claims start anew: what was given back is no longer answered. */
@@ -144,6 +158,15 @@ export class NeighbourKeeper {
     }
   }
 
+  /** Decoys announce themselves, with at most `budget` frames; how many. Call about every 50 ms while `announcing`. */
+  announce(budget: number): number {
+    return this.#announcer.tick(this.#directory, this.#diversions, budget);
+  }
+
+  get announcing(): boolean {
+    return this.#announcer.waiting;
+  }
+
   get waiting(): boolean {
     return this.#pending.size > 0;
   }
@@ -166,6 +189,7 @@ export class NeighbourKeeper {
     const key = hexOf(bytes);
     this.#pending.delete(key);
     this.#claimed.delete(key);
+    this.#announcer.conflict(ip);
     this.#report(ip, text, diversion, evidence);
   }
 
@@ -232,6 +256,3 @@ export class NeighbourKeeper {
 }
 
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
-
-/** `00:0c:29:01:02:03` as six bytes. */
-export const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));

@@ -13,8 +13,9 @@ import { createDatagramBuffers, readSocketDrops, UdpReader } from '../kernel/udp
 import { DecoyDirectory } from '../model/decoy.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import { AcceptRing } from './accept-ring.ts';
+import { macBytes } from './announcer.ts';
 import { packDatagram, packedBytes } from './datagram-batch.ts';
-import { macBytes, NeighbourKeeper } from './neighbour-keeper.ts';
+import { NeighbourKeeper } from './neighbour-keeper.ts';
 import { type IntakeNetwork, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
@@ -35,6 +36,8 @@ const batchesPerTurn = 64;
 /** As many packets: the kernel puts up to 64 into one. */
 const loggedBatchesPerTurn = 16;
 const tickMs = 50;
+/** Over all networks: 500 a second. */
+const announcementsPerTick = 25;
 
 interface Watched {
   readonly socket: NamedSocket;
@@ -86,7 +89,8 @@ const tracker = new ProbeTracker(
 );
 
 function emptyNeighbourCounters(): NeighbourKeeper['counters'] {
-  return { frames: 0, malformed: 0, answered: 0, probed: 0, conflicts: 0, refused: 0, suppressed: 0 };
+  const none = { frames: 0, malformed: 0, answered: 0, probed: 0, conflicts: 0, refused: 0, suppressed: 0 };
+  return { ...none, announceProbes: 0, announced: 0 };
 }
 
 function takeAccepts(): void {
@@ -257,7 +261,11 @@ let ticks = 0;
 const timer = setInterval(() => {
   ticks += 1;
   takeAccepts();
-  for (const { keeper } of watched.values()) if (keeper?.waiting) keeper.tick();
+  let announcements = announcementsPerTick;
+  for (const { keeper } of watched.values()) {
+    if (keeper?.waiting) keeper.tick();
+    if (keeper?.announcing) announcements -= keeper.announce(announcements);
+  }
   if (ticks % 4 === 0) {
     tracker.tick();
     postRecords();

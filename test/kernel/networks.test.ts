@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { openIntakeSockets } from '../../src/kernel/intake-sockets.ts';
 import type { NamedSocket } from '../../src/kernel/named-socket.ts';
+import { netnsInode, socketNetnsInode } from '../../src/kernel/socket-place.ts';
 import { DecoyDirectory } from '../../src/model/decoy.ts';
 import type { ProbeRecord } from '../../src/model/event.ts';
 import type { Datagram } from '../../src/relay/datagram-visit.ts';
@@ -176,6 +177,57 @@ test('half-open SYNs, live hosts and neighbours are told apart by network', { sk
   }),
 );
 
+test('decoys announce themselves when their network begins: neighbours that know them learn the MAC', { skip }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const capture = attacker.spawn(['tcpdump', '-i', 'av', '-nne', '-l', '--immediate-mode', 'arp or icmp6']);
+    let seen = '';
+    capture.stdout?.on('data', (bytes) => {
+      seen += bytes;
+    });
+    let told = '';
+    capture.stderr?.on('data', (bytes) => {
+      told += bytes;
+    });
+    await until('the capture runs', () => told.includes('listening on'));
+    // One that a neighbour has in its cache with another MAC, as after a restart.
+    await attacker.run(['ip', 'neigh', 'add', '10.99.128.2', 'lladdr', '02:00:00:00:00:99', 'nud', 'stale', 'dev', 'av']);
+    const ranges = ['10.99.128.0/30', 'fd99::3:0:0:0/127'];
+    const directory = new DecoyDirectory([decoyGroup(ranges)], new Map([['all-open', openPersona]]));
+    const network = 'floor-1';
+    const interfaces = [{ name: 'sv', promiscuous: true }];
+    const intake = new Intake({
+      networks: [{ name: network, directory, interfaces: {}, subnets: [] }],
+      sockets: openIntakeSockets({ tcpPort: 0, udpPort: 0, interfaces, netns: sensor.path, network }),
+      log: silentLog,
+      onConnection: () => {},
+      onDatagram: () => {},
+      onProbe: () => {},
+      onConflict: () => {},
+    });
+    try {
+      const mac = directory.find('10.99.128.2')?.mac ?? '';
+      await until('the neighbour has learned it', async () => {
+        const { stdout } = await attacker.run(['ip', 'neigh', 'show', '10.99.128.2']);
+        return stdout.includes(mac);
+      });
+      await until('all have announced themselves twice', async () => {
+        const { packets } = await intake.report();
+        return packets.packets?.neighbours.announced === 12 && packets.packets.neighbours.announceProbes === 6;
+      });
+      const lines = seen.split('\n');
+      assert.ok(lines.some((line) => line.startsWith(mac, 16) && line.includes('Request who-has 10.99.128.2 tell 10.99.128.2')));
+      const six = directory.find('fd99::3:0:0:1')?.mac ?? '';
+      assert.ok(
+        lines.some((line) => line.startsWith(six, 16) && /neighbor advertisement.*fd99::3:0:0:1/.test(line)),
+        seen,
+      );
+    } finally {
+      await intake.close();
+    }
+  }),
+);
+
 test('a network that goes is closed at once; what was open in it goes on, and the others are not touched', { skip }, () =>
   withFloors(['floor-1', 'floor-2'], async ({ floors, intake, seen }) => {
     const [first, second] = floors;
@@ -185,10 +237,14 @@ test('a network that goes is closed at once; what was open in it goes on, and th
       said += bytes;
     });
     await until('it is open', () => said.includes('hello'));
-    const before = readdirSync('/proc/self/fd').length;
+    const held = (): number => {
+      const inode = netnsInode(first.sensor.path);
+      return readdirSync('/proc/self/fd').filter((fd) => socketNetnsInode(Number(fd)) === inode).length;
+    };
+    assert.equal(held(), first.sockets.length + 1);
     intake.setNetworks([second.network]);
     intake.setSockets(second.sockets);
-    await until('its sockets are closed', () => readdirSync('/proc/self/fd').length === before - first.sockets.length);
+    await until('all but the open connection are closed', () => held() === 1);
     child.stdin?.write('again');
     await until('the open session goes on', () => said.includes('floor-1 again'));
     const refused = await first.attacker.run(['socat', '-u', '-T', '2', 'TCP:10.99.128.8:4711,connect-timeout=2', 'STDOUT'], {
