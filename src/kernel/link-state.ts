@@ -15,6 +15,8 @@ export interface LinkAddress {
 export interface Link {
   readonly name: string;
   readonly mac: string;
+  /** Bytes of payload in a frame. */
+  readonly mtu: number;
   /** True for links with Ethernet frames and ARP/NDP. */
   readonly ethernet: boolean;
   readonly loopback: boolean;
@@ -22,6 +24,18 @@ export interface Link {
   /** The flag set with `ip link set promisc on`, not the count held by captures. */
   readonly promiscuous: boolean;
   readonly addresses: readonly LinkAddress[];
+  /** As rtnetlink names the driver: `vlan`, `vxlan`, `bridge`, `veth`; absent for hardware. */
+  readonly kind?: string;
+  /** The bridge, bond or VRF that this link is a port of. */
+  readonly master?: string;
+  /** The link below a VLAN or macvlan, where that is in this namespace; of a veth its peer. */
+  readonly parent?: string;
+  /** As given with `ip link set alias`; those of ours begin with `weir:`. */
+  readonly alias?: string;
+  /** 802.1Q identifier of a link of kind `vlan`; those of other protocols (802.1ad) have none. */
+  readonly vlan?: number;
+  /** Of kind `vxlan`; without `vni` it takes every one of its port. */
+  readonly vxlan?: { readonly vni?: number; readonly port: number };
 }
 
 export interface Gateway {
@@ -41,11 +55,16 @@ interface LinkJson {
   flags?: string[];
   link_type?: string;
   address?: string;
+  mtu?: number;
+  link?: string;
+  master?: string;
+  ifalias?: string;
+  linkinfo?: { info_kind?: string; info_data?: { id?: number; port?: number; protocol?: string; external?: boolean } };
   addr_info?: { local?: string; prefixlen?: number; scope?: string; tentative?: boolean; dadfailed?: boolean }[];
 }
 
 export async function readLinks(runner: CommandRunner): Promise<Link[]> {
-  const { stdout } = await runner.run('ip', ['-j', 'addr', 'show']);
+  const { stdout } = await runner.run('ip', ['-d', '-j', 'addr', 'show']);
   const links: Link[] = [];
   for (const json of parseJsonList<LinkJson>(stdout)) {
     if (!json.ifname) continue;
@@ -64,14 +83,29 @@ export async function readLinks(runner: CommandRunner): Promise<Link[]> {
     links.push({
       name: json.ifname,
       mac: json.address ?? '',
+      mtu: json.mtu ?? 0,
       ethernet: json.link_type === 'ether' && !flags.includes('NOARP'),
       loopback: flags.includes('LOOPBACK'),
       up: flags.includes('UP'),
       promiscuous: flags.includes('PROMISC'),
       addresses,
+      ...structureOf(json),
     });
   }
   return links;
+}
+
+function structureOf({ linkinfo, master, link, ifalias }: LinkJson): Partial<Link> {
+  const kind = linkinfo?.info_kind;
+  const { id, port, protocol, external } = linkinfo?.info_data ?? {};
+  return {
+    ...(kind === undefined ? {} : { kind }),
+    ...(master === undefined ? {} : { master }),
+    ...(link === undefined ? {} : { parent: link }),
+    ...(ifalias === undefined ? {} : { alias: ifalias }),
+    ...(kind === 'vlan' && id !== undefined && (protocol ?? '802.1Q') === '802.1Q' ? { vlan: id } : {}),
+    ...(kind === 'vxlan' && port !== undefined ? { vxlan: { port, ...(id === undefined || external ? {} : { vni: id }) } } : {}),
+  };
 }
 
 /** Next hops of every route in the main tables; `isDefault` where the route covers everything. */

@@ -2,6 +2,7 @@
 
 import { type Address, parseAddress } from '../model/address.ts';
 import type { CommandRunner } from './command.ts';
+import type { KernelFeature } from './features.ts';
 import { type OwnRoute, readOwnRoutes } from './ip-route.ts';
 import { type Gateway, type Link, type Neighbour, readGateways, readLinks, readNeighbours } from './link-state.ts';
 import { type ForeignRules, readRuleset } from './nft-read.ts';
@@ -23,6 +24,8 @@ export interface ObservedFacts {
   readonly ownTables: string;
   /** Present values of the sysctls a diversion can depend on, by key. */
   readonly sysctls: Readonly<Record<string, string>>;
+  /** Of the features that were asked for, those this kernel does not have; see readMissingFeatures. */
+  readonly missingFeatures?: readonly KernelFeature[];
 }
 
 /** Resolver files in order of trust; systemd's stub hides the real ones behind 127.0.0.53. */

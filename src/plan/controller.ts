@@ -8,6 +8,7 @@ import type { Clock, Micros } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+import { readMissingFeatures } from '../kernel/features.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderAddition, renderReplacement } from '../kernel/nft-apply.ts';
@@ -41,6 +42,7 @@ import {
 } from './difference.ts';
 import { describeDrift } from './drift.ts';
 import { checkLockOut, parseSshConnection } from './guard.ts';
+import { neededFeatures } from './guard-network.ts';
 import { planRuleset } from './ruleset.ts';
 import { StateFile, type StoredState } from './state-file.ts';
 import { applyStep, invertStep, type Step } from './step.ts';
@@ -116,7 +118,8 @@ export class DiversionController {
 
   async #plan(configuration: Configuration, options: PlanOptions): Promise<Plan> {
     const stored = await this.#load();
-    const facts = await this.observe();
+    const missingFeatures = await readMissingFeatures(this.#runner, neededFeatures(configuration));
+    const facts = { ...(await this.observe()), missingFeatures };
     const operator = parseSshConnection(options.sshConnection);
     checkLockOut(configuration, facts, operator);
     const live = uniteRanges([

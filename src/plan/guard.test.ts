@@ -18,6 +18,7 @@ const link = (name: string, ...addresses: string[]): ObservedFacts['links'][numb
   name,
   mac: '02:00:00:00:00:01',
   ethernet: name !== 'lo',
+  mtu: 1500,
   loopback: name === 'lo',
   up: name !== 'down0',
   promiscuous: false,
@@ -145,7 +146,11 @@ test('what cannot lock anybody out passes', () => {
 });
 
 test('an SSH connection parses, and what is none does not', () => {
-  assert.deepEqual(parseSshConnection('192.0.2.9 50000 192.0.2.7 2222'), { client: address('192.0.2.9'), port: 2222 });
+  assert.deepEqual(parseSshConnection('192.0.2.9 50000 192.0.2.7 2222'), {
+    client: address('192.0.2.9'),
+    port: 2222,
+    server: address('192.0.2.7'),
+  });
   assert.deepEqual(parseSshConnection('fe80::1%eth0 50000 fe80::2%eth0 22')?.port, 22);
   for (const text of [undefined, '', 'x', '192.0.2.9 1 192.0.2.7', '192.0.2.9 1 192.0.2.7 0', '192.0.2.9 1 192.0.2.7 70000'])
     assert.equal(parseSshConnection(text), undefined);

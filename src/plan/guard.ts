@@ -17,6 +17,7 @@ import {
 import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup, Place } from '../model/decoy.ts';
 import { hasPort } from '../model/port-set.ts';
+import { checkNetworks } from './guard-network.ts';
 
 /** One thing to correct. */
 export interface PlanMistake {
@@ -30,14 +31,18 @@ export interface PlanMistake {
 export interface OperatorSession {
   readonly client: Address;
   readonly port: number;
+  /** This machine's end; absent where only the client is known. */
+  readonly server?: Address;
 }
 
 /** `client-ip client-port server-ip server-port`; undefined when it does not parse. */
 export function parseSshConnection(text: string | undefined): OperatorSession | undefined {
-  const [client, , , port] = (text ?? '').trim().split(/\s+/);
-  const address = parseAddress((client ?? '').replace(/%.*$/, ''));
+  const [client, , server, port] = (text ?? '').trim().split(/\s+/);
+  const withoutZone = (address = ''): Address | undefined => parseAddress(address.replace(/%.*$/, ''));
+  const [from, to] = [withoutZone(client), withoutZone(server)];
   const number = Number(port);
-  return address && Number.isInteger(number) && number >= 1 && number <= 65535 ? { client: address, port: number } : undefined;
+  if (!from || !Number.isInteger(number) || number < 1 || number > 65535) return undefined;
+  return { client: from, port: number, ...(to ? { server: to } : {}) };
 }
 
 const text4 = (first: number, last: number): AddressRange => ({ family: 4, first: BigInt(first), last: BigInt(last) });
@@ -73,6 +78,7 @@ export function checkLockOut(configuration: Configuration, facts: ObservedFacts,
     }
     for (const group of diversion.groups) if (group.kind === 'own') checkOwn(configuration, group, facts, operator, lockOuts);
   }
+  checkNetworks(configuration, facts, operator, { lockOuts, invalid });
   const all = [...lockOuts, ...invalid];
   if (all.length === 0) return;
   const shown = all.slice(0, maxMistakes);
