@@ -5,6 +5,7 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import type { ProcessStatus, Status } from '../model/status.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
+import { annexFacts, describeRepairs, diversionRows, networkRows } from './status-networks.ts';
 import { renderTable } from './table.ts';
 import { type Verb, verbCommand } from './verb.ts';
 import { plural, renderAgo, renderBytes, renderCount, renderDuration } from './wording.ts';
@@ -67,27 +68,6 @@ function processRows(processes: readonly ProcessStatus[], context: CommandContex
   );
 }
 
-function diversionRows(status: Status, context: CommandContext): string[] {
-  const { style } = context;
-  return renderTable(
-    [
-      { title: 'DIVERSION', text: ({ name }) => line(name), paint: style.bold },
-      { title: 'KIND', text: ({ kind }) => line(kind) },
-      { title: 'INTERFACE', text: (row) => line(row.interface ?? '-') },
-      { title: 'DECOYS', align: 'right', text: ({ decoys }) => renderCount(decoys) },
-      { title: 'GIVEN BACK', align: 'right', text: ({ withheld }) => String(withheld?.length ?? 0) },
-      {
-        title: 'ADDRESSES',
-        text: ({ ranges }) =>
-          `${ranges.slice(0, 4).map(line).join(', ')}${ranges.length > 4 ? `, ${ranges.length - 4} more` : ''}`,
-        flexible: true,
-      },
-    ],
-    status.diversions ?? [],
-    { paintTitle: style.dim, width: context.width },
-  );
-}
-
 export function renderStatus({ status, link }: Found, context: CommandContext): string {
   const { style, now } = context;
   const health = status.health ?? 'good';
@@ -103,7 +83,8 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
     );
   }
   if (status.processes?.length) lines.push('', ...processRows(status.processes, context));
-  if (status.diversions?.length) lines.push('', ...diversionRows(status, context));
+  if (status.diversions?.length)
+    lines.push('', ...diversionRows(status.diversions, context), ...networkRows(status.diversions, context));
   const facts: [string, string][] = [];
   if (status.sessions)
     facts.push([
@@ -132,6 +113,8 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
         .filter(Boolean)
         .join(', '),
     ]);
+  for (const annex of status.annexes ?? []) facts.push(...annexFacts(annex, status.reasons ?? [], context));
+  if (status.repairs) facts.push(['repaired', describeRepairs(status.repairs, context)]);
   const drops = Object.entries(status.drops ?? {}).filter(([, count]) => count > 0);
   facts.push([
     'lost',

@@ -227,6 +227,14 @@ const mistakes: [name: string, text: string, line: number, mistake: RegExp, next
     /own entry/,
   ],
   [
+    'mac of the interface',
+    dmz('{ address: 10.0.0.5, persona: nas, mac: "02:00:00:00:00:01", claim: address }'),
+    7,
+    /`mac` does not go with `claim: address`/,
+    /claim: macvlan/,
+  ],
+  ['claim of own', dmz('{ addresses: own, persona: nas, claim: address }'), 7, /`claim` does not go with `own`/, /ours already/],
+  [
     'exclusion of a stranger',
     dmz('{ addresses: 10.0.0.0/24, persona: nas, exclude: [10.0.1.1] }'),
     7,

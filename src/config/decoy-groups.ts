@@ -128,6 +128,12 @@ export class DecoyGathering {
         );
         continue;
       }
+      if (entry.mac !== undefined && claim === 'address')
+        this.#mistakes.add(
+          [...at, 'mac'],
+          '`mac` does not go with `claim: address`: an address on the interface shows the MAC of the interface',
+          'leave one of them out, or write `claim: macvlan`',
+        );
       for (const range of ranges) claims.push({ range, path: at });
       if (!single(ranges)) {
         groups.push(this.#group(diversion.name, 'claimed', claim, ranges, population, {}, at));

@@ -112,7 +112,7 @@ ${table(decoyEntry)}
 
 By default one route makes whole ranges ours (AnyIP): no state for each decoy, so a million cost as much as one. For the few that shall
 have more, \`claim: macvlan\` makes each a link with its own MAC, queue and neighbours, and \`claim: address\` puts each on the interface,
-where every program of this machine sees it.
+where it shows the interface's MAC and every program of this machine sees it.
 
 \`\`\`yaml
 ${claimExample}\`\`\`

@@ -15,10 +15,26 @@ export interface ProcessStatus {
   readonly memoryBytes?: number;
 }
 
+/** How a `network` diversion comes in, and where it lives. */
+export interface NetworkStatus {
+  /** As describeAttachment() says it: `vlan 110 on eth1`, `vni 10, vtep 10.0.0.1, 2 remotes`. */
+  readonly attachment: string;
+  /** Name of its network namespace, below /run/netns. */
+  readonly netns: string;
+  /** Bytes of payload in a frame. */
+  readonly mtu: number;
+  /** Weir's own in the segment: `192.168.110.2/24`. */
+  readonly addresses: readonly string[];
+  readonly gateways?: readonly string[];
+}
+
 export interface DiversionStatus {
   readonly name: string;
   readonly kind: string;
+  /** Of a `host` diversion. */
   readonly interface?: string;
+  /** Of a `network` diversion. */
+  readonly network?: NetworkStatus;
   /** Living decoys, as a decimal number: an IPv6 range exceeds 2^53. */
   readonly decoys: string;
   /** As text: `10.64.0.0/12`. */
@@ -26,6 +42,25 @@ export interface DiversionStatus {
   readonly personas?: readonly string[];
   /** Addresses given back to live hosts. */
   readonly withheld?: readonly string[];
+}
+
+/** Something beside the segments that some configurations need: the EVPN fabric, the network of services. */
+export interface AnnexReport {
+  /** `fabric`, `services`. */
+  readonly name: string;
+  /** Facts, one a line: `peer 10.0.0.254 established, 42 routes`. */
+  readonly lines: readonly string[];
+  /** Why it is not well, with the next step; whoever gathers the status repeats them in Status.reasons. */
+  readonly reasons: readonly string[];
+}
+
+/** What of ours was gone or changed in the kernel and was put back, since netd started. */
+export interface RepairStatus {
+  readonly count: number;
+  /** Attempts that failed and are tried again. */
+  readonly failures?: number;
+  /** `at` is ISO 8601; `network` names the diversion whose segment it was in, absent for this machine's own network. */
+  readonly last?: { readonly at: string; readonly message: string; readonly network?: string };
 }
 
 export interface Status {
@@ -36,6 +71,8 @@ export interface Status {
   readonly data?: string;
   readonly processes?: readonly ProcessStatus[];
   readonly diversions?: readonly DiversionStatus[];
+  readonly annexes?: readonly AnnexReport[];
+  readonly repairs?: RepairStatus;
   /** Set while an apply waits for `weir confirm`; ISO 8601. */
   readonly confirmBefore?: string;
   readonly sessions?: { readonly open: number; readonly total?: number };

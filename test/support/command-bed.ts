@@ -65,6 +65,8 @@ const configurationOf = (data: string): Configuration =>
         place: { file: 'weir.yaml', line: 1 },
       },
     ],
+    services: [],
+    bindings: [],
     personas: new Map([['linux-web', persona]]),
   }) as unknown as Configuration;
 
@@ -110,6 +112,8 @@ export class CommandBed {
   readonly thrown = new Map<string, WeirError>();
   /** What the action `status` gives. */
   status: unknown;
+  /** Changes to the configuration that commands read. */
+  configured: Partial<Configuration> = {};
 
   constructor() {
     mkdirSync(path.join(this.directory, 'data', 'run'), { recursive: true });
@@ -120,6 +124,7 @@ export class CommandBed {
     this.called = [];
     this.thrown.clear();
     this.status = undefined;
+    this.configured = {};
     this.store = new MemoryStore();
     await this.store.apply(sampleEvents(now), {});
   }
@@ -189,6 +194,6 @@ export class CommandBed {
           { file: 'weir.yaml', line: 20, mistake: '10.0.0.0/33 is not a range\u001b[2J', next: 'write 10.0.0.0/24' },
         ],
       });
-    return configurationOf(path.join(this.directory, 'data'));
+    return { ...configurationOf(path.join(this.directory, 'data')), ...this.configured };
   }
 }
