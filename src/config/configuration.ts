@@ -13,7 +13,15 @@ import { DecoyGathering } from './decoy-groups.ts';
 import { ownDiversion, readDiversions } from './diversions.ts';
 import { Mistakes } from './issues.ts';
 import { type Mistake, mistakesError, suggestion } from './mistake.ts';
-import { checkShares, isMapping, mergePersona, type NamedPopulation, type PersonaLibrary, personaFrom } from './personas.ts';
+import {
+  addUnknownStack,
+  checkShares,
+  isMapping,
+  mergePersona,
+  type NamedPopulation,
+  type PersonaLibrary,
+  personaFrom,
+} from './personas.ts';
 import { type ConfigurationText, configurationFile, personaFile } from './schema.ts';
 import { readYaml } from './yaml-source.ts';
 
@@ -132,8 +140,8 @@ function readVocabulary(
     const merged = mergePersona(model, item);
     const parsed = personaFile.safeParse(merged);
     if (!parsed.success) mistakes.addIssues(parsed.error, personaFile, at);
-    else {
-      personas.set(item.name, personaFrom(parsed.data));
+    else if (!addUnknownStack(parsed.data, library.stacks, at, mistakes)) {
+      personas.set(item.name, personaFrom(parsed.data, library.stacks));
       texts.set(item.name, merged);
     }
   }

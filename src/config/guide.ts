@@ -8,6 +8,7 @@ import { bindingEntry, kernelPathService, networkDiversion } from './network-sch
 import type { PersonaLibrary } from './personas.ts';
 import { configurationFile, decoyEntry, hostDiversion, namedPopulation, personaFile } from './schema.ts';
 import type { KeyNotes } from './schema-keys.ts';
+import { stackFile } from './stacks.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -46,6 +47,9 @@ export function renderGuide(library: PersonaLibrary): string {
       `| \`${name}\` | ${cell(description)} | ${Object.entries(shares)
         .map(([persona, share]) => `${persona} ${share / 100}%`)
         .join(', ')} |`,
+  );
+  const stacks = [...library.stacks.values()].map(
+    ({ name, description, ttl }) => `| \`${name}\` | ${cell(description)} | ${ttl} |`,
   );
   return `<!-- Made from src/config/schema.ts and rules/ by \`npm run guide\`; a test compares. -->
 # Configuration
@@ -165,6 +169,17 @@ ${table(personaFile)}
 
 Banners are, by protocol: the identification line (\`ssh\`), the \`Server\` header (\`http\`), the text after the reply code (\`ftp\`, \`smtp\`,
 \`pop3\`, \`imap\`), the text before the login prompt (\`telnet\`), the version (\`mysql\`, \`postgres\`, \`redis\`, \`vnc\`), the system (\`smb\`, \`rdp\`).
+
+## Stacks
+
+How a persona's TCP/IP shows itself to \`nmap -O\` and the like: one file each in [rules/stacks](../rules/stacks). What a file does not say
+is as on Linux.
+
+| stack | of | TTL |
+|---|---|---|
+${stacks.join('\n')}
+
+${table(stackFile)}
 
 ## Populations
 

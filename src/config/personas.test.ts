@@ -23,7 +23,11 @@ test('every persona that comes with Weir is whole', () => {
       );
     for (const banner of Object.values(persona.banners)) assert.match(banner, /^[\x20-\x7e]+$/);
     assert.match(persona.hostname, /^[A-Za-z0-9-]*\{n\}$/);
-    assert.equal(persona.ttl === 128, /windows/i.test(persona.operatingSystem), `${persona.name}: TTL and system disagree`);
+    assert.equal(
+      /^windows/.test(persona.stack?.name ?? ''),
+      /windows/i.test(persona.operatingSystem),
+      `${persona.name}: stack and system disagree`,
+    );
   }
   const open = library.personas.get('all-open');
   assert.ok(open);
@@ -57,8 +61,12 @@ test('vendor prefixes are those of the list nmap carries', {
 test('a persona file with mistakes says all of them with their lines', () => {
   const text = readFileSync(path.join(rules, 'personas/printer.yaml'), 'utf8');
   const result = parsePersona(
-    text.replace('ttl: 64', 'ttl: 65').replace('  otherwise: closed', '  otherwse: closed').replace('"c8:d3:ff"', '"c8:d3"'),
+    text
+      .replace('stack: jetdirect', 'ttl: 65\nstack: jetdirekt')
+      .replace('  otherwise: closed', '  otherwse: closed')
+      .replace('"c8:d3:ff"', '"c8:d3"'),
     'printer.yaml',
+    library.stacks,
   );
   assert.ok('mistakes' in result);
   assert.deepEqual(
@@ -66,10 +74,10 @@ test('a persona file with mistakes says all of them with their lines', () => {
     [
       'printer.yaml:7: `mac-prefixes`: `c8:d3` is not a vendor prefix.',
       'printer.yaml:10: `ttl`: `65` is no usual TTL.',
-      'printer.yaml:14: unknown key `otherwse`.',
+      'printer.yaml:15: unknown key `otherwse`.',
     ],
   );
-  const renamed = parsePersona(text, 'other.yaml');
+  const renamed = parsePersona(text, 'other.yaml', library.stacks);
   assert.ok('mistakes' in renamed && /not named after `printer`/.test(renamed.mistakes[0].mistake));
 });
 
@@ -80,6 +88,7 @@ test('a folder with a bad file or none at all is an error with a code', (t) => {
     () => readPersonas(directory),
     (error) => error instanceof WeirError && error.code === 'config-unreadable',
   );
+  mkdirSync(path.join(directory, 'stacks'));
   mkdirSync(path.join(directory, 'personas'));
   mkdirSync(path.join(directory, 'populations'));
   writeFileSync(path.join(directory, 'populations/a.yaml'), 'name: a\nshares: { ghost: 120% }\n');
@@ -87,4 +96,24 @@ test('a folder with a bad file or none at all is an error with a code', (t) => {
     () => readPersonas(directory),
     (error) => error instanceof WeirError && error.code === 'config-invalid' && /a\.yaml:2/.test(error.message),
   );
+});
+
+test('a persona with a stack there is not is told which one was meant; without one, the TTL decides', () => {
+  const text = readFileSync(path.join(rules, 'personas/printer.yaml'), 'utf8');
+  const result = parsePersona(text.replace('stack: jetdirect', 'stack: jetdirekt'), 'printer.yaml', library.stacks);
+  assert.ok('mistakes' in result);
+  assert.deepEqual(result.mistakes.map(renderMistake), [
+    'printer.yaml:10: there is no stack `jetdirekt`. Next: did you mean `jetdirect`?',
+  ]);
+  for (const [written, stack, ttl] of [
+    ['ttl: 128', 'windows-10', 128],
+    ['ttl: 255', 'linux', 255],
+    ['stack: windows-7', 'windows-7', 128],
+    ['stack: windows-7\nttl: 64', 'windows-7', 64],
+    ['', 'linux', 64],
+  ] as const) {
+    const parsed = parsePersona(text.replace('stack: jetdirect', written), 'printer.yaml', library.stacks);
+    assert.ok('persona' in parsed, written);
+    assert.deepEqual([parsed.persona.stack?.name, parsed.persona.ttl], [stack, ttl]);
+  }
 });

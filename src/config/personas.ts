@@ -1,4 +1,4 @@
-// Reads rules/personas/*.yaml and rules/populations/*.yaml, and the personas of weir.yaml that build on them.
+// Reads rules/personas/*.yaml and rules/populations/*.yaml (stacks by stacks.ts), and the personas of weir.yaml that build on them.
 // What a persona means is model/persona.ts.
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -6,9 +6,11 @@ import path from 'node:path';
 import { WeirError } from '../base/errors.ts';
 import type { Persona } from '../model/persona.ts';
 import { populationModulus } from '../model/population.ts';
+import { linuxStack, type TcpStack } from '../model/tcp-stack.ts';
 import { Mistakes } from './issues.ts';
 import { type Mistake, mistakesError, suggestion } from './mistake.ts';
 import { namedPopulation, type PersonaText, personaFile } from './schema.ts';
+import { parseStack } from './stacks.ts';
 import { readYaml } from './yaml-source.ts';
 
 /** Shares in units of 1/10,000 of all addresses, by persona. */
@@ -21,24 +23,49 @@ export interface NamedPopulation {
 export interface PersonaLibrary {
   readonly personas: ReadonlyMap<string, Persona>;
   readonly populations: ReadonlyMap<string, NamedPopulation>;
+  readonly stacks: ReadonlyMap<string, TcpStack>;
   /** As written, for personas that are `like` another. */
   readonly texts: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
 }
 
-export const personaFrom = (written: PersonaText): Persona =>
-  Object.freeze({
+/** What a persona has that names no stack: the one that has its TTL most often. */
+const usualStack = (ttl: number | undefined): string => (ttl === 128 ? 'windows-10' : linuxStack.name);
+
+/** The persona's stack exists: see addUnknownStack. */
+export function personaFrom(written: PersonaText, stacks: ReadonlyMap<string, TcpStack>): Persona {
+  const stack = stacks.get(written.stack ?? usualStack(written.ttl)) ?? linuxStack;
+  return Object.freeze({
     name: written.name,
     description: written.description,
     macPrefixes: written['mac-prefixes'],
     tcp: written.tcp,
     udp: written.udp,
     answersEcho: written['answers-echo'],
-    ttl: written.ttl,
+    ttl: written.ttl ?? stack.ttl,
+    stack,
     services: written.services,
     banners: written.banners,
     hostname: written.hostname,
     operatingSystem: written['operating-system'],
   });
+}
+
+/** True when the persona names a stack there is not; then the mistake is told. */
+export function addUnknownStack(
+  written: PersonaText,
+  stacks: ReadonlyMap<string, TcpStack>,
+  at: readonly PropertyKey[],
+  mistakes: Mistakes,
+): boolean {
+  if (written.stack === undefined || stacks.has(written.stack)) return false;
+  const guess = suggestion(written.stack, stacks.keys());
+  mistakes.add(
+    [...at, 'stack'],
+    `there is no stack \`${written.stack}\``,
+    guess === undefined ? `use one of ${[...stacks.keys()].join(', ')}` : `did you mean \`${guess}\`?`,
+  );
+  return true;
+}
 
 const mappings = new Set(['tcp', 'udp', 'services', 'banners']);
 
@@ -94,6 +121,7 @@ export function addUnknownPersona(
 export function parsePersona(
   text: string,
   file: string,
+  stacks: ReadonlyMap<string, TcpStack>,
 ): { persona: Persona; text: Record<string, unknown> } | { mistakes: Mistake[] } {
   const source = readYaml(text);
   const mistakes = new Mistakes(file, source);
@@ -103,7 +131,8 @@ export function parsePersona(
   if (!parsed.success) mistakes.addIssues(parsed.error, personaFile, []);
   else if (`${parsed.data.name}.yaml` !== path.basename(file))
     mistakes.add(['name'], `the file is not named after \`${parsed.data.name}\``, `rename it to ${parsed.data.name}.yaml`);
-  else return { persona: personaFrom(parsed.data), text: source.value as Record<string, unknown> };
+  else if (!addUnknownStack(parsed.data, stacks, [], mistakes))
+    return { persona: personaFrom(parsed.data, stacks), text: source.value as Record<string, unknown> };
   return { mistakes: mistakes.list() };
 }
 
@@ -121,10 +150,16 @@ const yamlFiles = (directory: string): string[] => {
 /** `directory` is `rules/`. Throws `config-invalid` with all mistakes, `config-unreadable` when it is not there. */
 export function readPersonas(directory: string): PersonaLibrary {
   const mistakes: Mistake[] = [];
+  const stacks = new Map<string, TcpStack>();
+  for (const file of yamlFiles(path.join(directory, 'stacks'))) {
+    const result = parseStack(readFileSync(file, 'utf8'), file);
+    if ('mistakes' in result) mistakes.push(...result.mistakes);
+    else stacks.set(result.stack.name, result.stack);
+  }
   const personas = new Map<string, Persona>();
   const texts = new Map<string, Record<string, unknown>>();
   for (const file of yamlFiles(path.join(directory, 'personas'))) {
-    const result = parsePersona(readFileSync(file, 'utf8'), file);
+    const result = parsePersona(readFileSync(file, 'utf8'), file, stacks);
     if ('mistakes' in result) mistakes.push(...result.mistakes);
     else {
       personas.set(result.persona.name, result.persona);
@@ -148,5 +183,5 @@ export function readPersonas(directory: string): PersonaLibrary {
     mistakes.push(...found.list());
   }
   if (mistakes.length > 0) throw mistakesError(mistakes);
-  return { personas, populations, texts };
+  return { personas, populations, stacks, texts };
 }

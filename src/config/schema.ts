@@ -133,15 +133,19 @@ export const personaKeys = {
     'vendor prefixes',
     'The first three bytes of its MAC addresses; with several, the address decides.',
   ),
-  ttl: fallback(
+  stack: optional(
+    forms.name,
+    'name',
+    'How its TCP/IP shows itself: one of rules/stacks. Without it, `windows-10` where the TTL is 128, else `linux`.',
+  ),
+  ttl: optional(
     forms.form((value) =>
       value === 64 || value === 128 || value === 255
         ? value
         : new forms.Wrong(`${forms.quoted(value)} is no usual TTL`, 'write 64, 128 or 255'),
     ),
-    64,
     '64, 128 or 255',
-    'The TTL its packets start with.',
+    "The TTL its packets start with. Without it, the stack's.",
   ),
   'answers-echo': fallback(forms.truth, true, 'true or false', 'Whether it answers ping.'),
   tcp: portsSection.prefault({}).meta({ description: 'TCP ports.' }),

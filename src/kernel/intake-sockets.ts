@@ -17,6 +17,8 @@ export interface IntakeSocketPlan {
   /** Ports the rules lead to; 0: any free one. The same number serves both families. */
   readonly tcpPort: number;
   readonly udpPort: number;
+  /** Of listeners whose connections have windows of at most 65,535 bytes and scale by 0; absent: none. */
+  readonly narrowPort?: number;
   /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
   readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
   readonly netns?: string;
@@ -41,20 +43,23 @@ export function openIntakeSockets(plan: IntakeSocketPlan, existing: readonly Nam
     opened.push(socket.fd);
     return socket;
   };
-  const both = (role: 'tcp' | 'udp', port: number): NamedSocket[] => {
+  const both = (kind: 'tcp' | 'narrow' | 'udp', port: number): NamedSocket[] => {
     const listen = (family: Family, at: number): Omit<NamedSocket, 'name'> => {
       const options = { family, port: at, ...(netns ? { netns } : {}) };
       const socket =
-        role === 'tcp' ? openTproxyListener(options) : openUdpIntakeSocket({ ...options, bufferBytes: bytes.datagrams });
-      return { role, family, ...socket };
+        kind === 'udp'
+          ? openUdpIntakeSocket({ ...options, bufferBytes: bytes.datagrams })
+          : openTproxyListener({ ...options, narrow: kind === 'narrow' });
+      return { role: kind === 'udp' ? 'udp' : 'tcp', family, ...socket };
     };
-    const four = reuse(`${role}4`, () => listen(4, port));
-    return [four, reuse(`${role}6`, () => listen(6, four.port ?? port))];
+    const four = reuse(`${kind}4`, () => listen(4, port));
+    return [four, reuse(`${kind}6`, () => listen(6, four.port ?? port))];
   };
   try {
     return [
       ...both('tcp', plan.tcpPort),
       ...both('udp', plan.udpPort),
+      ...(plan.narrowPort === undefined ? [] : both('narrow', plan.narrowPort)),
       reuse('raw4', () => ({ role: 'raw', family: 4, fd: openRawSender(4, netns) })),
       reuse('raw6', () => ({ role: 'raw', family: 6, fd: openRawSender(6, netns) })),
       reuse('nflog', () => ({

@@ -9,8 +9,8 @@ import type { Family } from '../model/address.ts';
 export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw';
 
 /**
- * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`; in a network other
- * than the machine's own with that network behind it: `tcp4@floor-3`.
+ * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`, `narrow4` for a `tcp`
+ * listener without window scaling; in a network other than the machine's own with that network behind it: `tcp4@floor-3`.
  */
 export interface NamedSocket {
   readonly name: string;

@@ -77,6 +77,17 @@ function renderStatement(statement: NftStatement): string {
     }
     case 'set-xor':
       return `${checked(statement.field, wordPattern)} set ${checked(statement.source, wordPattern)} ^ 0x${integer(statement.key, 16)}`;
+    case 'copy':
+      return `${checked(statement.field, wordPattern)} set ${checked(statement.from, wordPattern)}`;
+    case 'shift-right': {
+      const field = checked(statement.field, wordPattern);
+      return `${field} set ${field} >> ${integer(statement.bits)}`;
+    }
+    // The generator yields 32 bits in network order and the field takes the first two bytes: the number must be up there.
+    case 'number':
+      return `${checked(statement.field, wordPattern)} set numgen ${statement.how} mod 65536 << 16`;
+    case 'hide-option':
+      return `reset tcp option ${checked(statement.option, wordPattern)}`;
     case 'vmap': {
       const map =
         'map' in statement.map

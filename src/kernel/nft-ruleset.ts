@@ -31,6 +31,12 @@ export type NftStatement =
   | { readonly do: 'set'; readonly field: NftField; readonly value: string }
   | { readonly do: 'set-by-map'; readonly field: NftField; readonly key: NftExpression; readonly map: NftMapOperand }
   | { readonly do: 'set-xor'; readonly field: NftField; readonly source: NftField; readonly key: number }
+  | { readonly do: 'copy'; readonly field: NftField; readonly from: NftField }
+  | { readonly do: 'shift-right'; readonly field: NftField; readonly bits: number }
+  /** Writes a 16-bit field: the next of this rule's own count, or a random number. */
+  | { readonly do: 'number'; readonly field: NftField; readonly how: 'inc' | 'random' }
+  /** Overwrites a TCP option with no-operations; nothing happens when it is not there. Linux 5.18. */
+  | { readonly do: 'hide-option'; readonly option: string }
   | { readonly do: 'vmap'; readonly key: NftExpression; readonly map: NftVerdictMapOperand }
   | {
       readonly do: 'log';

@@ -31,6 +31,14 @@ import {
 } from './libc.ts';
 import { loopbackOf, renderSocketAddress, socketPort } from './socket-address.ts';
 
+/** The largest window without scaling, RFC 9293. */
+const unscaledWindow = 65_535;
+/**
+ * Window scale of accepted connections, unless `narrow`: that of a Linux as it is delivered, whatever net.ipv4.tcp_rmem
+ * says here. Where both tcp_rmem and net.core.rmem_max allow less than 4 MiB it comes out smaller.
+ */
+const usualScale = 7;
+
 /** A descriptor and the port the kernel gave it. */
 export interface OpenedSocket {
   readonly fd: number;
@@ -57,6 +65,7 @@ const IPV6_HDRINCL = 36;
 const IPV6_RECVORIGDSTADDR = 74;
 const IPV6_TRANSPARENT = 75;
 const TCP_NODELAY = 1;
+const TCP_WINDOW_CLAMP = 10;
 const TCP_SAVE_SYN = 27;
 const IPPROTO_RAW = 255;
 
@@ -88,16 +97,20 @@ export function setReceiveBuffer(fd: number, sizeBytes: number): void {
  * The TCP listener diverted connections arrive on, on 127.0.0.1 or ::1: TPROXY leads here, the accepted socket's own
  * address is the original destination. Bound to loopback, not the wildcard, which would collide with reply sockets.
  * TCP_SAVE_SYN 2 keeps the link-layer header too (Linux 5.10), 1 from the IP header on; accepted sockets inherit
- * TCP_NODELAY. `backlog` is capped by net.core.somaxconn. Needs CAP_NET_RAW or CAP_NET_ADMIN.
+ * TCP_NODELAY. `backlog` is capped by net.core.somaxconn. Windows of accepted connections scale by 7, with
+ * `narrow` by 0 and stay below 64 KiB (tcp(7), TCP_WINDOW_CLAMP; net/ipv4/tcp_output.c tcp_select_initial_window). Needs CAP_NET_RAW or CAP_NET_ADMIN.
  * Throws `not-permitted`, `system-call`.
  */
-export function openTproxyListener(options: IntakeSocketOptions & { readonly backlog?: number }): OpenedSocket {
+export function openTproxyListener(
+  options: IntakeSocketOptions & { readonly backlog?: number; readonly narrow?: boolean },
+): OpenedSocket {
   return insideNetns(options.netns, () => {
     const fd = openSocket(options.family === 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
     return orClose(fd, () => {
       setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
       if (!trySocketOption(fd, SOL_TCP, TCP_SAVE_SYN, 2)) setSocketOption(fd, SOL_TCP, TCP_SAVE_SYN, 1);
       setSocketOption(fd, SOL_TCP, TCP_NODELAY, 1);
+      setSocketOption(fd, SOL_TCP, TCP_WINDOW_CLAMP, options.narrow ? unscaledWindow : unscaledWindow << usualScale);
       const port = bindLoopback(fd, options.family, options.port);
       listenSocket(fd, options.backlog ?? 65535);
       return { fd, port };

@@ -3,6 +3,7 @@
 
 import { hasPort, type PortSet } from './port-set.ts';
 import type { Transport } from './session.ts';
+import type { TcpStack } from './tcp-stack.ts';
 
 /** What a port outside `open` does: `closed` sends a RST (TCP) or port unreachable (UDP), `filtered` stays silent. */
 export type ClosedBehaviour = 'closed' | 'filtered';
@@ -20,8 +21,10 @@ export interface Persona {
   readonly tcp: PersonaPorts;
   readonly udp: PersonaPorts;
   readonly answersEcho: boolean;
-  /** Initial TTL the operating system would use; 64, 128 or 255. */
+  /** Initial TTL the operating system would use. */
   readonly ttl: number;
+  /** How its TCP/IP shows itself; absent: as Linux does, with this TTL. */
+  readonly stack?: TcpStack;
   /** Which protocol speaks on a port, where it is not the usual one: `{8022: 'ssh'}`. */
   readonly services: Readonly<Record<number, string>>;
   /** First bytes or version text by protocol name: `{ssh: 'SSH-2.0-OpenSSH_9.2p1 Debian-2', http: 'nginx/1.22.1'}`. */

@@ -12,6 +12,8 @@ import type { PortSet } from '../model/port-set.ts';
 export interface GatewayPorts {
   readonly tcp: number;
   readonly udp: number;
+  /** Where connections do not scale windows by themselves; absent: stacks with a scale below Linux's go without scaling. */
+  readonly narrow?: number;
 }
 
 /** What is never diverted on this machine's own addresses. */

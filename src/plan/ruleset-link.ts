@@ -31,12 +31,20 @@ import {
   withheldSet,
 } from './decoy-layout.ts';
 import type { NetworkState } from './desired-state.ts';
+import { StackWear } from './ruleset-stack.ts';
 
 const vendorMask = 'ff:ff:ff:00:00:00';
 /** Whoever speaks for an IPv6 decoy has its MAC; with a hop limit other than 255 it would not be heard (RFC 4861, 7.1). */
 const neighbourDiscovery: NftRule = [match('icmpv6 type', ['nd-neighbor-solicit', 'nd-neighbor-advert']), accept];
-/** The kernel's own; no rule needed. */
-const kernelTtl = 64;
+/**
+ * IPv6 refuses in the name of an address of the link; the address that was asked stands in what is quoted, behind eight
+ * bytes of ICMP. A refusal in the right name is not changed by this.
+ */
+const refusedInName: NftRule = [
+  match('icmpv6 type', 'destination-unreachable'),
+  match('icmpv6 code', 4),
+  { do: 'copy', field: 'ip6 saddr', from: '@th,256,128' },
+];
 
 /** The netdev table for links where decoys wear MACs, and the arp table that keeps them silent on other links. */
 export function planLinkTables(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
@@ -83,7 +91,8 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
   const chains: NftChain[] = [];
   const take: NftRule[] = [];
   const arriveArp: NftRule[] = [];
-  const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [neighbourDiscovery], arp: [] };
+  const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [neighbourDiscovery, refusedInName], arp: [] };
+  const stacks = new StackWear(desired.ports.narrow);
   const takeHost = { do: 'set', field: 'meta pkttype', value: 'host' } as const;
   for (const family of [4, 6] as const) {
     sets.push(withheldSet(withheld, family));
@@ -92,7 +101,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     if (ranges.length > 0) {
       sets.push({ name: `ranges${family}`, type: addressType(family), interval: true, elements: ranges });
       take.push([match(`${field} daddr`, { set: `ranges${family}` }), takeHost]);
-      planRangeWear(layout, family, sets, chains, leave);
+      planRangeWear(layout, family, stacks, sets, chains, leave);
     }
     const singles = layout.singles.filter((single) => single.address.family === family);
     const exact = [
@@ -111,20 +120,16 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
           [{ do: 'set-by-map', field: 'ether saddr', key: 'arp saddr ip', map }],
         );
     }
-    const aged = singles.filter(({ persona }) => persona !== undefined && persona.ttl !== kernelTtl);
-    if (aged.length > 0) {
-      sets.push({
-        name: `ttl${family}`,
-        type: addressType(family),
-        data: 'verdict',
-        interval: false,
-        elements: aged.map(({ text, persona }) => `${text} : jump ttl-${persona?.ttl}.v${family}`),
-      });
-      for (const ttl of new Set(aged.map(({ persona }) => persona?.ttl ?? kernelTtl)))
-        chains.push({ name: `ttl-${ttl}.v${family}`, rules: [ttlRule(family, ttl)] });
-      leave[field].push([{ do: 'vmap', key: `${field} saddr`, map: { map: `ttl${family}` } }]);
+    const looks = singles.flatMap(({ text, persona }) => {
+      const chain = persona && stacks.chainFor(persona, family);
+      return chain === undefined ? [] : [`${text} : jump ${chain}`];
+    });
+    if (looks.length > 0) {
+      sets.push({ name: `stack${family}`, type: addressType(family), data: 'verdict', interval: false, elements: looks });
+      leave[field].push([{ do: 'vmap', key: `${field} saddr`, map: { map: `stack${family}` } }]);
     }
   }
+  chains.unshift(...stacks.chains);
   planArpArrival(layout, sets, chains, arriveArp);
   const vendors = new Set<string>();
   for (const persona of desired.personas)
@@ -195,6 +200,7 @@ function planArpArrival(layout: DecoyLayout, sets: NftSet[], chains: NftChain[],
 function planRangeWear(
   layout: DecoyLayout,
   family: Family,
+  stacks: StackWear,
   sets: NftSet[],
   chains: NftChain[],
   leave: Record<'ip' | 'ip6' | 'arp', NftRule[]>,
@@ -208,7 +214,10 @@ function planRangeWear(
       if (ranges.length === 0) return;
       const wear = (persona: string): string => {
         const name = `wear-${index}.${kind}.${persona}`;
-        chains.push({ name, rules: wearRules(kind, source, personaOf(layout.personas, persona), group) });
+        const resident = personaOf(layout.personas, persona);
+        const look = kind === 'arp' ? undefined : stacks.chainFor(resident, family);
+        const rules = wearRules(kind, source, resident, group);
+        chains.push({ name, rules: look === undefined ? rules : [...rules, [goto(look)]] });
         return name;
       };
       const only = onlyPersona(group.population);
@@ -245,10 +254,5 @@ function wearRules(kind: 'ip' | 'ip6' | 'arp', source: string, persona: Persona,
   };
   const rules: NftRule[] = [vendor('ether saddr'), [{ do: 'set-xor', field: '@ll,72,24', source: low, key }]];
   if (kind === 'arp') rules.push(vendor('arp saddr ether'), [{ do: 'set-xor', field: '@nh,88,24', source: low, key }]);
-  else if (persona.ttl !== kernelTtl) rules.push(ttlRule(kind === 'ip' ? 4 : 6, persona.ttl));
   return rules;
 }
-
-const ttlRule = (family: Family, ttl: number): NftRule => [
-  { do: 'set', field: family === 4 ? 'ip ttl' : 'ip6 hoplimit', value: String(ttl) },
-];

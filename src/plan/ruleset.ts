@@ -35,6 +35,15 @@ import {
 } from './decoy-layout.ts';
 import type { Guards, NetworkState } from './desired-state.ts';
 import { planLinkTables } from './ruleset-link.ts';
+import {
+  answersAsLinux,
+  needsNarrow,
+  planClosedDatagram,
+  planClosedPort,
+  planEcho,
+  planOpenPort,
+  playedStack,
+} from './ruleset-stack.ts';
 
 /** NFLOG group of probes; the reader binds it. */
 export const probeLogGroup = 87;
@@ -58,6 +67,8 @@ const log = (kind: ProbeLogKind, diversion: string): NftStatement => ({
   queueThreshold: probeQueueThreshold,
 });
 
+/** Leads to the listeners that scale windows by 0. */
+const narrowChain = 'to-gateway-narrow';
 const synMask = ['syn', 'ack', 'rst'];
 const allFlags = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg'];
 const isSyn = tcpFlags(synMask, ['syn']);
@@ -81,7 +92,7 @@ function planPacketTable(
   notes: RestoreNotes,
 ): NftTable {
   const sets: NftSet[] = [];
-  const chains = new ChainBook();
+  const chains = new ChainBook(desired.ports.narrow);
   const untrackIn: NftRule[] = [];
   const untrackOut: NftRule[] = [];
   const divert: NftRule[] = [
@@ -149,12 +160,13 @@ function planPacketTable(
   for (const [name, { ports }] of chains.portSets)
     sets.push({ name, type: 'inet_service', interval: true, elements: renderPorts(ports).split(',') });
   const base: NftChain[] = [];
-  const hook = (name: string, at: 'prerouting' | 'output', priority: number, rules: readonly NftRule[]): void => {
+  const hook = (name: string, at: 'prerouting' | 'output' | 'input', priority: number, rules: readonly NftRule[]): void => {
     if (rules.length > 0) base.push({ name, hook: { type: 'filter', hook: at, priority }, rules });
   };
   hook('untrack-in', 'prerouting', -300, untrackIn);
   hook('untrack-out', 'output', -300, untrackOut);
   hook('divert', 'prerouting', -90, divert);
+  if (chains.refusesDatagrams) hook('refuse', 'input', -90, planRefusal(sets));
   notes.forEach((comment, index) => {
     base.push({ name: `restore-${index}`, comment, rules: [] });
   });
@@ -165,6 +177,23 @@ function planPacketTable(
     sets,
     chains: [...chains.inOrder(), ...base],
   };
+}
+
+/**
+ * Datagrams to closed ports of decoys, whatever of this machine's own listens there: what the gateway gets is left alone,
+ * what should have stayed silent never comes here. Refused here because only a packet that was routed to us is refused in
+ * the name of the address it was sent to.
+ */
+function planRefusal(sets: readonly NftSet[]): NftRule[] {
+  const rules: NftRule[] = [
+    [matchNot('meta l4proto', 'udp'), accept],
+    [match('socket transparent', 1), accept],
+  ];
+  for (const family of families)
+    for (const name of [`single-set${family}`, `claimed-set${family}`])
+      if (sets.some((one) => one.name === name))
+        rules.push([match(destination(family), { set: name }), { do: 'reject', how: 'port-unreachable' }]);
+  return rules;
 }
 
 /** What must stay reachable on this machine's own addresses; comes before any diversion of them. */
@@ -202,6 +231,11 @@ function planOwnGuards(guards: Guards, tracking: boolean, sets: NftSet[]): NftRu
 class ChainBook {
   readonly #chains = new Map<string, NftChain>();
   readonly portSets = new Map<string, { ports: PortSet }>();
+  readonly #narrow: number | undefined;
+
+  constructor(narrow: number | undefined) {
+    this.#narrow = narrow;
+  }
 
   inOrder(): NftChain[] {
     return [...this.#chains.values()];
@@ -215,21 +249,23 @@ class ChainBook {
   addGateway(ports: NetworkState['ports']): void {
     const used = (name: string): boolean =>
       [...this.#chains.values()].some(({ rules }) => rules.some((rule) => rule.some((s) => leadsTo(s, name))));
-    const to: NftRule[] = [];
-    for (const family of families)
-      for (const [transport, port] of [
-        ['tcp', ports.tcp],
-        ['udp', ports.udp],
-      ] as const)
-        to.push([
-          match('meta nfproto', family === 4 ? 'ipv4' : 'ipv6'),
-          match('meta l4proto', transport),
-          { do: 'tproxy', family, port },
-          accept,
-        ]);
+    const lead = (transport: 'tcp' | 'udp', family: Family, port: number): NftRule => [
+      match('meta nfproto', family === 4 ? 'ipv4' : 'ipv6'),
+      match('meta l4proto', transport),
+      { do: 'tproxy', family, port },
+      accept,
+    ];
+    const to = families.flatMap((family) => [lead('tcp', family, ports.tcp), lead('udp', family, ports.udp)]);
     // Nobody waits at the port: a decoy must not fall through to this machine's own services.
     if (used('to-gateway')) this.add('to-gateway', [...to, [drop]]);
+    const { narrow } = ports;
+    if (narrow !== undefined && used(narrowChain))
+      this.add(narrowChain, [...families.map((family) => lead('tcp', family, narrow)), [drop]]);
     if (used('to-gateway-own')) this.add('to-gateway-own', to);
+  }
+
+  get refusesDatagrams(): boolean {
+    return [...this.#chains.keys()].some((name) => name.startsWith('closed-udp.'));
   }
 
   dead(diversion: string): string {
@@ -247,9 +283,9 @@ class ChainBook {
     ]);
   }
 
-  #tcp(name: string, kind: ProbeLogKind, diversion: string, end: readonly NftRule[]): string {
+  #tcp(name: string, kind: ProbeLogKind, diversion: string, end: readonly NftRule[], look = ''): string {
     const stray = this.#stray(diversion);
-    return this.add(`${name}.${diversion}`, [
+    return this.add(`${name}.${diversion}${look}`, [
       [tcpFlagsNot(synMask, ['syn']), jump(stray)],
       [isSyn, log(kind, diversion)],
       ...end,
@@ -270,20 +306,25 @@ class ChainBook {
     const name = `visit.${diversion}.${persona.name}`;
     if (this.#chains.has(name)) return name;
     const rules: NftRule[] = [];
+    const stack = playedStack(persona, this.#narrow);
+    const look = answersAsLinux(stack) ? '' : `.${stack.name}`;
     const tcpOpen = this.#ports('tcp', persona);
-    if (tcpOpen) rules.push([isTcp, ...tcpOpen, goto(this.#tcp('open-tcp', 'syn', diversion, [[goto('to-gateway')]]))]);
+    if (tcpOpen) {
+      const toGateway = goto(needsNarrow(stack) ? narrowChain : 'to-gateway');
+      rules.push([isTcp, ...tcpOpen, goto(this.#tcp('open-tcp', 'syn', diversion, [...planOpenPort(stack), [toGateway]], look))]);
+    }
     const tcpShut =
       persona.tcp.otherwise === 'closed'
-        ? this.#tcp('closed-tcp', 'closed', diversion, [[{ do: 'reject', how: 'tcp-reset' }]])
+        ? this.#tcp('closed-tcp', 'closed', diversion, planClosedPort(stack), look)
         : this.#tcp('filtered-tcp', 'filtered', diversion, [[drop]]);
     rules.push([isTcp, goto(tcpShut)]);
     const udpOpen = this.#ports('udp', persona);
     if (udpOpen) rules.push([isUdp, ...udpOpen, goto('to-gateway')]);
     const udpShut =
       persona.udp.otherwise === 'closed'
-        ? this.add(`closed-udp.${diversion}`, [[log('closed', diversion)], [{ do: 'reject', how: 'port-unreachable' }]])
+        ? this.add(`closed-udp.${diversion}${look}`, [[log('closed', diversion)], ...planClosedDatagram(stack), [accept]])
         : this.add(`filtered-udp.${diversion}`, [[log('filtered', diversion)], [drop]]);
-    rules.push([isUdp, goto(udpShut)]);
+    rules.push([isUdp, goto(udpShut)], ...(persona.answersEcho ? planEcho(stack) : []));
     for (const type of ['icmp type', 'icmpv6 type'])
       rules.push([match(type, 'echo-request'), log('echo', diversion), persona.answersEcho ? accept : drop]);
     rules.push([drop]);

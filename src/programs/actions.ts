@@ -45,7 +45,7 @@ async function dataOf(context: ActionContext): Promise<string> {
 const aloneController = (data: string): DiversionController =>
   new DiversionController({
     stateDirectory: join(data, 'state'),
-    ports: { tcp: 29631, udp: 29632 },
+    ports: { tcp: 29631, udp: 29632, narrow: 29633 },
     log: silentLog,
     clock: systemClock,
   });

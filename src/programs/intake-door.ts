@@ -9,7 +9,7 @@ import type { NamedSocket } from '../kernel/named-socket.ts';
 import { netnsInode, readInterfaceIndex, socketNetnsInode } from '../kernel/socket-place.ts';
 
 /** Where the gateway listens on loopback, in every network, when these are free in the machine's own; else the kernel's choice. */
-const usualPorts = { tcp: 29631, udp: 29632 };
+const usualPorts = { tcp: 29631, udp: 29632, narrow: 29633 };
 /** As much as net.core.somaxconn lets it be. */
 const acceptQueue = 65_535;
 
@@ -39,8 +39,8 @@ export class IntakeDoor {
     return this.#sockets;
   }
 
-  port(role: 'tcp' | 'udp'): number {
-    return this.#sockets.find((one) => one.role === role && one.network === undefined)?.port ?? 0;
+  port(kind: 'tcp' | 'udp' | 'narrow'): number {
+    return this.#sockets.find((one) => one.name === `${kind}4` && one.network === undefined)?.port ?? 0;
   }
 
   /**
@@ -55,7 +55,7 @@ export class IntakeDoor {
     for (const network of networks) {
       if (network.name === '') continue;
       try {
-        next.push(...this.#openAt(network, this.port('tcp'), this.port('udp')));
+        next.push(...this.#openAt(network, this.#ports()));
       } catch (error) {
         missing.push(network.name);
         this.#log.warn('no sockets in this network', { network: network.name, error: asWeirError(error).message });
@@ -80,15 +80,24 @@ export class IntakeDoor {
 
   #openHome(home: DoorNetwork): NamedSocket[] {
     const known = this.#sockets.some(({ network }) => network === undefined);
+    const { tcp, udp, narrow } = this.#ports();
     try {
-      return this.#openAt(home, this.port('tcp') || usualPorts.tcp, this.port('udp') || usualPorts.udp);
+      return this.#openAt(home, {
+        tcp: tcp || usualPorts.tcp,
+        udp: udp || usualPorts.udp,
+        narrow: narrow || usualPorts.narrow,
+      });
     } catch (error) {
       if (known) throw error;
-      return this.#openAt(home, 0, 0);
+      return this.#openAt(home, { tcp: 0, udp: 0, narrow: 0 });
     }
   }
 
-  #openAt({ name, netns, interfaces }: DoorNetwork, tcpPort: number, udpPort: number): NamedSocket[] {
+  #ports(): typeof usualPorts {
+    return { tcp: this.port('tcp'), udp: this.port('udp'), narrow: this.port('narrow') };
+  }
+
+  #openAt({ name, netns, interfaces }: DoorNetwork, ports: typeof usualPorts): NamedSocket[] {
     const network = name === '' ? undefined : name;
     const place = netnsInode(netns);
     const usable = this.#sockets.filter(
@@ -97,7 +106,14 @@ export class IntakeDoor {
         (socketNetnsInode(socket.fd) ?? place) === place &&
         (socket.interface === undefined || socket.interfaceIndex === readInterfaceIndex(socket.interface, netns)),
     );
-    const plan = { tcpPort, udpPort, interfaces, ...(netns ? { netns } : {}), ...(network ? { network } : {}) };
+    const plan = {
+      tcpPort: ports.tcp,
+      udpPort: ports.udp,
+      narrowPort: ports.narrow,
+      interfaces,
+      ...(netns ? { netns } : {}),
+      ...(network ? { network } : {}),
+    };
     return openIntakeSockets(plan, usable);
   }
 }

@@ -69,7 +69,7 @@ async function main(): Promise<void> {
 
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
-    ports: { tcp: door.port('tcp'), udp: door.port('udp') },
+    ports: { tcp: door.port('tcp'), udp: door.port('udp'), narrow: door.port('narrow') },
     log,
     clock: systemClock,
     onEvent: ({ name, message, details }) => {

@@ -44,22 +44,32 @@ export interface Bed {
   close(): Promise<void>;
 }
 
-/** Listeners of both families share one port, as the rules want it. */
-export async function layBed(sensor: TestNamespace, more: Partial<DiversionControllerOptions> = {}): Promise<Bed> {
+const tellBothEnds = (socket: net.Socket): void => {
+  socket.end(`diverted ${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}\n`);
+};
+
+/** Listeners of both families share one port, as the rules want it. `serve` answers a connection in place of the usual words. */
+export async function layBed(
+  sensor: TestNamespace,
+  more: Partial<DiversionControllerOptions> = {},
+  serve: (socket: net.Socket) => void = tellBothEnds,
+): Promise<Bed> {
   const four = openTproxyListener({ family: 4, port: 0, netns: sensor.path });
   const six = openTproxyListener({ family: 6, port: four.port, netns: sensor.path });
+  const narrowFour = openTproxyListener({ family: 4, port: 0, netns: sensor.path, narrow: true });
+  const narrowSix = openTproxyListener({ family: 6, port: narrowFour.port, netns: sensor.path, narrow: true });
   const udpFour = openUdpIntakeSocket({ family: 4, port: 0, netns: sensor.path });
   const udpSix = openUdpIntakeSocket({ family: 6, port: udpFour.port, netns: sensor.path });
-  const servers = [four.fd, six.fd].map((fd) =>
+  const servers = [four.fd, six.fd, narrowFour.fd, narrowSix.fd].map((fd) =>
     net
       .createServer((socket) => {
         socket.on('error', () => {});
-        socket.end(`diverted ${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}\n`);
+        serve(socket);
       })
       .listen({ fd }),
   );
   const stateDirectory = mkdtempSync(join(tmpdir(), 'weirt-state-'));
-  const ports = { tcp: four.port, udp: udpFour.port };
+  const ports = { tcp: four.port, udp: udpFour.port, narrow: narrowFour.port };
   const events: DiversionEvent[] = [];
   const controllers: DiversionController[] = [];
   const again = (changes: Partial<DiversionControllerOptions> = {}): DiversionController => {
@@ -127,8 +137,9 @@ export async function withBed(
   sensor: TestNamespace,
   body: (bed: Bed) => Promise<void>,
   more: Partial<DiversionControllerOptions> = {},
+  serve?: (socket: net.Socket) => void,
 ): Promise<void> {
-  const bed = await layBed(sensor, more);
+  const bed = await layBed(sensor, more, serve);
   try {
     await body(bed);
   } finally {
