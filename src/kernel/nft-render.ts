@@ -108,6 +108,8 @@ function renderStatement(statement: NftStatement): string {
       return statement.how === 'tcp-reset' ? 'reject with tcp reset' : 'reject with icmpx port-unreachable';
     case 'notrack':
       return 'notrack';
+    case 'counter':
+      return 'counter';
     case 'verdict':
       return renderVerdict(statement.verdict);
   }

@@ -48,6 +48,7 @@ export type NftStatement =
   | { readonly do: 'tproxy'; readonly family: 4 | 6; readonly port: number }
   | { readonly do: 'reject'; readonly how: 'tcp-reset' | 'port-unreachable' }
   | { readonly do: 'notrack' }
+  | { readonly do: 'counter' }
   | { readonly do: 'verdict'; readonly verdict: NftVerdict };
 
 export type NftMapOperand = { readonly map: string } | { readonly entries: readonly (readonly [string | number, string])[] };
@@ -58,8 +59,8 @@ export type NftVerdictMapOperand =
 export type NftRule = readonly NftStatement[];
 
 export interface NftHook {
-  readonly type: 'filter';
-  readonly hook: 'prerouting' | 'output' | 'input' | 'ingress' | 'egress';
+  readonly type: 'filter' | 'nat';
+  readonly hook: 'prerouting' | 'forward' | 'postrouting' | 'output' | 'input' | 'ingress' | 'egress';
   /** Of netdev chains. */
   readonly device?: string;
   readonly priority: number;

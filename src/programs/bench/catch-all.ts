@@ -95,6 +95,8 @@ export interface LoadIn {
   readonly inFlight: number;
   readonly addresses: number;
   readonly payload: number;
+  /** Sent instead of `payload` bytes of filling. */
+  readonly request?: string;
 }
 
 /** Runs load-client.ts inside a namespace to its end. */
@@ -106,6 +108,7 @@ export async function runLoadIn(place: TestNamespace, load: LoadIn): Promise<Loa
       join(root, 'dist/src/programs/bench/load-client.js'),
       ...['--target', load.target, '--port', String(load.port), '--seconds', String(load.seconds)],
       ...['--in-flight', String(load.inFlight), '--addresses', String(load.addresses), '--payload', String(load.payload)],
+      ...(load.request === undefined ? [] : ['--request', load.request]),
     ],
     { timeoutMs: load.seconds * 1000 + 60_000 },
   );

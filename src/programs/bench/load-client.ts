@@ -40,6 +40,8 @@ export interface LoadResult {
   /** Microseconds from connect() to the server's end, over a sample of at most 10,000. */
   readonly p50: number;
   readonly p99: number;
+  /** Processor time of this process, user and system, in seconds: what interrupts take on its account is in it. */
+  readonly cpuSeconds: number;
 }
 
 export interface LoadOptions {
@@ -67,6 +69,7 @@ export function runLoad(options: LoadOptions): LoadResult {
   let next = 0;
   let completed = 0;
   let failed = 0;
+  const used = process.cpuUsage();
   const begin = performance.now();
   const end = begin + options.seconds * 1000;
   let open = 0;
@@ -130,7 +133,15 @@ export function runLoad(options: LoadOptions): LoadResult {
   }
   sample.sort((a, b) => a - b);
   const at = (share: number): number => Math.round(sample[Math.min(sample.length - 1, Math.floor(sample.length * share))] ?? 0);
-  return { completed, failed, seconds: (performance.now() - begin) / 1000, p50: at(0.5), p99: at(0.99) };
+  const { user, system } = process.cpuUsage(used);
+  return {
+    completed,
+    failed,
+    seconds: (performance.now() - begin) / 1000,
+    p50: at(0.5),
+    p99: at(0.99),
+    cpuSeconds: (user + system) / 1e6,
+  };
 }
 
 if (process.argv[1]?.endsWith('load-client.js')) {
@@ -142,6 +153,7 @@ if (process.argv[1]?.endsWith('load-client.js')) {
       seconds: { type: 'string', default: '5' },
       'in-flight': { type: 'string', default: '64' },
       payload: { type: 'string', default: '120' },
+      request: { type: 'string' },
     },
   });
   const result = runLoad({
@@ -150,7 +162,7 @@ if (process.argv[1]?.endsWith('load-client.js')) {
     port: Number(values.port),
     seconds: Number(values.seconds),
     inFlight: Number(values['in-flight']),
-    payload: new Uint8Array(Number(values.payload)).fill(0x2e),
+    payload: values.request === undefined ? new Uint8Array(Number(values.payload)).fill(0x2e) : Buffer.from(values.request),
   });
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }

@@ -1,0 +1,461 @@
+// Owns the services network in the kernel: the namespace weir-TAG.services with its devices, routes and rules, and the
+// tables that lead bound decoys' frames there. What should be there is services-network.ts and services-ruleset.ts; here
+// it is compared with what is, and every difference is one change that can be told, made, or made again.
+
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { WeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+import { applyTransaction } from '../kernel/nft-apply.ts';
+import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
+import type { NftTable } from '../kernel/nft-ruleset.ts';
+import {
+  applyRouteTexts,
+  applyRuleTexts,
+  type MacvlanLink,
+  type RouteText,
+  readMacvlanLinks,
+  readRouteTexts,
+  readRuleTexts,
+  renderRouteText,
+} from '../kernel/services-namespace.ts';
+import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
+import { parseRange, renderAddress } from '../model/address.ts';
+import type { Annex, AnnexStatus, Repair } from './annex.ts';
+import type { DesiredState } from './desired-state.ts';
+import { answersTable, planBoundDecoys, planServicesNetwork, type ServicesNetwork, type WayBack } from './services-network.ts';
+import { boundTableName, planBoundTable, planServicesTable } from './services-ruleset.ts';
+
+export interface ServicesControllerOptions {
+  /** Distinguishes several Weirs on one machine; see DiversionController. */
+  readonly tag: string;
+  readonly log: Log;
+  /** Path of the machine's own namespace; absent: the one this process is in. */
+  readonly netns?: string;
+}
+
+/** One thing that is not as it should be, and what puts it right. */
+interface Change {
+  readonly object: Repair['object'];
+  readonly network: string;
+  /** `route 10.0.0.0/12 via 10.1.0.9`; `add`, `remove` and so on are in `line`. */
+  readonly line: string;
+  readonly make: () => Promise<void>;
+}
+
+/** Where a network is, and what tells that its rules are as we left them. */
+interface Place {
+  readonly network: string;
+  readonly netns: string | undefined;
+}
+
+/** Sysctls of the services namespace, in order. Timeouts in seconds, see nf_conntrack-sysctl in the kernel's documentation. */
+const namespaceSysctls: readonly (readonly [string, string])[] = [
+  ['net/ipv6/conf/default/accept_ra', '0'],
+  ['net/ipv6/conf/default/accept_dad', '0'],
+  ['net/ipv6/conf/default/forwarding', '1'],
+  ['net/ipv6/conf/all/forwarding', '1'],
+  ['net/ipv4/ip_forward', '1'],
+  ['net/ipv4/conf/all/rp_filter', '0'],
+  ['net/ipv4/conf/all/send_redirects', '0'],
+  ['net/ipv4/conf/all/accept_local', '1'],
+  ['net/netfilter/nf_conntrack_acct', '1'],
+  ['net/netfilter/nf_conntrack_timestamp', '1'],
+  // Odd sequence numbers are the service's to judge.
+  ['net/netfilter/nf_conntrack_tcp_be_liberal', '1'],
+  ['net/netfilter/nf_conntrack_tcp_timeout_syn_sent', '10'],
+  ['net/netfilter/nf_conntrack_tcp_timeout_syn_recv', '10'],
+  ['net/netfilter/nf_conntrack_tcp_timeout_established', '7200'],
+  ['net/netfilter/nf_conntrack_tcp_timeout_time_wait', '5'],
+  ['net/netfilter/nf_conntrack_tcp_timeout_close', '5'],
+  ['net/netfilter/nf_conntrack_udp_timeout', '30'],
+  ['net/netfilter/nf_conntrack_udp_timeout_stream', '60'],
+];
+
+const portSysctls = (link: string): readonly (readonly [string, string])[] => [
+  [`net/ipv4/conf/${link}/rp_filter`, '0'],
+  // The decoys' own rules answer for them; here nobody does.
+  [`net/ipv4/conf/${link}/arp_ignore`, '8'],
+];
+const legSysctls = (link: string): readonly (readonly [string, string])[] => [
+  [`net/ipv4/conf/${link}/rp_filter`, '0'],
+  [`net/ipv4/conf/${link}/arp_ignore`, '1'],
+  [`net/ipv4/conf/${link}/arp_announce`, '2'],
+];
+
+const localRule = 'pref 32000 lookup 255';
+/** Ways of the machine's own interfaces to attackers that are copied; more are a router's, and its default route serves. */
+const maxHomeWays = 256;
+
+/** Needs root. */
+export class ServicesController implements Annex {
+  readonly name = 'services';
+  /** The namespace's name below /run/netns. */
+  readonly netns: string;
+  readonly #options: ServicesControllerOptions;
+  readonly #home: CommandRunner;
+  #desired: DesiredState | undefined;
+  #network: ServicesNetwork | undefined;
+  /** Namespaces in which our table may be. */
+  #places: readonly Place[] = [];
+  /** By place and table: the text as applied, and the kernel's listing of it right after. */
+  readonly #applied = new Map<string, { text: string; listing: string }>();
+  #reasons: readonly string[] = [];
+
+  constructor(options: ServicesControllerOptions) {
+    this.#options = options;
+    this.#home = createCommandRunner(options.netns);
+    this.netns = `weir-${options.tag}.services`;
+  }
+
+  /** Path of the services namespace. */
+  get path(): string {
+    return `/run/netns/${this.netns}`;
+  }
+
+  /** As last applied: ports tell which mark is which network. Undefined when no decoy is bound. */
+  get network(): ServicesNetwork | undefined {
+    return this.#network;
+  }
+
+  /** What is applied already, after a restart of this process: `repair` and `status` go by it. Reads and changes nothing. */
+  adopt(desired: DesiredState | undefined): void {
+    this.#desired = desired;
+    this.#network = planServicesNetwork(desired, this.#options.tag, new Map());
+    this.#places = placesOf(this.#network);
+  }
+
+  async difference(desired: DesiredState | undefined): Promise<readonly string[]> {
+    const lines = (await this.#changes(desired)).map(({ line }) => line);
+    if (existsSync(this.path)) return lines;
+    // What comes once the namespace is there.
+    const wanted = planServicesNetwork(desired, this.#options.tag, new Map());
+    return [
+      ...lines,
+      ...(wanted?.legs ?? []).map(({ interface: link }) => `reach services on the wire of ${link} by a macvlan of it`),
+      ...(wanted?.ports ?? []).map(
+        ({ network, lower }) =>
+          `lead frames to bound decoys on ${lower}${network === '' ? '' : ` of ${network}`} to their services`,
+      ),
+    ];
+  }
+
+  async apply(desired: DesiredState | undefined): Promise<void> {
+    // Each pass makes what the one before made possible; the last finds nothing to do.
+    for (let pass = 0; pass < 4; pass += 1) {
+      const changes = await this.#changes(desired);
+      if (changes.length === 0) break;
+      for (const { make } of changes) await make();
+    }
+    const left = await this.#changes(desired);
+    if (left.length > 0)
+      throw new WeirError('kernel-refused', `the services network is not as wanted: ${left[0].line}`, {
+        left: left.slice(0, 20).map(({ line }) => line),
+      });
+    this.#desired = desired;
+    this.#network = planServicesNetwork(desired, this.#options.tag, await this.#homeWays(desired));
+    this.#places = placesOf(this.#network);
+  }
+
+  async repair(): Promise<readonly Repair[]> {
+    if (!this.#network) return [];
+    const repairs: Repair[] = [];
+    for (let pass = 0; pass < 4; pass += 1) {
+      const changes = await this.#changes(this.#desired);
+      if (changes.length === 0) break;
+      for (const { object, network, line, make } of changes) {
+        await make();
+        repairs.push({ network, object, message: `services: ${line}` });
+      }
+    }
+    this.#reasons = await this.#unreachable();
+    return repairs;
+  }
+
+  status(): AnnexStatus {
+    if (!this.#network || !this.#desired) return { reasons: [], lines: [] };
+    return {
+      reasons: this.#reasons,
+      lines: planBoundDecoys(this.#desired).map(
+        ({ diversion, service, ranges }) =>
+          `${diversion}: ${ranges.reduce((sum, range) => sum + range.last - range.first + 1n, 0n)} addresses by kernel path to ${service}`,
+      ),
+    };
+  }
+
+  async close(): Promise<void> {}
+
+  /** Services that do not answer for their own address. */
+  async #unreachable(): Promise<string[]> {
+    const { stdout } = await createCommandRunner(this.path).run('ip', ['neigh', 'show', 'nud', 'failed'], { anyCode: true });
+    const failed = new Set(stdout.split('\n').map((line) => line.split(' ')[0]));
+    return (this.#desired?.services ?? [])
+      .filter(({ address }) => failed.has(renderAddress(address)))
+      .map(
+        ({ name, address, interface: link }) =>
+          `service ${name}: nobody answers for ${renderAddress(address)} on the wire of ${link}; check that it is up and on that wire`,
+      );
+  }
+
+  async #homeWays(desired: DesiredState | undefined): Promise<Map<string, WayBack[]>> {
+    const ways = new Map<string, WayBack[]>();
+    const names = new Set((desired?.bindings ?? []).map(({ diversion }) => desired?.interfaces[diversion]));
+    for (const name of names) {
+      if (name === undefined) continue;
+      const found: WayBack[] = [];
+      for (const family of [4, 6] as const) {
+        const { stdout } = await this.#home.run('ip', [`-${family}`, '-j', 'route', 'show', 'table', 'main', 'dev', name], {
+          anyCode: true,
+        });
+        for (const { dst, gateway, type } of parseRoutes(stdout)) {
+          const destination = parseRange(dst === 'default' ? (family === 4 ? '0.0.0.0/0' : '::/0') : (dst ?? ''));
+          const via = gateway === undefined ? undefined : parseRange(gateway);
+          if (!destination || (type !== undefined && type !== 'unicast') || found.length >= maxHomeWays) continue;
+          if (family === 6 && destination.first >> 118n === 0x3fan) continue;
+          found.push({ destination, ...(via ? { via: { family, value: via.first } } : {}) });
+        }
+      }
+      ways.set(name, found);
+    }
+    return ways;
+  }
+
+  async #changes(desired: DesiredState | undefined): Promise<Change[]> {
+    const wanted = planServicesNetwork(desired, this.#options.tag, await this.#homeWays(desired));
+    const wantedPlaces = placesOf(wanted);
+    const gone = [...this.#places, { network: '', netns: undefined }].filter(
+      ({ network }) => !wantedPlaces.some((place) => place.network === network),
+    );
+    // Frames are led away last, and let go of first.
+    const removals = (await Promise.all(gone.map((place) => this.#tableChange(place, undefined)))).flat();
+    if (!wanted) return [...removals, ...this.#namespaceGoes()];
+    if (!existsSync(this.path)) return [...removals, this.#namespaceComes()];
+    const runner = createCommandRunner(this.path);
+    const table = await this.#tableChange({ network: '', netns: this.path }, planServicesTable(wanted));
+    const links = await this.#linkChanges(runner, wanted);
+    const inside = links.length > 0 ? [] : await this.#routeChanges(runner, wanted);
+    const leads: Change[] = [];
+    for (const place of wantedPlaces)
+      leads.push(
+        ...(await this.#tableChange(place, planBoundTable(wanted.ports.filter(({ network }) => network === place.network)))),
+      );
+    const missing = [...links, ...inside].some(({ object }) => object === 'link');
+    return [
+      ...removals,
+      ...(await this.#sysctlChanges(runner, wanted)),
+      ...table,
+      ...links,
+      ...inside,
+      ...(missing ? [] : leads),
+    ];
+  }
+
+  #namespaceGoes(): Change[] {
+    if (!existsSync(this.path)) return [];
+    return [
+      {
+        object: 'netns',
+        network: '',
+        line: `remove network namespace ${this.netns}`,
+        make: async () => {
+          // A device lives on for a while after its namespace's name is gone: these go at once.
+          const runner = createCommandRunner(this.path);
+          const links = await readMacvlanLinks(runner);
+          if (links.length > 0)
+            await runner.run('ip', ['-batch', '-'], { input: links.map(({ name }) => `link del ${name}\n`).join('') });
+          await this.#home.run('ip', ['netns', 'delete', this.netns]);
+          this.#applied.delete(keyOf(this.path));
+        },
+      },
+    ];
+  }
+
+  #namespaceComes(): Change {
+    return {
+      object: 'netns',
+      network: '',
+      line: `create network namespace ${this.netns}`,
+      make: async () => {
+        await this.#home.run('ip', ['netns', 'add', this.netns]);
+        await createCommandRunner(this.path).run('ip', ['link', 'set', 'lo', 'up']);
+      },
+    };
+  }
+
+  async #sysctlChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
+    const links = new Set((await readMacvlanLinks(runner)).map(({ name }) => name));
+    const keys = [
+      ...namespaceSysctls,
+      ...wanted.ports.filter(({ link }) => links.has(link)).flatMap(({ link }) => portSysctls(link)),
+      ...wanted.legs.filter(({ link }) => links.has(link)).flatMap(({ link }) => legSysctls(link)),
+    ];
+    const changes: Change[] = [];
+    for (const [key, value] of keys) {
+      const now = await readSysctl(runner, key);
+      if (now === undefined || now === value) continue;
+      const line = `set ${key} of ${this.netns} from ${now} to ${value}`;
+      changes.push({ object: 'sysctl', network: '', line, make: () => writeSysctl(runner, key, value) });
+    }
+    return changes;
+  }
+
+  async #linkChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
+    const there = new Map((await readMacvlanLinks(runner)).map((link) => [link.name, link]));
+    const devices = [
+      ...wanted.ports.map(({ link, mac, lower, netns, network }) => ({ link, mac, lower, netns, network })),
+      ...wanted.legs.map((leg) => ({ ...leg, lower: leg.interface, netns: undefined, network: '' })),
+    ];
+    const changes: Change[] = [];
+    for (const name of there.keys())
+      if (!devices.some(({ link }) => link === name))
+        changes.push({
+          object: 'link',
+          network: '',
+          line: `remove link ${name} of ${this.netns}`,
+          make: async () => void (await runner.run('ip', ['link', 'del', name])),
+        });
+    for (const { link, mac, lower, netns, network } of devices) {
+      const now = there.get(link);
+      if (now && now.mac === mac) {
+        if (!now.up) changes.push(this.#linkUp(runner, link, network));
+        continue;
+      }
+      changes.push({
+        object: 'link',
+        network,
+        line: `create link ${link} in ${this.netns}, a macvlan on ${lower}${network === '' ? '' : ` of ${network}`}`,
+        make: async () => {
+          if (now) await runner.run('ip', ['link', 'del', link]);
+          const below = netns === undefined ? this.#home : createCommandRunner(netns);
+          await below.run('ip', [
+            ...['link', 'add', 'link', lower, 'name', link, 'netns', this.netns, 'address', mac],
+            ...['type', 'macvlan', 'mode', 'bridge'],
+          ]);
+        },
+      });
+    }
+    return changes;
+  }
+
+  #linkUp(runner: CommandRunner, link: string, network: string): Change {
+    return {
+      object: 'link',
+      network,
+      line: `bring link ${link} of ${this.netns} up`,
+      make: async () => {
+        for (const [key, value] of link.startsWith('leg') ? legSysctls(link) : portSysctls(link))
+          await writeSysctl(runner, key, value);
+        await runner.run('ip', ['link', 'set', link, 'up']);
+      },
+    };
+  }
+
+  async #routeChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
+    const changes: Change[] = [];
+    const there = new Map((await readMacvlanLinks(runner)).map((link): [string, MacvlanLink] => [link.name, link]));
+    for (const { link, addresses } of wanted.legs) {
+      const now = there.get(link)?.addresses ?? [];
+      const lines = [
+        ...addresses
+          .filter((one) => !now.includes(one))
+          .map((one) => `addr add ${one} dev ${link}${one.includes(':') ? ' nodad' : ''}`),
+        ...now.filter((one) => !addresses.includes(one)).map((one) => `addr del ${one} dev ${link}`),
+      ];
+      for (const line of lines)
+        changes.push({
+          object: 'address',
+          network: '',
+          line: `${line} in ${this.netns}`,
+          make: async () => void (await runner.run('ip', line.split(' '))),
+        });
+    }
+    const routes = wanted.routes.map((route) => ({ family: route.family, text: renderRouteText(route) }));
+    const routed = compare(routes, await readRouteTexts(runner));
+    if (routed.add.length + routed.remove.length > 0)
+      changes.push({
+        object: 'route',
+        network: '',
+        line: `${describe('route', routed)} in ${this.netns}`,
+        make: () => applyRouteTexts(runner, routed.add, routed.remove),
+      });
+    const rules = ([4, 6] as const).flatMap((family): RouteText[] => [
+      { family, text: localRule },
+      ...wanted.ports.flatMap(({ link, number }) => [
+        { family, text: `pref 1000 iif ${link} lookup ${number}` },
+        { family, text: `pref 2000 fwmark ${number} lookup ${answersTable(number)}` },
+      ]),
+    ]);
+    const present = (await readRuleTexts(runner)).filter(({ text }) => !/^pref 3276[67] /.test(text));
+    const ruled = compare(rules, present);
+    if (ruled.add.length + ruled.remove.length > 0)
+      changes.push({
+        object: 'route',
+        network: '',
+        line: `${describe('routing rule', ruled)} in ${this.netns}`,
+        make: () => applyRuleTexts(runner, ruled.add, ruled.remove),
+      });
+    return changes;
+  }
+
+  /** Our one table in the namespace at `place`; without `table` it goes. */
+  async #tableChange({ network, netns }: Place, table: NftTable | undefined): Promise<Change[]> {
+    if (netns !== undefined && !existsSync(netns)) return [];
+    const runner = netns === undefined ? this.#home : createCommandRunner(netns);
+    const name = table ?? { family: 'netdev' as const, name: boundTableName };
+    const list = async (): Promise<string> => {
+      const { stdout, code } = await runner.run('nft', ['-s', '-n', 'list', 'table', name.family, name.name], { anyCode: true });
+      return code === 0 ? createHash('sha256').update(stdout).digest('hex') : '';
+    };
+    const listing = await list();
+    const key = keyOf(netns);
+    const where = netns === this.path ? ` in ${this.netns}` : network === '' ? '' : ` in ${network}`;
+    if (!table) {
+      if (listing === '') return [];
+      const make = async (): Promise<void> => {
+        await applyTransaction(runner, renderRemoval([name]));
+        this.#applied.delete(key);
+      };
+      return [{ object: 'table', network, line: `remove nft table ${name.family} ${name.name}${where}`, make }];
+    }
+    const text = renderTables([table]);
+    const known = this.#applied.get(key);
+    if (listing !== '' && known?.listing === listing && known.text === text) return [];
+    const verb = listing === '' ? 'create' : known?.text === text ? 'put back' : 'replace';
+    const make = async (): Promise<void> => {
+      await applyTransaction(runner, renderRemoval([table]) + text);
+      this.#applied.set(key, { text, listing: await list() });
+    };
+    return [{ object: 'table', network, line: `${verb} nft table ${table.family} ${table.name}${where}`, make }];
+  }
+}
+
+const keyOf = (netns: string | undefined): string => netns ?? '';
+
+const placesOf = (network: ServicesNetwork | undefined): Place[] => [
+  ...new Map(
+    (network?.ports ?? []).map(({ network: name, netns }): [string, Place] => [name, { network: name, netns }]),
+  ).values(),
+];
+
+function compare(wanted: readonly RouteText[], there: readonly RouteText[]): { add: RouteText[]; remove: RouteText[] } {
+  const key = ({ family, text }: RouteText): string => `${family} ${text}`;
+  const before = new Set(there.map(key));
+  const after = new Set(wanted.map(key));
+  return { add: wanted.filter((one) => !before.has(key(one))), remove: there.filter((one) => !after.has(key(one))) };
+}
+
+function describe(what: string, { add, remove }: { add: readonly RouteText[]; remove: readonly RouteText[] }): string {
+  const count = (list: readonly RouteText[]): string =>
+    list.length === 1 ? `${what} ${list[0].text}` : `${list.length} ${what}s (${list[0].text}, …)`;
+  return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
+}
+
+function parseRoutes(text: string): { dst?: string; gateway?: string; type?: string }[] {
+  try {
+    const value: unknown = JSON.parse(text || '[]');
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
+}
