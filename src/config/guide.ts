@@ -101,7 +101,7 @@ both ends are told a smaller \`mtu\`. An \`mtu\` that the underlay cannot carry 
 ### VXLAN with BGP EVPN
 
 A routing daemon (FRR) learns the other ends from \`peers\`, and tells them of each decoy's MAC and address before the first packet
-(RFC 8365). There is one speaker: all segments with \`evpn\` name the same \`local\`, \`asn\` and \`peers\`.
+(RFC 8365). There is one speaker for all segments with \`evpn\`: they name the same \`asn\`, and those of one \`local\` the same \`peers\`.
 
 \`\`\`yaml
 ${evpnExample}\`\`\`

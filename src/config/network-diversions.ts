@@ -29,10 +29,10 @@ function readKeys<S extends z.ZodObject>(schema: S, value: Readonly<Record<strin
   return read as Partial<z.output<S>>;
 }
 
-/** Who was first to take something that only one diversion can have. */
-interface Speaker {
+/** What the first said that all others have to say as well. */
+interface Said {
+  readonly text: string;
   readonly line: number;
-  readonly keys: Readonly<Record<string, string>>;
 }
 
 const equal = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
@@ -43,7 +43,9 @@ export class NetworkReading {
   readonly #mistakes: Mistakes;
   readonly #file: string;
   readonly #attachments = new Map<string, number>();
-  #speaker: Speaker | undefined;
+  readonly #devices = new Map<string, Said>();
+  /** Of the BGP speaker. */
+  readonly #said = new Map<string, Said>();
 
   constructor(gathering: DecoyGathering, mistakes: Mistakes, file: string) {
     this.#gathering = gathering;
@@ -195,11 +197,13 @@ export class NetworkReading {
     return { kind: 'vlan', trunk, vlan };
   }
 
-  #take(key: string, what: string, next: string, at: Path): void {
+  /** Whether nobody had it. */
+  #take(key: string, what: string, next: string, at: Path): boolean {
     const line = this.#mistakes.lineOf(at);
     const before = this.#attachments.get(key);
     if (before === undefined) this.#attachments.set(key, line);
     else this.#mistakes.add(at, `${what} stands here and on line ${before}`, next);
+    return before === undefined;
   }
 
   #vxlan(value: Readonly<Record<string, unknown>>, at: Path): VxlanAttachment | undefined {
@@ -217,7 +221,8 @@ export class NetworkReading {
     if (device === 'single' && !has('evpn'))
       this.#mistakes.add([...at, 'device'], '`device: single` does not go without `evpn`', 'leave `device` out');
     if (local) this.#checkFarEnds(local, remotes, 'the VTEP', [...at, 'remotes'], Array.isArray(value.remotes));
-    if (vni !== undefined)
+    const free =
+      vni === undefined ||
       // Linux holds a VNI once for each port and family, whatever the local address: vxlan_vni_in_use() in vxlan_core.c.
       this.#take(
         `vni ${vni} ${port} ${local?.family ?? 4}`,
@@ -232,8 +237,27 @@ export class NetworkReading {
       peers: written.peers,
       ...(written['router-id'] ? { routerId: written['router-id'] } : {}),
     };
-    if (evpn) this.#checkSpeaker(evpn, { local, device, port }, at);
+    this.#checkPort({ local, port, device }, at);
+    if (evpn) this.#checkSpeaker(evpn, local, at);
+    if (evpn && free)
+      this.#take(`evpn vni ${vni}`, `VNI ${vni} with \`evpn\``, 'give one of them another VNI: EVPN knows no ports', [
+        ...at,
+        'vni',
+      ]);
     return { kind: 'vxlan', vni, local, port, remotes, ...(evpn ? { evpn } : {}), device };
+  }
+
+  /** A device for many VNIs has a socket of its own kind, and a UDP port one socket: vxlan_find_sock() in vxlan_core.c. */
+  #checkPort({ local, port, device }: Pick<VxlanAttachment, 'local' | 'port' | 'device'>, at: Path): void {
+    const key = `${local.family} ${port}`;
+    const before = this.#devices.get(key);
+    if (!before) this.#devices.set(key, { text: device, line: this.#mistakes.lineOf(at) });
+    else if (before.text !== device)
+      this.#mistakes.add(
+        [...at, 'device'],
+        `UDP port ${port} has \`device: ${device}\` here and \`device: ${before.text}\` on line ${before.line}: the kernel has one kind on a port`,
+        'write the same in both, or give one of them another `port`',
+      );
   }
 
   #checkFarEnds(local: Address, far: readonly Address[], what: string, at: Path, many: boolean): void {
@@ -252,52 +276,43 @@ export class NetworkReading {
     }
   }
 
-  /** One BGP speaker serves all segments, so every segment must describe the same one. */
-  #checkSpeaker(
-    { asn, peers, routerId }: EvpnSettings,
-    { local, device, port }: Pick<VxlanAttachment, 'local' | 'device' | 'port'>,
-    at: Path,
-  ): void {
+  /** One BGP speaker serves all segments: what they say of it agrees, and of the peers of one VTEP too. */
+  #checkSpeaker({ asn, peers, routerId }: EvpnSettings, local: Address, at: Path): void {
     if (local.family === 6)
       this.#mistakes.add(
         [...at, 'local'],
         'EVPN does not go with an IPv6 VTEP: the routing daemon (FRR) knows IPv4 VTEPs only',
         'write an IPv4 address of this machine, or `remotes:` instead of `evpn:`',
       );
-    const path = [...at, 'evpn', 'peers'];
     for (const [index, { address }] of peers.entries())
       if (equal(address, local) || peers.slice(0, index).some((other) => equal(other.address, address)))
         this.#mistakes.add(
-          path,
+          [...at, 'evpn', 'peers'],
           equal(address, local)
             ? `${renderAddress(address)} is the VTEP itself`
             : `the peer ${renderAddress(address)} stands here twice`,
           'write each other BGP speaker once',
         );
-    const keys: Record<string, string> = {
-      local: renderAddress(local),
-      'evpn asn': String(asn),
-      'evpn peers': peers
-        .map((peer) => `${renderAddress(peer.address)} as ${peer.asn ?? asn}`)
-        .sort()
-        .join(', '),
-      'evpn router-id': renderAddress(routerId ?? local),
-      device,
-      ...(device === 'single' ? { port: String(port) } : {}),
-    };
-    const line = this.#mistakes.lineOf([...at, 'evpn']);
-    if (!this.#speaker) {
-      this.#speaker = { line, keys };
-      return;
-    }
-    for (const [key, text] of Object.entries(keys))
-      if (this.#speaker.keys[key] !== undefined && this.#speaker.keys[key] !== text) {
-        this.#mistakes.add(
-          [...at, ...key.split(' ')],
-          `\`${key.replace(' ', '.')}\` is ${text} here and ${this.#speaker.keys[key]} by line ${this.#speaker.line}`,
-          'write the same in both: one BGP speaker and one VTEP serve all EVPN segments',
-        );
-        return;
-      }
+    const sameSystem = this.#agree('asn', String(asn), 'its AS number', [...at, 'evpn', 'asn']);
+    if (routerId) this.#agree('router-id', renderAddress(routerId), 'its router id', [...at, 'evpn', 'router-id']);
+    const path = [...at, 'evpn', 'peers'];
+    const listed = peers.map(({ address }) => renderAddress(address)).sort();
+    this.#agree(`peers of ${renderAddress(local)}`, listed.join(', '), `the list of peers of ${renderAddress(local)}`, path);
+    // Peers without a number of their own follow ours: with that wrong, they are no second mistake.
+    for (const { address, asn: system = asn } of sameSystem ? peers : [])
+      this.#agree(`peer ${renderAddress(address)}`, String(system), `the AS number of the peer ${renderAddress(address)}`, path);
+  }
+
+  /** Whether this is what the first segment said. */
+  #agree(key: string, text: string, what: string, at: Path): boolean {
+    const before = this.#said.get(key);
+    if (!before) this.#said.set(key, { text, line: this.#mistakes.lineOf(at) });
+    else if (before.text !== text)
+      this.#mistakes.add(
+        at,
+        `one BGP speaker serves all segments, and ${what} is ${text} here and ${before.text} on line ${before.line}`,
+        'write the same in both',
+      );
+    return !before || before.text === text;
   }
 }

@@ -31,7 +31,7 @@ export const vxlanSettings = z.strictObject({
   ),
   evpn: evpnSettings.optional().meta({
     description:
-      'The other VTEPs are learned by BGP EVPN, and told of the decoys before the first packet. All segments with `evpn` name the same speaker.',
+      'The other VTEPs are learned by BGP EVPN, and told of the decoys before the first packet. All segments with `evpn` share one speaker.',
   }),
   device: fallback(
     forms.form((value) =>

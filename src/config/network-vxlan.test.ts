@@ -1,7 +1,9 @@
 // Mistakes in a segment's VXLAN attachment: identifiers, far ends, and the one BGP speaker that all segments share.
 
+import assert from 'node:assert/strict';
 import test from 'node:test';
 import {
+  acceptText,
   address,
   checkMistake,
   decoys,
@@ -93,36 +95,43 @@ const cases: readonly MistakeCase[] = [
     'two AS numbers',
     twoSpeakers('', '\n        asn: 65002'),
     15,
-    /`evpn\.asn` is 65002 here and 65001 by line 5/,
+    /its AS number is 65002 here and 65001 on line 5/,
     /the same in both/,
   ],
   [
     'two router ids',
-    twoSpeakers('', '\n        asn: 65001\n        router-id: 9.9.9.9'),
+    twoSpeakers('', '\n        asn: 65001\n        router-id: 9.9.9.9').replace('254] }', '254], router-id: 8.8.8.8 }'),
     16,
-    /`evpn\.router-id` is 9\.9\.9\.9 here and 10\.0\.0\.1/,
-    /the same/,
-  ],
-  [
-    'two devices',
-    twoSpeakers('\n      device: single', '\n        asn: 65001'),
-    13,
-    /`device` is single here and per-vni/,
-    /the same/,
-  ],
-  [
-    'two VTEPs',
-    twoSpeakers('', '\n        asn: 65001').replace('local: 10.0.0.1\n', 'local: 10.0.0.9\n'),
-    12,
-    /`local` is 10\.0\.0\.9/,
+    /its router id is 9\.9\.9\.9 here and 8\.8\.8\.8 on line 5/,
     /the same/,
   ],
   [
     'two sets of peers',
-    twoSpeakers('', '\n        asn: 65001').replace('peers: 10.0.0.254\n', 'peers: 10.0.0.253\n'),
+    twoSpeakers('', '\n        asn: 65001').replace('peers: 10.0.0.254\n', 'peers: [10.0.0.254, 10.0.0.253]\n'),
     14,
-    /`evpn\.peers` is 10\.0\.0\.253 as 65001 here/,
+    /the list of peers of 10\.0\.0\.1 is 10\.0\.0\.253, 10\.0\.0\.254 here and 10\.0\.0\.254 on line 5/,
     /the same/,
+  ],
+  [
+    'two AS numbers of a peer',
+    twoSpeakers('', '\n        asn: 65001').replace('peers: 10.0.0.254\n', 'peers: [{ address: 10.0.0.254, asn: 7 }]\n'),
+    14,
+    /the AS number of the peer 10\.0\.0\.254 is 7 here and 65001 on line 5/,
+    /the same/,
+  ],
+  [
+    'two kinds of devices on a port',
+    twoSpeakers('\n      device: single', '\n        asn: 65001'),
+    13,
+    /UDP port 4789 has `device: single` here and `device: per-vni` on line 5/,
+    /another `port`/,
+  ],
+  [
+    'a VNI of EVPN on two ports',
+    twoSpeakers('\n      port: 4790', '\n        asn: 65001').replace('vni: 2\n', 'vni: 1\n'),
+    11,
+    /VNI 1 with `evpn` stands here and on line 5/,
+    /knows no ports/,
   ],
   [
     'VNI twice, whatever the VTEP',
@@ -134,3 +143,10 @@ const cases: readonly MistakeCase[] = [
 ];
 
 for (const one of cases) test(`mistake in VXLAN: ${one[0]}`, () => checkMistake(one));
+
+test('segments with different VTEPs and peers share a speaker, and single devices have a port of their own', () => {
+  const text = twoSpeakers('\n      device: single\n      port: 4790', '\n        asn: 65001')
+    .replace('local: 10.0.0.1\n', 'local: 10.0.0.9\n')
+    .replace('peers: 10.0.0.254\n', 'peers: [10.0.0.253, { address: 10.0.0.254, asn: 65001 }]\n');
+  assert.equal(acceptText(text).diversions.length, 2);
+});

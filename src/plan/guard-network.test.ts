@@ -237,6 +237,12 @@ const cases: readonly [name: string, text: string, expected: RegExp, observed?: 
     facts([], { missingFeatures: ['vlan'] }),
   ],
   [
+    'decoys bound to a service in a bridge',
+    `version: 1\ndiversions:\n  - { name: a, kind: host, interface: eth1, decoys: [{ address: 10.66.0.9, persona: nas }] }\n${service('eth0', '192.0.2.8', '192.0.2.9/24').replace('version: 1\n', '')}bindings:\n  - { diversion: a, service: win }\n`,
+    /weir\.yaml:7: interface eth1 is a port of the bridge br0/,
+    facts([link('eth1', [], { master: 'br0' }), link('br0', [], { kind: 'bridge' })]),
+  ],
+  [
     'macvlan in a bridge',
     'version: 1\ndiversions:\n  - { name: a, kind: host, interface: eth1, decoys: [{ address: 10.66.0.9, persona: nas, claim: macvlan }] }\n',
     /eth1 is a port of the bridge br0/,

@@ -92,9 +92,12 @@ export function checkNetworks(
       if (diversion.attachment.kind === 'vlan') checkVlan(diversion, diversion.attachment, facts, operator, found);
       else checkVxlan(diversion, diversion.attachment, facts, invalid);
     } else if (diversion.interface !== undefined) {
-      const macvlan = diversion.groups.find(({ claim }) => claim === 'macvlan');
+      // Bound decoys too leave by a macvlan link on the interface.
+      const user =
+        diversion.groups.find(({ claim }) => claim === 'macvlan') ??
+        configuration.bindings.find((binding) => binding.diversion === diversion.name);
       const link = facts.links.find(({ name }) => name === diversion.interface);
-      if (macvlan && link?.up) checkLower(link, 'macvlan links', macvlan.place, facts, invalid);
+      if (user && link?.up) checkLower(link, 'macvlan links', user.place, facts, invalid);
     }
   }
   for (const service of configuration.services) checkService(service, facts, invalid);
