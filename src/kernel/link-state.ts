@@ -1,5 +1,5 @@
-// Links, their addresses, gateways and known neighbours as data, and the one flag of a link Weir changes: promiscuous.
-// Routes of ours are ip-route.ts.
+// Links, their addresses, gateways and known neighbours of a machine as data. Reads only.
+// Routes of ours are ip-route.ts, flags link-message.ts.
 
 import { type Address, parseAddress } from '../model/address.ts';
 import type { CommandRunner } from './command.ts';
@@ -147,11 +147,6 @@ export async function readNeighbours(runner: CommandRunner): Promise<Neighbour[]
     if (address && json.dev && json.lladdr && !dead) neighbours.push({ address, interface: json.dev, mac: json.lladdr });
   }
   return neighbours;
-}
-
-/** Needs CAP_NET_ADMIN. */
-export async function setPromiscuous(runner: CommandRunner, link: string, on: boolean): Promise<void> {
-  await runner.run('ip', ['link', 'set', 'dev', link, 'promisc', on ? 'on' : 'off']);
 }
 
 function parseJsonList<T>(text: string): T[] {

@@ -13,6 +13,16 @@ export async function readSysctl(runner: CommandRunner, key: SysctlKey): Promise
   return (await runner.readProc(pathOf(key)))?.trim();
 }
 
+/** Several of one namespace, without those it has not; cheap, no program is run. */
+export async function readSysctls(runner: CommandRunner, keys: Iterable<SysctlKey>): Promise<Record<string, string>> {
+  const values: Record<string, string> = {};
+  for (const key of keys) {
+    const value = await readSysctl(runner, key);
+    if (value !== undefined) values[key] = value;
+  }
+  return values;
+}
+
 /** Throws `kernel-refused`. Needs CAP_NET_ADMIN in the namespace's owner. */
 export async function writeSysctl(runner: CommandRunner, key: SysctlKey, value: string): Promise<void> {
   await runner.writeProc(pathOf(key), value);

@@ -108,6 +108,10 @@ export type Diversion = HostDiversion | NetworkDiversion;
 export const hostDiversions = (diversions: readonly Diversion[]): HostDiversion[] =>
   diversions.filter((diversion) => diversion.kind === 'host');
 
+/** Segments that did not exist before. */
+export const networkDiversions = (diversions: readonly Diversion[]): NetworkDiversion[] =>
+  diversions.filter((diversion) => diversion.kind === 'network');
+
 /**
  * Somebody else's machine, container or VM that answers with its own TCP stack (`path: kernel`): packets to its decoys
  * are routed to it unchanged, and it owns the decoys' addresses itself (AnyIP there) and routes back through us.

@@ -1,51 +1,35 @@
-// Owns what Weir changes in the kernel of one network namespace: plan, apply, confirm, roll back, give addresses
-// back, take down. One operation at a time; the state file is written before the kernel is touched. It decides
-// nothing about rules (desired.ts, ruleset.ts) and opens no socket.
+// Owns what Weir changes in the kernel, of the machine's own namespace and of every segment: plan, apply, confirm, roll back,
+// give addresses back, put right, take down. One operation at a time; the state file is written before the kernel is touched.
+// It decides nothing about rules (desired.ts, ruleset.ts), touches no namespace (home-changer.ts, segment-changer.ts) and
+// opens no socket.
 
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Clock, Micros } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+
 import { readMissingFeatures } from '../kernel/features.ts';
-import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
-import { readLinks } from '../kernel/link-state.ts';
-import { applyTransaction, removeTables, renderAddition, renderReplacement } from '../kernel/nft-apply.ts';
-import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-read.ts';
-import type { NftTable } from '../kernel/nft-ruleset.ts';
+import { netnsPath } from '../kernel/netns.ts';
+
 import { defaultResolverFiles, type ObservedFacts, observeKernel } from '../kernel/observe.ts';
-import { readSysctl } from '../kernel/sysctl.ts';
-import {
-  type AddressRange,
-  overlapRanges,
-  parseAddress,
-  renderAddress,
-  renderRange,
-  subtractRanges,
-  uniteRanges,
-} from '../model/address.ts';
+import { type AddressRange, parseAddress, renderRange, subtractRanges, uniteRanges } from '../model/address.ts';
 import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
+import type { Annex, Repair } from './annex.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
-import { type DesiredState, type GatewayPorts, isEmptyState } from './desired-state.ts';
-import {
-  compareRoutes,
-  type PresentState,
-  parseNotes,
-  planDifference,
-  planRoutes,
-  planSettings,
-  renderNotes,
-  type SavedValues,
-  saveBefore,
-} from './difference.ts';
-import { describeDrift } from './drift.ts';
+import { type DesiredState, type GatewayPorts, isEmptyState, type NetworkState } from './desired-state.ts';
+import type { SavedValues } from './difference.ts';
 import { checkLockOut, parseSshConnection } from './guard.ts';
+
 import { neededFeatures } from './guard-network.ts';
-import { planRuleset } from './ruleset.ts';
+import { HomeChanger } from './home-changer.ts';
+import { describeRepair } from './repair.ts';
+import { SegmentChanger } from './segment-changer.ts';
+
 import { StateFile, type StoredState } from './state-file.ts';
-import { applyStep, invertStep, type Step } from './step.ts';
+import type { Step } from './step.ts';
+import { freshWithheld, maxWithheld, renderWithheld } from './withheld.ts';
 
 /** Finds addresses of these ranges that answer on a link. Called only for ranges not yet claimed. */
 export type LiveHostProbe = (link: string, ranges: readonly AddressRange[]) => Promise<readonly AddressRange[]>;
@@ -79,21 +63,33 @@ export interface DiversionControllerOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly onEvent?: (event: DiversionEvent) => void;
+  /** Tells our namespaces and links from those of other Weirs; see segmentTag. */
+  readonly tag: string;
   /** Path of a network namespace; without it, the one this process is in. */
   readonly netns?: string;
   readonly resolverFiles?: readonly string[];
+  readonly annexes?: readonly Annex[];
 }
 
-/** Addresses given back at run time beyond this are refused: something else is wrong then. */
-const maxWithheld = 65_536;
-
-/** Sets with more elements than this in all are not compared one by one when looking for drift. */
-const maxDetailed = 4096;
+/** One network namespace with decoys, for whoever answers in user space. */
+export interface NetworkView {
+  /** Empty: the machine's own; otherwise the name of the diversion. */
+  readonly name: string;
+  /** Path of its namespace; absent: the one this process is in. */
+  readonly netns?: string;
+  /** As applied; without the withheld ones taken out. */
+  readonly groups: readonly DecoyGroup[];
+  readonly withheld: readonly AddressRange[];
+  /** Links with claimed decoys. */
+  readonly interfaces: Readonly<Record<string, { readonly promiscuous: boolean }>>;
+}
 
 /** Needs root. Every method rejects with WeirError; the kernel is then as before or, if that failed too, `fault` says so. */
 export class DiversionController {
   readonly #options: DiversionControllerOptions;
   readonly #runner: CommandRunner;
+  readonly #home: HomeChanger;
+  readonly #segments: SegmentChanger;
   readonly #file: StateFile;
   #stored: StoredState | undefined;
   #loaded = false;
@@ -103,6 +99,12 @@ export class DiversionController {
   constructor(options: DiversionControllerOptions) {
     this.#options = options;
     this.#runner = createCommandRunner(options.netns);
+    this.#home = new HomeChanger(this.#runner, options.log);
+    this.#segments = new SegmentChanger({
+      ...(options.netns === undefined ? {} : { netns: options.netns }),
+      tag: options.tag,
+      annexes: options.annexes ?? [],
+    });
     this.#file = new StateFile(options.stateDirectory);
   }
 
@@ -130,13 +132,14 @@ export class DiversionController {
       configuration,
       facts,
       ports: this.#options.ports,
+      tag: this.#options.tag,
       ...(operator ? { operator } : {}),
       // Live hosts that an earlier plan found are not forgotten while that plan stands.
       live: uniteRanges([...live, ...(stored?.current?.live ?? [])]),
       ...(stored?.current ? { current: stored.current } : {}),
       savedSysctls: stored?.saved.sysctls ?? {},
     });
-    const { steps } = await this.#difference(desired, stored);
+    const steps = [...(await this.#segments.plan(desired, stored)), ...(await this.#home.difference(desired, stored)).steps];
     const strange =
       stored === undefined && facts.ownTables !== ''
         ? [
@@ -185,8 +188,10 @@ export class DiversionController {
     const previous = stored?.phase === 'applied' ? stored.current : stored?.previous;
     await this.#change(desired, stored, { previous, deadline });
     if (deadline !== undefined && confirmWithinMs !== undefined) this.#startTimer(deadline);
-    this.#emit('applied', `${desired.groups.length} groups of decoys are up`, {
-      groups: desired.groups.length,
+    const groups = [desired, ...desired.segments.map(({ inside }) => inside)].reduce((sum, one) => sum + one.groups.length, 0);
+    this.#emit('applied', `${groups} groups of decoys are up`, {
+      groups,
+      segments: desired.segments.length,
       ...(deadline === undefined ? {} : { confirmBy: deadline }),
     });
   }
@@ -236,44 +241,38 @@ export class DiversionController {
     });
   }
 
-  /** A live host has these addresses: they are diverted no more, from the next packet on. Unknown text throws `bad-request`. */
-  withhold(addresses: readonly string[], reason: string): Promise<void> {
+  /**
+   * A live host of a network (empty: the machine's own) has these addresses: they are diverted no more, from the next
+   * packet on. Unknown text throws `bad-request`.
+   */
+  withhold(network: string, addresses: readonly string[], reason: string): Promise<void> {
     return this.#inTurn(async () => {
       const stored = await this.#load();
-      if (!stored?.current) return;
-      const claimed = stored.current.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
-      const asked = addresses.map((text) => {
-        const address = parseAddress(text);
-        if (!address) throw new WeirError('bad-request', `not an address: ${text}`);
-        return { family: address.family, first: address.value, last: address.value };
-      });
-      const fresh = subtractRanges(overlapRanges(claimed, asked), stored.withheld).flatMap(expand);
+      const segment = stored?.current?.segments.find(({ name }) => name === network);
+      const state: NetworkState | undefined = network === '' ? stored?.current : segment?.inside;
+      if (!stored || !state) return;
+      const already = (network === '' ? stored.withheld : stored.networks[network]?.withheld) ?? [];
+      const fresh = freshWithheld(state, addresses.map(singleAddress), already);
       if (fresh.length === 0) return;
-      if (stored.withheld.length + fresh.length > maxWithheld)
+      if (already.length + fresh.length > maxWithheld)
         throw new WeirError('bad-request', `more than ${maxWithheld} addresses given back: the ranges of decoys are not free`);
-      const withheld = [...stored.withheld, ...fresh];
-      await this.#save({ ...stored, withheld });
-      const families = stored.current.macLinks.length > 0 ? (['inet', 'netdev'] as const) : (['inet'] as const);
-      const text = families
-        .flatMap((table) => ([4, 6] as const).map((family) => renderAddition(table, `withheld${family}`, textOf(fresh, family))))
-        .join('');
-      await applyTransaction(this.#runner, text);
-      const { add, remove } = compareRoutes(planRoutes(stored.current, withheld), await readOwnRoutes(this.#runner));
-      await applyRoutes(this.#runner, add, remove);
-      const tables = planRuleset(stored.current, withheld, renderNotes(stored.saved));
-      await this.#save({
-        ...stored,
-        withheld,
-        textHash: hashOf(renderReplacement(tables)),
-        listing: await this.#listing(stored.detailed),
-      });
+      const withheld = [...already, ...fresh];
+      const text = renderWithheld(state, fresh);
+      if (segment) {
+        const old = stored.networks[network] ?? { withheld: [], textHash: '', fingerprint: '' };
+        const noted = { ...stored, networks: { ...stored.networks, [network]: { ...old, withheld } } };
+        await this.#save(noted);
+        const renewed = await this.#segments.withhold(segment, old, withheld, text);
+        await this.#save({ ...noted, networks: { ...noted.networks, [network]: renewed } });
+      } else {
+        await this.#save({ ...stored, withheld });
+        await this.#save({ ...stored, ...(await this.#home.withhold(state, stored, withheld, text)) });
+      }
       const shown = fresh.slice(0, 20).map(renderRange);
-      this.#emit('withheld', `given back to live hosts: ${shown.join(', ')}`, { addresses: shown, count: fresh.length, reason });
+      const where = network === '' ? '' : ` of ${network}`;
+      const details = { ...(network === '' ? {} : { network }), addresses: shown, count: fresh.length, reason };
+      this.#emit('withheld', `given back to live hosts${where}: ${shown.join(', ')}`, details);
     });
-  }
-
-  withheld(): readonly AddressRange[] {
-    return this.#stored?.withheld ?? [];
   }
 
   /** What in the kernel is not as applied, in words; empty when all is well. */
@@ -281,28 +280,34 @@ export class DiversionController {
     return this.#inTurn(async () => {
       const stored = await this.#load();
       if (!stored?.current) return [];
-      const [listing, routes, links] = await Promise.all([
-        this.#listing(stored.detailed),
-        readOwnRoutes(this.#runner),
-        readLinks(this.#runner),
-      ]);
-      const sysctls: Record<string, string | undefined> = {};
-      for (const { key } of stored.current.sysctls) sysctls[key] = await readSysctl(this.#runner, key);
-      return describeDrift({
-        desired: stored.current,
-        expectedListing: stored.listing,
-        listing,
-        expectedRoutes: planRoutes(stored.current, stored.withheld),
-        routes,
-        links,
-        sysctls,
-      });
+      const home = await this.#home.drift(stored.current, stored);
+      const steps = await this.#segments.plan(stored.current, stored);
+      return [...home, ...steps.map(({ network, line }) => (network === undefined ? line : `${network}: ${line}`))];
     });
   }
 
   /**
-   * Leaves the machine as it was found. Without a state file it goes by the marks in the kernel: the tables' name, the
-   * routes' protocol, and the notes kept in the tables.
+   * Puts back what of the applied state is missing or changed, in every network and annex; one entry for each. Nothing to
+   * do while nothing is applied, or while an apply cut short waits for its rollback.
+   */
+  repair(): Promise<readonly Repair[]> {
+    return this.#inTurn(async () => {
+      const stored = await this.#load();
+      if (!stored?.current || stored.phase === 'applying') return [];
+      const { networks, done } = await this.#segments.apply(stored.current, stored);
+      const { steps } = await this.#home.difference(stored.current, stored);
+      await this.#home.apply(steps, []);
+      const repairs = [...done, ...steps].map((step) => describeRepair(step));
+      const listing = steps.length > 0 ? await this.#home.listing(stored.detailed) : stored.listing;
+      if (repairs.length > 0) await this.#save({ ...stored, networks, listing });
+      for (const annex of this.#options.annexes ?? []) repairs.push(...(await annex.repair()));
+      return repairs;
+    });
+  }
+
+  /**
+   * Leaves the machine as it was found. Without a state file it goes by the marks in the kernel: the names of namespaces
+   * and tables, the routes' protocol, and the notes kept in the tables.
    */
   down(): Promise<void> {
     return this.#inTurn(async () => {
@@ -314,25 +319,46 @@ export class DiversionController {
 
   async #down(): Promise<void> {
     const stored = await this.#load();
-    const { steps } = await this.#difference(undefined, stored);
     let failed: unknown;
-    for (const step of steps)
+    for (const part of [
+      () => this.#segments.apply(undefined, stored),
+      () => this.#segments.sweep([]),
+      () => this.#home.clear(stored),
+    ])
       try {
-        await applyStep(this.#runner, step);
+        await part();
       } catch (error) {
         failed ??= error;
-        this.#options.log.error('a step of taking down failed', { line: step.line, error: asWeirError(error).message });
+        this.#options.log.error('a part of taking down failed', { error: asWeirError(error).message });
       }
-    await flushOwnRoutes(this.#runner);
-    await removeTables(this.#runner, (await readRuleset(this.#runner)).families);
     if (failed !== undefined) throw asWeirError(failed);
     this.#stored = undefined;
     await this.#file.remove();
   }
 
-  /** Groups as applied, for whoever answers in user space; without the withheld ones taken out. */
+  /** Groups of the machine's own namespace as applied; without the withheld ones taken out. */
   groups(): readonly DecoyGroup[] {
     return this.#stored?.current?.groups ?? [];
+  }
+
+  /** Of the machine's own namespace. */
+  withheld(): readonly AddressRange[] {
+    return this.#stored?.withheld ?? [];
+  }
+
+  /** Every network as applied, the machine's own first; empty while nothing is. */
+  networks(): readonly NetworkView[] {
+    const { current, withheld, networks } = this.#stored ?? {};
+    if (!current) return [];
+    const { netns } = this.#options;
+    return [
+      { name: '', ...(netns === undefined ? {} : { netns }), ...viewOf(current, withheld ?? []) },
+      ...current.segments.map((segment) => ({
+        name: segment.name,
+        netns: netnsPath(segment.netns),
+        ...viewOf(segment.inside, networks?.[segment.name]?.withheld ?? []),
+      })),
+    ];
   }
 
   /** Stops the confirmation timer; the kernel stays as it is. */
@@ -345,90 +371,56 @@ export class DiversionController {
     stored: StoredState | undefined,
     goal: { readonly previous: DesiredState | undefined; readonly deadline: Micros | undefined },
   ): Promise<void> {
-    const { steps, saved, tables, withheld } = await this.#difference(desired, stored);
+    const { steps, saved, withheld, textHash, detailed } = await this.#home.difference(desired, stored);
     const base = {
-      version: 1 as const,
+      version: 2 as const,
       current: desired,
       ...(goal.previous ? { previous: goal.previous } : {}),
       ...(goal.deadline === undefined ? {} : { deadline: goal.deadline }),
       withheld,
-      textHash: hashOf(renderReplacement(tables)),
-      detailed:
-        tables.reduce((sum, { sets }) => sum + sets.reduce((all, { elements }) => all + elements.length, 0), 0) <= maxDetailed,
+      textHash,
+      detailed,
     };
     // Values to restore are united with the old ones until the change is through.
     const union: SavedValues = {
       sysctls: { ...saved.sysctls, ...stored?.saved.sysctls },
       promiscuous: { ...saved.promiscuous, ...stored?.saved.promiscuous },
     };
-    await this.#save({ ...base, phase: 'applying', saved: union, listing: stored?.listing ?? '' });
+    const before = { networks: stored?.networks ?? {}, listing: stored?.listing ?? '' };
+    await this.#save({ ...base, ...before, phase: 'applying', saved: union });
     const done: Step[] = [];
     try {
-      for (const step of steps) {
-        done.push(step);
-        await applyStep(this.#runner, step);
-      }
-      const listing = await this.#listing(base.detailed);
-      await this.#save({ ...base, phase: goal.deadline === undefined ? 'applied' : 'pending', saved, listing });
+      const { networks } = await this.#segments.apply(desired, stored);
+      await this.#home.apply(steps, done);
+      await this.#segments.sweep(desired.segments);
+      const listing = await this.#home.listing(detailed);
+      const phase = goal.deadline === undefined ? 'applied' : 'pending';
+      await this.#save({ ...base, phase, saved, listing, networks });
     } catch (error) {
-      await this.#undo(done, stored, union);
+      await this.#undo(done, stored, desired, union);
       throw asWeirError(error);
     }
   }
 
-  async #undo(done: readonly Step[], stored: StoredState | undefined, union: SavedValues): Promise<void> {
-    let clean = true;
-    for (const [index, step] of [...done].reverse().entries())
-      try {
-        await applyStep(this.#runner, invertStep(step));
-      } catch (error) {
-        // The last step is the one that failed: what it never did cannot be taken back.
-        if (index > 0) clean = false;
-        this.#options.log.error('undoing a step failed', { line: step.line, error: asWeirError(error).message });
-      }
-    if (stored)
-      await this.#save({ ...stored, ...(clean ? { listing: await this.#listing(stored.detailed) } : { saved: union }) });
-    else if (clean) {
+  async #undo(done: readonly Step[], stored: StoredState | undefined, failed: DesiredState, union: SavedValues): Promise<void> {
+    let clean = await this.#home.undo(done);
+    let networks = stored?.networks ?? {};
+    try {
+      // Links are compared with what was tried, which is what may be there now.
+      const tried = { current: failed, networks };
+      networks = (await this.#segments.apply(stored?.current, tried)).networks;
+      await this.#segments.sweep(stored?.current?.segments ?? []);
+    } catch (error) {
+      clean = false;
+      this.#options.log.error('undoing the change of segments failed', { error: asWeirError(error).message });
+    }
+    if (stored) {
+      const after = clean ? { listing: await this.#home.listing(stored.detailed) } : { saved: union };
+      await this.#save({ ...stored, networks, ...after });
+    } else if (clean) {
       this.#stored = undefined;
       await this.#file.remove();
     }
-  }
-
-  async #difference(
-    desired: DesiredState | undefined,
-    stored: StoredState | undefined,
-  ): Promise<{ steps: Step[]; saved: SavedValues; tables: readonly NftTable[]; withheld: readonly AddressRange[] }> {
-    const [routes, links, listing] = await Promise.all([
-      readOwnRoutes(this.#runner),
-      readLinks(this.#runner),
-      this.#listing(stored?.detailed ?? false),
-    ]);
-    const saved = stored?.saved ?? parseNotes(readOwnComments(listing));
-    const sysctls: Record<string, string> = {};
-    for (const key of new Set([...(desired?.sysctls ?? []).map((item) => item.key), ...Object.keys(saved.sysctls)])) {
-      const value = await readSysctl(this.#runner, key);
-      if (value !== undefined) sysctls[key] = value;
-    }
-    const withheld = desired === undefined ? [] : keepWithheld(desired, stored?.withheld ?? []);
-    const present: PresentState = {
-      routes,
-      tables: listing !== '' && stored?.current ? planRuleset(stored.current, stored.withheld, renderNotes(stored.saved)) : [],
-      ruleset: listing === '' ? 'absent' : listing === stored?.listing ? 'as-applied' : 'changed',
-      promiscuous: links.filter((link) => link.promiscuous).map((link) => link.name),
-      links: links.map((link) => link.name),
-      sysctls,
-      saved,
-    };
-    const next = saveBefore(planSettings(desired, present), saved, desired);
-    const tables = desired === undefined ? [] : planRuleset(desired, withheld, renderNotes(next));
-    const same = stored !== undefined && hashOf(renderReplacement(tables)) === stored.textHash;
-    const steps = planDifference(desired, tables, same, planRoutes(desired, withheld), present);
-    return { steps, saved: next, tables, withheld };
-  }
-
-  async #listing(detailed: boolean): Promise<string> {
-    const { own, families } = await readRuleset(this.#runner);
-    return detailed ? readOwnElements(this.#runner, families) : own;
   }
 
   async #load(): Promise<StoredState | undefined> {
@@ -471,21 +463,17 @@ export class DiversionController {
   }
 }
 
-const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-const textOf = (ranges: readonly AddressRange[], family: 4 | 6): string[] =>
-  ranges.filter((range) => range.family === family).map((range) => renderAddress({ family, value: range.first }));
-
-function expand(range: AddressRange): AddressRange[] {
-  const singles: AddressRange[] = [];
-  for (let value = range.first; value <= range.last && singles.length <= maxWithheld; value += 1n)
-    singles.push({ family: range.family, first: value, last: value });
-  return singles;
+function singleAddress(text: string): AddressRange {
+  const address = parseAddress(text);
+  if (!address) throw new WeirError('bad-request', `not an address: ${text}`);
+  return { family: address.family, first: address.value, last: address.value };
 }
 
-/** Addresses given back stay so as long as some decoys hold them. */
-function keepWithheld(desired: DesiredState, withheld: readonly AddressRange[]): readonly AddressRange[] {
-  if (withheld.length === 0) return withheld;
-  const claimed = desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
-  return overlapRanges(claimed, withheld).flatMap(expand);
+function viewOf(state: NetworkState, withheld: readonly AddressRange[]): Pick<NetworkView, 'groups' | 'withheld' | 'interfaces'> {
+  const interfaces: Record<string, { readonly promiscuous: boolean }> = {};
+  for (const { kind, diversion } of state.groups) {
+    const link = state.interfaces[diversion];
+    if (kind === 'claimed' && link !== undefined) interfaces[link] = { promiscuous: state.macLinks.includes(link) };
+  }
+  return { groups: state.groups, withheld, interfaces };
 }

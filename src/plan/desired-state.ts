@@ -52,6 +52,20 @@ export interface NetworkState {
   readonly live: readonly AddressRange[];
 }
 
+/** Ceiling of a listener's accept queue; see listen(2). */
+export const backlogKey = 'net/core/somaxconn';
+export const wantedBacklog = 16_384;
+
+/** Personas that the groups' populations name, in order of name. Throws `fault` for one that does not exist. */
+export function usedPersonas(groups: readonly DecoyGroup[], personas: ReadonlyMap<string, Persona>): Persona[] {
+  const names = new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)));
+  return [...names].sort().map((name) => {
+    const persona = personas.get(name);
+    if (!persona) throw new WeirError('fault', `the configuration has no persona ${name}`);
+    return persona;
+  });
+}
+
 /** The one link of every segment, inside its namespace. */
 export const segmentLink = 'lan';
 

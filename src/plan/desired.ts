@@ -1,7 +1,6 @@
 // Configuration and observed facts to what should be true of the kernel. Pure; mistakes that could lock somebody out
 // were refused before (guard.ts), what has to change is difference.ts.
 
-import { WeirError } from '../base/errors.ts';
 import type { LinkAddress } from '../kernel/link-state.ts';
 import type { ObservedFacts } from '../kernel/observe.ts';
 import {
@@ -15,17 +14,26 @@ import {
   subtractRanges,
   uniteRanges,
 } from '../model/address.ts';
-import { type Configuration, type HostDiversion, hostDiversions } from '../model/configuration.ts';
+import { type Configuration, type HostDiversion, hostDiversions, networkDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
-import type { Persona } from '../model/persona.ts';
 import { renderPorts, unitePorts } from '../model/port-set.ts';
-import type { DesiredState, DesiredSysctl, GatewayPorts } from './desired-state.ts';
+import { planSegment } from './desired-segment.ts';
+import {
+  backlogKey,
+  type DesiredState,
+  type DesiredSysctl,
+  type GatewayPorts,
+  usedPersonas,
+  wantedBacklog,
+} from './desired-state.ts';
 import type { OperatorSession } from './guard.ts';
 
 export interface DesiredInput {
   readonly configuration: Configuration;
   readonly facts: ObservedFacts;
   readonly ports: GatewayPorts;
+  /** See segmentTag. */
+  readonly tag: string;
   readonly operator?: OperatorSession;
   /** Addresses of living hosts: probed, or seen before. */
   readonly live: readonly AddressRange[];
@@ -96,9 +104,14 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     warnings.push(`the foreign nft chain "${chain}" drops what no rule of it accepts: touches of decoys may die there`);
   for (const name of Object.values(interfaces))
     if (!macLinks.includes(name)) warnings.push(`interface ${name} is not Ethernet: decoys on it have no MAC of their own`);
+  const segments = networkDiversions(configuration.diversions).map((diversion) => {
+    const planned = planSegment(diversion, input);
+    notes.push(...planned.notes);
+    return planned.segment;
+  });
   const desired: DesiredState = {
     groups,
-    personas: usedPersonas(groups, configuration),
+    personas: usedPersonas(groups, configuration.personas),
     guards: {
       ports: guardPorts,
       sources: configuration.management.sources,
@@ -111,7 +124,7 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     macLinks,
     sysctls: neededSysctls(macLinks, groups, facts, input.savedSysctls, warnings),
     live: uniteRanges(input.live),
-    segments: [],
+    segments,
     services: configuration.services,
     bindings: configuration.bindings,
   };
@@ -155,19 +168,6 @@ export function knownLiveHosts(configuration: Configuration, facts: ObservedFact
   const ranges = hosts.map((address) => ({ family: address.family, first: address.value, last: address.value }));
   return uniteRanges(overlapRanges(claimed, ranges));
 }
-
-function usedPersonas(groups: readonly DecoyGroup[], configuration: Configuration): Persona[] {
-  const names = new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)));
-  return [...names].sort().map((name) => {
-    const persona = configuration.personas.get(name);
-    if (!persona) throw new WeirError('fault', `the configuration has no persona ${name}`);
-    return persona;
-  });
-}
-
-/** Ceiling of a listener's accept queue; see listen(2). */
-const backlogKey = 'net/core/somaxconn';
-const wantedBacklog = 16_384;
 
 function neededSysctls(
   macLinks: readonly string[],

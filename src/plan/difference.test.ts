@@ -43,8 +43,9 @@ function carryOut(model: Model, step: Step): void {
     for (const route of step.remove) model.routes.delete(route.destination);
   } else if (step.kind === 'ruleset') model.tables = step.to;
   else if (step.kind === 'sysctl') model.sysctls[step.key] = step.to;
-  else if (step.on) model.promiscuous.add(step.link);
-  else model.promiscuous.delete(step.link);
+  else if (step.kind === 'promiscuous' && step.on) model.promiscuous.add(step.link);
+  else if (step.kind === 'promiscuous') model.promiscuous.delete(step.link);
+  else assert.fail(`no such step in one network: ${step.kind}`);
 }
 
 const links = ['eth0', 'eth1'];

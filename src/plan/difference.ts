@@ -5,7 +5,7 @@ import { WeirError } from '../base/errors.ts';
 import { type OwnRoute, renderDestination } from '../kernel/ip-route.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { type AddressRange, overlapRanges, parseRange, rangeToCidrs, subtractRanges } from '../model/address.ts';
-import { isEmptyState, type NetworkState } from './desired-state.ts';
+import type { NetworkState } from './desired-state.ts';
 import type { Step } from './step.ts';
 
 /** What was there before us, to be put back. */
@@ -54,13 +54,17 @@ export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRo
   };
 }
 
-/** `tables` and `routes` are those of `desired`; the tables carry the notes of what saveBefore tells to save. */
+/**
+ * `tables` and `routes` are those of `desired`; the tables carry the notes of what saveBefore tells to save. `before` is
+ * what has to be done once the rules are there and before an address becomes ours.
+ */
 export function planDifference(
   desired: NetworkState | undefined,
   tables: readonly NftTable[],
   tablesAsApplied: boolean,
   routes: readonly OwnRoute[],
   present: PresentState,
+  before: readonly Step[] = [],
 ): Step[] {
   // First shrink to what stays, then change the rules, then grow: no address is ours without a rule, and none that
   // stays is let go on the way.
@@ -73,7 +77,7 @@ export function planDifference(
   steps.push(...planRestores(desired, present));
   const ruleset = planRulesetStep(desired, tables, tablesAsApplied, present);
   if (ruleset) steps.push(ruleset);
-  steps.push(...planSettings(desired, present));
+  steps.push(...planSettings(desired, present), ...before);
   steps.push(...routesStep(routes, between));
   return steps;
 }
@@ -98,7 +102,7 @@ function planRulesetStep(
   tablesAsApplied: boolean,
   present: PresentState,
 ): Step | undefined {
-  if (isEmptyState(desired)) {
+  if (desired === undefined || desired.groups.length === 0) {
     if (present.ruleset === 'absent') return undefined;
     return { kind: 'ruleset', to: [], from: present.tables, line: 'remove the nft tables named weir' };
   }

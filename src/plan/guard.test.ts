@@ -157,7 +157,15 @@ test('an SSH connection parses, and what is none does not', () => {
 });
 
 const planned = (config: Configuration, more: Partial<Parameters<typeof planDesired>[0]> = {}): ReturnType<typeof planDesired> =>
-  planDesired({ configuration: config, facts: facts(), ports: { tcp: 1, udp: 2 }, live: [], savedSysctls: {}, ...more });
+  planDesired({
+    configuration: config,
+    facts: facts(),
+    ports: { tcp: 1, udp: 2 },
+    tag: '0a1b',
+    live: [],
+    savedSysctls: {},
+    ...more,
+  });
 
 test('own groups take the global addresses of the machine, and only of their interface', () => {
   const own = group('dmz', 'own', [], everybody('all-open'));

@@ -9,8 +9,17 @@ import type { AddressRange } from '../model/address.ts';
 import { type DesiredState, decodeState, encodeState } from './desired-state.ts';
 import type { SavedValues } from './difference.ts';
 
+/** Of one segment. */
+export interface StoredNetwork {
+  readonly withheld: readonly AddressRange[];
+  /** SHA-256 of the text that made its tables. */
+  readonly textHash: string;
+  /** Namespace, link and generation of the ruleset right after our last change: the same again means nobody touched it. */
+  readonly fingerprint: string;
+}
+
 export interface StoredState {
-  readonly version: 1;
+  readonly version: 2;
   /** `applying`: the kernel may hold a part of `current`. `pending`: applied, not confirmed. */
   readonly phase: 'applying' | 'pending' | 'applied';
   readonly current?: DesiredState;
@@ -26,6 +35,24 @@ export interface StoredState {
   readonly detailed: boolean;
   /** SHA-256 of the text that made it. */
   readonly textHash: string;
+  /** By the segment's name. What stands above is the machine's own namespace. */
+  readonly networks: Readonly<Record<string, StoredNetwork>>;
+}
+
+/** A file of version 1 knew one network only. */
+function adopt(value: unknown): StoredState | undefined {
+  const state = value as Omit<StoredState, 'version' | 'networks'> & { version?: number; networks?: StoredState['networks'] };
+  if (typeof state?.saved !== 'object' || !Array.isArray(state.withheld)) return undefined;
+  if (state.version === 2 && typeof state.networks === 'object') return state as StoredState;
+  if (state.version !== 1) return undefined;
+  const whole = (desired: DesiredState): DesiredState => ({ ...desired, segments: [], services: [], bindings: [] });
+  return {
+    ...state,
+    version: 2,
+    networks: {},
+    ...(state.current ? { current: whole(state.current) } : {}),
+    ...(state.previous ? { previous: whole(state.previous) } : {}),
+  };
 }
 
 export class StateFile {
@@ -47,8 +74,8 @@ export class StateFile {
       throw new WeirError('not-permitted', `cannot read ${this.path}`, { path: this.path }, error);
     }
     try {
-      const state = decodeState(text) as StoredState;
-      if (state?.version === 1 && typeof state.saved === 'object' && Array.isArray(state.withheld)) return state;
+      const state = adopt(decodeState(text));
+      if (state) return state;
       damaged('it is of another version');
     } catch (error) {
       damaged(error instanceof Error ? error.message : String(error));

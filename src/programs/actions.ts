@@ -9,6 +9,7 @@ import { silentLog } from '../base/log.ts';
 import type { ActionContext, ActionResult, Actions, ApplyOptions } from '../cli/actions.ts';
 import type { Status } from '../model/status.ts';
 import { DiversionController } from '../plan/controller.ts';
+import { segmentTag } from '../plan/desired-segment.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
@@ -46,6 +47,7 @@ const aloneController = (data: string): DiversionController =>
   new DiversionController({
     stateDirectory: join(data, 'state'),
     ports: { tcp: 29631, udp: 29632, narrow: 29633 },
+    tag: segmentTag(data),
     log: silentLog,
     clock: systemClock,
   });

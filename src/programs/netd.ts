@@ -22,6 +22,7 @@ import { createIdentifier } from '../model/identifier.ts';
 import { populationModulus } from '../model/population.ts';
 import type { DiversionStatus } from '../model/status.ts';
 import { DiversionController, type Plan } from '../plan/controller.ts';
+import { segmentTag } from '../plan/desired-segment.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
@@ -70,6 +71,7 @@ async function main(): Promise<void> {
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
     ports: { tcp: door.port('tcp'), udp: door.port('udp'), narrow: door.port('narrow') },
+    tag: segmentTag(data),
     log,
     clock: systemClock,
     onEvent: ({ name, message, details }) => {
@@ -183,7 +185,7 @@ async function main(): Promise<void> {
           mac,
           interface: link,
         });
-        if (network === '') await controller.withhold([address], `answered by ${mac}`);
+        await controller.withhold(network, [address], `answered by ${mac}`);
         offer();
         return null;
       },

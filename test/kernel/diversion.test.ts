@@ -127,7 +127,7 @@ test(
       const before = await sensor.snapshot();
       await withBed(lab, sensor, async ({ controller, again, stateDirectory }) => {
         await controller.apply(await controller.plan(configurationOf(mixed)));
-        await controller.withhold(['10.99.130.7', 'fd99:0:0:1::9'], 'a test');
+        await controller.withhold('', ['10.99.130.7', 'fd99:0:0:1::9'], 'a test');
         assert.deepEqual(await controller.verify(), []);
         const during = await sensor.snapshot();
         assert.match(during, /PROMISC/);
@@ -136,7 +136,7 @@ test(
         assert.equal(await sensor.snapshot(), before);
 
         await controller.apply(await controller.plan(configurationOf(mixed)));
-        await controller.withhold(['10.99.130.7'], 'a test');
+        await controller.withhold('', ['10.99.130.7'], 'a test');
         const { rmSync } = await import('node:fs');
         rmSync(stateDirectory, { recursive: true });
         const stranger = again();
@@ -231,7 +231,7 @@ test('an address given back to a live host is reached again at once and stays ou
       assert.match(await touch(attacker, '10.99.130.7', 80), /^diverted/);
       await attacker.ip('addr add 10.99.130.7/16 dev av\n');
       await serveReal(attacker, '10.99.130.7', 80);
-      await controller.withhold(['10.99.130.7', '192.0.2.1'], 'a host with another MAC spoke from it');
+      await controller.withhold('', ['10.99.130.7', '192.0.2.1'], 'a host with another MAC spoke from it');
       assert.deepEqual(
         controller.withheld().map((range) => renderAddress({ family: range.family, value: range.first })),
         ['10.99.130.7'],

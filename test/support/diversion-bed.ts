@@ -10,10 +10,13 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { parseConfiguration } from '../../src/config/configuration.ts';
 import { type PersonaLibrary, readPersonas } from '../../src/config/personas.ts';
+import { deleteNetns, listNetns, netnsPath } from '../../src/kernel/netns.ts';
+import { deleteSegmentLink } from '../../src/kernel/segment-link.ts';
 import { openTproxyListener, openUdpIntakeSocket } from '../../src/kernel/tproxy-socket.ts';
 import type { Configuration } from '../../src/model/configuration.ts';
 import { DiversionController, type DiversionControllerOptions, type DiversionEvent } from '../../src/plan/controller.ts';
-import type { GatewayPorts } from '../../src/plan/desired-state.ts';
+import { netnsPrefix, segmentTag } from '../../src/plan/desired-segment.ts';
+import { type GatewayPorts, segmentLink } from '../../src/plan/desired-state.ts';
 import { type NamespaceLab, type TestNamespace, until } from './namespace.ts';
 
 let library: PersonaLibrary | undefined;
@@ -76,6 +79,7 @@ export async function layBed(
     const controller = new DiversionController({
       stateDirectory,
       ports,
+      tag: segmentTag(stateDirectory),
       log: silentLog,
       clock: systemClock,
       onEvent: (event) => events.push(event),
@@ -100,6 +104,9 @@ export async function layBed(
       for (const server of servers) await new Promise((resolve) => server.close(resolve));
       closeDescriptor(udpFour.fd);
       closeDescriptor(udpSix.fd);
+      const left = listNetns(netnsPrefix(segmentTag(stateDirectory)));
+      for (const name of left) deleteSegmentLink(netnsPath(name), segmentLink);
+      await deleteNetns(left);
       rmSync(stateDirectory, { recursive: true, force: true });
     },
   };

@@ -4,7 +4,7 @@
 
 import { createCommandRunner } from '../../src/kernel/command.ts';
 import { applyRoutes } from '../../src/kernel/ip-route.ts';
-import { setPromiscuous } from '../../src/kernel/link-state.ts';
+import { setLinkPromiscuous } from '../../src/kernel/link-message.ts';
 import { applyTransaction, renderReplacement } from '../../src/kernel/nft-apply.ts';
 import type { Address, AddressRange } from '../../src/model/address.ts';
 import { parseAddress, parseRange } from '../../src/model/address.ts';
@@ -114,7 +114,7 @@ export async function layServicesBed(lab: NamespaceLab): Promise<ServicesBed> {
 async function furnish(namespace: TestNamespace, inside: NetworkState): Promise<void> {
   const runner = createCommandRunner(namespace.path);
   await applyTransaction(runner, renderReplacement(planRuleset(inside, [], [])));
-  for (const link of inside.macLinks) await setPromiscuous(runner, link, true);
+  for (const link of inside.macLinks) setLinkPromiscuous(runner.netns, link, true);
   await applyRoutes(runner, planRoutes(inside, []), []);
 }
 

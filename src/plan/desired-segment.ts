@@ -1,0 +1,158 @@
+// A network diversion to the segment it should become: namespace, link, addresses and the decoys inside. Pure; nothing
+// in a segment is observed, since it holds only what we put there. The machine's own namespace is desired.ts.
+
+import { createHash } from 'node:crypto';
+import type { ObservedFacts } from '../kernel/observe.ts';
+import {
+  type Address,
+  type AddressRange,
+  bitsOf,
+  overlapRanges,
+  renderRange,
+  subtractRanges,
+  uniteRanges,
+} from '../model/address.ts';
+import type { Configuration, NetworkDiversion } from '../model/configuration.ts';
+import type { DecoyGroup } from '../model/decoy.ts';
+import {
+  backlogKey,
+  type DesiredSysctl,
+  type GatewayPorts,
+  type NetworkState,
+  type SegmentState,
+  segmentLink,
+  usedPersonas,
+  wantedBacklog,
+} from './desired-state.ts';
+
+/** Tells the objects of one data directory from those of another on the same machine; part of names and marks. */
+export const segmentTag = (dataDirectory: string): string => createHash('sha256').update(dataDirectory).digest('hex').slice(0, 4);
+
+/** Every namespace of a segment begins with this; those of annexes have a dot instead of the last dash. */
+export const netnsPrefix = (tag: string): string => `weir-${tag}-`;
+
+export const segmentNetns = (tag: string, name: string): string => `${netnsPrefix(tag)}${name}`;
+
+/** The owner's mark on the link of a segment. */
+export const segmentAlias = (tag: string, name: string): string => `weir:${tag}:${name}`;
+
+/**
+ * The MAC of a VXLAN segment's own address, the same whenever the link is made again; locally administered. A VLAN device
+ * has its trunk's.
+ */
+export function segmentMac(alias: string): string {
+  const digest = createHash('sha256').update(alias).digest();
+  return [0x02, ...digest.subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+export interface SegmentInput {
+  readonly configuration: Configuration;
+  readonly facts: Pick<ObservedFacts, 'links'>;
+  readonly ports: GatewayPorts;
+  readonly tag: string;
+}
+
+export interface SegmentOutput {
+  readonly segment: SegmentState;
+  readonly notes: readonly string[];
+}
+
+/** Outer Ethernet, IP, UDP and VXLAN headers; RFC 7348, 5. */
+const vxlanOverhead = { 4: 50, 6: 70 } as const;
+const usualMtu = 1500;
+
+/** Payload of a frame in the segment: as given, else what the trunk or the underlay leaves. */
+export function segmentMtu({ mtu, attachment }: NetworkDiversion, facts: Pick<ObservedFacts, 'links'>): number {
+  if (mtu !== undefined) return mtu;
+  if (attachment.kind === 'vlan') return facts.links.find(({ name }) => name === attachment.trunk)?.mtu || usualMtu;
+  const { family, value } = attachment.local;
+  const underlay = facts.links.find(({ addresses }) =>
+    addresses.some(({ address }) => address.family === family && address.value === value),
+  );
+  // A loopback is a router's address, not the way out.
+  const outer = !underlay || underlay.loopback || !underlay.mtu ? usualMtu : underlay.mtu;
+  return outer - vxlanOverhead[family];
+}
+
+/** Throws `fault` for a persona the configuration does not have. */
+export function planSegment(diversion: NetworkDiversion, input: SegmentInput): SegmentOutput {
+  const { configuration, facts, ports, tag } = input;
+  const { name, attachment, addresses, gateways } = diversion;
+  const notes: string[] = [];
+  const holes = reservedIn(diversion);
+  const groups: DecoyGroup[] = [];
+  for (const group of diversion.groups) {
+    const kept = overlapRanges(group.ranges, holes);
+    for (const range of kept)
+      notes.push(`${renderRange(range)} in ${name}: Weir's own, a gateway, network or broadcast address, left alone`);
+    const ranges = kept.length > 0 ? subtractRanges(group.ranges, kept) : group.ranges;
+    if (ranges.length > 0) groups.push(ranges === group.ranges ? group : { ...group, ranges });
+  }
+  const inside: NetworkState = {
+    groups,
+    personas: usedPersonas(groups, configuration.personas),
+    guards: { ports: [], sources: [], resolvers: [] },
+    ports,
+    tracking: false,
+    manyLinks: false,
+    interfaces: groups.length > 0 ? { [name]: segmentLink } : {},
+    macLinks: groups.length > 0 ? [segmentLink] : [],
+    sysctls: segmentSysctls(diversion, configuration),
+    live: [],
+  };
+  const mtu = segmentMtu(diversion, facts);
+  return { segment: { name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside }, notes };
+}
+
+function reservedIn({ addresses, gateways }: NetworkDiversion): AddressRange[] {
+  const single = ({ family, value }: Address): AddressRange => ({ family, first: value, last: value });
+  const reserved = [...addresses.map(({ address }) => single(address)), ...gateways.map(single)];
+  for (const { address, prefixLength } of addresses) {
+    const { family, value } = address;
+    const hostBits = bitsOf(family) - prefixLength;
+    if (hostBits < 2) continue;
+    const size = 1n << BigInt(hostBits);
+    const first = value - (value % size);
+    reserved.push(single({ family, value: first }));
+    if (family === 4) reserved.push(single({ family, value: first + size - 1n }));
+  }
+  return uniteRanges(reserved);
+}
+
+/**
+ * A new namespace starts with the kernel's values, and for IPv4 with those of the machine's first namespace (sysctl
+ * net.core.devconf_inherit_init_net): what matters is therefore set, whatever it was.
+ */
+function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { bindings }: Configuration): DesiredSysctl[] {
+  const sixth = [...addresses.map(({ address }) => address), ...groups.flatMap(({ ranges }) => ranges)].some(
+    ({ family }) => family === 6,
+  );
+  const both = ['all', segmentLink];
+  const needed: DesiredSysctl[] = [
+    { key: backlogKey, value: String(wantedBacklog), why: 'one listener takes the connections of all decoys' },
+  ];
+  const four = (key: string, value: string, why: string): void => {
+    for (const link of both) needed.push({ key: `net/ipv4/conf/${link}/${key}`, value, why });
+  };
+  four('arp_ignore', '0', 'otherwise the kernel answers no ARP for decoys');
+  four('rp_filter', '0', 'touches may come by another way than answers go');
+  four('accept_redirects', '0', 'hosts of the segment are hostile');
+  four('accept_source_route', '0', 'hosts of the segment are hostile');
+  four('send_redirects', '0', 'a decoy is no router');
+  if (!bindings.some(({ diversion }) => diversion === name))
+    needed.push({ key: `net/ipv4/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
+  needed.push({
+    key: `net/ipv6/conf/${segmentLink}/disable_ipv6`,
+    value: sixth ? '0' : '1',
+    why: sixth ? 'the segment has IPv6' : 'nothing of ours speaks IPv6 there',
+  });
+  if (sixth)
+    for (const [key, why] of [
+      ['accept_ra', 'anybody in the segment could make us another gateway'],
+      ['autoconf', 'the segment has the addresses it was given'],
+      ['accept_redirects', 'hosts of the segment are hostile'],
+      ['accept_dad', 'our own address works at once'],
+    ])
+      needed.push({ key: `net/ipv6/conf/${segmentLink}/${key}`, value: '0', why });
+  return needed;
+}

@@ -1,0 +1,164 @@
+// Reads and changes the machine's own namespace: what differs from a state, steps one after the other with all of them
+// taken back when one fails, and what is no longer as applied. Decides nothing about when: that is controller.ts.
+
+import { createHash } from 'node:crypto';
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { CommandRunner } from '../kernel/command.ts';
+import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
+import { readLinks } from '../kernel/link-state.ts';
+import { applyTransaction, removeTables, renderReplacement } from '../kernel/nft-apply.ts';
+import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-read.ts';
+import type { NftTable } from '../kernel/nft-ruleset.ts';
+import { readSysctls } from '../kernel/sysctl.ts';
+import type { AddressRange } from '../model/address.ts';
+import type { NetworkState } from './desired-state.ts';
+import {
+  compareRoutes,
+  type PresentState,
+  parseNotes,
+  planDifference,
+  planRoutes,
+  planSettings,
+  renderNotes,
+  type SavedValues,
+  saveBefore,
+} from './difference.ts';
+import { describeDrift } from './drift.ts';
+import { planRuleset } from './ruleset.ts';
+import type { StoredState } from './state-file.ts';
+import { applyStep, invertStep, type Step } from './step.ts';
+import { keepWithheld } from './withheld.ts';
+
+/** Sets with more elements than this in all are not compared one by one when looking for drift. */
+const maxDetailed = 4096;
+
+/** What leads to a state, and what of it is to be stored. */
+export interface HomeDifference {
+  readonly steps: readonly Step[];
+  readonly saved: SavedValues;
+  readonly withheld: readonly AddressRange[];
+  readonly textHash: string;
+  readonly detailed: boolean;
+}
+
+export class HomeChanger {
+  readonly #runner: CommandRunner;
+  readonly #log: Log;
+
+  constructor(runner: CommandRunner, log: Log) {
+    this.#runner = runner;
+    this.#log = log;
+  }
+
+  async difference(desired: NetworkState | undefined, stored: StoredState | undefined): Promise<HomeDifference> {
+    const [routes, links, listing] = await Promise.all([
+      readOwnRoutes(this.#runner),
+      readLinks(this.#runner),
+      this.listing(stored?.detailed ?? false),
+    ]);
+    const saved = stored?.saved ?? parseNotes(readOwnComments(listing));
+    const sysctls = await readSysctls(
+      this.#runner,
+      new Set([...(desired?.sysctls ?? []).map((item) => item.key), ...Object.keys(saved.sysctls)]),
+    );
+    const withheld = desired === undefined ? [] : keepWithheld(desired, stored?.withheld ?? []);
+    const present: PresentState = {
+      routes,
+      tables: listing !== '' && stored?.current ? planRuleset(stored.current, stored.withheld, renderNotes(stored.saved)) : [],
+      ruleset: listing === '' ? 'absent' : listing === stored?.listing ? 'as-applied' : 'changed',
+      promiscuous: links.filter((link) => link.promiscuous).map((link) => link.name),
+      links: links.map((link) => link.name),
+      sysctls,
+      saved,
+    };
+    const next = saveBefore(planSettings(desired, present), saved, desired);
+    const tables = desired === undefined ? [] : planRuleset(desired, withheld, renderNotes(next));
+    const textHash = hashOf(tables);
+    const steps = planDifference(desired, tables, textHash === stored?.textHash, planRoutes(desired, withheld), present);
+    const elements = tables.reduce((sum, { sets }) => sum + sets.reduce((all, set) => all + set.elements.length, 0), 0);
+    return { steps, saved: next, withheld, textHash, detailed: elements <= maxDetailed };
+  }
+
+  /** One after the other; each is noted in `done` before it is tried, so that undo(done) takes everything back. */
+  async apply(steps: readonly Step[], done: Step[]): Promise<void> {
+    for (const step of steps) {
+      done.push(step);
+      await applyStep(this.#runner, step);
+    }
+  }
+
+  /** Takes steps back, the last first. False when something could not be; it is logged. */
+  async undo(done: readonly Step[]): Promise<boolean> {
+    let clean = true;
+    for (const [index, step] of [...done].reverse().entries())
+      try {
+        await applyStep(this.#runner, invertStep(step));
+      } catch (error) {
+        // The last step is the one that failed: what it never did cannot be taken back.
+        if (index > 0) clean = false;
+        this.#log.error('undoing a step failed', { line: step.line, error: asWeirError(error).message });
+      }
+    return clean;
+  }
+
+  /** Everything of ours goes, by what is stored and by the marks in the kernel; the first failure is thrown at the end. */
+  async clear(stored: StoredState | undefined): Promise<void> {
+    const { steps } = await this.difference(undefined, stored);
+    let failed: unknown;
+    for (const step of steps)
+      try {
+        await applyStep(this.#runner, step);
+      } catch (error) {
+        failed ??= error;
+        this.#log.error('a step of taking down failed', { line: step.line, error: asWeirError(error).message });
+      }
+    await flushOwnRoutes(this.#runner);
+    await removeTables(this.#runner, (await readRuleset(this.#runner)).families);
+    if (failed !== undefined) throw asWeirError(failed);
+  }
+
+  /** Gives addresses back in one transaction; they leave the routes too. Returns what is to be stored. */
+  async withhold(
+    current: NetworkState,
+    stored: StoredState,
+    withheld: readonly AddressRange[],
+    text: string,
+  ): Promise<Pick<StoredState, 'withheld' | 'textHash' | 'listing'>> {
+    await applyTransaction(this.#runner, text);
+    const { add, remove } = compareRoutes(planRoutes(current, withheld), await readOwnRoutes(this.#runner));
+    await applyRoutes(this.#runner, add, remove);
+    const textHash = hashOf(planRuleset(current, withheld, renderNotes(stored.saved)));
+    return { withheld, textHash, listing: await this.listing(stored.detailed) };
+  }
+
+  /** What is not as applied, in words. */
+  async drift(current: NetworkState, stored: StoredState): Promise<string[]> {
+    const [listing, routes, links, sysctls] = await Promise.all([
+      this.listing(stored.detailed),
+      readOwnRoutes(this.#runner),
+      readLinks(this.#runner),
+      readSysctls(
+        this.#runner,
+        current.sysctls.map(({ key }) => key),
+      ),
+    ]);
+    return describeDrift({
+      desired: current,
+      expectedListing: stored.listing,
+      listing,
+      expectedRoutes: planRoutes(current, stored.withheld),
+      routes,
+      links,
+      sysctls,
+    });
+  }
+
+  /** The kernel's words for our tables; `detailed`: with the elements of their sets. */
+  async listing(detailed: boolean): Promise<string> {
+    const { own, families } = await readRuleset(this.#runner);
+    return detailed ? readOwnElements(this.#runner, families) : own;
+  }
+}
+
+const hashOf = (tables: readonly NftTable[]): string => createHash('sha256').update(renderReplacement(tables)).digest('hex');

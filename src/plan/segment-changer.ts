@@ -1,0 +1,257 @@
+// Brings the segments and the annexes to a state, from whatever is there: namespaces, links, annexes, then each segment's
+// rules, addresses and routes. The same way leads forward, back after a failure, to nothing, and from damage to repair.
+// What differs is segment-difference.ts; when, and what is written down before, is controller.ts.
+
+import { createHash } from 'node:crypto';
+import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+import { applyRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
+import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
+import { deleteNetns, listNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
+import { applyTransaction, renderReplacement } from '../kernel/nft-apply.ts';
+import { type NftGeneration, readNftGeneration } from '../kernel/nft-generation.ts';
+import type { NftTable } from '../kernel/nft-ruleset.ts';
+import { deleteSegmentLink } from '../kernel/segment-link.ts';
+import { type PresentWire, readWire } from '../kernel/segment-wire.ts';
+import { readSysctls } from '../kernel/sysctl.ts';
+import { type AddressRange, renderAddress } from '../model/address.ts';
+import type { Annex } from './annex.ts';
+import { netnsPrefix } from './desired-segment.ts';
+import { type DesiredState, type SegmentState, segmentLink } from './desired-state.ts';
+import { compareRoutes, nothingSaved, planRoutes } from './difference.ts';
+import { planRuleset } from './ruleset.ts';
+import { emptySegment, type PresentSegment, planLinks, planSegmentDifference } from './segment-difference.ts';
+import type { StoredNetwork, StoredState } from './state-file.ts';
+import { applyStep, type Step } from './step.ts';
+import { keepWithheld } from './withheld.ts';
+
+export interface SegmentChangerOptions {
+  /** Path of the machine's own namespace; absent: the one this process is in. */
+  readonly netns?: string;
+  /** See segmentTag. */
+  readonly tag: string;
+  readonly annexes: readonly Annex[];
+}
+
+/** What was applied last, as the state file has it. */
+export type AppliedSegments = Pick<StoredState, 'current' | 'networks'>;
+
+export interface SegmentResult {
+  readonly networks: Readonly<Record<string, StoredNetwork>>;
+  /** In order. */
+  readonly done: readonly Step[];
+}
+
+/** Segments changed at a time: their rulesets wait for grace periods of the kernel, which overlap. */
+const atOnce = 4;
+
+const noWire: PresentWire = emptySegment.wire;
+
+export class SegmentChanger {
+  readonly #options: SegmentChangerOptions;
+  readonly #home: CommandRunner;
+
+  constructor(options: SegmentChangerOptions) {
+    this.#options = options;
+    this.#home = createCommandRunner(options.netns);
+  }
+
+  /** What apply and sweep would do. Reads only. */
+  async plan(desired: DesiredState | undefined, applied: AppliedSegments | undefined): Promise<Step[]> {
+    const segments = desired?.segments ?? [];
+    const steps: Step[] = [...this.#planNetns(segments)];
+    const { remove, add } = this.#planLinks(segments, applied);
+    const replaced = new Set(remove.map(({ netns }) => netns));
+    if (remove.length > 0) steps.push(linksStep([], remove));
+    if (add.length > 0) steps.push(linksStep(add, []));
+    for (const annex of this.#options.annexes)
+      for (const line of await annex.difference(desired)) steps.push({ kind: 'annex', annex: annex.name, line });
+    for (const segment of segments) {
+      const path = netnsPath(segment.netns);
+      const exists = netnsExists(segment.netns);
+      const read = exists ? await this.#read(segment, applied) : undefined;
+      const present = !read ? emptySegment : replaced.has(path) ? { ...read, wire: noWire } : read;
+      steps.push(...this.#difference(segment, applied, present).steps);
+    }
+    return [...steps, ...this.#planSweep(segments)];
+  }
+
+  /**
+   * Makes everything so except that namespaces nobody needs any more keep their name (sweep). Rejects with WeirError;
+   * then a part may be done, and applying the state before takes it back. `networks` of the result are to be stored.
+   */
+  async apply(desired: DesiredState | undefined, applied: AppliedSegments | undefined): Promise<SegmentResult> {
+    const segments = desired?.segments ?? [];
+    const done: Step[] = [];
+    const act = async (runner: CommandRunner, step: Step): Promise<void> => {
+      await applyStep(runner, step);
+      done.push(step);
+    };
+    for (const step of this.#planNetns(segments)) await act(this.#home, step);
+    const { remove, add } = this.#planLinks(segments, applied);
+    if (remove.length > 0) await act(this.#home, linksStep([], remove));
+    // The fabric may hold a VNI that a link needs now; services lead into segments whose links are there.
+    for (const annex of this.#options.annexes) if (annex.name === 'fabric') await annex.apply(desired);
+    if (add.length > 0) await act(this.#home, linksStep(add, []));
+    for (const annex of this.#options.annexes) if (annex.name !== 'fabric') await annex.apply(desired);
+    const networks: Record<string, StoredNetwork> = {};
+    await each(segments, atOnce, async (segment) => {
+      const runner = createCommandRunner(netnsPath(segment.netns));
+      const present = await this.#read(segment, applied);
+      const { steps, withheld, textHash } = this.#difference(segment, applied, present);
+      for (const step of steps) await act(runner, step);
+      // Foretold, not read: a change by somebody else in between must not count as ours.
+      const rulesets = steps.filter(({ kind }) => kind === 'ruleset').length;
+      networks[segment.name] = { withheld, textHash, fingerprint: renderFingerprint(present.identity, rulesets) };
+    });
+    return { networks, done };
+  }
+
+  /** Removes the namespaces of ours that no segment has. */
+  async sweep(segments: readonly SegmentState[]): Promise<readonly Step[]> {
+    const steps = this.#planSweep(segments);
+    for (const step of steps) {
+      if (step.kind !== 'netns') continue;
+      // Whoever still has a socket in there keeps the namespace alive, and its link with it.
+      for (const name of step.remove) if (netnsExists(name)) deleteSegmentLink(netnsPath(name), segmentLink);
+      await deleteNetns(step.remove);
+    }
+    return steps;
+  }
+
+  /** Gives addresses back in one transaction; they leave the routes too. Returns what is to be stored. */
+  async withhold(
+    segment: SegmentState,
+    stored: StoredNetwork,
+    withheld: readonly AddressRange[],
+    text: string,
+  ): Promise<StoredNetwork> {
+    const runner = createCommandRunner(netnsPath(segment.netns));
+    const before = readIdentity(segment.netns);
+    await applyTransaction(runner, text);
+    const { add, remove } = compareRoutes(planRoutes(segment.inside, withheld), await readOwnRoutes(runner));
+    await applyRoutes(runner, add, remove);
+    const untouched = renderFingerprint(before, 0) === stored.fingerprint;
+    return {
+      withheld,
+      textHash: this.#tables(segment, withheld).textHash,
+      fingerprint: untouched ? renderFingerprint(before, 1) : '',
+    };
+  }
+
+  #planNetns(segments: readonly SegmentState[]): Step[] {
+    const add = segments.map(({ netns }) => netns).filter((name) => !netnsExists(name));
+    if (add.length === 0) return [];
+    return [{ kind: 'netns', add, remove: [], line: `create ${describeNames('network namespace', add)}` }];
+  }
+
+  #planSweep(segments: readonly SegmentState[]): Step[] {
+    const wanted = new Set(segments.map(({ netns }) => netns));
+    const remove = listNetns(netnsPrefix(this.#options.tag)).filter((name) => !wanted.has(name));
+    if (remove.length === 0) return [];
+    return [{ kind: 'netns', add: [], remove, line: `remove ${describeNames('network namespace', remove)}` }];
+  }
+
+  #planLinks(segments: readonly SegmentState[], applied: AppliedSegments | undefined): ReturnType<typeof planLinks> {
+    const { tag } = this.#options;
+    const wires = new Map<string, PresentWire>();
+    for (const name of listNetns(netnsPrefix(tag)))
+      if (netnsExists(name)) wires.set(name, readWire(netnsPath(name), segmentLink));
+    const were = new Map((applied?.current?.segments ?? []).map((segment) => [segment.netns, segment]));
+    return planLinks(segments, wires, were, tag);
+  }
+
+  async #read(
+    segment: SegmentState,
+    applied: AppliedSegments | undefined,
+  ): Promise<PresentSegment & { readonly identity: Identity }> {
+    const path = netnsPath(segment.netns);
+    const runner = createCommandRunner(path);
+    const stored = applied?.networks[segment.name];
+    const was = applied?.current?.segments.find(({ name }) => name === segment.name);
+    const wire = readWire(path, segmentLink);
+    const identity = readIdentity(segment.netns, wire);
+    const untouched = stored !== undefined && stored.fingerprint === renderFingerprint(identity, 0);
+    return {
+      identity,
+      wire,
+      network: {
+        routes: await readOwnRoutes(runner),
+        tables: was && stored && identity.ownTables > 0 ? this.#tables(was, stored.withheld).tables : [],
+        ruleset: identity.ownTables === 0 ? 'absent' : untouched ? 'as-applied' : 'changed',
+        promiscuous: wire.link?.promiscuous ? [segmentLink] : [],
+        links: wire.link ? ['lo', segmentLink] : ['lo'],
+        sysctls: await readSysctls(
+          runner,
+          segment.inside.sysctls.map(({ key }) => key),
+        ),
+        saved: nothingSaved,
+      },
+    };
+  }
+
+  #difference(
+    segment: SegmentState,
+    applied: AppliedSegments | undefined,
+    present: PresentSegment,
+  ): { steps: Step[]; withheld: readonly AddressRange[]; textHash: string } {
+    const stored = applied?.networks[segment.name];
+    const withheld = keepWithheld(segment.inside, stored?.withheld ?? []);
+    const { tables, textHash } = this.#tables(segment, withheld);
+    const same = textHash === stored?.textHash;
+    const steps = planSegmentDifference(segment, tables, same, withheld, present, this.#options.tag);
+    return { steps, withheld, textHash };
+  }
+
+  /** Tables of a state, kept as long as the state is: they are asked for again and again. */
+  #tables(segment: SegmentState, withheld: readonly AddressRange[]): { tables: readonly NftTable[]; textHash: string } {
+    const key = withheld.map(({ family, first }) => renderAddress({ family, value: first })).join();
+    const kept = this.#rendered.get(segment.inside);
+    if (kept?.key === key) return kept;
+    const tables = planRuleset(segment.inside, withheld, []);
+    const textHash = createHash('sha256').update(renderReplacement(tables)).digest('hex');
+    this.#rendered.set(segment.inside, { key, tables, textHash });
+    return { tables, textHash };
+  }
+  readonly #rendered = new WeakMap<object, { key: string; tables: readonly NftTable[]; textHash: string }>();
+}
+
+interface Identity extends NftGeneration {
+  readonly namespace: string;
+  readonly link: number;
+}
+
+function readIdentity(netns: string, wire = readWire(netnsPath(netns), segmentLink)): Identity {
+  const path = netnsPath(netns);
+  return { ...readNftGeneration(path), namespace: String(readNamespaceIdentity(path)), link: wire.link?.index ?? 0 };
+}
+
+/** After so many transactions more. */
+const renderFingerprint = ({ namespace, link, generation }: Identity, transactions: number): string =>
+  `${namespace}:${link}:${generation + transactions}`;
+
+const describeNames = (what: string, names: readonly string[]): string =>
+  names.length === 1 ? `${what} ${names[0]}` : `${names.length} ${what}s (${names[0]}, …)`;
+
+function linksStep(add: Extract<Step, { kind: 'links' }>['add'], remove: Extract<Step, { kind: 'links' }>['remove']): Step {
+  const names = add.length > 0 ? add.map(({ alias }) => alias) : remove.map(({ netns, was }) => was?.alias ?? netns);
+  return { kind: 'links', add, remove, line: `${add.length > 0 ? 'create' : 'remove'} ${describeNames('link', names)}` };
+}
+
+/** Like Promise.all over a few at a time; waits for those under way before it rejects with the first failure. */
+async function each<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failed: { readonly error: unknown } | undefined;
+  const lane = async (): Promise<void> => {
+    while (next < items.length && !failed) {
+      const item = items[next];
+      next += 1;
+      try {
+        await work(item);
+      } catch (error) {
+        failed ??= { error };
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+  if (failed) throw failed.error;
+}
