@@ -101,6 +101,7 @@ async function show(context: CommandContext, wantedText: string | undefined, opt
         diversion: name,
         ...(network === '' ? {} : { network, attachment }),
         persona: persona.name,
+        ...(persona.stack && service === builtInService ? { stack: persona.stack.name } : {}),
         service,
         ...(mac ? { mac } : {}),
         ...(claim ? { claim } : {}),
@@ -128,6 +129,14 @@ async function show(context: CommandContext, wantedText: string | undefined, opt
     { title: 'DECOY', text: ({ ip }) => ip, paint: style.cyan },
     { title: 'PERSONA', text: ({ persona }) => printable(persona.name, 40), paint: style.bold },
     { title: 'SYSTEM', text: ({ persona }) => printable(persona.operatingSystem, 40) },
+    ...(rows.some(({ persona }) => persona.stack)
+      ? [
+          {
+            title: 'STACK',
+            text: ({ persona, service }: Row) => printable((service === builtInService && persona.stack?.name) || '-', 40),
+          },
+        ]
+      : []),
     { title: 'MAC', text: ({ mac }) => mac ?? "the interface's" },
     { title: 'DIVERSION', text: ({ diversion: name }) => name },
     ...(rows.some(({ attachment }) => attachment)

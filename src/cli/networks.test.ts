@@ -70,10 +70,16 @@ describe('segments for people', () => {
     );
     const { out, err } = await bed.run('decoys 10.66.3.4');
     const lines = out.trimEnd().split('\n');
+    assert.match(lines[0], /SYSTEM +STACK +MAC/);
     assert.match(lines[0], /DIVERSION +NETWORK +SERVICE/);
     assert.match(lines[1], /dmz +this machine's +catch-all/);
     assert.match(lines[2], /floor-3 +vlan 110 on eth1 +win .*the service's own/);
     assert.match(err, /3 living decoys in 3 addresses/);
+    assert.deepEqual(
+      found.map(({ stack }) => typeof stack),
+      ['string', 'undefined', 'string'],
+      'a service shows its own',
+    );
   });
 
   it('keeps touches of one network apart from those of another', async () => {

@@ -253,21 +253,42 @@ function boundRanges(written: BindingText, diversion: Diversion, at: Path, mista
   return undefined;
 }
 
+/** Claims of one diversion that share an address with each claim; found in one pass over their ranges in order. */
+function rivalsOf(claims: readonly Claim[]): Map<Claim, Set<Claim>> {
+  const rivals = new Map<Claim, Set<Claim>>();
+  const pieces = claims.flatMap((claim) => claim.ranges.map((range) => ({ claim, range })));
+  pieces.sort(
+    (a, b) => a.range.family - b.range.family || (a.range.first < b.range.first ? -1 : a.range.first > b.range.first ? 1 : 0),
+  );
+  let open: typeof pieces = [];
+  for (const piece of pieces) {
+    open = open.filter(({ range }) => rangesOverlap(range, piece.range));
+    for (const { claim } of open)
+      if (claim !== piece.claim && claim.diversion === piece.claim.diversion)
+        for (const [one, other] of [
+          [claim, piece.claim],
+          [piece.claim, claim],
+        ])
+          rivals.set(one, (rivals.get(one) ?? new Set()).add(other));
+    open.push(piece);
+  }
+  return rivals;
+}
+
 /** What is left to each after smaller ones within it took theirs; overlaps of which neither is within the other are mistakes. */
 function mostSpecific(claims: readonly Claim[], mistakes: Mistakes): Map<Claim, AddressRange[]> {
   const left = new Map<Claim, AddressRange[]>();
+  const rivals = rivalsOf(claims);
   for (const claim of claims) {
-    let ranges = [...claim.ranges];
-    for (const other of claims) {
-      if (other === claim || other.diversion !== claim.diversion) continue;
+    const taken: AddressRange[] = [];
+    for (const other of rivals.get(claim) ?? []) {
       const shared = overlapRanges(claim.ranges, other.ranges);
-      if (shared.length === 0) continue;
       const within = sizeOf(shared) === other.size && other.size < claim.size;
       const around = sizeOf(shared) === claim.size && claim.size < other.size;
       if (within) {
         // Ports of one address cannot go two ways: the narrower promise would be broken.
         if (other.written.ports !== undefined && claim.written.service !== builtIn) addPortsWithin(other, claim, mistakes);
-        ranges = subtractRanges(ranges, other.ranges);
+        taken.push(...other.ranges);
       } else if (!around && claims.indexOf(claim) > claims.indexOf(other))
         mistakes.add(
           claim.at,
@@ -275,7 +296,7 @@ function mostSpecific(claims: readonly Claim[], mistakes: Mistakes): Map<Claim, 
           'take these addresses out of one of them',
         );
     }
-    left.set(claim, ranges);
+    left.set(claim, taken.length > 0 ? subtractRanges(claim.ranges, taken) : [...claim.ranges]);
   }
   return left;
 }

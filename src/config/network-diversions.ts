@@ -23,6 +23,8 @@ type Path = readonly PropertyKey[];
 function readKeys<S extends z.ZodObject>(schema: S, value: Readonly<Record<string, unknown>>): Partial<z.output<S>> {
   const read: Record<string, unknown> = {};
   for (const [key, inner] of Object.entries(schema.shape)) {
+    // Ten thousands of decoys are not read twice.
+    if (key === 'decoys') continue;
     const parsed = (inner as z.ZodType).safeParse(value[key]);
     if (parsed.success && parsed.data !== undefined) read[key] = parsed.data;
   }
