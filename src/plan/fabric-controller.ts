@@ -1,0 +1,475 @@
+// The EVPN fabric: a network namespace of its own with a bridge and a VXLAN device for each VNI, a veth to each segment, and
+// FRR beside it. Reads what is, has it planned (fabric-*.ts, pure), and carries it out in a handful of processes however
+// many decoys there are. Why it is not in the machine's own namespace: docs/decisions/0013.
+
+import { asWeirError, WeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { applyEntries, readForwardingEntries, readNeighbourEntries } from '../kernel/bridge-entries.ts';
+import { readBridgeLinks } from '../kernel/bridge-links.ts';
+import { ChangeWatch } from '../kernel/change-watch.ts';
+import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+import { type FrrFiles, frrFiles } from '../kernel/frr-daemon.ts';
+import { askFrr } from '../kernel/frr-vtysh.ts';
+import { NamespaceHandle } from '../kernel/namespace-handle.ts';
+import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
+import { type AddressRange, renderRange } from '../model/address.ts';
+import type { Annex, AnnexStatus, Repair } from './annex.ts';
+import { type DesiredState, encodeState } from './desired-state.ts';
+import { FabricDaemons } from './fabric-daemons.ts';
+import { type EntryChanges, planEntryChanges } from './fabric-entries.ts';
+import { entryHomes, type LinkStep, type PresentFabric, placesOf, planFabricLinks, renderVlanTunnels } from './fabric-links.ts';
+import { type FabricState, fabricNetns, planFabric } from './fabric-state.ts';
+import { type FabricReport, readPeer, renderFabricStatus } from './fabric-status.ts';
+
+export interface FabricControllerOptions {
+  /** First hexadecimal digits of the data directory's hash: several Weirs on one machine do not meet. */
+  readonly tag: string;
+  readonly log: Log;
+  /** Path of the machine's namespace; absent: this process's own. */
+  readonly netns?: string;
+  /** Where files and sockets lie; FRR's account must be able to get there. Default `/run/weir-TAG.fabric`. */
+  readonly directory?: string;
+  /** Given back to live hosts since the plan was made, by network; no route may name them. */
+  readonly withheld?: (network: string) => readonly AddressRange[];
+  /** A daemon ended, or something in the fabric's namespace changed: time for `repair`. Many at once are told as they come. */
+  readonly onChange?: () => void;
+  /** From one look at FRR to the next. */
+  readonly pollMs?: number;
+}
+
+const livenessMs = 500;
+/** Reading tens of thousands of entries at every small change would cost more than it gives. */
+const entryLookMs = 5000;
+const manyEntries = 4096;
+const maxDifferences = 40;
+/** What was just made is read again; what a first pass had to take away, the next puts back. */
+const maxPasses = 3;
+/** Repairs done while a state was applied again and not yet told. */
+const maxUntold = 64;
+/** The fabric forwards frames; it neither hears nor says anything itself. */
+const silence = [
+  'table bridge weir',
+  'delete table bridge weir',
+  'table bridge weir {',
+  '  chain input { type filter hook input priority 0; policy drop; }',
+  '  chain output { type filter hook output priority 0; policy drop; }',
+  '}',
+  '',
+].join('\n');
+const calmSysctls = [
+  // No link-local addresses: nothing of the fabric itself may be seen in a segment.
+  ['/proc/sys/net/ipv6/conf/default/addr_gen_mode', '1'],
+  ['/proc/sys/net/ipv6/conf/default/accept_ra', '0'],
+  ['/proc/sys/net/ipv6/conf/all/forwarding', '0'],
+  ['/proc/sys/net/ipv4/ip_forward', '0'],
+  ['/proc/sys/net/bridge/bridge-nf-call-iptables', '0'],
+  ['/proc/sys/net/bridge/bridge-nf-call-ip6tables', '0'],
+  ['/proc/sys/net/bridge/bridge-nf-call-arptables', '0'],
+] as const;
+
+/** Needs root. Methods take their turn; every one rejects with WeirError. */
+export class FabricController implements Annex {
+  readonly name = 'fabric';
+  readonly #options: FabricControllerOptions;
+  readonly #files: FrrFiles;
+  readonly #home: CommandRunner;
+  readonly #daemons: FabricDaemons;
+  #state: FabricState | undefined;
+  #desired: DesiredState | undefined;
+  #handle: NamespaceHandle | undefined;
+  #watch: ChangeWatch | undefined;
+  #liveness: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
+  #polling = false;
+  #entriesReadAt = Number.NEGATIVE_INFINITY;
+  #taken: EntryChanges['taken'] = new Map();
+  #downSince = new Map<string, number>();
+  #report: Pick<FabricReport, 'summary' | 'vnis' | 'lastResets'> | undefined;
+  #failure: string | undefined;
+  readonly #untold: Repair[] = [];
+  #planned: { desired: DesiredState | undefined; given: string; state: FabricState | undefined } | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: FabricControllerOptions) {
+    this.#options = options;
+    this.#files = frrFiles(options.directory ?? `/run/${fabricNetns(options.tag)}`);
+    this.#home = createCommandRunner(options.netns);
+    this.#daemons = new FabricDaemons({
+      files: this.#files,
+      log: options.log,
+      home: this.#home,
+      onExit: () => this.#options.onChange?.(),
+    });
+  }
+
+  difference(desired: DesiredState | undefined): Promise<readonly string[]> {
+    return this.#inTurn(async () => {
+      const state = this.#planState(desired);
+      if (!state) return this.#isPresent ? [`- EVPN fabric ${fabricNetns(this.#options.tag)} with its FRR daemons`] : [];
+      const lines = this.#daemons.difference(state.speaker).map(({ change }) => change);
+      const exists = netnsExists(state.netns);
+      if (!exists) lines.unshift(`+ network namespace ${state.netns} for the EVPN fabric`);
+      const present = exists ? await this.#read(state) : undefined;
+      // Segments that the same change makes will be there by then.
+      const whole: PresentFabric = {
+        links: present?.links ?? [],
+        joined: present?.joined ?? new Set(),
+        segments: new Set(state.vnis.map(({ segmentNetns }) => segmentNetns)),
+      };
+      lines.push(...planFabricLinks(state, whole, await this.#sources(state)).map(({ change }) => change));
+      if (present) lines.push(...describeEntries(state, await this.#entryChanges(state)));
+      return lines.length <= maxDifferences
+        ? lines
+        : [...lines.slice(0, maxDifferences - 1), `and ${lines.length - maxDifferences + 1} more changes of the EVPN fabric`];
+    });
+  }
+
+  apply(desired: DesiredState | undefined): Promise<void> {
+    return this.#inTurn(async () => {
+      const state = this.#planState(desired);
+      if (!state) {
+        await this.#remove();
+        return;
+      }
+      const again = this.#state === state || (this.#state !== undefined && encodeState(this.#state) === encodeState(state));
+      const done = await this.#ensure(state, !again);
+      // Applying what is applied already is how a controller of diversions looks after its segments: what had to be done was
+      // a repair, and the next call of `repair` says so.
+      if (again) this.#untold.push(...done.slice(0, maxUntold - this.#untold.length));
+      this.#desired = desired;
+      this.#state = state;
+      if (!again || done.length > 0) this.#begin(state);
+    });
+  }
+
+  repair(): Promise<readonly Repair[]> {
+    return this.#inTurn(async () => {
+      if (!this.#state) return [];
+      // What was given back meanwhile is no decoy any more.
+      const state = this.#planState(this.#desired) ?? this.#state;
+      const done = await this.#ensure(state, false);
+      this.#state = state;
+      if (done.length > 0) this.#begin(state);
+      return [...this.#untold.splice(0), ...done];
+    });
+  }
+
+  /** Puts everything right that is not, and says what that was. `whole`: also what is costly to read and rarely changes. */
+  async #ensure(state: FabricState, whole: boolean): Promise<Repair[]> {
+    const repairs: Repair[] = [];
+    try {
+      this.#daemons.check();
+      if (await this.#ensureNamespace(state))
+        repairs.push({
+          network: '',
+          object: 'netns',
+          subject: state.netns,
+          message: `network namespace ${state.netns} was gone: put back`,
+        });
+      for (const { network, repair } of await this.#ensureLinks(state))
+        repairs.push({ network, object: 'link', subject: 'fabric', message: repair });
+      if (whole || repairs.length > 0 || this.#entriesAreDue(state)) {
+        const changes = await this.#ensureEntries(state);
+        for (const line of describeEntries(state, changes))
+          repairs.push({
+            network: '',
+            object: 'route',
+            subject: 'announcements',
+            message: `announced decoys were not as they should be (${line.slice(2)}): put right`,
+          });
+      }
+      if (whole || repairs.length > 0 || !this.#daemons.alive) {
+        const sources = await this.#sources(state);
+        for (const { program, repair } of await this.#daemons.ensure(netnsPath(state.netns), state.speaker, sources))
+          repairs.push({ network: '', object: 'process', subject: program, message: repair });
+      }
+      this.#failure = undefined;
+      return repairs;
+    } catch (error) {
+      this.#failure = asWeirError(error).message;
+      throw error;
+    }
+  }
+
+  status(): AnnexStatus {
+    const state = this.#state;
+    if (!state) return { reasons: [], lines: [] };
+    const now = performance.now();
+    const places = placesOf(state);
+    return renderFabricStatus(state, {
+      summary: this.#report?.summary,
+      vnis: this.#report?.vnis,
+      lastResets: this.#report?.lastResets ?? new Map(),
+      downForMs: new Map([...this.#downSince].map(([address, since]) => [address, now - since])),
+      hears: this.#daemons.hears,
+      taken: this.#taken,
+      portNetworks: new Map(state.vnis.map(({ vni, network }) => [places.get(vni)?.port ?? '', network])),
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#inTurn(async () => this.#rest());
+  }
+
+  /** Large populations take a while to compute: once for each desired state and each set of addresses given back. */
+  #planState(desired: DesiredState | undefined): FabricState | undefined {
+    const withheld = new Map((desired?.segments ?? []).map(({ name }) => [name, this.#options.withheld?.(name) ?? []] as const));
+    const given = [...withheld].map(([name, ranges]) => [name, ...ranges.map(renderRange)].join(' ')).join('\n');
+    if (this.#planned?.desired === desired && this.#planned?.given === given) return this.#planned.state;
+    const state = planFabric(desired, this.#options.tag, (network) => withheld.get(network) ?? []);
+    this.#planned = { desired, given, state };
+    return state;
+  }
+
+  get #isPresent(): boolean {
+    return netnsExists(fabricNetns(this.#options.tag)) || this.#daemons.present;
+  }
+
+  #inside(state: { readonly netns: string }): CommandRunner {
+    return createCommandRunner(netnsPath(state.netns));
+  }
+
+  async #read(state: FabricState): Promise<PresentFabric> {
+    const links = await readBridgeLinks(this.#inside(state));
+    const segments = new Set<string>();
+    const joined = new Set<string>();
+    for (const { segmentNetns } of state.vnis) {
+      if (!netnsExists(segmentNetns)) continue;
+      segments.add(segmentNetns);
+      const devices = (await createCommandRunner(netnsPath(segmentNetns)).readProc('/proc/net/dev')) ?? '';
+      if (/^\s*lan:/m.test(devices)) joined.add(segmentNetns);
+    }
+    return { links, segments, joined };
+  }
+
+  /** The machine's own addresses towards peers of a family the VTEP is not of. */
+  async #sources(state: FabricState): Promise<string[]> {
+    const sources: string[] = [];
+    for (const { address, local } of state.speaker.peers) {
+      if (address.includes(':') === local.includes(':')) continue;
+      const { stdout } = await this.#home.run('ip', ['route', 'get', address], { anyCode: true });
+      const source = / src (\S+)/.exec(stdout)?.[1];
+      if (source && !sources.includes(source)) sources.push(source);
+    }
+    return sources;
+  }
+
+  /** True when it had to be made, or its name put back. */
+  async #ensureNamespace(state: FabricState): Promise<boolean> {
+    const file = netnsPath(state.netns);
+    if (this.#handle && !this.#handle.named) {
+      this.#handle.restoreName();
+      return true;
+    }
+    const fresh = !netnsExists(state.netns);
+    if (fresh) {
+      await createNetns([state.netns]);
+      const inside = this.#inside(state);
+      for (const [key, value] of calmSysctls) if ((await inside.readProc(key)) !== undefined) await inside.writeProc(key, value);
+      await inside.run('nft', ['-f', '-'], { input: silence });
+    }
+    this.#handle ??= new NamespaceHandle(file);
+    return fresh;
+  }
+
+  /** Returns what was not as it should be. */
+  async #ensureLinks(state: FabricState): Promise<LinkStep[]> {
+    const inside = this.#inside(state);
+    const sources = await this.#sources(state);
+    const done: LinkStep[] = [];
+    for (let pass = 0; pass < maxPasses; pass += 1) {
+      const present = await this.#read(state);
+      const steps = planFabricLinks(state, present, sources);
+      if (steps.length === 0) return done;
+      done.push(...steps);
+      try {
+        await batch(
+          inside,
+          'ip',
+          steps.flatMap(({ first }) => first),
+        );
+        await batch(
+          this.#home,
+          'ip',
+          steps.flatMap(({ born }) => born),
+        );
+        await batch(
+          inside,
+          'ip',
+          steps.flatMap(({ last }) => last),
+        );
+        await batch(inside, 'bridge', renderVlanTunnels(state));
+      } catch (error) {
+        throw explain(state, error);
+      }
+      const joinedNow = state.vnis.filter(
+        ({ segmentNetns }) => present.segments.has(segmentNetns) && !present.joined.has(segmentNetns),
+      );
+      for (const { segmentNetns, network } of joinedNow)
+        await createCommandRunner(netnsPath(segmentNetns)).run('ip', [
+          ...['link', 'set', 'dev', 'lan', 'alias', `weir:${state.tag}:${network}`, 'up'],
+        ]);
+    }
+    throw new WeirError('fault', 'the links of the EVPN fabric do not stay as they were made', {
+      steps: done.slice(-4).map(({ change }) => change),
+    });
+  }
+
+  async #entryChanges(state: FabricState): Promise<EntryChanges> {
+    const inside = this.#inside(state);
+    const present = { macs: await readForwardingEntries(inside), neighbours: await readNeighbourEntries(inside) };
+    const bridges = new Map<string, string>();
+    for (const { port, vxlan, bridge } of placesOf(state).values()) bridges.set(port, bridge).set(vxlan, bridge);
+    return planEntryChanges(entryHomes(state), present, (port) => bridges.get(port) ?? port);
+  }
+
+  async #ensureEntries(state: FabricState): Promise<EntryChanges> {
+    const changes = await this.#entryChanges(state);
+    this.#taken = changes.taken;
+    await applyEntries(this.#inside(state), changes);
+    this.#entriesReadAt = performance.now();
+    return changes;
+  }
+
+  #entriesAreDue(state: FabricState): boolean {
+    const count = state.vnis.reduce((total, { entries }) => total + entries.macs.length + entries.addresses.length, 0);
+    return count <= manyEntries || performance.now() - this.#entriesReadAt >= entryLookMs;
+  }
+
+  async #remove(): Promise<void> {
+    this.#rest();
+    this.#state = undefined;
+    this.#desired = undefined;
+    this.#report = undefined;
+    this.#taken = new Map();
+    this.#untold.length = 0;
+    this.#failure = undefined;
+    await this.#daemons.remove();
+    const netns = fabricNetns(this.#options.tag);
+    if (!netnsExists(netns)) {
+      await deleteNetns([netns]);
+      return;
+    }
+    const inside = this.#inside({ netns });
+    // A namespace dies some time after its name; links go now, and with them the VNIs are free.
+    const links = (await readBridgeLinks(inside)).filter(({ kind }) => kind === 'vxlan' || kind === 'veth');
+    await inside.run('ip', ['-force', '-batch', '-'], {
+      input: links.map(({ name }) => `link del dev ${name}\n`).join(''),
+      anyCode: true,
+    });
+    await deleteNetns([netns]);
+  }
+
+  #begin(state: FabricState): void {
+    this.#watch?.close();
+    this.#watch = new ChangeWatch({ netns: netnsPath(state.netns), onChange: () => this.#options.onChange?.() });
+    // Daemons that another process of ours started tell nobody when they end.
+    this.#liveness ??= setInterval(() => {
+      if (!this.#daemons.alive) this.#options.onChange?.();
+    }, livenessMs).unref();
+    this.#poll ??= setInterval(() => void this.#look(), this.#options.pollMs ?? 3000).unref();
+    void this.#look();
+  }
+
+  #rest(): void {
+    this.#watch?.close();
+    this.#watch = undefined;
+    clearInterval(this.#liveness);
+    clearInterval(this.#poll);
+    this.#liveness = undefined;
+    this.#poll = undefined;
+    this.#handle?.close();
+    this.#handle = undefined;
+  }
+
+  /** One at a time; a daemon that does not answer is bounded by askFrr. */
+  async #look(): Promise<void> {
+    const state = this.#state;
+    if (this.#polling || !state) return;
+    this.#polling = true;
+    try {
+      const ask = (program: 'zebra' | 'bgpd', command: string): Promise<unknown> =>
+        askFrr(this.#home, this.#files, program, command).catch(() => undefined);
+      const [summary, vnis] = await Promise.all([
+        ask('bgpd', 'show bgp l2vpn evpn summary json'),
+        ask('zebra', 'show evpn vni detail json'),
+      ]);
+      const lastResets = new Map<string, string>();
+      const now = performance.now();
+      for (const { address } of state.speaker.peers) {
+        if (readPeer(summary, address)?.established) {
+          this.#downSince.delete(address);
+          continue;
+        }
+        if (!this.#downSince.has(address)) this.#downSince.set(address, now);
+        const answer = summary === undefined ? undefined : await ask('bgpd', `show bgp neighbors ${address} json`);
+        const peer = (answer as Record<string, Record<string, unknown> | undefined> | undefined)?.[address];
+        const words = peer?.lastNotificationReason ?? peer?.lastResetDueTo;
+        if (typeof words === 'string') lastResets.set(address, words);
+      }
+      for (const address of this.#downSince.keys())
+        if (!state.speaker.peers.some((peer) => peer.address === address)) this.#downSince.delete(address);
+      if (this.#state) this.#report = { summary, vnis, lastResets };
+    } finally {
+      this.#polling = false;
+    }
+  }
+
+  #inTurn<T>(operation: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(operation).catch((error: unknown) => {
+      throw asWeirError(error);
+    });
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+}
+
+async function batch(runner: CommandRunner, program: 'ip' | 'bridge', lines: readonly string[]): Promise<void> {
+  if (lines.length === 0) return;
+  await runner.run(program, ['-batch', '-'], { input: `${lines.join('\n')}\n`, timeoutMs: 60_000 });
+}
+
+function explain(state: FabricState, error: unknown): WeirError {
+  const fault = asWeirError(error);
+  const single = state.vnis.some((vni) => vni.single);
+  if (single && /not supported|Unknown|Invalid|garbage/i.test(fault.message))
+    return new WeirError(
+      'kernel-missing',
+      'this kernel cannot carry all VNIs on one VXLAN device (it lacks VLAN filtering in bridges, or 802.1Q): use `device: per-vni`',
+      {},
+      fault,
+    );
+  if (/File exists/.test(fault.message))
+    return new WeirError(
+      'kernel-refused',
+      `a VXLAN device with one of these VNIs is on this machine already (${state.vnis
+        .map(({ vni }) => vni)
+        .slice(0, 20)
+        .join(', ')}): remove it or choose another VNI`,
+      fault.details as Record<string, unknown>,
+      fault,
+    );
+  return fault;
+}
+
+function describeEntries(state: FabricState, changes: EntryChanges): string[] {
+  const places = placesOf(state);
+  return state.vnis.flatMap(({ vni, network }) => {
+    const place = places.get(vni);
+    if (!place) return [];
+    const ofPort = (list: EntryChanges['addMacs']): number =>
+      list.filter(({ port, vlan }) => port === place.port && vlan === place.vlan).length;
+    const ofLink = (list: EntryChanges['addNeighbours']): number =>
+      list.filter(({ link }) => link === place.neighbourLink).length;
+    const parts = [
+      [ofPort(changes.addMacs), ofPort(changes.removeMacs), 'MACs'],
+      [ofLink(changes.addNeighbours), ofLink(changes.removeNeighbours), 'addresses'],
+    ] as const;
+    const words = parts.flatMap(([more, less, what]) => [
+      ...(more > 0 ? [`${more} ${what} more`] : []),
+      ...(less > 0 ? [`${less} ${what} less`] : []),
+    ]);
+    return words.length > 0 ? [`~ announced in VNI ${vni} (${network}): ${words.join(', ')}`] : [];
+  });
+}

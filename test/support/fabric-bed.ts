@@ -1,0 +1,278 @@
+// Two VTEPs in namespaces: the machine of the test (underlay, segments, fabric) and a far end that is plain FRR, bridge and
+// VXLAN as an administrator would set it up, with one host behind it. `end` removes all of it and fails when anything is left.
+
+import assert from 'node:assert/strict';
+import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { silentLog } from '../../src/base/log.ts';
+import {
+  type FrrDaemon,
+  type FrrFiles,
+  findFrrDaemons,
+  frrFiles,
+  makeFrrDirectories,
+  readFrrAccount,
+  startFrrDaemon,
+  stopFrrDaemon,
+} from '../../src/kernel/frr-daemon.ts';
+import { createNetns, deleteNetns, listNetns } from '../../src/kernel/netns.ts';
+import { type Address, parseAddress } from '../../src/model/address.ts';
+import type { NetworkDiversion } from '../../src/model/configuration.ts';
+import type { DesiredState, SegmentState } from '../../src/plan/desired-state.ts';
+import { FabricController, type FabricControllerOptions } from '../../src/plan/fabric-controller.ts';
+import { goldenPersonas, group } from './golden-states.ts';
+import { type NamespaceLab, runCommand, type TestNamespace, until } from './namespace.ts';
+
+/** Value for node:test's `skip`, beside lacksKernelTests. */
+export function lacksFrr(): string | false {
+  const reason = existsSync('/usr/lib/frr/bgpd') ? false : 'needs the package frr';
+  if (reason && process.env.WEIR_TESTS === 'required') throw new Error(`WEIR_TESTS=required, but this test ${reason}`);
+  return reason;
+}
+
+export const addressOf = (text: string): Address => parseAddress(text) as Address;
+
+export interface BedSegment {
+  readonly name: string;
+  readonly vni: number;
+  readonly address: string;
+  /** Ranges of decoys, all of them living. */
+  readonly decoys: readonly string[];
+  readonly device?: 'per-vni' | 'single';
+}
+
+export interface BedSpeaker {
+  readonly asn: number;
+  readonly peer: string;
+  readonly peerAsn: number;
+}
+
+/** VTEPs 10.50.0.1 (ours) and 10.50.0.2 (far) on one wire, which is IPv6 too. */
+export class FabricBed {
+  readonly tag: string;
+  readonly machine: TestNamespace;
+  readonly far: TestNamespace;
+  readonly host: TestNamespace;
+  /** How often the controller was told that something changed. */
+  changes = 0;
+  readonly #farFiles: FrrFiles;
+  readonly #farDaemons: FrrDaemon[] = [];
+  readonly #controllers: FabricController[] = [];
+
+  private constructor(spaces: { machine: TestNamespace; far: TestNamespace; host: TestNamespace }, tag: string) {
+    this.machine = spaces.machine;
+    this.far = spaces.far;
+    this.host = spaces.host;
+    this.tag = tag;
+    this.#farFiles = frrFiles(mkdtempSync('/run/weirt-frr-'));
+  }
+
+  static async open(lab: NamespaceLab): Promise<FabricBed> {
+    const machine = await lab.namespace('m');
+    const far = await lab.namespace('r');
+    const host = await lab.namespace('h');
+    await lab.join(
+      { namespace: machine, link: 'under', addresses: ['10.50.0.1/24', 'fd50::1/64'] },
+      { namespace: far, link: 'under', addresses: ['10.50.0.2/24', 'fd50::2/64'] },
+    );
+    const tag = Buffer.from(lab.prefix).toString('hex').slice(-12);
+    return new FabricBed({ machine, far, host }, tag);
+  }
+
+  controller(options: Partial<FabricControllerOptions> = {}): FabricController {
+    const controller = new FabricController({
+      tag: this.tag,
+      log: silentLog,
+      netns: this.machine.path,
+      onChange: () => {
+        this.changes += 1;
+      },
+      pollMs: 200,
+      ...options,
+    });
+    this.#controllers.push(controller);
+    return controller;
+  }
+
+  segmentNetns(name: string): string {
+    return `weir-${this.tag}-${name}`;
+  }
+
+  desired(
+    segments: readonly BedSegment[],
+    speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
+  ): DesiredState {
+    return {
+      ...emptyNetwork,
+      services: [],
+      bindings: [],
+      segments: segments.map((segment): SegmentState => {
+        const attachment: NetworkDiversion['attachment'] = {
+          kind: 'vxlan',
+          vni: segment.vni,
+          local: addressOf('10.50.0.1'),
+          port: 4789,
+          remotes: [],
+          evpn: { asn: speaker.asn, peers: [{ address: addressOf(speaker.peer), asn: speaker.peerAsn }] },
+          device: segment.device ?? 'per-vni',
+        };
+        const [address, prefixLength] = segment.address.split('/');
+        return {
+          name: segment.name,
+          netns: this.segmentNetns(segment.name),
+          attachment,
+          addresses: [{ address: addressOf(address), prefixLength: Number(prefixLength) }],
+          gateways: [],
+          mtu: 1450,
+          inside: {
+            ...emptyNetwork,
+            groups: [group(segment.name, 'claimed', segment.decoys, [{ persona: 'all-open', share: 10_000 }])],
+            personas: [goldenPersonas['all-open']],
+          },
+        };
+      }),
+    };
+  }
+
+  /** Namespaces of segments, as the controller of diversions makes them before any annex. */
+  makeSegments(names: readonly string[]): Promise<void> {
+    return createNetns(names.map((name) => this.segmentNetns(name)));
+  }
+
+  /** Decoys of a segment answer by the kernel alone: AnyIP, and any MAC is ours. */
+  async furnish(segment: BedSegment): Promise<void> {
+    const inside = ['nsenter', `--net=/run/netns/${this.segmentNetns(segment.name)}`, '--'];
+    const routes = segment.decoys.map((range) => `route replace local ${range} dev lo\n`).join('');
+    await runCommand([...inside, 'ip', '-batch', '-'], {
+      input: `link set lo up\nlink set lan up promisc on\naddr replace ${segment.address} dev lan\n${routes}`,
+    });
+    await runCommand([...inside, 'nft', '-f', '-'], {
+      input:
+        'table netdev any\ndelete table netdev any\ntable netdev any { chain in { type filter hook ingress device lan priority 0; meta pkttype set host; }; }\n',
+    });
+  }
+
+  /** The far end's devices of a VNI with the host on it, and its FRR if it does not run yet. */
+  async openFar(
+    vni: number,
+    hostAddress: string,
+    speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
+  ): Promise<void> {
+    await this.far.ip(
+      [
+        `link add b${vni} type bridge`,
+        `link set b${vni} addrgenmode none`,
+        `link add v${vni} type vxlan id ${vni} local 10.50.0.2 dstport 4789 nolearning`,
+        `link set v${vni} master b${vni} addrgenmode none`,
+        `link set v${vni} type bridge_slave neigh_suppress on learning off`,
+        `link add h${vni} type veth peer name e${vni} netns ${this.host.name}`,
+        `link set h${vni} master b${vni}`,
+        ...[`b${vni}`, `v${vni}`, `h${vni}`].map((link) => `link set ${link} up`),
+        '',
+      ].join('\n'),
+    );
+    await this.host.ip(`link set e${vni} up\naddr add ${hostAddress} dev e${vni}\n`);
+    if (this.#farDaemons.length === 0) await this.startFar(speaker);
+  }
+
+  async startFar(speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 }): Promise<void> {
+    makeFrrDirectories(this.#farFiles);
+    const ours = speaker.peer.includes(':') ? 'fd50::1' : '10.50.0.1';
+    this.#writeFar('zebra', '');
+    this.#writeFar(
+      'bgpd',
+      [
+        `router bgp ${speaker.peerAsn}`,
+        ' bgp router-id 10.50.0.2',
+        ' no bgp default ipv4-unicast',
+        ' no bgp ebgp-requires-policy',
+        ` neighbor ${ours} remote-as ${speaker.asn}`,
+        ` neighbor ${ours} timers connect 1`,
+        ' address-family l2vpn evpn',
+        `  neighbor ${ours} activate`,
+        '  advertise-all-vni',
+        ' exit-address-family',
+        '',
+      ].join('\n'),
+    );
+    for (const program of ['zebra', 'bgpd'] as const) {
+      const { zserv, sockets } = this.#farFiles;
+      this.#farDaemons.push(
+        startFrrDaemon({
+          program,
+          netns: this.far.path,
+          arguments: [
+            ...['-f', this.#farFiles.configuration(program), '-z', zserv, '--vty_socket', sockets],
+            ...['-i', this.#farFiles.pidFile(program), '-P', '0', ...(program === 'zebra' ? ['-s', '67108864'] : [])],
+          ],
+          onExit: () => {},
+        }),
+      );
+      if (program === 'zebra') await until('the far zebra is ready', () => existsSync(zserv));
+    }
+  }
+
+  async stopFar(): Promise<void> {
+    for (const daemon of this.#farDaemons.splice(0).reverse()) await stopFrrDaemon(daemon);
+  }
+
+  #writeFar(program: 'zebra' | 'bgpd', text: string): void {
+    const file = this.#farFiles.configuration(program);
+    writeFileSync(file, text, { mode: 0o640 });
+    chownSync(file, 0, readFrrAccount().gid);
+  }
+
+  /** What the far end's kernel knows of hosts behind our VTEP: MACs in its bridge, addresses beside it. */
+  async farKnows(vni: number): Promise<{ macs: string[]; addresses: string[] }> {
+    const fdb = await this.far.run(['bridge', 'fdb', 'show', 'br', `b${vni}`]);
+    const neighbours = await this.far.run(['ip', 'neigh', 'show', 'dev', `b${vni}`, 'nud', 'all']);
+    return {
+      macs: fdb.stdout
+        .split('\n')
+        .filter((line) => line.includes('dst 10.50.0.1') && !line.startsWith('00:00:00:00:00:00'))
+        .map((line) => line.split(' ')[0])
+        .sort(),
+      addresses: neighbours.stdout
+        .split('\n')
+        .filter((line) => line.includes('extern_learn'))
+        .map((line) => line.split(' ')[0])
+        .sort(),
+    };
+  }
+
+  daemonsOfOurs(): FrrDaemon[] {
+    const { zserv } = frrFiles(`/run/weir-${this.tag}.fabric`);
+    return [...findFrrDaemons('zebra', zserv), ...findFrrDaemons('bgpd', zserv)];
+  }
+
+  async ping(address: string, count = 2): Promise<boolean> {
+    const { code } = await this.host.run(['ping', '-n', '-c', String(count), '-i', '0.2', '-W', '1', address], { anyCode: true });
+    return code === 0;
+  }
+
+  async end(): Promise<void> {
+    for (const controller of this.#controllers) await controller.close();
+    await this.#controllers.at(-1)?.apply(undefined);
+    await this.#controllers.at(-1)?.close();
+    await this.stopFar();
+    rmSync(this.#farFiles.directory, { recursive: true, force: true });
+    const left = this.daemonsOfOurs();
+    for (const daemon of left) await stopFrrDaemon(daemon);
+    await deleteNetns(listNetns(`weir-${this.tag}-`));
+    assert.deepEqual(left, [], 'FRR was left running');
+    assert.deepEqual(listNetns(`weir-${this.tag}`), [], 'namespaces were left');
+    assert.equal(existsSync(`/run/weir-${this.tag}.fabric`), false, 'files were left');
+  }
+}
+
+const emptyNetwork = {
+  groups: [],
+  personas: [],
+  guards: { ports: [], sources: [], resolvers: [] },
+  ports: { tcp: 1, udp: 1 },
+  tracking: false,
+  manyLinks: false,
+  interfaces: {},
+  macLinks: [],
+  sysctls: [],
+  live: [],
+} as const;
