@@ -3,17 +3,10 @@
 
 import { createHash } from 'node:crypto';
 import type { ObservedFacts } from '../kernel/observe.ts';
-import {
-  type Address,
-  type AddressRange,
-  bitsOf,
-  overlapRanges,
-  renderRange,
-  subtractRanges,
-  uniteRanges,
-} from '../model/address.ts';
+import { rangeHolds, renderAddress, subtractRanges } from '../model/address.ts';
 import type { Configuration, NetworkDiversion } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
+import { reservedInSegment } from '../model/segment.ts';
 import {
   backlogKey,
   type DesiredSysctl,
@@ -24,6 +17,7 @@ import {
   usedPersonas,
   wantedBacklog,
 } from './desired-state.ts';
+import { segmentMtu } from './segment-mtu.ts';
 
 /** Tells the objects of one data directory from those of another on the same machine; part of names and marks. */
 export const segmentTag = (dataDirectory: string): string => createHash('sha256').update(dataDirectory).digest('hex').slice(0, 4);
@@ -47,7 +41,7 @@ export function segmentMac(alias: string): string {
 
 export interface SegmentInput {
   readonly configuration: Configuration;
-  readonly facts: Pick<ObservedFacts, 'links'>;
+  readonly facts: Pick<ObservedFacts, 'links' | 'gateways'>;
   readonly ports: GatewayPorts;
   readonly tag: string;
 }
@@ -57,37 +51,26 @@ export interface SegmentOutput {
   readonly notes: readonly string[];
 }
 
-/** Outer Ethernet, IP, UDP and VXLAN headers; RFC 7348, 5. */
-const vxlanOverhead = { 4: 50, 6: 70 } as const;
-const usualMtu = 1500;
-
-/** Payload of a frame in the segment: as given, else what the trunk or the underlay leaves. */
-export function segmentMtu({ mtu, attachment }: NetworkDiversion, facts: Pick<ObservedFacts, 'links'>): number {
-  if (mtu !== undefined) return mtu;
-  if (attachment.kind === 'vlan') return facts.links.find(({ name }) => name === attachment.trunk)?.mtu || usualMtu;
-  const { family, value } = attachment.local;
-  const underlay = facts.links.find(({ addresses }) =>
-    addresses.some(({ address }) => address.family === family && address.value === value),
-  );
-  // A loopback is a router's address, not the way out.
-  const outer = !underlay || underlay.loopback || !underlay.mtu ? usualMtu : underlay.mtu;
-  return outer - vxlanOverhead[family];
-}
+/** Of the addresses left alone in one segment. */
+const maxShown = 12;
 
 /** Throws `fault` for a persona the configuration does not have. */
 export function planSegment(diversion: NetworkDiversion, input: SegmentInput): SegmentOutput {
   const { configuration, facts, ports, tag } = input;
   const { name, attachment, addresses, gateways } = diversion;
-  const notes: string[] = [];
-  const holes = reservedIn(diversion);
+  const reserved = reservedInSegment(diversion);
+  const leftAlone = new Set<string>();
   const groups: DecoyGroup[] = [];
   for (const group of diversion.groups) {
-    const kept = overlapRanges(group.ranges, holes);
-    for (const range of kept)
-      notes.push(`${renderRange(range)} in ${name}: Weir's own, a gateway, network or broadcast address, left alone`);
+    const taken = reserved.filter(({ address }) => group.ranges.some((range) => rangeHolds(range, address)));
+    for (const { address, what } of taken) leftAlone.add(`${renderAddress(address)} (${what})`);
+    const kept = taken.map(({ address: { family, value } }) => ({ family, first: value, last: value }));
     const ranges = kept.length > 0 ? subtractRanges(group.ranges, kept) : group.ranges;
     if (ranges.length > 0) groups.push(ranges === group.ranges ? group : { ...group, ranges });
   }
+  const shown = [...leftAlone].slice(0, maxShown);
+  if (leftAlone.size > shown.length) shown.push(`${leftAlone.size - shown.length} more`);
+  const notes = shown.length > 0 ? [`in ${name}: ${shown.join(', ')}`] : [];
   const inside: NetworkState = {
     groups,
     personas: usedPersonas(groups, configuration.personas),
@@ -102,21 +85,6 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
   };
   const mtu = segmentMtu(diversion, facts);
   return { segment: { name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside }, notes };
-}
-
-function reservedIn({ addresses, gateways }: NetworkDiversion): AddressRange[] {
-  const single = ({ family, value }: Address): AddressRange => ({ family, first: value, last: value });
-  const reserved = [...addresses.map(({ address }) => single(address)), ...gateways.map(single)];
-  for (const { address, prefixLength } of addresses) {
-    const { family, value } = address;
-    const hostBits = bitsOf(family) - prefixLength;
-    if (hostBits < 2) continue;
-    const size = 1n << BigInt(hostBits);
-    const first = value - (value % size);
-    reserved.push(single({ family, value: first }));
-    if (family === 4) reserved.push(single({ family, value: first + size - 1n }));
-  }
-  return uniteRanges(reserved);
 }
 
 /**

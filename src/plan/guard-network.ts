@@ -4,7 +4,7 @@
 import type { KernelFeature } from '../kernel/features.ts';
 import type { Link } from '../kernel/link-state.ts';
 import type { ObservedFacts } from '../kernel/observe.ts';
-import { type Address, rangeHolds, renderAddress } from '../model/address.ts';
+import { type Address, renderAddress } from '../model/address.ts';
 import type {
   Configuration,
   KernelPathService,
@@ -13,8 +13,8 @@ import type {
   VxlanAttachment,
 } from '../model/configuration.ts';
 import type { Place } from '../model/decoy.ts';
-import { subnetOf } from '../model/segment.ts';
 import type { OperatorSession, PlanMistake } from './guard.ts';
+import { narrowestUnderlay, vxlanOverhead, wayTo } from './segment-mtu.ts';
 
 interface Found {
   /** What could keep somebody from reaching this machine. */
@@ -26,8 +26,6 @@ const at = (place: Place, mistake: string, next: string): PlanMistake => ({ file
 const same = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
 const isOurs = ({ alias }: Link): boolean => alias?.startsWith('weir:') === true;
 
-/** Outer Ethernet, IP, UDP and VXLAN headers (RFC 7348, section 5; the inner Ethernet header counts, the outer does not). */
-const vxlanOverhead = { 4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14 } as const;
 /** RFC 8200, section 5; and what every IPv4 host takes, RFC 791. */
 const leastMtu = { 4: 576, 6: 1280 } as const;
 
@@ -193,18 +191,6 @@ function linkOfSession({ client, server }: OperatorSession, facts: ObservedFacts
   return holder && !holder.loopback ? holder.name : wayTo(client, facts)?.name;
 }
 
-/** The link towards an address: the narrowest subnet that holds it, else the default gateway's. */
-function wayTo(address: Address, facts: ObservedFacts): Link | undefined {
-  let best: { link: Link; length: number } | undefined;
-  for (const link of facts.links)
-    for (const one of link.addresses)
-      if (rangeHolds(subnetOf(one), address) && one.prefixLength > (best?.length ?? -1))
-        best = { link, length: one.prefixLength };
-  if (best) return best.link;
-  const gateway = facts.gateways.find((one) => one.isDefault && one.address.family === address.family);
-  return gateway && facts.links.find(({ name }) => name === gateway.interface);
-}
-
 function checkLeast(
   left: number,
   addresses: NetworkDiversion['addresses'],
@@ -264,22 +250,17 @@ function checkVxlan(
         `choose another ${other.vxlan?.vni === undefined ? '' : 'VNI or '}\`port\`, or \`ip link del ${other.name}\` if nobody needs it`,
       ),
     );
-  checkUnderlay(diversion, attachment, holder, facts, mistakes);
+  checkUnderlay(diversion, attachment, facts, mistakes);
 }
 
 function checkUnderlay(
   { place, mtu, addresses }: NetworkDiversion,
-  { local, remotes, evpn }: VxlanAttachment,
-  holder: Link,
+  attachment: VxlanAttachment,
   facts: ObservedFacts,
   mistakes: PlanMistake[],
 ): void {
-  const overhead = vxlanOverhead[local.family];
-  const far = evpn ? evpn.peers.map(({ address }) => address) : remotes;
-  const ways = far.filter(({ family }) => family === local.family).map((address) => wayTo(address, facts));
-  // A VTEP's address often sits on a loopback, which says nothing of the wire.
-  const wires = [...ways, holder].filter((link) => link !== undefined && !link.loopback && link.mtu > 0) as Link[];
-  const narrowest = wires.reduce<Link | undefined>((least, link) => (!least || link.mtu < least.mtu ? link : least), undefined);
+  const overhead = vxlanOverhead[attachment.local.family];
+  const narrowest = narrowestUnderlay(attachment, facts);
   if (!narrowest) return;
   const largest = narrowest.mtu - overhead;
   const wire = `${narrowest.name} carries ${narrowest.mtu}, of which VXLAN takes ${overhead}`;
