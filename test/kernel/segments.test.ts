@@ -43,9 +43,8 @@ test('decoys of two segments with equal addresses answer over VXLAN, each in its
       const plan = await controller.plan(configuration);
       assert.match(
         plan.notes.join('\n'),
-        /in floor-1: 192\.168\.50\.2 \(Weir's own address\), 192\.168\.50\.1 \(the gateway\), .*broadcast/,
+        /in floor-1: 192\.168\.50\.2 \(Weir's own address\), 192\.168\.50\.1 \(the gateway\), .*192\.168\.50\.255 \(the broadcast/,
       );
-      assert.match(plan.notes.join('\n'), /192\.168\.50\.255 in floor-1/);
       await controller.apply(plan);
       assert.deepEqual(await controller.verify(), []);
       assert.deepEqual((await controller.plan(configuration)).changes, []);
