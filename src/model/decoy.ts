@@ -29,7 +29,7 @@ export interface Decoy {
   readonly ip: string;
   readonly diversion: string;
   readonly persona: Persona;
-  /** Absent for addresses of this machine. */
+  /** Absent for addresses of this machine and for decoys that are an address on its interface: they show the interface's own. */
   readonly mac?: string;
 }
 
@@ -81,7 +81,7 @@ export class DecoyDirectory {
     if (!persona) return undefined;
     const text = typeof ip === 'string' ? ip : undefined;
     const mac =
-      group.kind === 'own'
+      group.kind === 'own' || group.claim === 'address'
         ? undefined
         : ((text && group.macs[text]) ?? renderMac(decoyMac(address, persona.macPrefixes, group.population.seed)));
     return { ip: text ?? '', diversion: group.diversion, persona, ...(mac ? { mac } : {}) };

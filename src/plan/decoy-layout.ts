@@ -34,8 +34,10 @@ export interface SingleDecoy {
   readonly diversion: string;
   readonly interface: string;
   readonly persona?: Persona;
-  /** Of the living. */
+  /** Of the living; absent for those that show the interface's own. */
   readonly mac?: string;
+  /** It has an address or a device of its own in the kernel. */
+  readonly claim?: 'macvlan' | 'address';
 }
 
 export interface DecoyLayout {
@@ -52,7 +54,7 @@ export function layOutDecoys(desired: NetworkState): DecoyLayout {
   const personas = new Map(desired.personas.map((persona) => [persona.name, persona]));
   const merged = new Map<string, { group: DecoyGroup; ranges: AddressRange[]; macs: Record<string, string> }>();
   for (const group of desired.groups) {
-    const key = `${group.kind} ${group.diversion} ${group.population.seed} ${group.population.shares.map(({ persona, share }) => `${persona}=${share}`).join()}`;
+    const key = `${group.kind} ${group.claim ?? ''} ${group.diversion} ${group.population.seed} ${group.population.shares.map(({ persona, share }) => `${persona}=${share}`).join()}`;
     const entry = merged.get(key);
     if (entry) {
       entry.ranges.push(...group.ranges);
@@ -64,23 +66,34 @@ export function layOutDecoys(desired: NetworkState): DecoyLayout {
   const singles: SingleDecoy[] = [];
   const macs: { address: Address; text: string; mac: string }[] = [];
   for (const { group, ranges, macs: given } of merged.values()) {
-    const { diversion, population } = group;
+    const { diversion, population, claim } = group;
     const link = desired.interfaces[diversion] ?? '';
     const united = uniteRanges(ranges);
     if (group.kind === 'own') {
       own.push({ diversion, interface: link, population, ranges: united });
       continue;
     }
-    const wide = united.filter((range) => range.first !== range.last);
+    const wide = claim === undefined ? united.filter((range) => range.first !== range.last) : [];
     if (wide.length > 0) claimed.push({ diversion, interface: link, population, ranges: wide });
     for (const range of united) {
-      if (range.first !== range.last) continue;
-      const address: Address = { family: range.family, value: range.first };
-      const text = renderAddress(address);
-      const index = resident(population, address);
-      const persona = index < 0 ? undefined : personaOf(personas, population.shares[index].persona);
-      const mac = persona && (given[text] ?? renderMac(decoyMac(address, persona.macPrefixes, population.seed)));
-      singles.push({ address, text, diversion, interface: link, ...(persona ? { persona, mac } : {}) });
+      if (range.first !== range.last && claim === undefined) continue;
+      for (let value = range.first; value <= range.last; value += 1n) {
+        const address: Address = { family: range.family, value };
+        const text = renderAddress(address);
+        const index = resident(population, address);
+        const persona = index < 0 ? undefined : personaOf(personas, population.shares[index].persona);
+        const wears = persona !== undefined && claim !== 'address';
+        const mac = wears ? (given[text] ?? renderMac(decoyMac(address, persona.macPrefixes, population.seed))) : undefined;
+        singles.push({
+          address,
+          text,
+          diversion,
+          interface: link,
+          ...(persona ? { persona } : {}),
+          ...(mac ? { mac } : {}),
+          ...(claim ? { claim } : {}),
+        });
+      }
     }
     for (const [text, mac] of Object.entries(given)) {
       const address = parseAddress(text);

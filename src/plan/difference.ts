@@ -29,10 +29,14 @@ export interface PresentState {
   readonly saved: SavedValues;
 }
 
-/** Every AnyIP route the state needs: blocks that cover the claimed addresses exactly, without those given back. */
+/**
+ * Every AnyIP route the state needs: blocks that cover the claimed addresses exactly, without those given back and those
+ * with something of their own (claims.ts).
+ */
 export function planRoutes(desired: NetworkState | undefined, withheld: readonly AddressRange[]): OwnRoute[] {
   if (desired === undefined) return [];
-  const claimed = desired.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
+  const routed = desired.groups.filter(({ kind, claim }) => kind === 'claimed' && claim === undefined);
+  const claimed = routed.flatMap(({ ranges }) => ranges);
   return coverRanges(subtractRanges(claimed, withheld));
 }
 

@@ -5,7 +5,7 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { ChangeWatch, type ChangeWatchOptions } from '../kernel/change-watch.ts';
+import { type ChangeKind, ChangeWatch, type ChangeWatchOptions } from '../kernel/change-watch.ts';
 import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
 import { NamespaceNamesWatch } from '../kernel/namespace-names-watch.ts';
 import type { Repair } from './annex.ts';
@@ -185,12 +185,20 @@ export class Reconciler {
     const { name, netns } = network;
     const identity = netns === undefined ? undefined : readNamespaceIdentity(netns);
     try {
-      const watch = open({ ...(netns === undefined ? {} : { netns }), onChange: () => this.noteChange(name) });
+      const watch = open({ ...(netns === undefined ? {} : { netns }), onChange: (kinds) => this.#hear(name, kinds) });
       this.#watches.set(name, { network, identity, watch });
     } catch (error) {
       // Its namespace is gone, most likely: the run that follows makes it again, and then the watch is opened.
       this.#options.log.debug('no watch on a network namespace', { network: name, error: asWeirError(error).message });
     }
+  }
+
+  #hear(network: string, kinds: ReadonlySet<ChangeKind>): void {
+    if (kinds.has('link') || kinds.has('unknown')) {
+      this.#ledger.hurry(network);
+      this.#scheduleRetry();
+    }
+    this.noteChange(network);
   }
 
   #closeWatch(name: string): void {

@@ -75,6 +75,22 @@ test('what fails is tried again after a growing while, at most a minute, and tol
   assert.equal(ledger.noteFailure({ ...table, message: 'again' })?.name, 'repair-failed', 'a new row is told anew');
 });
 
+test('when links come or go, what failed is tried again after a second at most', () => {
+  const { ledger, pass } = ledgerAt();
+  for (let count = 0; count < 9; count += 1) ledger.noteFailure(table);
+  pass(2);
+  assert.equal(ledger.isHeld(repairKey(table)), true);
+  ledger.hurry('floor-4');
+  assert.equal(ledger.isHeld(repairKey(table)), true, 'another network is no news');
+  ledger.hurry('');
+  assert.equal(ledger.isHeld(repairKey(table)), false, 'the trunk may be back');
+  ledger.noteFailure(table);
+  ledger.hurry('floor-3');
+  assert.equal(ledger.isHeld(repairKey(table)), true, 'it was tried just now');
+  pass(1);
+  assert.equal(ledger.isHeld(repairKey(table)), false);
+});
+
 test('a failure that is gone at the next look is forgotten; one that was not looked at is not', () => {
   const { ledger, pass } = ledgerAt();
   const start = 1000 * second;

@@ -17,6 +17,7 @@ export interface Trouble {
 
 const minuteMicros = 60_000_000;
 const firstRetryMicros = 500_000;
+const hurriedMicros = 1_000_000;
 /** Objects remembered at a time; beyond it the one longest untouched is forgotten. */
 const maxEntries = 4096;
 const maxReasons = 8;
@@ -30,6 +31,7 @@ interface Contention {
 
 interface Failure {
   count: number;
+  triedAt: number;
   until: number;
   readonly network: string;
   message: string;
@@ -77,17 +79,24 @@ export class RepairLedger {
   /** A trouble when it is the first failure in a row. */
   noteFailure(failure: Repair): Trouble | undefined {
     const key = repairKey(failure);
-    const entry = this.#failing.get(key) ?? { count: 0, until: 0, network: failure.network, message: '' };
+    const entry = this.#failing.get(key) ?? { count: 0, triedAt: 0, until: 0, network: failure.network, message: '' };
     touch(this.#failing, key, entry);
     entry.count += 1;
     entry.message = failure.message;
-    entry.until = this.#clock() + Math.min(minuteMicros, firstRetryMicros * 2 ** Math.min(entry.count - 1, 10));
+    entry.triedAt = this.#clock();
+    entry.until = entry.triedAt + Math.min(minuteMicros, firstRetryMicros * 2 ** Math.min(entry.count - 1, 10));
     if (entry.count > 1) return undefined;
     return {
       name: 'repair-failed',
       message: failure.message,
       details: { network: failure.network, object: failure.object },
     };
+  }
+
+  /** Links came or went: what failed in this network (the machine's own: in any, for there are the trunks) may work now. */
+  hurry(network: string): void {
+    for (const entry of this.#failing.values())
+      if (network === '' || entry.network === network) entry.until = Math.min(entry.until, entry.triedAt + hurriedMicros);
   }
 
   /** After a look at these networks (undefined: all): what failed before and was tried is well when it is not in `failed`. */

@@ -19,6 +19,7 @@ import {
 import type { AddressRange, Family } from '../model/address.ts';
 import type { Persona } from '../model/persona.ts';
 import { macKeyOf, populationModulus, prefixSeedOf } from '../model/population.ts';
+import { claimDevice } from './claims.ts';
 import {
   addressType,
   aliveShare,
@@ -50,19 +51,33 @@ const refusedInName: NftRule = [
 export function planLinkTables(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
   const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
   if (!claimed) return [];
-  const arp = desired.manyLinks ? planArpTable(layout) : [];
+  const arp = planArpTable(layout, desired.manyLinks);
   return desired.macLinks.length > 0 ? [planFrameTable(desired, layout, withheld), ...arp] : arp;
 }
 
-/** The kernel answers ARP for a local address on every link; a decoy lives on one. */
-function planArpTable(layout: DecoyLayout): NftTable[] {
-  const links = [...new Set([...layout.claimed, ...layout.singles].map((item) => item.interface))].sort();
+/** The kernel answers ARP for a local address on every link; a decoy lives on one, which is its own device if it has one. */
+function planArpTable(layout: DecoyLayout, manyLinks: boolean): NftTable[] {
+  const listed = manyLinks ? [...layout.claimed, ...layout.singles.filter(({ claim }) => claim !== 'macvlan')] : [];
+  const links = [...new Set(listed.map((item) => item.interface))].sort();
   const sets: NftSet[] = [];
   const rules: NftRule[] = [];
+  const devices = layout.singles.filter(({ claim, persona, address }) => claim === 'macvlan' && persona && address.family === 4);
+  if (devices.length > 0) {
+    const elements = devices.map(({ text, address }) => `${claimDevice(address)} . ${text}`);
+    sets.push(
+      { name: 'own-devices', type: 'ifname . ipv4_addr', interval: false, elements },
+      { name: 'with-own-device', type: addressType(4), interval: false, elements: devices.map(({ text }) => text) },
+    );
+    const request = match('arp operation', 'request');
+    rules.push(
+      [request, match('iifname . arp daddr ip', { set: 'own-devices' }), accept],
+      [request, match('arp daddr ip', { set: 'with-own-device' }), drop],
+    );
+  }
   links.forEach((link, index) => {
     const ranges = layout.claimed.filter((group) => group.interface === link).flatMap((group) => rangeElements(group.ranges, 4));
     const singles = layout.singles
-      .filter((single) => single.interface === link && single.address.family === 4)
+      .filter(({ interface: own, address, claim }) => own === link && address.family === 4 && claim !== 'macvlan')
       .map(({ text }) => text);
     for (const [name, interval, elements] of [
       [`ranges-${index}`, true, ranges],

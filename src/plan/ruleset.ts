@@ -124,6 +124,13 @@ function planPacketTable(
       });
       untrackIn.push([match(destination(family), { set: `single-set${family}` }), { do: 'notrack' }]);
       untrackOut.push([match(source(family), { set: `single-set${family}` }), { do: 'notrack' }]);
+      const held = family === 6 ? singles.filter(({ claim, persona }) => claim && persona).map(({ text }) => text) : [];
+      if (held.length > 0) {
+        // Addresses the kernel has on a link are its own to defend and to confirm (RFC 4861, 7.2).
+        sets.push({ name: 'held6', type: addressType(6), interval: false, elements: held });
+        const discovery = match('icmpv6 type', ['nd-neighbor-solicit', 'nd-neighbor-advert']);
+        divert.push([match(destination(6), { set: 'held6' }), discovery, accept]);
+      }
       divert.push([{ do: 'vmap', key: destination(family), map: { map: `single${family}` } }]);
     }
     const ranges: string[] = [];

@@ -153,6 +153,18 @@ const states: Record<string, () => GoldenState> = {
     withheld: [],
     notes: [],
   }),
+  claims: () => ({
+    desired: state(
+      [
+        group('dmz', 'claimed', ['10.66.0.5', '2001:db8:66::5'], everybody('web'), { claim: 'macvlan' }),
+        group('dmz', 'claimed', ['10.66.0.16/30', '2001:db8:66::10'], everybody('desktop'), { claim: 'address' }),
+        group('dmz', 'claimed', ['10.66.0.6', '10.66.64.0/24'], everybody('web')),
+      ],
+      { manyLinks: true },
+    ),
+    withheld: [],
+    notes: [],
+  }),
 };
 
 export const goldenNames = Object.keys(states);
