@@ -27,6 +27,16 @@ export const isClaimDevice = (name: string): boolean => /^weir-[0-9a-f]{8}$/.tes
 export const claimKey = ({ way, link, address, device, mac }: OwnClaim): string =>
   `${way} ${renderAddress(address)} ${link} ${device ?? ''} ${mac ?? ''}`;
 
+/** What changes between two lists. */
+export function compareClaims(wanted: readonly OwnClaim[], there: readonly OwnClaim[]): { add: OwnClaim[]; remove: OwnClaim[] } {
+  const before = new Set(there.map(claimKey));
+  const after = new Set(wanted.map(claimKey));
+  return {
+    add: wanted.filter((claim) => !before.has(claimKey(claim))),
+    remove: there.filter((claim) => !after.has(claimKey(claim))),
+  };
+}
+
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
@@ -99,11 +109,14 @@ function readMarkedAddresses(socket: RouteSocket): { index: number; address: Add
   return found;
 }
 
-/**
- * Those that work as they should, in any order; and the names of devices with our mark that do not (down, without
- * address): to be removed, and made anew where wanted.
- */
-export function readOwnClaims(netns: string | undefined): { claims: OwnClaim[]; broken: string[] } {
+export interface PresentClaims {
+  /** Those that work as they should, in any order. */
+  readonly claims: readonly OwnClaim[];
+  /** Devices with our mark that do not (down, without address): to be removed, and made anew where wanted. */
+  readonly broken: readonly string[];
+}
+
+export function readOwnClaims(netns: string | undefined): PresentClaims {
   return withRouteSocket(netns, (socket) => {
     const links = new Map(readLinks(socket).map((link) => [link.index, link]));
     const claims: OwnClaim[] = [];
@@ -122,6 +135,13 @@ export function readOwnClaims(netns: string | undefined): { claims: OwnClaim[]; 
     const broken = ours.map(({ name }) => name).filter((name) => !whole.has(name));
     return { claims, broken };
   });
+}
+
+/** Makes it so. Throws as applyClaims does. */
+export function settleClaims(netns: string | undefined, wanted: readonly OwnClaim[]): void {
+  const { claims, broken } = readOwnClaims(netns);
+  const { add, remove } = compareClaims(wanted, claims);
+  applyClaims(netns, add, remove, broken);
 }
 
 /**

@@ -1,6 +1,7 @@
 // One look at everything a plan depends on. Reads only; every part has its own file in this room.
 
 import { type Address, parseAddress } from '../model/address.ts';
+import { isClaimDevice, type OwnClaim, readOwnClaims } from './claim-link.ts';
 import type { CommandRunner } from './command.ts';
 import type { KernelFeature } from './features.ts';
 import { type OwnRoute, readOwnRoutes } from './ip-route.ts';
@@ -47,13 +48,24 @@ export function parseResolvers(text: string): Address[] {
   return found;
 }
 
+/** Decoys are not the machine's own, though some have an address or a device here. */
+const withoutClaims = (links: readonly Link[], claims: readonly OwnClaim[]): Link[] =>
+  links
+    .filter(({ name }) => !isClaimDevice(name))
+    .map((link) => {
+      const ours = claims.filter((claim) => claim.way === 'address' && claim.link === link.name).map(({ address }) => address);
+      if (ours.length === 0) return link;
+      const isOurs = ({ family, value }: Address): boolean => ours.some((one) => one.family === family && one.value === value);
+      return { ...link, addresses: link.addresses.filter(({ address }) => !isOurs(address)) };
+    });
+
 /** Needs CAP_NET_ADMIN for the ruleset, root for the names of other users' processes. */
 export async function observeKernel(
   runner: CommandRunner,
   readText: (path: string) => Promise<string | undefined>,
   resolverFiles: readonly string[] = defaultResolverFiles,
 ): Promise<ObservedFacts> {
-  const [links, gateways, neighbours, sockets, ruleset, ownRoutes] = await Promise.all([
+  const [allLinks, gateways, neighbours, sockets, ruleset, ownRoutes] = await Promise.all([
     readLinks(runner),
     readGateways(runner),
     readNeighbours(runner),
@@ -61,6 +73,7 @@ export async function observeKernel(
     readRuleset(runner),
     readOwnRoutes(runner),
   ]);
+  const links = withoutClaims(allLinks, readOwnClaims(runner.netns).claims);
   const resolvers: Address[] = [];
   for (const file of resolverFiles) resolvers.push(...parseResolvers((await readText(file)) ?? ''));
   const sysctls: Record<string, string> = {};

@@ -15,6 +15,7 @@ import {
   RTM_NEWROUTE,
   RTN_UNICAST,
   routeHeader,
+  routeProtocol,
 } from './ip-route.ts';
 import {
   flagRequest,
@@ -70,6 +71,7 @@ const IFA_LOCAL = 2;
 const IFA_ADDRESS = 1;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
+const IFA_PROTO = 11;
 const IFA_F_NODAD = 2;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
@@ -119,6 +121,8 @@ function readAddresses(socket: RouteSocket, index: number): InterfaceAddress[] {
       if (type !== RTM_NEWADDR || longIn(body.subarray(4)) !== index || body[0] !== familyNumber(family)) continue;
       const attributes = parseAttributes(body.subarray(8));
       const bytes = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
+      // Decoys with an address of their own are claim-link.ts's.
+      if (attributes.get(IFA_PROTO)?.[0] === routeProtocol) continue;
       if (bytes && body[3] < RT_SCOPE_LINK) addresses.push({ address: addressFromBytes(bytes), prefixLength: body[1] });
     }
   }

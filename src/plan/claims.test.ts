@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { everybody, group, rangeOf, state } from '../../test/support/golden-states.ts';
-import { claimKey, isClaimDevice } from '../kernel/claim-link.ts';
+import { claimKey, compareClaims, isClaimDevice } from '../kernel/claim-link.ts';
 import { parseAddress } from '../model/address.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
-import { claimDevice, compareClaims, describeClaim, describeWays, planClaims } from './claims.ts';
+import { claimDevice, describeClaim, describeWays, planClaims } from './claims.ts';
 import { planRoutes } from './difference.ts';
 
 const groups = [
@@ -61,7 +61,7 @@ test('a claim that changes its way, link or MAC is removed and made anew; equal 
 test('people are told for each group which way it goes and why', () => {
   const words = describeWays([...groups, group('own', 'own', ['192.0.2.7'], everybody('web'))]);
   assert.equal(words.length, 3);
-  assert.match(words[0], /^dmz: 10\.66\.0\.5, 2001:db8:66::5 a macvlan device each, as asked for/);
-  assert.match(words[1], /^dmz: 10\.66\.0\.16\/30 an address on the interface each/);
-  assert.match(words[2], /^dmz: 10\.66\.64\.0\/24 by AnyIP: one route/);
+  assert.match(words[0], /^dmz 10\.66\.0\.5, 2001:db8:66::5: by a macvlan device each, as asked for/);
+  assert.match(words[1], /^dmz 10\.66\.0\.16\/30: by an address on the interface each/);
+  assert.match(words[2], /^dmz: by AnyIP: one route/);
 });

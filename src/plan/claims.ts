@@ -1,8 +1,8 @@
-// Which decoys have an address on a link or a macvlan device of their own, what changes between two lists of them, and in
-// words which way each group of decoys goes and why. Pure; making them is kernel/claim-link.ts.
+// Which decoys have an address on a link or a macvlan device of their own, and in words which way each group of decoys goes
+// and why. Pure; making them is kernel/claim-link.ts.
 
 import { createHash } from 'node:crypto';
-import { claimKey, type OwnClaim } from '../kernel/claim-link.ts';
+import type { OwnClaim } from '../kernel/claim-link.ts';
 import { type Address, type AddressRange, rangeHolds, renderAddress, renderRange } from '../model/address.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { layOutDecoys } from './decoy-layout.ts';
@@ -28,16 +28,6 @@ export function planClaims(desired: NetworkState | undefined, withheld: readonly
   return claims;
 }
 
-/** What changes between two lists. */
-export function compareClaims(wanted: readonly OwnClaim[], there: readonly OwnClaim[]): { add: OwnClaim[]; remove: OwnClaim[] } {
-  const before = new Set(there.map(claimKey));
-  const after = new Set(wanted.map(claimKey));
-  return {
-    add: wanted.filter((claim) => !before.has(claimKey(claim))),
-    remove: there.filter((claim) => !after.has(claimKey(claim))),
-  };
-}
-
 /** `macvlan weir-1a2b3c4d for 10.0.0.5 on eth0`, `address 10.0.0.5 on eth0`. */
 export const describeClaim = ({ way, link, address, device }: OwnClaim): string =>
   way === 'address'
@@ -45,24 +35,31 @@ export const describeClaim = ({ way, link, address, device }: OwnClaim): string 
     : `macvlan ${device} for ${renderAddress(address)} on ${link}`;
 
 const ways = {
-  anyip: 'by AnyIP: one route for all of them and nothing in the kernel for each',
-  macvlan: 'a macvlan device each, as asked for (`claim: macvlan`): an interface of its own with the MAC of its persona',
-  address: 'an address on the interface each, as asked for (`claim: address`): they show the MAC of the interface',
+  anyip: 'by AnyIP: one route for all, nothing in the kernel for each',
+  macvlan: 'by a macvlan device each, as asked for (claim: macvlan): an interface of its own with the MAC of the persona',
+  address: 'by an address on the interface each, as asked for (claim: address): they show the MAC of the interface',
 } as const;
 
-/** One sentence for each diversion and way: how its decoys become ours, and why so. */
+export const wayOf = ({ claim }: Pick<DecoyGroup, 'claim'>): keyof typeof ways => claim ?? 'anyip';
+
+const maxShown = 6;
+
+/** One sentence for each way: which diversions or decoys go it, and why. */
 export function describeWays(groups: readonly DecoyGroup[]): string[] {
-  const found = new Map<string, { diversion: string; way: keyof typeof ways; ranges: AddressRange[] }>();
-  for (const { kind, diversion, claim, ranges } of groups) {
-    if (kind !== 'claimed') continue;
-    const way = claim ?? 'anyip';
-    const entry = found.get(`${diversion} ${way}`) ?? { diversion, way, ranges: [] };
-    entry.ranges.push(...ranges);
-    found.set(`${diversion} ${way}`, entry);
+  const found = new Map<keyof typeof ways, Map<string, AddressRange[]>>();
+  for (const group of groups) {
+    if (group.kind !== 'claimed') continue;
+    const diversions = found.get(wayOf(group)) ?? new Map<string, AddressRange[]>();
+    diversions.set(group.diversion, [...(diversions.get(group.diversion) ?? []), ...group.ranges]);
+    found.set(wayOf(group), diversions);
   }
-  return [...found.values()].map(({ diversion, way, ranges }) => {
-    const shown = ranges.slice(0, 3).map(renderRange).join(', ');
-    const rest = ranges.length > 3 ? ` and ${ranges.length - 3} more` : '';
-    return `${diversion}: ${shown}${rest} ${ways[way]}`;
+  return [...found].map(([way, diversions]) => {
+    const words = [...diversions].map(([name, ranges]) =>
+      way === 'anyip' ? name : `${name} ${listed(ranges.map(renderRange))}`,
+    );
+    return `${listed(words)}: ${ways[way]}`;
   });
 }
+
+const listed = (words: readonly string[]): string =>
+  `${words.slice(0, maxShown).join(', ')}${words.length > maxShown ? ` and ${words.length - maxShown} more` : ''}`;

@@ -2,9 +2,11 @@
 // its rules. Pure. Carrying out is step.ts.
 
 import { WeirError } from '../base/errors.ts';
+import { compareClaims, type OwnClaim, type PresentClaims } from '../kernel/claim-link.ts';
 import { type OwnRoute, renderDestination } from '../kernel/ip-route.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { type AddressRange, overlapRanges, parseRange, rangeToCidrs, subtractRanges } from '../model/address.ts';
+import { describeClaim } from './claims.ts';
 import type { NetworkState } from './desired-state.ts';
 import type { Step } from './step.ts';
 
@@ -19,6 +21,7 @@ export const nothingSaved: SavedValues = { sysctls: {}, promiscuous: {} };
 
 export interface PresentState {
   readonly routes: readonly OwnRoute[];
+  readonly claims: PresentClaims;
   /** Tables as last applied by us, to go back to; empty when none or unknown. */
   readonly tables: readonly NftTable[];
   /** `as-applied` when the kernel's listing is what it was right after our last change. */
@@ -59,30 +62,38 @@ export function compareRoutes(wanted: readonly OwnRoute[], there: readonly OwnRo
 }
 
 /**
- * `tables` and `routes` are those of `desired`; the tables carry the notes of what saveBefore tells to save. `before` is
- * what has to be done once the rules are there and before an address becomes ours.
+ * `tables`, `routes` and `claims` are those of `desired`; the tables carry the notes of what saveBefore tells to save.
+ * `before` is what has to be done once the rules are there and before an address becomes ours.
  */
 export function planDifference(
   desired: NetworkState | undefined,
   tables: readonly NftTable[],
   tablesAsApplied: boolean,
   routes: readonly OwnRoute[],
+  claims: readonly OwnClaim[],
   present: PresentState,
   before: readonly Step[] = [],
 ): Step[] {
   // First shrink to what stays, then change the rules, then grow: no address is ours without a rule, and none that
   // stays is let go on the way.
   const held = present.routes.map(rangeOfRoute);
-  const wanted = routes.map(rangeOfRoute);
+  const wanted = [...routes.map(rangeOfRoute), ...claims.map(rangeOfClaim)];
   const shrinks = subtractRanges(held, wanted).length > 0;
   const between = shrinks ? coverRanges(overlapRanges(held, wanted)) : present.routes;
   const steps: Step[] = [];
   if (shrinks) steps.push(...routesStep(between, present.routes));
+  const change = compareClaims(claims, present.claims.claims);
+  const lets = change.remove.filter((claim) => overlapRanges(wanted, [rangeOfClaim(claim)]).length === 0);
+  steps.push(...claimsStep([], lets, present.claims.broken));
   steps.push(...planRestores(desired, present));
   const ruleset = planRulesetStep(desired, tables, tablesAsApplied, present);
   if (ruleset) steps.push(ruleset);
   steps.push(...planSettings(desired, present), ...before);
-  steps.push(...routesStep(routes, between));
+  // An address that becomes ours in another way is so in both for a moment.
+  const turns = change.remove.filter((claim) => !lets.includes(claim));
+  const remade = turns.filter(({ device }) => device !== undefined && change.add.some((claim) => claim.device === device));
+  const others = turns.filter((claim) => !remade.includes(claim));
+  steps.push(...claimsStep(change.add, remade, []), ...routesStep(routes, between), ...claimsStep([], others, []));
   return steps;
 }
 
@@ -182,11 +193,24 @@ function routesStep(wanted: readonly OwnRoute[], there: readonly OwnRoute[]): St
   return add.length + remove.length === 0 ? [] : [{ kind: 'routes', add, remove, line: describeRoutes(add, remove) }];
 }
 
+function claimsStep(add: readonly OwnClaim[], remove: readonly OwnClaim[], broken: readonly string[]): Step[] {
+  const gone = [...remove.map(describeClaim), ...broken.map((name) => `macvlan ${name} (not working)`)];
+  const some = (words: readonly string[]): string =>
+    `${words.slice(0, 3).join(', ')}${words.length > 3 ? ` and ${words.length - 3} more` : ''}`;
+  const words = [
+    ...(add.length > 0 ? [`add ${some(add.map(describeClaim))}`] : []),
+    ...(gone.length > 0 ? [`remove ${some(gone)}`] : []),
+  ];
+  return words.length === 0 ? [] : [{ kind: 'claims', add, remove, broken, line: words.join('; ') }];
+}
+
 function describeRoutes(add: readonly OwnRoute[], remove: readonly OwnRoute[]): string {
   const count = (routes: readonly OwnRoute[]): string =>
     routes.length === 1 ? `route local ${routes[0].destination}` : `${routes.length} local routes (${routes[0].destination}, …)`;
   return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
 }
+
+const rangeOfClaim = ({ address: { family, value } }: OwnClaim): AddressRange => ({ family, first: value, last: value });
 
 function rangeOfRoute({ destination }: OwnRoute): AddressRange {
   const range = parseRange(destination);

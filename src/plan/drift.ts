@@ -1,8 +1,10 @@
 // Says in words where the kernel is no longer as Weir left it. Pure; reading it is the controller's.
 
+import type { OwnClaim } from '../kernel/claim-link.ts';
 import type { OwnRoute } from '../kernel/ip-route.ts';
 import type { Link } from '../kernel/link-state.ts';
 import { renderRange } from '../model/address.ts';
+import { describeClaim } from './claims.ts';
 import type { NetworkState } from './desired-state.ts';
 import { compareRoutes } from './difference.ts';
 
@@ -12,6 +14,8 @@ export interface DriftInput {
   readonly listing: string;
   readonly expectedRoutes: readonly OwnRoute[];
   readonly routes: readonly OwnRoute[];
+  /** What is missing, and what is there and should not be. */
+  readonly claims: { readonly add: readonly OwnClaim[]; readonly remove: readonly OwnClaim[] };
   readonly links: readonly Link[];
   readonly sysctls: Readonly<Record<string, string | undefined>>;
 }
@@ -25,6 +29,8 @@ export function describeDrift(input: DriftInput): string[] {
   const { add, remove } = compareRoutes(input.expectedRoutes, input.routes);
   words.push(...bounded(add.map(({ destination }) => `route local ${destination} is gone`)));
   words.push(...bounded(remove.map(({ destination }) => `route local ${destination} carries our mark but is not ours`)));
+  words.push(...bounded(input.claims.add.map((claim) => `${describeClaim(claim)} is gone`)));
+  words.push(...bounded(input.claims.remove.map((claim) => `${describeClaim(claim)} carries our mark but is not ours`)));
   for (const name of input.desired.macLinks) {
     const link = input.links.find((candidate) => candidate.name === name);
     if (!link) words.push(`interface ${name} is gone`);

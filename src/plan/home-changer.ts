@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { compareClaims, readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
 import type { CommandRunner } from '../kernel/command.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readLinks } from '../kernel/link-state.ts';
@@ -12,6 +13,7 @@ import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-rea
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { readSysctls } from '../kernel/sysctl.ts';
 import type { AddressRange } from '../model/address.ts';
+import { planClaims } from './claims.ts';
 import type { NetworkState } from './desired-state.ts';
 import {
   compareRoutes,
@@ -65,6 +67,7 @@ export class HomeChanger {
     const withheld = desired === undefined ? [] : keepWithheld(desired, stored?.withheld ?? []);
     const present: PresentState = {
       routes,
+      claims: readOwnClaims(this.#runner.netns),
       tables: listing !== '' && stored?.current ? planRuleset(stored.current, stored.withheld, renderNotes(stored.saved)) : [],
       ruleset: listing === '' ? 'absent' : listing === stored?.listing ? 'as-applied' : 'changed',
       promiscuous: links.filter((link) => link.promiscuous).map((link) => link.name),
@@ -75,7 +78,14 @@ export class HomeChanger {
     const next = saveBefore(planSettings(desired, present), saved, desired);
     const tables = desired === undefined ? [] : planRuleset(desired, withheld, renderNotes(next));
     const textHash = hashOf(tables);
-    const steps = planDifference(desired, tables, textHash === stored?.textHash, planRoutes(desired, withheld), present);
+    const steps = planDifference(
+      desired,
+      tables,
+      textHash === stored?.textHash,
+      planRoutes(desired, withheld),
+      planClaims(desired, withheld),
+      present,
+    );
     const elements = tables.reduce((sum, { sets }) => sum + sets.reduce((all, set) => all + set.elements.length, 0), 0);
     return { steps, saved: next, withheld, textHash, detailed: elements <= maxDetailed };
   }
@@ -114,6 +124,7 @@ export class HomeChanger {
         this.#log.error('a step of taking down failed', { line: step.line, error: asWeirError(error).message });
       }
     await flushOwnRoutes(this.#runner);
+    settleClaims(this.#runner.netns, []);
     await removeTables(this.#runner, (await readRuleset(this.#runner)).families);
     if (failed !== undefined) throw asWeirError(failed);
   }
@@ -128,6 +139,7 @@ export class HomeChanger {
     await applyTransaction(this.#runner, text);
     const { add, remove } = compareRoutes(planRoutes(current, withheld), await readOwnRoutes(this.#runner));
     await applyRoutes(this.#runner, add, remove);
+    settleClaims(this.#runner.netns, planClaims(current, withheld));
     const textHash = hashOf(planRuleset(current, withheld, renderNotes(stored.saved)));
     return { withheld, textHash, listing: await this.listing(stored.detailed) };
   }
@@ -149,6 +161,7 @@ export class HomeChanger {
       listing,
       expectedRoutes: planRoutes(current, stored.withheld),
       routes,
+      claims: compareClaims(planClaims(current, stored.withheld), readOwnClaims(this.#runner.netns).claims),
       links,
       sysctls,
     });

@@ -15,6 +15,7 @@ const desired = state([
 
 const empty = {
   routes: [],
+  claims: { claims: [], broken: [] },
   tables: [],
   ruleset: 'absent',
   promiscuous: [],
@@ -24,7 +25,7 @@ const empty = {
 } as const;
 
 const plan: Plan = {
-  changes: planDifference(desired, planRuleset(desired, [], []), false, planRoutes(desired, []), empty),
+  changes: planDifference(desired, planRuleset(desired, [], []), false, planRoutes(desired, []), [], empty),
   desired,
   notes: ['10.66.0.1 in dmz: a live host answers there, left alone'],
   warnings: ['something'],
@@ -41,6 +42,9 @@ test('a plan for people', () => {
 Decoys:
     dmz: 10.66.0.0/17, 2001:db8:66::/64 (18446744073709584384 addresses): web 40%
     self: 192.0.2.7 (this machine's own): all-open
+
+How their addresses become ours:
+    dmz: by AnyIP: one route for all, nothing in the kernel for each
 
 Left alone:
     10.66.0.1 in dmz: a live host answers there, left alone

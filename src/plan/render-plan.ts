@@ -2,6 +2,7 @@
 
 import { renderRange } from '../model/address.ts';
 import { renderPorts } from '../model/port-set.ts';
+import { describeWays, wayOf } from './claims.ts';
 import type { Plan } from './controller.ts';
 import type { Step } from './step.ts';
 
@@ -15,6 +16,8 @@ export function renderPlan(plan: Plan): string {
   }
   const summary = summarise(plan);
   if (summary.length > 0) lines.push('', 'Decoys:', ...summary.map((line) => `    ${line}`));
+  const ways = describeWays([...plan.desired.groups, ...plan.desired.segments.flatMap(({ inside }) => inside.groups)]);
+  if (ways.length > 0) lines.push('', 'How their addresses become ours:', ...ways.map((line) => `    ${line}`));
   if (plan.notes.length > 0) lines.push('', 'Left alone:', ...plan.notes.map((note) => `    ${note}`));
   if (plan.warnings.length > 0) lines.push('', 'Mind:', ...plan.warnings.map((warning) => `  ! ${warning}`));
   return `${lines.join('\n')}\n`;
@@ -26,7 +29,7 @@ export function describePlan(plan: Plan): Record<string, unknown> {
     changes: plan.changes.map((step) => ({
       kind: step.kind,
       line: step.line,
-      ...(step.kind === 'routes' ? { add: step.add.length, remove: step.remove.length } : {}),
+      ...(step.kind === 'routes' || step.kind === 'claims' ? { add: step.add.length, remove: step.remove.length } : {}),
       ...(step.kind === 'ruleset' ? { tables: step.to.map(({ family, name }) => `${family} ${name}`) } : {}),
       ...(step.kind === 'sysctl' ? { key: step.key, from: step.from, to: step.to } : {}),
       ...(step.kind === 'promiscuous' ? { link: step.link, on: step.on } : {}),
@@ -34,6 +37,7 @@ export function describePlan(plan: Plan): Record<string, unknown> {
     decoys: plan.desired.groups.slice(0, maxGroups).map((group) => ({
       diversion: group.diversion,
       kind: group.kind,
+      ...(group.kind === 'claimed' ? { way: wayOf(group) } : {}),
       ranges: group.ranges.slice(0, maxRanges).map(renderRange),
       addresses: String(countAddresses(group.ranges)),
       population: group.population.shares,
@@ -53,7 +57,7 @@ const maxRanges = 1000;
 const maxLines = 40;
 
 const signOf = (step: Step): string => {
-  if (step.kind === 'routes') return step.remove.length === 0 ? '+' : step.add.length === 0 ? '-' : '~';
+  if (step.kind === 'routes' || step.kind === 'claims') return step.remove.length === 0 ? '+' : step.add.length === 0 ? '-' : '~';
   if (step.kind === 'ruleset') return step.to.length === 0 ? '-' : step.from.length === 0 ? '+' : '~';
   return '~';
 };

@@ -6,6 +6,7 @@ import type { Step } from './step.ts';
 const objects: Record<Step['kind'], Repair['object']> = {
   ruleset: 'table',
   routes: 'route',
+  claims: 'address',
   sysctl: 'sysctl',
   promiscuous: 'link',
   netns: 'netns',

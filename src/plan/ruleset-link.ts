@@ -61,7 +61,7 @@ function planArpTable(layout: DecoyLayout, manyLinks: boolean): NftTable[] {
   const links = [...new Set(listed.map((item) => item.interface))].sort();
   const sets: NftSet[] = [];
   const rules: NftRule[] = [];
-  const devices = layout.singles.filter(({ claim, persona, address }) => claim === 'macvlan' && persona && address.family === 4);
+  const devices = ownDevices(layout);
   if (devices.length > 0) {
     const elements = devices.map(({ text, address }) => `${claimDevice(address)} . ${text}`);
     sets.push(
@@ -99,6 +99,26 @@ function planArpTable(layout: DecoyLayout, manyLinks: boolean): NftTable[] {
       chains: [{ name: 'elsewhere', hook, rules }],
     },
   ];
+}
+
+const ownDevices = ({ singles }: DecoyLayout): DecoyLayout['singles'] =>
+  singles.filter(({ claim, persona, address }) => claim === 'macvlan' && persona && address.family === 4);
+
+/**
+ * What a decoy with a macvlan device sends goes out by the interface below, which therefore asks for its neighbours; their
+ * answers go to the decoy's MAC. As broadcasts they reach both.
+ */
+function planArpAnswers(layout: DecoyLayout, sets: NftSet[], rules: NftRule[]): void {
+  const elements = ownDevices(layout).map(({ text }) => text);
+  if (elements.length === 0) return;
+  sets.push({ name: 'with-own-device', type: addressType(4), interval: false, elements });
+  rules.push([
+    match('arp operation', 'reply'),
+    match('arp daddr ip', { set: 'with-own-device' }),
+    { do: 'set', field: 'ether daddr', value: 'ff:ff:ff:ff:ff:ff' },
+    { do: 'set', field: 'meta pkttype', value: 'host' },
+    accept,
+  ]);
 }
 
 function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable {
@@ -145,6 +165,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     }
   }
   chains.unshift(...stacks.chains);
+  planArpAnswers(layout, sets, arriveArp);
   planArpArrival(layout, sets, chains, arriveArp);
   const vendors = new Set<string>();
   for (const persona of desired.personas)

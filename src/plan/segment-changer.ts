@@ -3,6 +3,7 @@
 // What differs is segment-difference.ts; when, and what is written down before, is controller.ts.
 
 import { createHash } from 'node:crypto';
+import { readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
@@ -15,6 +16,7 @@ import { type PresentWire, readWire } from '../kernel/segment-wire.ts';
 import { readSysctls } from '../kernel/sysctl.ts';
 import { type AddressRange, renderAddress } from '../model/address.ts';
 import type { Annex } from './annex.ts';
+import { planClaims } from './claims.ts';
 import { netnsPrefix } from './desired-segment.ts';
 import { type DesiredState, type SegmentState, segmentLink } from './desired-state.ts';
 import { compareRoutes, nothingSaved, planRoutes } from './difference.ts';
@@ -130,6 +132,7 @@ export class SegmentChanger {
     await applyTransaction(runner, text);
     const { add, remove } = compareRoutes(planRoutes(segment.inside, withheld), await readOwnRoutes(runner));
     await applyRoutes(runner, add, remove);
+    settleClaims(runner.netns, planClaims(segment.inside, withheld));
     const untouched = renderFingerprint(before, 0) === stored.fingerprint;
     return {
       withheld,
@@ -176,6 +179,7 @@ export class SegmentChanger {
       wire,
       network: {
         routes: await readOwnRoutes(runner),
+        claims: readOwnClaims(path),
         tables: was && stored && identity.ownTables > 0 ? this.#tables(was, stored.withheld).tables : [],
         ruleset: identity.ownTables === 0 ? 'absent' : untouched ? 'as-applied' : 'changed',
         promiscuous: wire.link?.promiscuous ? [segmentLink] : [],

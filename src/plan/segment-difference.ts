@@ -7,6 +7,7 @@ import type { SegmentLink } from '../kernel/segment-link.ts';
 import type { PresentWire, WireChange } from '../kernel/segment-wire.ts';
 import { type Address, type AddressRange, renderAddress } from '../model/address.ts';
 import type { InterfaceAddress } from '../model/configuration.ts';
+import { planClaims } from './claims.ts';
 import { segmentAlias, segmentMac } from './desired-segment.ts';
 import { type SegmentState, segmentLink } from './desired-state.ts';
 import { nothingSaved, type PresentState, planDifference, planRoutes } from './difference.ts';
@@ -23,6 +24,7 @@ export const emptySegment: PresentSegment = {
   wire: { addresses: [], gateways: [], loopbackUp: false },
   network: {
     routes: [],
+    claims: { claims: [], broken: [] },
     tables: [],
     ruleset: 'absent',
     promiscuous: [],
@@ -174,6 +176,7 @@ export function planSegmentDifference(
     tables,
     tablesAsApplied,
     planRoutes(inside, withheld),
+    planClaims(inside, withheld),
     present.network,
     wire ? [wire] : [],
   );

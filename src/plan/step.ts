@@ -1,6 +1,7 @@
 // One change to the kernel as data, with its inverse and its line for people; and the one place that carries a step
 // out. Which steps there are is difference.ts and segment-difference.ts.
 
+import { applyClaims, type OwnClaim } from '../kernel/claim-link.ts';
 import type { CommandRunner } from '../kernel/command.ts';
 import { applyRoutes, type OwnRoute } from '../kernel/ip-route.ts';
 import { setLinkPromiscuous } from '../kernel/link-message.ts';
@@ -25,6 +26,13 @@ export type LinkRemoval = Pick<SegmentLink, 'netns' | 'name'> & { readonly was?:
 
 type Change =
   | { readonly kind: 'routes'; readonly add: readonly OwnRoute[]; readonly remove: readonly OwnRoute[] }
+  /** Decoys with an address or a device of their own; `broken` are devices of ours that do not work. */
+  | {
+      readonly kind: 'claims';
+      readonly add: readonly OwnClaim[];
+      readonly remove: readonly OwnClaim[];
+      readonly broken: readonly string[];
+    }
   | {
       readonly kind: 'ruleset';
       /** Empty: our tables go. */
@@ -50,6 +58,8 @@ export function invertStep(step: Step): Step {
   switch (step.kind) {
     case 'routes':
       return { ...step, add: step.remove, remove: step.add, line };
+    case 'claims':
+      return { ...step, add: step.remove, remove: step.add, broken: [], line };
     case 'netns':
       return { ...step, add: step.remove, remove: step.add, line };
     case 'links':
@@ -76,6 +86,9 @@ export async function applyStep(runner: CommandRunner, step: Step): Promise<void
   switch (step.kind) {
     case 'routes':
       await applyRoutes(runner, step.add, step.remove);
+      return;
+    case 'claims':
+      applyClaims(runner.netns, step.add, step.remove, step.broken);
       return;
     case 'ruleset':
       if (step.to.length === 0) await removeTables(runner);
