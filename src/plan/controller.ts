@@ -10,11 +10,10 @@ import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 
 import { readMissingFeatures } from '../kernel/features.ts';
-import { netnsPath } from '../kernel/netns.ts';
 
 import { defaultResolverFiles, type ObservedFacts, observeKernel } from '../kernel/observe.ts';
-import { type AddressRange, parseAddress, renderRange, subtractRanges, uniteRanges } from '../model/address.ts';
-import { type Configuration, hostDiversions } from '../model/configuration.ts';
+import { type AddressRange, parseAddress, renderRange, uniteRanges } from '../model/address.ts';
+import type { Configuration } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Annex, Repair } from './annex.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
@@ -24,15 +23,14 @@ import { checkLockOut, parseSshConnection } from './guard.ts';
 
 import { neededFeatures } from './guard-network.ts';
 import { HomeChanger } from './home-changer.ts';
+import { type LiveHostProbe, probeFreshRanges } from './live-hosts.ts';
+import { type NetworkView, viewNetworks } from './network-view.ts';
 import { describeRepair } from './repair.ts';
 import { SegmentChanger } from './segment-changer.ts';
 
 import { StateFile, type StoredState } from './state-file.ts';
 import type { Step } from './step.ts';
 import { freshWithheld, maxWithheld, renderWithheld } from './withheld.ts';
-
-/** Finds addresses of these ranges that answer on a link. Called only for ranges not yet claimed. */
-export type LiveHostProbe = (link: string, ranges: readonly AddressRange[]) => Promise<readonly AddressRange[]>;
 
 export interface PlanOptions {
   /** SSH_CONNECTION of the operator; see ssh(1). */
@@ -69,19 +67,6 @@ export interface DiversionControllerOptions {
   readonly netns?: string;
   readonly resolverFiles?: readonly string[];
   readonly annexes?: readonly Annex[];
-}
-
-/** One network namespace with decoys, for whoever answers in user space. */
-export interface NetworkView {
-  /** Empty: the machine's own; otherwise the name of the diversion. */
-  readonly name: string;
-  /** Path of its namespace; absent: the one this process is in. */
-  readonly netns?: string;
-  /** As applied; without the withheld ones taken out. */
-  readonly groups: readonly DecoyGroup[];
-  readonly withheld: readonly AddressRange[];
-  /** Links with claimed decoys. */
-  readonly interfaces: Readonly<Record<string, { readonly promiscuous: boolean }>>;
 }
 
 /** Needs root. Every method rejects with WeirError; the kernel is then as before or, if that failed too, `fault` says so. */
@@ -126,7 +111,7 @@ export class DiversionController {
     checkLockOut(configuration, facts, operator);
     const live = uniteRanges([
       ...knownLiveHosts(configuration, facts),
-      ...(await this.#probe(configuration, options, stored?.current)),
+      ...(await probeFreshRanges(configuration, options.probeLiveHosts, stored?.current)),
     ]);
     const { desired, notes, warnings } = planDesired({
       configuration,
@@ -147,29 +132,6 @@ export class DiversionController {
           ]
         : [];
     return { changes: steps, desired, notes, warnings: [...warnings, ...strange] };
-  }
-
-  async #probe(
-    configuration: Configuration,
-    { probeLiveHosts }: PlanOptions,
-    current: DesiredState | undefined,
-  ): Promise<AddressRange[]> {
-    if (!probeLiveHosts) return [];
-    const held = (current?.groups ?? []).filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges);
-    const byLink = new Map<string, AddressRange[]>();
-    for (const diversion of hostDiversions(configuration.diversions))
-      for (const group of diversion.groups) {
-        if (group.kind !== 'claimed' || diversion.interface === undefined) continue;
-        const ranges = byLink.get(diversion.interface) ?? [];
-        ranges.push(...group.ranges);
-        byLink.set(diversion.interface, ranges);
-      }
-    const found: AddressRange[] = [];
-    for (const [link, ranges] of byLink) {
-      const fresh = subtractRanges(ranges, held);
-      if (fresh.length > 0) found.push(...(await probeLiveHosts(link, fresh)));
-    }
-    return found;
   }
 
   /**
@@ -233,6 +195,14 @@ export class DiversionController {
   resume(): Promise<void> {
     return this.#inTurn(async () => {
       const stored = await this.#load();
+      // Annexes own processes that may have outlived the last netd: they take them up again.
+      if (stored?.current && stored.phase !== 'applying')
+        for (const annex of this.#options.annexes ?? [])
+          await annex
+            .apply(stored.current)
+            .catch((error) =>
+              this.#options.log.error(`resuming the ${annex.name} failed`, { error: asWeirError(error).message }),
+            );
       if (stored?.phase === 'applying') await this.#rollback('the process ended while it was applying');
       else if (stored?.phase === 'pending' && stored.deadline !== undefined) {
         if (this.#options.clock() >= stored.deadline) await this.#rollback('it was not confirmed in time');
@@ -259,7 +229,7 @@ export class DiversionController {
       const withheld = [...already, ...fresh];
       const text = renderWithheld(state, fresh);
       if (segment) {
-        const old = stored.networks[network] ?? { withheld: [], textHash: '', fingerprint: '' };
+        const old = stored.networks[network] ?? { withheld: [], textHash: '', fingerprint: '', digest: '' };
         const noted = { ...stored, networks: { ...stored.networks, [network]: { ...old, withheld } } };
         await this.#save(noted);
         const renewed = await this.#segments.withhold(segment, old, withheld, text);
@@ -299,7 +269,10 @@ export class DiversionController {
       await this.#home.apply(steps, []);
       const repairs = [...done, ...steps].map((step) => describeRepair(step));
       const listing = steps.length > 0 ? await this.#home.listing(stored.detailed) : stored.listing;
-      if (repairs.length > 0) await this.#save({ ...stored, networks, listing });
+      const moved = Object.entries(networks).some(
+        ([name, { fingerprint }]) => stored.networks[name]?.fingerprint !== fingerprint,
+      );
+      if (repairs.length > 0 || moved) await this.#save({ ...stored, networks, listing });
       for (const annex of this.#options.annexes ?? []) repairs.push(...(await annex.repair()));
       return repairs;
     });
@@ -348,17 +321,7 @@ export class DiversionController {
 
   /** Every network as applied, the machine's own first; empty while nothing is. */
   networks(): readonly NetworkView[] {
-    const { current, withheld, networks } = this.#stored ?? {};
-    if (!current) return [];
-    const { netns } = this.#options;
-    return [
-      { name: '', ...(netns === undefined ? {} : { netns }), ...viewOf(current, withheld ?? []) },
-      ...current.segments.map((segment) => ({
-        name: segment.name,
-        netns: netnsPath(segment.netns),
-        ...viewOf(segment.inside, networks?.[segment.name]?.withheld ?? []),
-      })),
-    ];
+    return viewNetworks(this.#stored, this.#options.netns);
   }
 
   /** Stops the confirmation timer; the kernel stays as it is. */
@@ -467,13 +430,4 @@ function singleAddress(text: string): AddressRange {
   const address = parseAddress(text);
   if (!address) throw new WeirError('bad-request', `not an address: ${text}`);
   return { family: address.family, first: address.value, last: address.value };
-}
-
-function viewOf(state: NetworkState, withheld: readonly AddressRange[]): Pick<NetworkView, 'groups' | 'withheld' | 'interfaces'> {
-  const interfaces: Record<string, { readonly promiscuous: boolean }> = {};
-  for (const { kind, diversion } of state.groups) {
-    const link = state.interfaces[diversion];
-    if (kind === 'claimed' && link !== undefined) interfaces[link] = { promiscuous: state.macLinks.includes(link) };
-  }
-  return { groups: state.groups, withheld, interfaces };
 }

@@ -9,7 +9,7 @@ import { applyRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
 import { deleteNetns, listNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
 import { applyTransaction, renderReplacement } from '../kernel/nft-apply.ts';
-import { type NftGeneration, readNftGeneration } from '../kernel/nft-generation.ts';
+import { type NftGeneration, readNftGeneration, readOwnDigest } from '../kernel/nft-digest.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { deleteSegmentLink } from '../kernel/segment-link.ts';
 import { type PresentWire, readWire } from '../kernel/segment-wire.ts';
@@ -43,6 +43,9 @@ export interface SegmentResult {
   readonly done: readonly Step[];
 }
 
+/** Sets with more elements than this in all are not compared one by one. */
+const maxDetailed = 4096;
+
 /** Segments changed at a time: their rulesets wait for grace periods of the kernel, which overlap. */
 const atOnce = 4;
 
@@ -51,10 +54,12 @@ const noWire: PresentWire = emptySegment.wire;
 export class SegmentChanger {
   readonly #options: SegmentChangerOptions;
   readonly #home: CommandRunner;
+  readonly #fabricFirst: readonly Annex[];
 
   constructor(options: SegmentChangerOptions) {
     this.#options = options;
     this.#home = createCommandRunner(options.netns);
+    this.#fabricFirst = [...options.annexes].sort((a, b) => Number(b.name === 'fabric') - Number(a.name === 'fabric'));
   }
 
   /** What apply and sweep would do. Reads only. */
@@ -65,7 +70,7 @@ export class SegmentChanger {
     const replaced = new Set(remove.map(({ netns }) => netns));
     if (remove.length > 0) steps.push(linksStep([], remove));
     if (add.length > 0) steps.push(linksStep(add, []));
-    for (const annex of this.#options.annexes)
+    for (const annex of this.#fabricFirst)
       for (const line of await annex.difference(desired)) steps.push({ kind: 'annex', annex: annex.name, line });
     for (const segment of segments) {
       const path = netnsPath(segment.netns);
@@ -92,9 +97,9 @@ export class SegmentChanger {
     const { remove, add } = this.#planLinks(segments, applied);
     if (remove.length > 0) await act(this.#home, linksStep([], remove));
     // The fabric may hold a VNI that a link needs now; services lead into segments whose links are there.
-    for (const annex of this.#options.annexes) if (annex.name === 'fabric') await annex.apply(desired);
+    for (const annex of this.#fabricFirst) if (annex.name === 'fabric') await annex.apply(desired);
     if (add.length > 0) await act(this.#home, linksStep(add, []));
-    for (const annex of this.#options.annexes) if (annex.name !== 'fabric') await annex.apply(desired);
+    for (const annex of this.#fabricFirst) if (annex.name !== 'fabric') await annex.apply(desired);
     const networks: Record<string, StoredNetwork> = {};
     await each(segments, atOnce, async (segment) => {
       const runner = createCommandRunner(netnsPath(segment.netns));
@@ -103,7 +108,10 @@ export class SegmentChanger {
       for (const step of steps) await act(runner, step);
       // Foretold, not read: a change by somebody else in between must not count as ours.
       const rulesets = steps.filter(({ kind }) => kind === 'ruleset').length;
-      networks[segment.name] = { withheld, textHash, fingerprint: renderFingerprint(present.identity, rulesets) };
+      const fingerprint = renderFingerprint(present.identity, rulesets);
+      const digest =
+        rulesets > 0 ? this.#digest(segment, withheld, fingerprint) : (applied?.networks[segment.name]?.digest ?? '');
+      networks[segment.name] = { withheld, textHash, fingerprint, digest };
     });
     return { networks, done };
   }
@@ -114,7 +122,10 @@ export class SegmentChanger {
     for (const step of steps) {
       if (step.kind !== 'netns') continue;
       // Whoever still has a socket in there keeps the namespace alive, and its link with it.
-      for (const name of step.remove) if (netnsExists(name)) deleteSegmentLink(netnsPath(name), segmentLink);
+      for (const name of step.remove) {
+        if (netnsExists(name)) deleteSegmentLink(netnsPath(name), segmentLink);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       await deleteNetns(step.remove);
     }
     return steps;
@@ -134,11 +145,9 @@ export class SegmentChanger {
     await applyRoutes(runner, add, remove);
     settleClaims(runner.netns, planClaims(segment.inside, withheld));
     const untouched = renderFingerprint(before, 0) === stored.fingerprint;
-    return {
-      withheld,
-      textHash: this.#tables(segment, withheld).textHash,
-      fingerprint: untouched ? renderFingerprint(before, 1) : '',
-    };
+    const fingerprint = untouched ? renderFingerprint(before, 1) : '';
+    const { textHash } = this.#tables(segment, withheld);
+    return { withheld, textHash, fingerprint, digest: this.#digest(segment, withheld, fingerprint) };
   }
 
   #planNetns(segments: readonly SegmentState[]): Step[] {
@@ -173,7 +182,11 @@ export class SegmentChanger {
     const was = applied?.current?.segments.find(({ name }) => name === segment.name);
     const wire = readWire(path, segmentLink);
     const identity = readIdentity(segment.netns, wire);
-    const untouched = stored !== undefined && stored.fingerprint === renderFingerprint(identity, 0);
+    const untouched =
+      stored !== undefined &&
+      (stored.fingerprint === renderFingerprint(identity, 0) ||
+        // Others may have tables of their own there: an annex has.
+        (was !== undefined && stored.digest !== '' && stored.digest === this.#readDigest(was, stored.withheld)));
     return {
       identity,
       wire,
@@ -204,6 +217,18 @@ export class SegmentChanger {
     const same = textHash === stored?.textHash;
     const steps = planSegmentDifference(segment, tables, same, withheld, present, this.#options.tag);
     return { steps, withheld, textHash };
+  }
+
+  /** Empty when somebody else changed rules since: then they may be in it. */
+  #digest(segment: SegmentState, withheld: readonly AddressRange[], fingerprint: string): string {
+    const digest = this.#readDigest(segment, withheld);
+    return renderFingerprint(readIdentity(segment.netns), 0) === fingerprint ? digest : '';
+  }
+
+  #readDigest(segment: SegmentState, withheld: readonly AddressRange[]): string {
+    const { tables } = this.#tables(segment, withheld);
+    const elements = tables.reduce((sum, { sets }) => sum + sets.reduce((all, set) => all + set.elements.length, 0), 0);
+    return readOwnDigest(netnsPath(segment.netns), elements <= maxDetailed);
   }
 
   /** Tables of a state, kept as long as the state is: they are asked for again and again. */

@@ -16,6 +16,8 @@ export interface StoredNetwork {
   readonly textHash: string;
   /** Namespace, link and generation of the ruleset right after our last change: the same again means nobody touched it. */
   readonly fingerprint: string;
+  /** Of our tables, for when the generation has moved; empty when unknown. See readOwnDigest. */
+  readonly digest: string;
 }
 
 export interface StoredState {

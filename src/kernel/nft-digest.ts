@@ -1,0 +1,85 @@
+// Whether anybody touched the rules of a namespace, without running a program: the generation of its ruleset, and where
+// that has moved a digest of our tables as the kernel tells them. What the rules are is nft-read.ts.
+// Source: include/uapi/linux/netfilter/nf_tables.h.
+
+import { createHash, type Hash } from 'node:crypto';
+import { attribute, byteOf, joinBytes, type NetlinkMessage, parseAttributes, textIn, textOf } from './netlink-message.ts';
+import { ownTableName } from './nft-ruleset.ts';
+import { RouteSocket } from './route-socket.ts';
+
+export interface NftGeneration {
+  /** Grows by one with every transaction in the namespace, ours and anybody's. */
+  readonly generation: number;
+  readonly ownTables: number;
+}
+
+const NETLINK_NETFILTER = 12;
+const subsystem = 10 << 8;
+const NFT_MSG_NEWTABLE = subsystem | 0;
+const NFT_MSG_GETTABLE = subsystem | 1;
+const NFT_MSG_GETCHAIN = subsystem | 4;
+const NFT_MSG_GETRULE = subsystem | 7;
+const NFT_MSG_GETSET = subsystem | 10;
+const NFT_MSG_GETSETELEM = subsystem | 13;
+const NFT_MSG_NEWGEN = subsystem | 15;
+const NFT_MSG_GETGEN = subsystem | 16;
+const NFTA_GEN_ID = 1;
+/** The first attribute of tables is their name, of chains, rules and sets the table's; the second of sets is their name. */
+const TABLE = 1;
+const NAME = 2;
+
+/** struct nfgenmsg. Its last two bytes are the generation in answers, and are no part of what is told. */
+const header = (family = 0): Uint8Array => joinBytes([byteOf(family), byteOf(0), new Uint8Array(2)]);
+const headerBytes = 4;
+
+function withNftSocket<T>(netns: string | undefined, body: (socket: RouteSocket) => T): T {
+  const socket = new RouteSocket(netns, NETLINK_NETFILTER);
+  try {
+    return body(socket);
+  } finally {
+    socket.close();
+  }
+}
+
+const own = (socket: RouteSocket, type: number, what: string): NetlinkMessage[] =>
+  socket
+    .dump(type, [header()], what)
+    .filter(({ body }) => textIn(parseAttributes(body.subarray(headerBytes)).get(TABLE)) === ownTableName);
+
+/** Throws `not-found` when there is no such namespace; zero where the kernel has no nftables. */
+export const readNftGeneration = (netns: string | undefined): NftGeneration =>
+  withNftSocket(netns, (socket) => {
+    const answer = socket.get(NFT_MSG_GETGEN, [header()], 'reading the generation of the ruleset');
+    if (!answer || answer.type !== NFT_MSG_NEWGEN) return { generation: 0, ownTables: 0 };
+    const id = parseAttributes(answer.body.subarray(headerBytes)).get(NFTA_GEN_ID);
+    const generation = id && id.length === 4 ? new DataView(id.buffer, id.byteOffset).getUint32(0) : 0;
+    return { generation, ownTables: own(socket, NFT_MSG_GETTABLE, 'reading tables').length };
+  });
+
+/**
+ * SHA-256 over our tables, chains, rules and sets; `elements`: over what is in the sets as well. The same as long as none
+ * of them is replaced, added or removed, even by an equal one.
+ */
+export const readOwnDigest = (netns: string | undefined, elements: boolean): string =>
+  withNftSocket(netns, (socket) => {
+    const hash = createHash('sha256');
+    for (const { type, body } of own(socket, NFT_MSG_GETTABLE, 'reading tables')) {
+      // How many use a table is not of its own making.
+      if (type === NFT_MSG_NEWTABLE) hash.update(body.subarray(0, 1));
+    }
+    for (const type of [NFT_MSG_GETCHAIN, NFT_MSG_GETRULE])
+      for (const message of own(socket, type, 'reading rules')) add(hash, message);
+    for (const message of own(socket, NFT_MSG_GETSET, 'reading sets')) {
+      add(hash, message);
+      const name = textIn(parseAttributes(message.body.subarray(headerBytes)).get(NAME));
+      if (!elements || name === '') continue;
+      const body = [header(message.body[0]), attribute(TABLE, textOf(ownTableName)), attribute(NAME, textOf(name))];
+      for (const part of socket.dump(NFT_MSG_GETSETELEM, body, `reading set ${name}`)) add(hash, part);
+    }
+    return hash.digest('hex');
+  });
+
+function add(hash: Hash, { type, body }: NetlinkMessage): void {
+  hash.update(`${type} ${body[0]} `);
+  hash.update(body.subarray(headerBytes));
+}
