@@ -1,10 +1,10 @@
 // What the EVPN segments of a desired state need of the fabric: its namespace, one BGP speaker, and for every VNI its
 // devices and what is announced of it. Pure. The devices' ip commands are fabric-links.ts, FRR's text fabric-speaker.ts.
 
-import { createHash } from 'node:crypto';
 import { WeirError } from '../base/errors.ts';
 import { type AddressRange, renderAddress } from '../model/address.ts';
 import type { EvpnSettings, VxlanAttachment } from '../model/configuration.ts';
+import { segmentAlias, segmentMac } from './desired-segment.ts';
 import type { DesiredState, SegmentState } from './desired-state.ts';
 import { planSegmentEntries, type SegmentEntries, shareBounds } from './fabric-entries.ts';
 
@@ -79,7 +79,7 @@ export function planFabric(
     const holder = holders.get(attachment.vni);
     if (holder !== undefined) throw contradiction(`${holder} and ${name} both have VNI ${attachment.vni}: EVPN needs one each`);
     holders.set(attachment.vni, name);
-    const lanMac = stableMac(`${tag}:${name}`);
+    const lanMac = segmentMac(segmentAlias(tag, name));
     vnis.push({
       network: name,
       segmentNetns: netns,
@@ -140,10 +140,3 @@ function planSpeaker(segments: readonly EvpnSegment[]): FabricSpeaker {
 }
 
 const contradiction = (message: string): WeirError => new WeirError('config-invalid', message);
-
-/** A locally administered MAC that follows from a name. */
-function stableMac(name: string): string {
-  const digest = createHash('sha256').update(name).digest();
-  const bytes = [(digest[0] & 0xfc) | 0x02, ...digest.subarray(1, 6)];
-  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-}

@@ -15,7 +15,7 @@ import {
   stopFrrDaemon,
 } from '../../src/kernel/frr-daemon.ts';
 import { createNetns, deleteNetns, listNetns } from '../../src/kernel/netns.ts';
-import { type Address, parseAddress } from '../../src/model/address.ts';
+import { type Address, type AddressRange, parseAddress } from '../../src/model/address.ts';
 import type { NetworkDiversion } from '../../src/model/configuration.ts';
 import type { DesiredState, SegmentState } from '../../src/plan/desired-state.ts';
 import { FabricController, type FabricControllerOptions } from '../../src/plan/fabric-controller.ts';
@@ -51,17 +51,23 @@ export class FabricBed {
   readonly tag: string;
   readonly machine: TestNamespace;
   readonly far: TestNamespace;
+  /** Behind the far VTEP. */
   readonly host: TestNamespace;
+  /** Another, for a second VNI with the same addresses. */
+  readonly secondHost: TestNamespace;
+  /** Answers `withheld` of a controller; a test sets it. */
+  withheld: (network: string) => readonly AddressRange[] = () => [];
   /** How often the controller was told that something changed. */
   changes = 0;
   readonly #farFiles: FrrFiles;
   readonly #farDaemons: FrrDaemon[] = [];
   readonly #controllers: FabricController[] = [];
 
-  private constructor(spaces: { machine: TestNamespace; far: TestNamespace; host: TestNamespace }, tag: string) {
+  private constructor(spaces: Record<'machine' | 'far' | 'host' | 'secondHost', TestNamespace>, tag: string) {
     this.machine = spaces.machine;
     this.far = spaces.far;
     this.host = spaces.host;
+    this.secondHost = spaces.secondHost;
     this.tag = tag;
     this.#farFiles = frrFiles(mkdtempSync('/run/weirt-frr-'));
   }
@@ -70,12 +76,13 @@ export class FabricBed {
     const machine = await lab.namespace('m');
     const far = await lab.namespace('r');
     const host = await lab.namespace('h');
+    const secondHost = await lab.namespace('h2');
     await lab.join(
       { namespace: machine, link: 'under', addresses: ['10.50.0.1/24', 'fd50::1/64'] },
       { namespace: far, link: 'under', addresses: ['10.50.0.2/24', 'fd50::2/64'] },
     );
     const tag = Buffer.from(lab.prefix).toString('hex').slice(-12);
-    return new FabricBed({ machine, far, host }, tag);
+    return new FabricBed({ machine, far, host, secondHost }, tag);
   }
 
   controller(options: Partial<FabricControllerOptions> = {}): FabricController {
@@ -156,6 +163,7 @@ export class FabricBed {
     vni: number,
     hostAddress: string,
     speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
+    host = this.host,
   ): Promise<void> {
     await this.far.ip(
       [
@@ -164,13 +172,13 @@ export class FabricBed {
         `link add v${vni} type vxlan id ${vni} local 10.50.0.2 dstport 4789 nolearning`,
         `link set v${vni} master b${vni} addrgenmode none`,
         `link set v${vni} type bridge_slave neigh_suppress on learning off`,
-        `link add h${vni} type veth peer name e${vni} netns ${this.host.name}`,
+        `link add h${vni} type veth peer name e${vni} netns ${host.name}`,
         `link set h${vni} master b${vni}`,
         ...[`b${vni}`, `v${vni}`, `h${vni}`].map((link) => `link set ${link} up`),
         '',
       ].join('\n'),
     );
-    await this.host.ip(`link set e${vni} up\naddr add ${hostAddress} dev e${vni}\n`);
+    await host.ip(`link set e${vni} up\naddr add ${hostAddress} dev e${vni}\n`);
     if (this.#farDaemons.length === 0) await this.startFar(speaker);
   }
 
