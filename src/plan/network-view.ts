@@ -3,7 +3,7 @@
 import { netnsPath } from '../kernel/netns.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
-import type { NetworkState } from './desired-state.ts';
+import type { NetworkState, SegmentState } from './desired-state.ts';
 import type { StoredState } from './state-file.ts';
 
 /** One network namespace with decoys, for whoever answers in user space. */
@@ -15,8 +15,10 @@ export interface NetworkView {
   /** As applied; without the withheld ones taken out. */
   readonly groups: readonly DecoyGroup[];
   readonly withheld: readonly AddressRange[];
-  /** Links with claimed decoys. */
-  readonly interfaces: Readonly<Record<string, { readonly promiscuous: boolean }>>;
+  /** Links with claimed decoys, and the diversions that use them. */
+  readonly interfaces: Readonly<Record<string, { readonly promiscuous: boolean; readonly diversions: readonly string[] }>>;
+  /** Of a segment. */
+  readonly segment?: SegmentState;
 }
 
 /** The machine's own first; empty while nothing is applied. `netns` is the path of the machine's own namespace. */
@@ -28,16 +30,19 @@ export function viewNetworks(stored: StoredState | undefined, netns: string | un
     ...current.segments.map((segment) => ({
       name: segment.name,
       netns: netnsPath(segment.netns),
+      segment,
       ...viewOf(segment.inside, networks?.[segment.name]?.withheld ?? []),
     })),
   ];
 }
 
 function viewOf(state: NetworkState, withheld: readonly AddressRange[]): Pick<NetworkView, 'groups' | 'withheld' | 'interfaces'> {
-  const interfaces: Record<string, { readonly promiscuous: boolean }> = {};
+  const interfaces: Record<string, { readonly promiscuous: boolean; readonly diversions: readonly string[] }> = {};
   for (const { kind, diversion } of state.groups) {
     const link = state.interfaces[diversion];
-    if (kind === 'claimed' && link !== undefined) interfaces[link] = { promiscuous: state.macLinks.includes(link) };
+    if (kind !== 'claimed' || link === undefined) continue;
+    const diversions = [...new Set([...(interfaces[link]?.diversions ?? []), diversion])];
+    interfaces[link] = { promiscuous: state.macLinks.includes(link), diversions };
   }
   return { groups: state.groups, withheld, interfaces };
 }

@@ -15,25 +15,25 @@ import { readConfiguration } from '../config/configuration.ts';
 import { readPersonas } from '../config/personas.ts';
 import { HandoverServer } from '../kernel/handover-server.ts';
 import { closeDescriptor } from '../kernel/libc.ts';
-import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
-import { type Configuration, hostDiversions } from '../model/configuration.ts';
+import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
+import type { Configuration } from '../model/configuration.ts';
 import type { AlertRecord } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
-import { populationModulus } from '../model/population.ts';
-import type { DiversionStatus } from '../model/status.ts';
 import { DiversionController, type Plan } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
+import { Reconciler } from '../plan/reconciler.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { ownInstallation } from './installation.ts';
 import { IntakeDoor } from './intake-door.ts';
+import { describeOffer, doorNetworks } from './netd-offer.ts';
+import { diversionStatus, repairStatus } from './netd-status.ts';
 import type { PlanAnswer } from './up.ts';
 
 /** A gateway that outlived the last netd has this long to give the sockets back. */
 const returnMs = 1500;
-const verifyEveryMs = 10_000;
 
 const { values } = parseArgs({
   options: { data: { type: 'string' }, uid: { type: 'string' }, config: { type: 'string' }, operator: { type: 'string' } },
@@ -81,6 +81,22 @@ async function main(): Promise<void> {
     },
   });
   lifetime.own('controller', controller);
+  /** Lives from here on; its first look comes with the first offer. */
+  const reconciler = lifetime.own(
+    'reconciler',
+    new Reconciler({
+      repairables: [{ name: 'diversions', repair: async () => ({ repairs: await controller.repair(), failures: [] }) }],
+      log,
+      onRepair: (repair) => {
+        const { network, object, message } = repair;
+        system('repaired', message, { object, ...(network === '' ? {} : { network }) });
+        // Sockets of a link or namespace that is another one now serve nobody.
+        if (object === 'netns' || object === 'link') offer();
+      },
+      onTrouble: ({ name, message, details }) =>
+        alert(name === 'contended' ? 'kernel-contended' : name, 'medium', message, details),
+    }),
+  );
   const personaRules = join(ownInstallation().root, 'rules');
   let configuration: Configuration = read(values.config);
   let planned: Plan | undefined;
@@ -92,21 +108,12 @@ async function main(): Promise<void> {
 
   /** Tells the gateway what is true now: sockets for the interfaces in use, and who lives where. */
   function offer(): void {
-    const groups = controller.groups();
-    const interfaces: Record<string, string[]> = {};
-    for (const diversion of hostDiversions(configuration.diversions)) {
-      const name = diversion.interface;
-      if (name === undefined || !groups.some((group) => group.diversion === diversion.name && group.kind === 'claimed')) continue;
-      interfaces[name] = [...(interfaces[name] ?? []), diversion.name];
-    }
-    door.open([{ name: '', interfaces: Object.keys(interfaces).map((name) => ({ name, promiscuous: true })) }]);
-    const description: GatewayOffer = {
-      networks: [{ name: '', groups, withheld: controller.withheld(), interfaces, subnets: ownSubnets() }],
-      personas: [...configuration.personas.values()],
-      limits: configuration.limits,
-    };
+    const networks = controller.networks();
+    door.open(doorNetworks(networks));
+    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets());
     handover.offer(door.sockets, description);
     door.closeLeft();
+    reconciler.watch(networks);
   }
 
   async function plan(file: string | undefined): Promise<PlanAnswer> {
@@ -160,11 +167,9 @@ async function main(): Promise<void> {
         return { down: true };
       },
       status: () => ({
-        diversions: diversionStatus(configuration, controller),
+        diversions: diversionStatus(configuration, controller.networks()),
         ...(controller.pending() ? { confirmBefore: renderMicros(controller.pending()?.deadline ?? 0) } : {}),
-        ...(drift.length > 0
-          ? { reasons: drift.map((line) => `the kernel is not as applied: ${line}; weir apply repairs it`) }
-          : {}),
+        ...repairStatus(reconciler.status()),
       }),
     },
   });
@@ -195,20 +200,6 @@ async function main(): Promise<void> {
   await chown(run('report.sock'), uid, 0);
   lifetime.own('reports', reports);
 
-  let drift: string[] = [];
-  const verify = setInterval(() => {
-    controller.verify().then(
-      (lines) => {
-        if (lines.length > 0 && drift.length === 0)
-          alert('kernel-drift', 'medium', `the kernel is not as applied: ${lines.slice(0, 5).join('; ')}`, {
-            lines: lines.slice(0, 50),
-          });
-        drift = lines;
-      },
-      (error) => log.warn('cannot verify', { error: asWeirError(error).message }),
-    );
-  }, verifyEveryMs);
-  lifetime.onEnd('verify', () => clearInterval(verify));
   log.info('ready', { pid: process.pid, tcp: door.port('tcp'), udp: door.port('udp') });
 }
 
@@ -235,29 +226,6 @@ async function askGatewayForLiveHosts(link: string, ranges: readonly AddressRang
     const range = typeof text === 'string' ? parseRange(text) : undefined;
     if (!range) throw new WeirError('bad-request', 'the gateway reported a live host that is not an address');
     return range;
-  });
-}
-
-function diversionStatus(configuration: Configuration, controller: DiversionController): DiversionStatus[] {
-  const withheld = controller.withheld().map(renderRange);
-  return configuration.diversions.map((diversion) => {
-    const { name, kind } = diversion;
-    const link = diversion.kind === 'host' ? diversion.interface : undefined;
-    const groups = controller.groups().filter((group) => group.diversion === name);
-    let living = 0n;
-    for (const group of groups) {
-      const share = group.population.shares.reduce((sum, one) => sum + one.share, 0);
-      for (const range of group.ranges) living += (rangeSize(range) * BigInt(share)) / BigInt(populationModulus);
-    }
-    return {
-      name,
-      kind,
-      ...(link ? { interface: link } : {}),
-      decoys: String(living),
-      ranges: groups.flatMap(({ ranges }) => ranges.slice(0, 8).map(renderRange)).slice(0, 32),
-      personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
-      ...(withheld.length > 0 ? { withheld: withheld.slice(0, 64) } : {}),
-    };
   });
 }
 

@@ -1,0 +1,39 @@
+// What netd makes of the networks as applied: which sockets to open where, and what the gateway is told. Pure.
+
+import type { AddressRange } from '../model/address.ts';
+import type { Configuration } from '../model/configuration.ts';
+import { subnetOf } from '../model/segment.ts';
+import type { NetworkView } from '../plan/network-view.ts';
+import type { GatewayOffer } from './gateway-offer.ts';
+import type { DoorNetwork } from './intake-door.ts';
+
+export const doorNetworks = (networks: readonly NetworkView[]): DoorNetwork[] =>
+  networks.map(({ name, netns, interfaces }) => ({
+    name,
+    ...(netns === undefined ? {} : { netns }),
+    interfaces: Object.entries(interfaces).map(([link, { promiscuous }]) => ({ name: link, promiscuous })),
+  }));
+
+/**
+ * `ownSubnets` are those of the machine's own addresses. The machine's own network is always in the offer, also while
+ * nothing is applied there: its sockets are.
+ */
+export function describeOffer(
+  networks: readonly NetworkView[],
+  configuration: Pick<Configuration, 'personas' | 'limits'>,
+  ownSubnets: readonly AddressRange[],
+): GatewayOffer {
+  const home = { name: '', groups: [], withheld: [], interfaces: {} };
+  const all: readonly NetworkView[] = networks.some(({ name }) => name === '') ? networks : [home, ...networks];
+  return {
+    networks: all.map(({ name, groups, withheld, interfaces, segment }) => ({
+      name,
+      groups,
+      withheld,
+      interfaces: Object.fromEntries(Object.entries(interfaces).map(([link, { diversions }]) => [link, diversions])),
+      subnets: segment ? segment.addresses.map(subnetOf) : ownSubnets,
+    })),
+    personas: [...configuration.personas.values()],
+    limits: configuration.limits,
+  };
+}

@@ -1,0 +1,73 @@
+// netd's part of `weir status`: the diversions as applied. Pure.
+
+import { renderMicros } from '../base/clock.ts';
+import { type AddressRange, rangeSize, renderAddress, renderRange } from '../model/address.ts';
+import type { Configuration } from '../model/configuration.ts';
+import type { DecoyGroup } from '../model/decoy.ts';
+import { populationModulus } from '../model/population.ts';
+import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
+import type { DiversionStatus, NetworkStatus, Status } from '../model/status.ts';
+import type { SegmentState } from '../plan/desired-state.ts';
+import type { NetworkView } from '../plan/network-view.ts';
+import type { ReconcileStatus } from '../plan/reconciler.ts';
+
+const maxRangesPerGroup = 8;
+const maxRanges = 32;
+const maxWithheld = 64;
+
+export function diversionStatus(configuration: Configuration, networks: readonly NetworkView[]): DiversionStatus[] {
+  return configuration.diversions.map((diversion) => {
+    const { name, kind } = diversion;
+    const network = networks.find((one) => one.name === (kind === 'network' ? name : ''));
+    const groups = (network?.groups ?? []).filter((group) => group.diversion === name);
+    const withheld = withheldOf(groups, network?.withheld ?? []);
+    return {
+      name,
+      kind,
+      ...(diversion.kind === 'host' && diversion.interface ? { interface: diversion.interface } : {}),
+      ...(network?.segment ? { network: networkStatus(network.segment) } : {}),
+      decoys: String(countLiving(groups)),
+      ranges: groups.flatMap(({ ranges }) => ranges.slice(0, maxRangesPerGroup).map(renderRange)).slice(0, maxRanges),
+      personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
+      ...(withheld.length > 0 ? { withheld: withheld.slice(0, maxWithheld).map(renderRange) } : {}),
+    };
+  });
+}
+
+function networkStatus({ attachment, netns, mtu, addresses, gateways }: SegmentState): NetworkStatus {
+  return {
+    attachment: describeAttachment(attachment),
+    netns,
+    mtu,
+    addresses: addresses.map(renderInterfaceAddress),
+    ...(gateways.length > 0 ? { gateways: gateways.map(renderAddress) } : {}),
+  };
+}
+
+export function repairStatus({ repairs, failures, lastRepair, reasons }: ReconcileStatus): Pick<Status, 'repairs' | 'reasons'> {
+  return {
+    repairs: {
+      count: repairs,
+      ...(failures > 0 ? { failures } : {}),
+      ...(lastRepair ? { last: { at: renderMicros(lastRepair.at), message: lastRepair.message } } : {}),
+    },
+    ...(reasons.length > 0 ? { reasons } : {}),
+  };
+}
+
+const withheldOf = (groups: readonly DecoyGroup[], withheld: readonly AddressRange[]): AddressRange[] =>
+  withheld.filter((range) =>
+    groups.some(({ ranges }) =>
+      ranges.some(({ family, first, last }) => family === range.family && first <= range.first && range.last <= last),
+    ),
+  );
+
+/** By the population's shares; who exactly lives is a matter of each address. */
+function countLiving(groups: readonly DecoyGroup[]): bigint {
+  let living = 0n;
+  for (const { population, ranges } of groups) {
+    const share = population.shares.reduce((sum, one) => sum + one.share, 0);
+    for (const range of ranges) living += (rangeSize(range) * BigInt(share)) / BigInt(populationModulus);
+  }
+  return living;
+}
