@@ -32,8 +32,8 @@ import { describeOffer, doorNetworks } from './netd-offer.ts';
 import { diversionStatus, repairStatus } from './netd-status.ts';
 import type { PlanAnswer } from './up.ts';
 
-/** A gateway that outlived the last netd has this long to give the sockets back. */
-const returnMs = 1500;
+/** A gateway that outlived the last netd, and answers, has this long to give the sockets back. */
+const returnMs = 10_000;
 
 const { values } = parseArgs({
   options: { data: { type: 'string' }, uid: { type: 'string' }, config: { type: 'string' }, operator: { type: 'string' } },
