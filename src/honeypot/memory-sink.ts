@@ -16,6 +16,8 @@ export interface KeptSession {
   readonly id: string;
   readonly start: SessionStart;
   readonly chunks: Chunk[];
+  /** Bytes that passed unseen. */
+  readonly skipped: Record<Direction, number>;
   findings: SessionFindings;
   outcome: SessionOutcome;
   end?: Micros;
@@ -30,7 +32,14 @@ export class MemorySink implements SessionSink {
   #watchers: { holds: () => boolean; resolve: () => void }[] = [];
 
   open(start: SessionStart): SessionHandle {
-    const session: KeptSession = { id: createIdentifier(start.start), start, chunks: [], findings: {}, outcome: 'open' };
+    const session: KeptSession = {
+      id: createIdentifier(start.start),
+      start,
+      chunks: [],
+      skipped: { in: 0, out: 0 },
+      findings: {},
+      outcome: 'open',
+    };
     this.sessions.push(session);
     const changed = (): void => this.#changed();
     changed();
@@ -39,6 +48,10 @@ export class MemorySink implements SessionSink {
       chunk(direction, bytes, at = systemClock()) {
         if (session.outcome !== 'open') return;
         session.chunks.push({ at, direction, bytes });
+        changed();
+      },
+      skip(direction, byteCount) {
+        if (session.outcome === 'open') session.skipped[direction] += byteCount;
         changed();
       },
       find(findings) {

@@ -40,7 +40,7 @@ export interface Offer {
 export const maxOfferBytes = 64 << 20;
 export const maxReturnedBytes = 16 << 20;
 
-const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'raw'];
+const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'raw', 'capture', 'conntrack'];
 
 /** Everything of a socket but its descriptor. */
 export type SocketLabel = Omit<NamedSocket, 'fd'>;
@@ -103,6 +103,8 @@ export function matchesLabel(fd: number, label: SocketLabel): boolean {
   const inet = label.family === 6 ? AF_INET6 : AF_INET;
   switch (label.role) {
     case 'nflog':
+    case 'capture':
+    case 'conntrack':
       return domain === AF_NETLINK;
     case 'neighbour':
       return domain === AF_PACKET;

@@ -4,9 +4,10 @@ import type { Family } from '../model/address.ts';
 
 /**
  * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
- * that sees ARP and neighbour discovery of one interface, `raw` the sender of UDP answers.
+ * that sees ARP and neighbour discovery of one interface, `raw` the sender of UDP answers; `capture` and `conntrack` netlink
+ * sockets of the services namespace, for all networks.
  */
-export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw';
+export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw' | 'capture' | 'conntrack';
 
 /**
  * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`, `narrow4` for a `tcp`

@@ -111,6 +111,8 @@ export interface SessionHandle {
   readonly id: string;
   /** `bytes` is kept by reference: the caller must not write into it afterwards. */
   chunk(direction: Direction, bytes: Uint8Array, at?: Micros): void;
+  /** Bytes that passed and are not there to show: they count, and the session is truncated. */
+  skip(direction: Direction, byteCount: number): void;
   find(findings: SessionFindings): void;
   /** The first call wins; later ones and later chunks are ignored. */
   close(outcome: Exclude<SessionOutcome, 'open'>, at?: Micros): void;

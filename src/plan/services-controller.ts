@@ -62,8 +62,6 @@ const namespaceSysctls: readonly (readonly [string, string])[] = [
   ['net/ipv4/conf/all/accept_local', '1'],
   ['net/netfilter/nf_conntrack_acct', '1'],
   ['net/netfilter/nf_conntrack_timestamp', '1'],
-  // Odd sequence numbers are the service's to judge.
-  ['net/netfilter/nf_conntrack_tcp_be_liberal', '1'],
   ['net/netfilter/nf_conntrack_tcp_timeout_syn_sent', '10'],
   ['net/netfilter/nf_conntrack_tcp_timeout_syn_recv', '10'],
   ['net/netfilter/nf_conntrack_tcp_timeout_established', '7200'],

@@ -165,6 +165,16 @@ class OpenSession implements SessionHandle {
     recorder.touch(this, kept.length);
   }
 
+  skip(direction: Direction, byteCount: number): void {
+    if (this.#outcome !== 'open' || byteCount <= 0) return;
+    if (direction === 'in') this.#bytesIn += byteCount;
+    else this.#bytesOut += byteCount;
+    if (!this.#truncated) this.#recorder.truncated += 1;
+    this.#truncated = true;
+    this.#recorder.unrecordedBytes += byteCount;
+    this.#recorder.touch(this, 0);
+  }
+
   find(findings: SessionFindings): void {
     if (this.#outcome !== 'open') return;
     if (findings.protocol !== undefined) this.#protocol = findings.protocol;

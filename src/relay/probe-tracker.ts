@@ -88,7 +88,7 @@ interface OpenRecord {
   syn: SynDetails | undefined;
 }
 
-const kinds: ReadonlySet<string> = new Set(['closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo']);
+const kinds: ReadonlySet<string> = new Set(['half-open', 'closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo']);
 const strayKinds: ReadonlySet<string> = new Set(['null', 'fin', 'xmas', 'ack', 'echo']);
 const cachedPrefixes = 2_048;
 const cachedNetworks = 4_096;
@@ -133,11 +133,11 @@ export class ProbeTracker {
 
   /**
    * One packet logged in a network, `bytes[at..at+length]` from its IP header on; `prefix` is the rule's
-   * `weir:KIND:DIVERSION`.
+   * `weir:KIND:DIVERSION`, `seen` when it arrived, where that is known better than by the clock.
    */
-  packet(network: string, prefix: string, bytes: Uint8Array, at: number, length: number, macAt: number): void {
+  packet(network: string, prefix: string, bytes: Uint8Array, at: number, length: number, macAt: number, seen?: Micros): void {
     this.counters.seen += 1;
-    const now = this.#clock();
+    const now = seen ?? this.#clock();
     const origin = this.#origin(prefix);
     if (!origin) {
       this.counters.dropped += 1;

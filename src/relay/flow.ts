@@ -1,0 +1,194 @@
+// One captured connection or datagram flow: its two streams, how far its handshake is, how it ended. Knows no table and no
+// record; that is flow-tracker.ts.
+// Source: RFC 9293, section 3.5 (connection establishment and end).
+
+import type { Micros } from '../base/clock.ts';
+import type { Direction, Endpoint, SessionOutcome, Transport } from '../model/session.ts';
+import { TcpStream } from '../model/tcp-stream.ts';
+
+/** Who answers at an address that was touched by way of a mark. */
+export interface FlowPlace {
+  readonly network: string;
+  readonly diversion: string;
+  readonly service: string;
+  readonly persona?: string;
+}
+
+export const tcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32 } as const;
+
+/** Kept of a flow that is not a session yet. */
+const heldBytes = 16 << 10;
+const heldChunks = 32;
+
+interface Held {
+  readonly direction: Direction;
+  readonly bytes: Uint8Array;
+  readonly at: Micros;
+}
+
+export interface FlowOptions {
+  readonly key: number;
+  readonly number: number;
+  readonly place: FlowPlace;
+  readonly transport: Transport;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  readonly start: Micros;
+  /** The first packet, cut to its headers. */
+  readonly packet: Uint8Array;
+  readonly mac: string | undefined;
+  /** Begins in the middle: its handshake was not seen. */
+  readonly resumed: boolean;
+  /** Of the client's SYN. */
+  readonly sequence: number | undefined;
+  readonly receive: (direction: Direction, bytes: Uint8Array, at: Micros) => void;
+}
+
+/** What a segment brought about; `over`: both sides have ended it. */
+export type FlowNews = 'nothing' | 'established' | 'refused' | 'aborted' | 'over';
+
+export class Flow {
+  readonly key: number;
+  readonly number: number;
+  readonly place: FlowPlace;
+  readonly transport: Transport;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  readonly start: Micros;
+  readonly packet: Uint8Array;
+  readonly mac: string | undefined;
+  readonly resumed: boolean;
+  readonly clientSequence: number | undefined;
+  readonly #receive: FlowOptions['receive'];
+  readonly #in: TcpStream | undefined;
+  readonly #out: TcpStream | undefined;
+  activeAt: Micros;
+  /** A session of it is open. */
+  open = false;
+  done = false;
+  /** The service has answered. */
+  answered = false;
+  /** Bytes given to the record, and passed without one. */
+  recorded = 0;
+  readonly skipped: Record<Direction, number> = { in: 0, out: 0 };
+  #held: Held[] = [];
+  #heldBytes = 0;
+  #finFirst: Direction | undefined;
+  #finished: Record<Direction, boolean> = { in: false, out: false };
+  #reset: Direction | undefined;
+
+  constructor(options: FlowOptions) {
+    this.key = options.key;
+    this.number = options.number;
+    this.place = options.place;
+    this.transport = options.transport;
+    this.source = options.source;
+    this.destination = options.destination;
+    this.start = options.start;
+    this.activeAt = options.start;
+    this.packet = options.packet;
+    this.mac = options.mac;
+    this.resumed = options.resumed;
+    this.clientSequence = options.sequence;
+    this.#receive = options.receive;
+    if (options.transport === 'tcp') {
+      this.#in = new TcpStream((bytes, at) => options.receive('in', bytes, at));
+      this.#out = new TcpStream((bytes, at) => options.receive('out', bytes, at));
+      if (options.sequence !== undefined) this.#in.begin(options.sequence);
+    }
+  }
+
+  get waitingBytes(): number {
+    return (this.#in?.waitingBytes ?? 0) + (this.#out?.waitingBytes ?? 0);
+  }
+
+  /** Both ends were seen, or a reset. */
+  get over(): boolean {
+    return this.#reset !== undefined || (this.#finished.in && this.#finished.out);
+  }
+
+  /** Nothing of it is still on its way. */
+  get complete(): boolean {
+    return this.#reset !== undefined || (this.#in?.ended === true && this.#out?.ended === true);
+  }
+
+  get outcome(): Exclude<SessionOutcome, 'open'> {
+    if (this.#reset === 'in') return 'client-reset';
+    if (this.#reset === 'out') return 'server-closed';
+    return this.#finFirst === 'out' ? 'server-closed' : 'client-closed';
+  }
+
+  /** One TCP segment; `direction` is in or out. Payload of a handshake not completed is kept within bounds. */
+  segment(
+    direction: 'in' | 'out' | 'odd',
+    flags: number,
+    sequence: number,
+    acknowledged: number,
+    bytes: Uint8Array,
+    at: Micros,
+  ): FlowNews {
+    const inward = direction !== 'out';
+    const mine = (inward ? this.#in : this.#out) as TcpStream;
+    const other = (inward ? this.#out : this.#in) as TcpStream;
+    const settled = this.open;
+    if (!inward && flags & tcpFlag.syn) {
+      this.answered = true;
+      mine.begin(sequence);
+    }
+    if (flags & tcpFlag.rst) {
+      if (!settled) return inward ? 'aborted' : 'refused';
+      this.#reset = inward ? 'in' : 'out';
+      return 'over';
+    }
+    if (flags & tcpFlag.ack) {
+      // An answer that was not captured is known by its acknowledgement.
+      if (inward && !other.begun) other.begin((acknowledged - 1) >>> 0);
+      else other.acknowledged(acknowledged);
+    }
+    mine.push(sequence, bytes, at);
+    if (flags & tcpFlag.fin) {
+      mine.finish((sequence + bytes.length) >>> 0);
+      const way = inward ? 'in' : 'out';
+      this.#finFirst ??= way;
+      this.#finished[way] = true;
+    }
+    if (!settled && inward && flags & tcpFlag.ack) {
+      this.answered = true;
+      return 'established';
+    }
+    return settled && this.over ? 'over' : 'nothing';
+  }
+
+  datagram(direction: 'in' | 'out' | 'odd', bytes: Uint8Array, at: Micros): void {
+    if (bytes.length > 0) this.#receive(direction === 'out' ? 'out' : 'in', bytes, at);
+  }
+
+  /** Keeps what came before it was clear that this is a session. */
+  hold(direction: Direction, bytes: Uint8Array, at: Micros): void {
+    const room = this.#held.length < heldChunks ? Math.max(0, heldBytes - this.#heldBytes) : 0;
+    const kept = bytes.subarray(0, room);
+    if (kept.length > 0) this.#held.push({ direction, bytes: kept.slice(), at });
+    this.#heldBytes += kept.length;
+    this.skipped[direction] += bytes.length - kept.length;
+  }
+
+  takeHeld(): readonly Held[] {
+    const held = this.#held;
+    this.#held = [];
+    return held;
+  }
+
+  /** Hands on what waits behind gaps; the bytes that no longer wait. */
+  giveUp(): number {
+    const before = this.waitingBytes;
+    this.#in?.flush();
+    this.#out?.flush();
+    return before;
+  }
+
+  /** Bytes that never came, after everything that did was handed on. */
+  flush(): Record<Direction, number> {
+    this.giveUp();
+    return { in: this.#in?.missing ?? 0, out: this.#out?.missing ?? 0 };
+  }
+}
