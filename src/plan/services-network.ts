@@ -255,3 +255,18 @@ function macOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex');
   return `52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`;
 }
+
+/** Which mark is which network, and who answers whom there: what the gateway needs to know. */
+export function planKernelPathPorts(
+  network: ServicesNetwork | undefined,
+  desired: DesiredState,
+): { mark: number; network: string; bindings: { service: string; ranges: readonly AddressRange[] }[] }[] {
+  const bound = planBoundDecoys(desired);
+  return (network?.ports ?? []).map(({ number, network: name, lower }) => ({
+    mark: number,
+    network: name,
+    bindings: bound
+      .filter(({ diversion }) => (name === '' ? desired.interfaces[diversion] === lower : diversion === name))
+      .map(({ service, ranges }) => ({ service, ranges })),
+  }));
+}

@@ -324,7 +324,7 @@ export class FlowTracker {
   }
 
   #begin(key: number, packet: CapturedPacket, layout: PacketLayout, at: Micros, resumed: boolean): Flow | undefined {
-    const { bytes, start, end, mark, direction, macAt } = packet;
+    const { bytes, start, mark, direction, macAt } = packet;
     const four = layout.version === 4;
     const text = four ? ipv4Text : ipv6Text;
     const from = text(bytes, start + (four ? 12 : 8));
@@ -355,7 +355,7 @@ export class FlowTracker {
       destination: { ip: destination, port: direction === 'out' ? port : other },
       start: at,
       // Both headers with all options, for the probe it may stay.
-      packet: bytes.slice(start, Math.min(end, start + 128)),
+      packet: headersOf(packet),
       mac: direction === 'out' || macAt < 0 ? undefined : macText(bytes, macAt),
       resumed,
       sequence:
@@ -483,7 +483,7 @@ export class FlowTracker {
   }
 
   #probe(kind: ProbeKind, packet: CapturedPacket, layout: PacketLayout, at: Micros): void {
-    const { bytes, start, end, mark, macAt } = packet;
+    const { bytes, start, mark, macAt } = packet;
     const place = this.#placeOf(mark, layout.version === 4 ? ipv4Text(bytes, start + 16) : ipv6Text(bytes, start + 24));
     if (!place) {
       this.counters.strange += 1;
@@ -491,6 +491,14 @@ export class FlowTracker {
     }
     this.counters.probes += 1;
     const mac = macAt < 0 ? undefined : macText(bytes, macAt);
-    this.#sink.probe(kind, place, bytes.slice(start, Math.min(end, start + 128)), mac, at);
+    this.#sink.probe(kind, place, headersOf(packet), mac, at);
   }
+}
+
+/** Both headers with all options, and the hop limit as it arrived: the capture sees the packet one hop on (ip_forward). */
+function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
+  const copy = bytes.slice(start, Math.min(end, start + 128));
+  const hopsAt = copy[0] >> 4 === 4 ? 8 : 7;
+  if (copy[hopsAt] < 255) copy[hopsAt] += 1;
+  return copy;
 }

@@ -118,7 +118,7 @@ async function furnish(namespace: TestNamespace, inside: NetworkState): Promise<
   await applyRoutes(runner, planRoutes(inside, []), []);
 }
 
-/** A TCP and UDP server on this port of every address; it answers with the client's and its own address. */
+/** A TCP server on this port of every address, which answers with both ends and the bytes it heard; on 10.50.0.75 UDP too. */
 export async function serveBothEnds(service: TestNamespace, port: number): Promise<void> {
   const script = `
 const net = require('node:net'), dgram = require('node:dgram');
@@ -127,7 +127,9 @@ net.createServer({ allowHalfOpen: true }, (s) => {
   s.on('error', () => {});
   s.on('data', (d) => { heard += d.length; });
   s.on('end', () => s.end('real ' + s.remoteAddress + ' ' + s.remotePort + ' ' + s.localAddress + ' ' + s.localPort + ' ' + heard + '\\n'));
-}).listen(${port}, () => console.log('up'));`;
+}).listen(${port}, () => console.log('up'));
+const udp = dgram.createSocket('udp4').bind(${port}, '10.50.0.75');
+udp.on('message', (m, r) => udp.send('echo ' + m, r.port, r.address));`;
   const child = service.spawn(['node', '-e', script]);
   let heard = '';
   child.stdout?.on('data', (data) => {
