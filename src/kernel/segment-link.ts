@@ -4,8 +4,9 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
-import { addressBytes, renderAddress } from '../model/address.ts';
+import { addressBytes } from '../model/address.ts';
 import type { VlanAttachment, VxlanAttachment } from '../model/configuration.ts';
+import { describeAttachment } from '../model/segment.ts';
 import {
   IFLA_ADDRESS,
   IFLA_IFNAME,
@@ -90,14 +91,6 @@ function openNetns(path: string): number {
   } catch (error) {
     throw new WeirError('not-found', `no network namespace at ${path}`, { path }, error);
   }
-}
-
-/** `vlan 110 on eth1`, `vni 10, vtep 10.0.0.1, 2 remotes`, `vni 10, vtep 10.0.0.1, evpn as 65001`. */
-export function describeAttachment(attachment: VlanAttachment | VxlanAttachment): string {
-  if (attachment.kind === 'vlan') return `vlan ${attachment.vlan} on ${attachment.trunk}`;
-  const { vni, local, remotes, evpn, port } = attachment;
-  const far = evpn ? `evpn as ${evpn.asn}` : `${remotes.length} ${remotes.length === 1 ? 'remote' : 'remotes'}`;
-  return `vni ${vni}, vtep ${renderAddress(local)}${port === 4789 ? '' : ` port ${port}`}, ${far}`;
 }
 
 function attachmentParts(attachment: SegmentLink['attachment'], socket: RouteSocket, trunks: Map<string, number>): NetlinkParts {

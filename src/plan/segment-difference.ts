@@ -6,7 +6,7 @@ import type { NftTable } from '../kernel/nft-ruleset.ts';
 import type { SegmentLink } from '../kernel/segment-link.ts';
 import type { PresentWire, WireChange } from '../kernel/segment-wire.ts';
 import { type Address, type AddressRange, renderAddress } from '../model/address.ts';
-import type { InterfaceAddress } from '../model/configuration.ts';
+import { renderInterfaceAddress } from '../model/segment.ts';
 import { planClaims } from './claims.ts';
 import { segmentAlias, segmentMac } from './desired-segment.ts';
 import { type SegmentState, segmentLink } from './desired-state.ts';
@@ -91,8 +91,6 @@ export function planLinks(
   return { remove, add };
 }
 
-const textOf = ({ address, prefixLength }: InterfaceAddress): string => `${renderAddress(address)}/${prefixLength}`;
-
 /** Elements of `a` that `b` has not. */
 function lacking<T>(a: readonly T[], b: readonly T[], key: (item: T) => string): T[] {
   const there = new Set(b.map(key));
@@ -105,11 +103,11 @@ function planWire(segment: SegmentState, wire: PresentWire, tag: string): Step |
   const remotes = segment.attachment.kind === 'vxlan' && !isFabricLink(segment) ? segment.attachment.remotes : [];
   const { link } = wire;
   const alias = segmentAlias(tag, name);
-  const removeAddresses = lacking(wire.addresses, addresses, textOf);
+  const removeAddresses = lacking(wire.addresses, addresses, renderInterfaceAddress);
   const down = !link?.up || !wire.loopbackUp;
   const change: WireChange = {
     removeAddresses,
-    addAddresses: lacking(addresses, wire.addresses, textOf),
+    addAddresses: lacking(addresses, wire.addresses, renderInterfaceAddress),
     removeGateways: lacking(wire.gateways, gateways, renderAddress),
     // The kernel lets go of routes with the address or the link they lead over.
     addGateways: removeAddresses.length > 0 || down ? gateways : lacking(gateways, wire.gateways, renderAddress),
@@ -132,11 +130,11 @@ function planWire(segment: SegmentState, wire: PresentWire, tag: string): Step |
   };
   const words = [
     ...listed('add', [
-      ...change.addAddresses.map(textOf),
+      ...change.addAddresses.map(renderInterfaceAddress),
       ...change.addGateways.map((address) => `default via ${renderAddress(address)}`),
     ]),
     ...listed('remove', [
-      ...change.removeAddresses.map(textOf),
+      ...change.removeAddresses.map(renderInterfaceAddress),
       ...change.removeGateways.map((address) => `default via ${renderAddress(address)}`),
     ]),
     ...listed('add far VTEP', change.addRemotes.map(renderAddress)),

@@ -89,3 +89,26 @@ test('without the state file, taking down goes by the marks', { skip }, () =>
     });
   }),
 );
+
+test('a segment over an IPv6 underlay carries both families, in packets as long as its MTU says', { skip }, () =>
+  withLab(async (lab) => {
+    const { far, sensor } = await createUnderlay(lab);
+    await withBed(lab, sensor, async ({ controller }) => {
+      const segment = vxlanSegment('floor-6', {
+        vni: 16_777_215,
+        local: 'fd99::2',
+        remotes: ['fd99::1'],
+        addresses: ['192.168.60.2/24', 'fd60::2/64'],
+        groups: [group('floor-6', 'claimed', ['192.168.60.77', 'fd60::77'], servers)],
+      });
+      const plan = await controller.plan(withSegments([segment]));
+      assert.equal(plan.desired.segments[0].mtu, 1430);
+      await controller.apply(plan);
+      const host = await hostBehind(lab, far, 'six', 16_777_215, ['192.168.60.1/24', 'fd60::1/64'], 'fd99::2');
+      const whole = ['ping', '-c1', '-W2', '-M', 'do', '-s', String(1430 - 28), '192.168.60.77'];
+      assert.equal((await host.run(whole, { anyCode: true })).code, 0);
+      assert.equal((await host.run(['ping', '-c1', '-W2', 'fd60::2'], { anyCode: true })).code, 0, "Weir's own address");
+      assert.equal(await touch(host, '192.168.60.77', 4), 'refused');
+    });
+  }),
+);
