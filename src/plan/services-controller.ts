@@ -24,7 +24,14 @@ import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { parseRange, renderAddress } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
-import { answersTable, planBoundDecoys, planServicesNetwork, type ServicesNetwork, type WayBack } from './services-network.ts';
+import {
+  answersTable,
+  planBoundDecoys,
+  planKernelPathPorts,
+  planServicesNetwork,
+  type ServicesNetwork,
+  type WayBack,
+} from './services-network.ts';
 import { boundTableName, planBoundTable, planServicesTable } from './services-ruleset.ts';
 
 export interface ServicesControllerOptions {
@@ -117,11 +124,9 @@ export class ServicesController implements Annex {
     return this.#network;
   }
 
-  /** What is applied already, after a restart of this process: `repair` and `status` go by it. Reads and changes nothing. */
-  adopt(desired: DesiredState | undefined): void {
-    this.#desired = desired;
-    this.#network = planServicesNetwork(desired, this.#options.tag, new Map());
-    this.#places = placesOf(this.#network);
+  /** Which mark is which network, and who answers there, as last applied. */
+  get kernelPath(): ReturnType<typeof planKernelPathPorts> {
+    return this.#desired ? planKernelPathPorts(this.#network, this.#desired) : [];
   }
 
   async difference(desired: DesiredState | undefined): Promise<readonly string[]> {

@@ -4,6 +4,7 @@ import type { AddressRange } from '../model/address.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
+import type { KernelPathPort } from '../relay/kernel-path-protocol.ts';
 
 /** One network namespace with decoys. Two networks may use the same addresses. */
 export interface NetworkOffer {
@@ -22,4 +23,6 @@ export interface GatewayOffer {
   readonly networks: readonly NetworkOffer[];
   readonly personas: readonly Persona[];
   readonly limits: Limits;
+  /** Decoys that services answer with their own TCP/IP stack; empty when none are bound. */
+  readonly kernelPath: readonly KernelPathPort[];
 }

@@ -17,6 +17,7 @@ import { DecoyDirectory } from '../model/decoy.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import { Intake } from '../relay/intake.ts';
+import { KernelPathIntake } from '../relay/kernel-path-intake.ts';
 import type { IntakeNetwork } from '../relay/network.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
@@ -45,7 +46,7 @@ async function main(): Promise<void> {
     ready = resolve;
   });
   /** Exists from the first offer on: only then are the bounds known. */
-  let house: { recorder: SessionRecorder; catchAll: CatchAll; intake: Intake } | undefined;
+  let house: { recorder: SessionRecorder; catchAll: CatchAll; intake: Intake; kernelPath: KernelPathIntake } | undefined;
 
   function furnish(offer: GatewayOffer, networks: readonly IntakeNetwork[]): typeof house {
     const recorder = lifetime.own('sessions', new SessionRecorder({ journal, limits: offer.limits, clock: systemClock }));
@@ -67,7 +68,18 @@ async function main(): Promise<void> {
       onExhausted: (wanted) => void catchAll.shedOldestIdle(wanted),
     });
     lifetime.own('intake', intake);
-    return { recorder, catchAll, intake };
+    const kernelPath = lifetime.own(
+      'kernel path',
+      new KernelPathIntake({
+        sink: recorder,
+        networks,
+        ports: offer.kernelPath,
+        limits: offer.limits,
+        log,
+        onProbe: (probe) => journal.append({ kind: 'probe', probe }),
+      }),
+    );
+    return { recorder, catchAll, intake, kernelPath };
   }
 
   const client = new HandoverClient({
@@ -82,9 +94,12 @@ async function main(): Promise<void> {
         interfaces,
         subnets,
       }));
-      if (house) house.intake.setNetworks(networks);
-      else house = furnish(offer, networks);
+      if (house) {
+        house.intake.setNetworks(networks);
+        house.kernelPath.setNetworks(networks, offer.kernelPath);
+      } else house = furnish(offer, networks);
       house?.intake.setSockets(sockets);
+      house?.kernelPath.setSockets(sockets);
       ready();
     },
   });
@@ -101,6 +116,7 @@ async function main(): Promise<void> {
       },
       status: async () => ({
         intake: await house?.intake.report(),
+        kernelPath: await house?.kernelPath.report(),
         catchAll: house?.catchAll.counters(),
         sessions: house?.recorder.counters(),
         journal: journal.counters(),

@@ -6,6 +6,7 @@ import type { Log } from '../base/log.ts';
 import { openIntakeSockets } from '../kernel/intake-sockets.ts';
 import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
+import { openServicesSockets } from '../kernel/services-sockets.ts';
 import { netnsInode, readInterfaceIndex, socketNetnsInode } from '../kernel/socket-place.ts';
 
 /** Where the gateway listens on loopback, in every network, when these are free in the machine's own; else the kernel's choice. */
@@ -20,6 +21,12 @@ export interface DoorNetwork {
   readonly netns?: string;
   /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
   readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
+}
+
+/** The namespace that leads to services with their own TCP/IP stack, and the NFLOG group of what passes it. */
+export interface DoorServices {
+  readonly netns: string;
+  readonly group: number;
 }
 
 export class IntakeDoor {
@@ -45,10 +52,10 @@ export class IntakeDoor {
 
   /**
    * Afterwards `sockets` serves these networks and the machine's own. A network whose namespace is not there (yet) is left
-   * out, and named in the answer. What is no longer used stays open until `closeLeft`: an offer may still be on its way.
+   * out, and named in the answer. With `services` the services namespace is watched too. What is no longer used stays open until `closeLeft`: an offer may still be on its way.
    * Throws what opening in the machine's own namespace throws; then nothing has changed.
    */
-  open(networks: readonly DoorNetwork[]): string[] {
+  open(networks: readonly DoorNetwork[], services?: DoorServices): string[] {
     const home = networks.find(({ name }) => name === '') ?? { name: '', interfaces: [] };
     const next = this.#openHome(home);
     const missing: string[] = [];
@@ -61,6 +68,7 @@ export class IntakeDoor {
         this.#log.warn('no sockets in this network', { network: network.name, error: asWeirError(error).message });
       }
     }
+    if (services) next.push(...openServicesSockets(services.netns, services.group, this.#sockets));
     const kept = new Set(next.map(({ fd }) => fd));
     this.#left.push(...this.#sockets.filter(({ fd }) => !kept.has(fd)));
     this.#sockets = next;

@@ -22,6 +22,7 @@ export function describeOffer(
   networks: readonly NetworkView[],
   configuration: Pick<Configuration, 'personas' | 'limits'>,
   ownSubnets: readonly AddressRange[],
+  kernelPath: GatewayOffer['kernelPath'] = [],
 ): GatewayOffer {
   const home = { name: '', groups: [], withheld: [], interfaces: {} };
   const all: readonly NetworkView[] = networks.some(({ name }) => name === '') ? networks : [home, ...networks];
@@ -35,5 +36,6 @@ export function describeOffer(
     })),
     personas: [...configuration.personas.values()],
     limits: configuration.limits,
+    kernelPath,
   };
 }
