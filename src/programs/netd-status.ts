@@ -7,6 +7,7 @@ import type { DecoyGroup } from '../model/decoy.ts';
 import { populationModulus } from '../model/population.ts';
 import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
 import type { DiversionStatus, NetworkStatus, Status } from '../model/status.ts';
+import type { Annex } from '../plan/annex.ts';
 import type { SegmentState } from '../plan/desired-state.ts';
 import type { NetworkView } from '../plan/network-view.ts';
 import type { ReconcileStatus } from '../plan/reconciler.ts';
@@ -44,16 +45,26 @@ function networkStatus({ attachment, netns, mtu, addresses, gateways }: SegmentS
   };
 }
 
-export function repairStatus({ repairs, failures, lastRepair, reasons }: ReconcileStatus): Pick<Status, 'repairs' | 'reasons'> {
+/** What was put right, how the annexes are, and why either is not well. */
+export function repairStatus(
+  { repairs, failures, lastRepair, reasons }: ReconcileStatus,
+  annexes: readonly Annex[],
+): Pick<Status, 'repairs' | 'annexes' | 'reasons'> {
+  const reports = annexes.map((annex) => ({ name: annex.name, ...annex.status() })).filter(isTelling);
+  const all = [...reasons, ...reports.flatMap((report) => report.reasons)];
   return {
     repairs: {
       count: repairs,
       ...(failures > 0 ? { failures } : {}),
       ...(lastRepair ? { last: { at: renderMicros(lastRepair.at), message: lastRepair.message } } : {}),
     },
-    ...(reasons.length > 0 ? { reasons } : {}),
+    ...(reports.length > 0 ? { annexes: reports } : {}),
+    ...(all.length > 0 ? { reasons: all } : {}),
   };
 }
+
+const isTelling = ({ lines, reasons }: { readonly lines: readonly string[]; readonly reasons: readonly string[] }): boolean =>
+  lines.length + reasons.length > 0;
 
 const withheldOf = (groups: readonly DecoyGroup[], withheld: readonly AddressRange[]): AddressRange[] =>
   withheld.filter((range) =>

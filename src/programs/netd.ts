@@ -19,10 +19,13 @@ import { type AddressRange, parseRange, renderRange } from '../model/address.ts'
 import type { Configuration } from '../model/configuration.ts';
 import type { AlertRecord } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
+import type { Annex } from '../plan/annex.ts';
 import { DiversionController, type Plan } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
+import { FabricController } from '../plan/fabric-controller.ts';
 import { Reconciler } from '../plan/reconciler.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
+import { ServicesController } from '../plan/services-controller.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
@@ -68,10 +71,17 @@ async function main(): Promise<void> {
   );
   const door = new IntakeDoor((await gatewayAnswers()) ? await handover.returned(returnMs) : [], log);
 
+  const tag = segmentTag(data);
+  const withheldOf = (network: string): readonly AddressRange[] =>
+    controller.networks().find(({ name }) => name === network)?.withheld ?? [];
+  const fabric = new FabricController({ tag, log, withheld: withheldOf, onChange: () => reconciler.noteChange('') });
+  const annexes: readonly Annex[] = [fabric, new ServicesController({ tag, log })];
+  for (const annex of annexes) lifetime.own(annex.name, annex);
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
+    annexes,
     ports: { tcp: door.port('tcp'), udp: door.port('udp'), narrow: door.port('narrow') },
-    tag: segmentTag(data),
+    tag,
     log,
     clock: systemClock,
     onEvent: ({ name, message, details }) => {
@@ -169,7 +179,7 @@ async function main(): Promise<void> {
       status: () => ({
         diversions: diversionStatus(configuration, controller.networks()),
         ...(controller.pending() ? { confirmBefore: renderMicros(controller.pending()?.deadline ?? 0) } : {}),
-        ...repairStatus(reconciler.status()),
+        ...repairStatus(reconciler.status(), annexes),
       }),
     },
   });
