@@ -5,7 +5,7 @@ import type { NamedSocket } from '../kernel/named-socket.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import type { Direction, SessionOutcome, SessionStart } from '../model/session.ts';
-import type { FlowCounters } from './flow-tracker.ts';
+import type { FlowCounters } from './flow-sink.ts';
 import type { NetworkSnapshot } from './packet-protocol.ts';
 
 /** A place where attackers' packets enter the services network: its mark, and who answers whom there. */
