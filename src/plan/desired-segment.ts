@@ -51,6 +51,11 @@ export interface SegmentOutput {
   readonly notes: readonly string[];
 }
 
+/**
+ * ICMP errors to one visitor; all of them together stay below net.ipv4.icmp_msgs_per_sec. Kernels count in ticks of 1, 3.3,
+ * 4 or 10 ms, and give back what they count.
+ */
+const refusalEveryMs = '20';
 /** Of the addresses left alone in one segment. */
 const maxShown = 12;
 
@@ -98,6 +103,8 @@ function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { binding
   const both = ['all', segmentLink];
   const needed: DesiredSysctl[] = [
     { key: backlogKey, value: String(wantedBacklog), why: 'one listener takes the connections of all decoys' },
+    // One refusal a second (the default) is what one host sends to another; here many decoys share the allowance.
+    { key: 'net/ipv4/icmp_ratelimit', value: refusalEveryMs, why: 'many decoys refuse one visitor' },
   ];
   const four = (key: string, value: string, why: string): void => {
     for (const link of both) needed.push({ key: `net/ipv4/conf/${link}/${key}`, value, why });
@@ -122,5 +129,6 @@ function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { binding
       ['accept_dad', 'our own address works at once'],
     ])
       needed.push({ key: `net/ipv6/conf/${segmentLink}/${key}`, value: '0', why });
+  if (sixth) needed.push({ key: 'net/ipv6/icmp/ratelimit', value: refusalEveryMs, why: 'many decoys refuse one visitor' });
   return needed;
 }

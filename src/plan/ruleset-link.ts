@@ -47,6 +47,9 @@ const refusedInName: NftRule = [
   { do: 'copy', field: 'ip6 saddr', from: '@th,256,128' },
 ];
 
+/** What a service answers by kernel path comes through with its connection's mark (services-ruleset.ts) and is left as it is. */
+const notPassing = match('meta mark', 0);
+
 /** The netdev table for links where decoys wear MACs, and the arp table that keeps them silent on other links. */
 export function planLinkTables(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
   const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
@@ -161,7 +164,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     });
     if (looks.length > 0) {
       sets.push({ name: `stack${family}`, type: addressType(family), data: 'verdict', interval: false, elements: looks });
-      leave[field].push([{ do: 'vmap', key: `${field} saddr`, map: { map: `stack${family}` } }]);
+      leave[field].push([notPassing, { do: 'vmap', key: `${field} saddr`, map: { map: `stack${family}` } }]);
     }
   }
   chains.unshift(...stacks.chains);
@@ -253,7 +256,7 @@ function planRangeWear(
         const resident = personaOf(layout.personas, persona);
         const look = kind === 'arp' ? undefined : stacks.chainFor(resident, family);
         const rules = wearRules(kind, source, resident, group);
-        chains.push({ name, rules: look === undefined ? rules : [...rules, [goto(look)]] });
+        chains.push({ name, rules: look === undefined ? rules : [...rules, [notPassing, goto(look)]] });
         return name;
       };
       const only = onlyPersona(group.population);
