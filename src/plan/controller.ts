@@ -257,8 +257,8 @@ export class DiversionController {
   }
 
   /**
-   * Puts back what of the applied state is missing or changed, in every network and annex; one entry for each. Nothing to
-   * do while nothing is applied, or while an apply cut short waits for its rollback.
+   * Puts back what of the applied state is missing or changed, in the networks asked for and in the annexes. Nothing to do
+   * while nothing is applied, or while an apply cut short waits for its rollback.
    */
   repair(): Promise<readonly Repair[]> {
     return this.#inTurn(async () => {

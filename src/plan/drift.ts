@@ -42,15 +42,22 @@ export function describeDrift(input: DriftInput): string[] {
   return words;
 }
 
-function describeRules(expected: string, actual: string): string[] {
+/** What differs between two listings of our tables. */
+export function describeRules(expected: string, actual: string): string[] {
   const before = tagged(expected);
   const after = tagged(actual);
   const words = [
     ...difference(before, after).map((line) => `gone: ${line}`),
     ...difference(after, before).map((line) => `not ours: ${line}`),
   ];
-  return words.length > 0 ? bounded(words) : ['the rules in the nft tables named weir are in another order'];
+  if (words.length > 0) return bounded(words);
+  return elementsIn(expected) === elementsIn(actual)
+    ? ['the rules in the nft tables named weir are in another order']
+    : ['elements of sets were added or removed'];
 }
+
+/** See HomeChanger.listing. */
+const elementsIn = (listing: string): string => /^elements \S+$/m.exec(listing)?.[0] ?? '';
 
 /** Each line with its table and chain, so that equal rules in different chains stay apart. */
 function tagged(listing: string): string[] {
@@ -59,6 +66,7 @@ function tagged(listing: string): string[] {
   let block = '';
   for (const line of listing.split('\n')) {
     const text = line.trim();
+    if (/^elements /.test(line)) continue;
     if (/^table /.test(line)) table = text.replace(' {', '');
     else if (/^\t(chain|set|map) /.test(line)) {
       block = text.replace(' {', '');

@@ -10,6 +10,7 @@ import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.t
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderReplacement } from '../kernel/nft-apply.ts';
 import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-read.ts';
+import { readElementsFingerprint } from '../kernel/nft-elements.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { readSysctls } from '../kernel/sysctl.ts';
 import type { AddressRange } from '../model/address.ts';
@@ -26,13 +27,14 @@ import {
   type SavedValues,
   saveBefore,
 } from './difference.ts';
-import { describeDrift } from './drift.ts';
+import { describeDrift, describeRules } from './drift.ts';
+import { describeRepair, type RepairRun } from './repair.ts';
 import { planRuleset } from './ruleset.ts';
 import type { StoredState } from './state-file.ts';
 import { applyStep, invertStep, type Step } from './step.ts';
 import { keepWithheld } from './withheld.ts';
 
-/** Sets with more elements than this in all are not compared one by one when looking for drift. */
+/** Sets with more elements than this in all are not listed when looking for drift. */
 const maxDetailed = 4096;
 
 /** What leads to a state, and what of it is to be stored. */
@@ -96,6 +98,14 @@ export class HomeChanger {
       done.push(step);
       await applyStep(this.#runner, step);
     }
+  }
+
+  /** Mends what is not as applied, each object by itself. What is stored stays true: the same text gives the same rules. */
+  async repair(current: NetworkState, stored: StoredState, run: RepairRun): Promise<void> {
+    const { steps } = await this.difference(current, stored);
+    const changed = steps.some(({ kind }) => kind === 'ruleset');
+    const drift = changed ? describeRules(stored.listing, await this.listing(stored.detailed)) : [];
+    for (const step of steps) await run.attempt(describeRepair(step, drift), () => applyStep(this.#runner, step));
   }
 
   /** Takes steps back, the last first. False when something could not be; it is logged. */
@@ -167,10 +177,11 @@ export class HomeChanger {
     });
   }
 
-  /** The kernel's words for our tables; `detailed`: with the elements of their sets. */
+  /** The kernel's words for our tables; `detailed`: with the elements of their sets, otherwise with a fingerprint of them. */
   async listing(detailed: boolean): Promise<string> {
     const { own, families } = await readRuleset(this.#runner);
-    return detailed ? readOwnElements(this.#runner, families) : own;
+    if (own === '') return '';
+    return detailed ? readOwnElements(this.#runner, families) : `${own}elements ${readElementsFingerprint(this.#runner.netns)}\n`;
   }
 }
 

@@ -5,7 +5,8 @@ import test from 'node:test';
 import { silentLog } from '../base/log.ts';
 import type { ChangeKind } from '../kernel/change-watch.ts';
 import type { Repair } from './annex.ts';
-import { Reconciler, type ReconcilerOptions, type RepairOutcome, type RepairRequest, repairableAnnex } from './reconciler.ts';
+import { Reconciler, type ReconcilerOptions } from './reconciler.ts';
+import type { RepairOutcome, RepairRequest } from './repair.ts';
 import type { Trouble } from './repair-ledger.ts';
 
 const lan: Repair = { network: 'a', object: 'link', subject: 'lan', message: 'link lan of a was gone: made again' };
@@ -183,21 +184,6 @@ test('an object somebody keeps changing is held back: the repairable is told, an
     troubles.map(({ name }) => name),
     ['contended'],
   );
-  await reconciler.close();
-});
-
-test('an annex is held back as a whole while one of its objects is contended', async () => {
-  let asked = 0;
-  const annex = repairableAnnex({
-    name: 'fabric',
-    async repair() {
-      asked += 1;
-      return [{ network: '', object: 'process', subject: 'bgpd', message: 'bgpd was gone: started' } as const];
-    },
-  });
-  const { reconciler } = stage(() => nothing, { repairables: [annex], repairsPerMinute: 2 });
-  for (let count = 0; count < 5; count += 1) await reconciler.lookNow();
-  assert.equal(asked, 2);
   await reconciler.close();
 });
 

@@ -9,23 +9,10 @@ import { type ChangeKind, ChangeWatch, type ChangeWatchOptions } from '../kernel
 import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
 import { NamespaceNamesWatch } from '../kernel/namespace-names-watch.ts';
 import type { Repair } from './annex.ts';
-import { RepairLedger, repairKey, type Trouble } from './repair-ledger.ts';
+import { type RepairOutcome, type RepairRequest, repairKey } from './repair.ts';
+import { RepairLedger, type Trouble } from './repair-ledger.ts';
 
-export interface RepairRequest {
-  /** Networks to look at, '' for the machine's own; absent: all of them. */
-  readonly networks?: ReadonlySet<string>;
-  /** Whether to leave an object alone for now, by repairKey: somebody keeps changing it, or it just failed. */
-  readonly isHeld: (key: string) => boolean;
-}
-
-export interface RepairOutcome {
-  /** What was put back, in order. */
-  readonly repairs: readonly Repair[];
-  /** What could not be; the message says why. */
-  readonly failures: readonly Repair[];
-}
-
-/** Something whose objects in the kernel can be put back: the diversions, an annex. Cheap when nothing is to be done. */
+/** Something whose objects in the kernel can be put back. Cheap when nothing is to be done. */
 export interface Repairable {
   readonly name: string;
   repair(request: RepairRequest): Promise<RepairOutcome>;
@@ -300,20 +287,4 @@ export class Reconciler {
   #tell(trouble: Trouble | undefined): void {
     if (trouble) this.#options.onTrouble(trouble);
   }
-}
-
-/** An annex as a repairable; held back as a whole while somebody keeps changing one of its objects. */
-export function repairableAnnex(annex: { readonly name: string; repair(): Promise<readonly Repair[]> }): Repairable {
-  /** Of the repairs so far; a bound, for what is forgotten is only held back later. */
-  const keys = new Set<string>();
-  return {
-    name: annex.name,
-    async repair({ isHeld }) {
-      for (const key of keys) if (isHeld(key)) return { repairs: [], failures: [] };
-      const repairs = await annex.repair();
-      if (keys.size > 256) keys.clear();
-      for (const repair of repairs) keys.add(repairKey(repair));
-      return { repairs, failures: [] };
-    },
-  };
 }

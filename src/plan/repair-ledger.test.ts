@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Repair } from './annex.ts';
-import { RepairLedger, repairKey } from './repair-ledger.ts';
+import { repairKey } from './repair.ts';
+import { RepairLedger } from './repair-ledger.ts';
 
 const second = 1_000_000;
 const table: Repair = {

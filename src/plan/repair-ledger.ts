@@ -3,10 +3,7 @@
 
 import type { Clock } from '../base/clock.ts';
 import type { Repair } from './annex.ts';
-
-/** Which object a repair was about: the same text whenever it is the same object. */
-export const repairKey = ({ network, object, subject }: Pick<Repair, 'network' | 'object' | 'subject'>): string =>
-  `${network}/${object}/${subject ?? ''}`;
+import { repairKey } from './repair.ts';
 
 /** Worth an alert. */
 export interface Trouble {

@@ -1,22 +1,120 @@
-// What a step of repair mended, in words for people and for the record. Pure.
+// One look at what is not as applied: tries to mend each object by itself, leaves alone what is held back, and keeps what
+// came of it, in words for people and for the record. What is wrong is found by the changers; when to look is reconciler.ts.
 
+import { asWeirError } from '../base/errors.ts';
 import type { Repair } from './annex.ts';
+import { describeClaim } from './claims.ts';
 import type { Step } from './step.ts';
 
-const objects: Record<Step['kind'], Repair['object']> = {
-  ruleset: 'table',
-  routes: 'route',
-  claims: 'address',
-  sysctl: 'sysctl',
-  promiscuous: 'link',
-  netns: 'netns',
-  links: 'link',
-  wire: 'address',
-  annex: 'link',
-};
+export interface RepairRequest {
+  /** Networks to look at, '' for the machine's own; absent: all of them. */
+  readonly networks?: ReadonlySet<string>;
+  /** Whether to leave an object alone for now, by repairKey: somebody keeps changing it, or it just failed. */
+  readonly isHeld: (key: string) => boolean;
+}
 
-export const describeRepair = (step: Step): Repair => ({
-  network: step.network ?? '',
-  object: objects[step.kind],
-  message: `${step.network === undefined ? '' : `${step.network}: `}${step.line}`,
-});
+export interface RepairOutcome {
+  /** What was put back, in order. */
+  readonly repairs: readonly Repair[];
+  /** What could not be; the message says why. */
+  readonly failures: readonly Repair[];
+}
+
+/** Which object a repair was about: the same text whenever it is the same object. */
+export const repairKey = ({ network, object, subject }: Pick<Repair, 'network' | 'object' | 'subject'>): string =>
+  `${network}/${object}/${subject ?? ''}`;
+
+export class RepairRun implements RepairOutcome {
+  readonly repairs: Repair[] = [];
+  readonly failures: Repair[] = [];
+  readonly #request: RepairRequest;
+
+  constructor(request: RepairRequest) {
+    this.#request = request;
+  }
+
+  concerns(network: string): boolean {
+    return this.#request.networks?.has(network) ?? true;
+  }
+
+  /** False when the object is held back or could not be mended. */
+  async attempt(repair: Repair, mend: () => void | Promise<void>): Promise<boolean> {
+    if (this.#request.isHeld(repairKey(repair))) return false;
+    try {
+      await mend();
+      this.repairs.push(repair);
+      return true;
+    } catch (error) {
+      this.failures.push({ ...repair, message: `cannot be put back: ${repair.message} (${asWeirError(error).message})` });
+      return false;
+    }
+  }
+
+  /** Somebody else's repairs, such as an annex's, under a name of its own should it fail as a whole. */
+  async include(name: string, repair: () => Promise<readonly Repair[]>): Promise<void> {
+    const whole = { network: '', object: 'process', subject: name } as const;
+    if (this.#request.isHeld(repairKey(whole))) return;
+    try {
+      this.repairs.push(...(await repair()));
+    } catch (error) {
+      this.failures.push({ ...whole, message: `cannot look after the ${name}: ${asWeirError(error).message}` });
+    }
+  }
+}
+
+const some = (words: readonly string[]): string =>
+  `${words.slice(0, 3).join(', ')}${words.length > 3 ? ` and ${words.length - 3} more` : ''}`;
+
+/** What a step mends. `drift` says what of the rules was changed, where that is known. */
+export function describeRepair(step: Step, drift: readonly string[] = []): Repair {
+  const network = step.network ?? '';
+  const where = network === '' ? '' : `${network}: `;
+  const repair = (object: Repair['object'], subject: string, message: string): Repair => ({
+    network,
+    object,
+    subject,
+    message: `${where}${message}`,
+  });
+  switch (step.kind) {
+    case 'ruleset': {
+      const words = drift.length > 0 ? ` (${some(drift)})` : '';
+      return step.from.length === 0
+        ? repair('table', 'gone', 'the nft tables were gone: put back')
+        : repair('table', 'changed', `somebody changed the nft tables${words}: put back`);
+    }
+    case 'routes': {
+      const gone = step.add.map(({ destination }) => destination);
+      const strange = step.remove.map(({ destination }) => destination);
+      const words = [
+        ...(gone.length > 0 ? [`local routes were gone: put back ${some(gone)}`] : []),
+        ...(strange.length > 0 ? [`local routes with our mark were not ours: removed ${some(strange)}`] : []),
+      ];
+      return repair('route', '', words.join('; '));
+    }
+    case 'claims': {
+      const words = [
+        ...(step.add.length > 0 ? [`was gone: made again ${some(step.add.map(describeClaim))}`] : []),
+        ...(step.remove.length > 0 ? [`was not ours: removed ${some(step.remove.map(describeClaim))}`] : []),
+        ...(step.broken.length > 0 ? [`did not work: removed ${some(step.broken)}`] : []),
+      ];
+      return repair('address', 'claims', words.join('; '));
+    }
+    case 'sysctl':
+      return repair('sysctl', step.key, `somebody set ${step.key} to ${step.from}: ${step.to} again`);
+    case 'promiscuous':
+      return repair('link', `${step.link} promiscuous`, `${step.link} was no longer promiscuous: it is again`);
+    case 'netns':
+      return repair('netns', step.add.join(), `network namespace ${step.add.join(', ')} was gone: made again`);
+    case 'links': {
+      const made = step.add.map(({ name, alias }) => `${name} (${alias})`);
+      const strange = step.remove.map(({ name }) => name);
+      return made.length > 0
+        ? repair('link', 'made', `link ${made.join(', ')} was gone: made again`)
+        : repair('link', 'strange', `link ${strange.join(', ')} was another than ours: removed`);
+    }
+    case 'wire':
+      return repair('address', 'wire', `put back on ${step.line}`);
+    case 'annex':
+      return repair('link', step.annex, step.line);
+  }
+}
