@@ -164,10 +164,13 @@ export class ChangeWatch {
   }
 
   #isOwnTable(start: number, end: number): boolean {
-    if (end - start !== ownTableName.length + 1) return false;
-    for (let index = 0; index < ownTableName.length; index += 1)
+    const length = ownTableName.length;
+    if (end - start <= length) return false;
+    for (let index = 0; index < length; index += 1)
       if (this.#buffer[start + index] !== ownTableName.charCodeAt(index)) return false;
-    return true;
+    // The tables of annexes have ours as the beginning of their names: weir-services.
+    const next = this.#buffer[start + length];
+    return next === 0 || next === 0x2d;
   }
 }
 

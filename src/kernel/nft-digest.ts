@@ -3,7 +3,7 @@
 // Source: include/uapi/linux/netfilter/nf_tables.h.
 
 import { createHash, type Hash } from 'node:crypto';
-import { attribute, byteOf, joinBytes, type NetlinkMessage, parseAttributes, textIn, textOf } from './netlink-message.ts';
+import { byteOf, joinBytes, type NetlinkMessage, parseAttributes, textIn } from './netlink-message.ts';
 import { ownTableName } from './nft-ruleset.ts';
 import { RouteSocket } from './route-socket.ts';
 
@@ -20,13 +20,11 @@ const NFT_MSG_GETTABLE = subsystem | 1;
 const NFT_MSG_GETCHAIN = subsystem | 4;
 const NFT_MSG_GETRULE = subsystem | 7;
 const NFT_MSG_GETSET = subsystem | 10;
-const NFT_MSG_GETSETELEM = subsystem | 13;
 const NFT_MSG_NEWGEN = subsystem | 15;
 const NFT_MSG_GETGEN = subsystem | 16;
 const NFTA_GEN_ID = 1;
-/** The first attribute of tables is their name, of chains, rules and sets the table's; the second of sets is their name. */
+/** The first attribute of tables is their name, of chains, rules and sets the table's. */
 const TABLE = 1;
-const NAME = 2;
 
 /** struct nfgenmsg. Its last two bytes are the generation in answers, and are no part of what is told. */
 const header = (family = 0): Uint8Array => joinBytes([byteOf(family), byteOf(0), new Uint8Array(2)]);
@@ -57,25 +55,18 @@ export const readNftGeneration = (netns: string | undefined): NftGeneration =>
   });
 
 /**
- * SHA-256 over our tables, chains, rules and sets; `elements`: over what is in the sets as well. The same as long as none
+ * SHA-256 over our tables, chains, rules and sets, without what is in the sets (nft-elements.ts). The same as long as none
  * of them is replaced, added or removed, even by an equal one.
  */
-export const readOwnDigest = (netns: string | undefined, elements: boolean): string =>
+export const readOwnDigest = (netns: string | undefined): string =>
   withNftSocket(netns, (socket) => {
     const hash = createHash('sha256');
     for (const { type, body } of own(socket, NFT_MSG_GETTABLE, 'reading tables')) {
       // How many use a table is not of its own making.
       if (type === NFT_MSG_NEWTABLE) hash.update(body.subarray(0, 1));
     }
-    for (const type of [NFT_MSG_GETCHAIN, NFT_MSG_GETRULE])
-      for (const message of own(socket, type, 'reading rules')) add(hash, message);
-    for (const message of own(socket, NFT_MSG_GETSET, 'reading sets')) {
-      add(hash, message);
-      const name = textIn(parseAttributes(message.body.subarray(headerBytes)).get(NAME));
-      if (!elements || name === '') continue;
-      const body = [header(message.body[0]), attribute(TABLE, textOf(ownTableName)), attribute(NAME, textOf(name))];
-      for (const part of socket.dump(NFT_MSG_GETSETELEM, body, `reading set ${name}`)) add(hash, part);
-    }
+    for (const type of [NFT_MSG_GETCHAIN, NFT_MSG_GETRULE, NFT_MSG_GETSET])
+      for (const message of own(socket, type, 'reading rules and sets')) add(hash, message);
     return hash.digest('hex');
   });
 

@@ -15,7 +15,7 @@ import { defaultResolverFiles, type ObservedFacts, observeKernel } from '../kern
 import { type AddressRange, parseAddress, renderRange, uniteRanges } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
-import type { Annex, Repair } from './annex.ts';
+import type { Annex } from './annex.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
 import { type DesiredState, type GatewayPorts, isEmptyState, type NetworkState } from './desired-state.ts';
 import type { SavedValues } from './difference.ts';
@@ -25,7 +25,7 @@ import { neededFeatures } from './guard-network.ts';
 import { HomeChanger } from './home-changer.ts';
 import { type LiveHostProbe, probeFreshRanges } from './live-hosts.ts';
 import { type NetworkView, viewNetworks } from './network-view.ts';
-import { describeRepair } from './repair.ts';
+import { type RepairOutcome, type RepairRequest, RepairRun } from './repair.ts';
 import { SegmentChanger } from './segment-changer.ts';
 
 import { StateFile, type StoredState } from './state-file.ts';
@@ -76,6 +76,8 @@ export class DiversionController {
   readonly #home: HomeChanger;
   readonly #segments: SegmentChanger;
   readonly #file: StateFile;
+  /** Objects that annexes repaired. */
+  readonly #repaired = new Map<string, Set<string>>();
   #stored: StoredState | undefined;
   #loaded = false;
   #timer: NodeJS.Timeout | undefined;
@@ -195,6 +197,7 @@ export class DiversionController {
   resume(): Promise<void> {
     return this.#inTurn(async () => {
       const stored = await this.#load();
+      this.#segments.hold(stored?.current?.segments ?? []);
       // Annexes own processes that may have outlived the last netd: they take them up again.
       if (stored?.current && stored.phase !== 'applying')
         for (const annex of this.#options.annexes ?? [])
@@ -260,22 +263,26 @@ export class DiversionController {
    * Puts back what of the applied state is missing or changed, in the networks asked for and in the annexes. Nothing to do
    * while nothing is applied, or while an apply cut short waits for its rollback.
    */
-  repair(): Promise<readonly Repair[]> {
+  repair(request: RepairRequest = { isHeld: () => false }): Promise<RepairOutcome> {
     return this.#inTurn(async () => {
       const stored = await this.#load();
-      if (!stored?.current || stored.phase === 'applying') return [];
-      const { networks, done } = await this.#segments.apply(stored.current, stored);
-      const { steps } = await this.#home.difference(stored.current, stored);
-      await this.#home.apply(steps, []);
-      const repairs = [...done, ...steps].map((step) => describeRepair(step));
-      const listing = steps.length > 0 ? await this.#home.listing(stored.detailed) : stored.listing;
-      const moved = Object.entries(networks).some(
-        ([name, { fingerprint }]) => stored.networks[name]?.fingerprint !== fingerprint,
-      );
-      if (repairs.length > 0 || moved) await this.#save({ ...stored, networks, listing });
-      for (const annex of this.#options.annexes ?? []) repairs.push(...(await annex.repair()));
-      return repairs;
+      const run = new RepairRun(request);
+      if (!stored?.current || stored.phase === 'applying') return run;
+      const annexes = async (): Promise<void> => {
+        for (const annex of this.#options.annexes ?? [])
+          await run.include(annex.name, this.#knownOf(annex), () => annex.repair());
+      };
+      const networks = await this.#segments.repair(stored.current.segments, stored, run, annexes);
+      if (Object.keys(networks).length > 0) await this.#save({ ...stored, networks: { ...stored.networks, ...networks } });
+      if (run.concerns('')) await this.#home.repair(stored.current, stored, run);
+      return run;
     });
+  }
+
+  #knownOf({ name }: Annex): Set<string> {
+    const known = this.#repaired.get(name) ?? new Set<string>();
+    this.#repaired.set(name, known);
+    return known;
   }
 
   /**
@@ -327,6 +334,7 @@ export class DiversionController {
   /** Stops the confirmation timer; the kernel stays as it is. */
   close(): void {
     this.#stopTimer();
+    this.#segments.close();
   }
 
   async #change(

@@ -24,6 +24,9 @@ export interface RepairOutcome {
 export const repairKey = ({ network, object, subject }: Pick<Repair, 'network' | 'object' | 'subject'>): string =>
   `${network}/${object}/${subject ?? ''}`;
 
+/** What is forgotten is held back later, that is all. */
+const maxKnown = 256;
+
 export class RepairRun implements RepairOutcome {
   readonly repairs: Repair[] = [];
   readonly failures: Repair[] = [];
@@ -50,12 +53,18 @@ export class RepairRun implements RepairOutcome {
     }
   }
 
-  /** Somebody else's repairs, such as an annex's, under a name of its own should it fail as a whole. */
-  async include(name: string, repair: () => Promise<readonly Repair[]>): Promise<void> {
+  /**
+   * Somebody else's repairs, such as an annex's: one that failed, or one of whose objects is held back, rests as a whole.
+   * `known` are the objects it repaired so far, kept by the caller.
+   */
+  async include(name: string, known: Set<string>, repair: () => Promise<readonly Repair[]>): Promise<void> {
     const whole = { network: '', object: 'process', subject: name } as const;
-    if (this.#request.isHeld(repairKey(whole))) return;
+    for (const key of [repairKey(whole), ...known]) if (this.#request.isHeld(key)) return;
     try {
-      this.repairs.push(...(await repair()));
+      const repairs = await repair();
+      this.repairs.push(...repairs);
+      if (known.size > maxKnown) known.clear();
+      for (const one of repairs) known.add(repairKey(one));
     } catch (error) {
       this.failures.push({ ...whole, message: `cannot look after the ${name}: ${asWeirError(error).message}` });
     }

@@ -3,13 +3,16 @@
 // What differs is segment-difference.ts; when, and what is written down before, is controller.ts.
 
 import { createHash } from 'node:crypto';
+import { asWeirError } from '../base/errors.ts';
 import { readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
 import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
+import { NamespaceHolds } from '../kernel/namespace-holds.ts';
 import { deleteNetns, listNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
 import { applyTransaction, renderReplacement } from '../kernel/nft-apply.ts';
 import { type NftGeneration, readNftGeneration, readOwnDigest } from '../kernel/nft-digest.ts';
+import { readElementsFingerprint } from '../kernel/nft-elements.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { deleteSegmentLink } from '../kernel/segment-link.ts';
 import { type PresentWire, readWire } from '../kernel/segment-wire.ts';
@@ -20,6 +23,7 @@ import { planClaims } from './claims.ts';
 import { netnsPrefix } from './desired-segment.ts';
 import { type DesiredState, type SegmentState, segmentLink } from './desired-state.ts';
 import { compareRoutes, nothingSaved, planRoutes } from './difference.ts';
+import { describeRepair, type RepairRun } from './repair.ts';
 import { planRuleset } from './ruleset.ts';
 import { emptySegment, type PresentSegment, planLinks, planSegmentDifference } from './segment-difference.ts';
 import type { StoredNetwork, StoredState } from './state-file.ts';
@@ -43,9 +47,6 @@ export interface SegmentResult {
   readonly done: readonly Step[];
 }
 
-/** Sets with more elements than this in all are not compared one by one. */
-const maxDetailed = 4096;
-
 /** Segments changed at a time: their rulesets wait for grace periods of the kernel, which overlap. */
 const atOnce = 4;
 
@@ -55,6 +56,7 @@ export class SegmentChanger {
   readonly #options: SegmentChangerOptions;
   readonly #home: CommandRunner;
   readonly #fabricFirst: readonly Annex[];
+  readonly #holds = new NamespaceHolds();
 
   constructor(options: SegmentChangerOptions) {
     this.#options = options;
@@ -93,7 +95,9 @@ export class SegmentChanger {
       await applyStep(runner, step);
       done.push(step);
     };
+    for (const path of segments.map(({ netns }) => netnsPath(netns))) if (this.#holds.isLost(path)) this.#holds.restore(path);
     for (const step of this.#planNetns(segments)) await act(this.#home, step);
+    this.hold(segments);
     const { remove, add } = this.#planLinks(segments, applied);
     if (remove.length > 0) await act(this.#home, linksStep([], remove));
     // The fabric may hold a VNI that a link needs now; services lead into segments whose links are there.
@@ -109,11 +113,93 @@ export class SegmentChanger {
       // Foretold, not read: a change by somebody else in between must not count as ours.
       const rulesets = steps.filter(({ kind }) => kind === 'ruleset').length;
       const fingerprint = renderFingerprint(present.identity, rulesets);
-      const digest =
-        rulesets > 0 ? this.#digest(segment, withheld, fingerprint) : (applied?.networks[segment.name]?.digest ?? '');
+      const digest = rulesets > 0 ? this.#digest(segment, fingerprint) : (applied?.networks[segment.name]?.digest ?? '');
       networks[segment.name] = { withheld, textHash, fingerprint, digest };
     });
     return { networks, done };
+  }
+
+  /** Keeps exactly these alive, as far as they are there, should somebody remove their names. */
+  hold(segments: readonly SegmentState[]): void {
+    this.#holds.keep(segments.map(({ netns }) => netnsPath(netns)));
+  }
+
+  /** Lets go of all of them. */
+  close(): void {
+    this.#holds.close();
+  }
+
+  /**
+   * Mends what of the applied segments is not as it should be, each object by itself. `annexes` is called when namespaces
+   * and links are there, before what is inside. Returns what is to be stored of networks where that changed.
+   */
+  async repair(
+    segments: readonly SegmentState[],
+    applied: AppliedSegments,
+    run: RepairRun,
+    annexes: () => Promise<void>,
+  ): Promise<Readonly<Record<string, StoredNetwork>>> {
+    const wanted = segments.filter(({ name }) => run.concerns(name));
+    for (const segment of wanted) await this.#repairNetns(segment, run);
+    this.hold(segments);
+    const there = wanted.filter(({ netns }) => netnsExists(netns));
+    await this.#repairLinks(there, applied, run);
+    await annexes();
+    const networks: Record<string, StoredNetwork> = {};
+    await each(there, atOnce, async (segment) => {
+      try {
+        const stored = await this.#repairInside(segment, applied, run);
+        if (stored) networks[segment.name] = stored;
+      } catch (error) {
+        const message = `${segment.name} cannot be read: ${asWeirError(error).message}`;
+        run.failures.push({ network: segment.name, object: 'netns', subject: 'reading', message });
+      }
+    });
+    return networks;
+  }
+
+  async #repairNetns(segment: SegmentState, run: RepairRun): Promise<void> {
+    const { name: network, netns } = segment;
+    const path = netnsPath(netns);
+    if (this.#holds.isLost(path)) {
+      const message = `${network}: the name of network namespace ${netns} was removed: put back`;
+      await run.attempt({ network, object: 'netns', subject: netns, message }, () => this.#holds.restore(path));
+    }
+    for (const step of this.#planNetns([segment]))
+      await run.attempt(describeRepair({ ...step, network }), () => {
+        this.#holds.release(path);
+        return applyStep(this.#home, step);
+      });
+  }
+
+  async #repairLinks(segments: readonly SegmentState[], applied: AppliedSegments, run: RepairRun): Promise<void> {
+    for (const segment of segments) {
+      const { remove, add } = this.#planLinks([segment], applied, [segment.netns]);
+      for (const step of [...remove.map((link) => linksStep([], [link])), ...add.map((link) => linksStep([link], []))])
+        await run.attempt(describeRepair({ ...step, network: segment.name }), () => applyStep(this.#home, step));
+    }
+  }
+
+  async #repairInside(segment: SegmentState, applied: AppliedSegments, run: RepairRun): Promise<StoredNetwork | undefined> {
+    const present = await this.#read(segment, applied);
+    // Without its link there is nothing to mend inside; it failed just now, or an annex makes it.
+    if (!present.wire.link) return undefined;
+    const runner = createCommandRunner(netnsPath(segment.netns));
+    const { steps, withheld, textHash } = this.#difference(segment, applied, present);
+    let rulesets = 0;
+    for (const step of steps) {
+      const mended = await run.attempt(describeRepair(step), () => applyStep(runner, step));
+      if (mended && step.kind === 'ruleset') rulesets += 1;
+      // No address is to be ours without its rules.
+      if (!mended && (step.kind === 'ruleset' || step.kind === 'wire')) break;
+    }
+    const fingerprint = renderFingerprint(present.identity, rulesets);
+    const before = applied.networks[segment.name];
+    // Others have tables of their own in there, such as an annex, and changed those.
+    const moved = present.network.ruleset === 'as-applied' && before?.fingerprint !== fingerprint;
+    if (rulesets === 0 && !moved) return undefined;
+    const digest = rulesets > 0 ? this.#digest(segment, fingerprint) : (before?.digest ?? '');
+    return { withheld, textHash, fingerprint, digest };
   }
 
   /** Removes the namespaces of ours that no segment has. */
@@ -123,6 +209,7 @@ export class SegmentChanger {
       if (step.kind !== 'netns') continue;
       // Whoever still has a socket in there keeps the namespace alive, and its link with it.
       for (const name of step.remove) {
+        this.#holds.release(netnsPath(name));
         if (netnsExists(name)) deleteSegmentLink(netnsPath(name), segmentLink);
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -147,7 +234,7 @@ export class SegmentChanger {
     const untouched = renderFingerprint(before, 0) === stored.fingerprint;
     const fingerprint = untouched ? renderFingerprint(before, 1) : '';
     const { textHash } = this.#tables(segment, withheld);
-    return { withheld, textHash, fingerprint, digest: this.#digest(segment, withheld, fingerprint) };
+    return { withheld, textHash, fingerprint, digest: this.#digest(segment, fingerprint) };
   }
 
   #planNetns(segments: readonly SegmentState[]): Step[] {
@@ -163,10 +250,15 @@ export class SegmentChanger {
     return [{ kind: 'netns', add: [], remove, line: `remove ${describeNames('network namespace', remove)}` }];
   }
 
-  #planLinks(segments: readonly SegmentState[], applied: AppliedSegments | undefined): ReturnType<typeof planLinks> {
+  /** `among`: namespaces to look into; absent: all of ours, also those nobody needs any more. */
+  #planLinks(
+    segments: readonly SegmentState[],
+    applied: AppliedSegments | undefined,
+    among?: readonly string[],
+  ): ReturnType<typeof planLinks> {
     const { tag } = this.#options;
     const wires = new Map<string, PresentWire>();
-    for (const name of listNetns(netnsPrefix(tag)))
+    for (const name of among ?? listNetns(netnsPrefix(tag)))
       if (netnsExists(name)) wires.set(name, readWire(netnsPath(name), segmentLink));
     const were = new Map((applied?.current?.segments ?? []).map((segment) => [segment.netns, segment]));
     return planLinks(segments, wires, were, tag);
@@ -186,7 +278,7 @@ export class SegmentChanger {
       stored !== undefined &&
       (stored.fingerprint === renderFingerprint(identity, 0) ||
         // Others may have tables of their own there: an annex has.
-        (was !== undefined && stored.digest !== '' && stored.digest === this.#readDigest(was, stored.withheld)));
+        (stored.digest !== '' && stored.digest === this.#readDigest(segment)));
     return {
       identity,
       wire,
@@ -220,15 +312,13 @@ export class SegmentChanger {
   }
 
   /** Empty when somebody else changed rules since: then they may be in it. */
-  #digest(segment: SegmentState, withheld: readonly AddressRange[], fingerprint: string): string {
-    const digest = this.#readDigest(segment, withheld);
+  #digest(segment: SegmentState, fingerprint: string): string {
+    const digest = this.#readDigest(segment);
     return renderFingerprint(readIdentity(segment.netns), 0) === fingerprint ? digest : '';
   }
 
-  #readDigest(segment: SegmentState, withheld: readonly AddressRange[]): string {
-    const { tables } = this.#tables(segment, withheld);
-    const elements = tables.reduce((sum, { sets }) => sum + sets.reduce((all, set) => all + set.elements.length, 0), 0);
-    return readOwnDigest(netnsPath(segment.netns), elements <= maxDetailed);
+  #readDigest({ netns }: SegmentState): string {
+    return `${readOwnDigest(netnsPath(netns))} ${readElementsFingerprint(netnsPath(netns))}`;
   }
 
   /** Tables of a state, kept as long as the state is: they are asked for again and again. */
