@@ -102,6 +102,10 @@ export class FabricController implements Annex {
     });
   }
 
+  get namespace(): string | undefined {
+    return this.#state && netnsPath(this.#state.netns);
+  }
+
   difference(desired: DesiredState | undefined): Promise<readonly string[]> {
     return this.#inTurn(async () => {
       const state = this.#planState(desired);

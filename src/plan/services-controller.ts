@@ -119,6 +119,10 @@ export class ServicesController implements Annex {
     return `/run/netns/${this.netns}`;
   }
 
+  get namespace(): string | undefined {
+    return this.#network ? this.path : undefined;
+  }
+
   /** As last applied: ports tell which mark is which network. Undefined when no decoy is bound. */
   get network(): ServicesNetwork | undefined {
     return this.#network;

@@ -95,7 +95,7 @@ async function main(): Promise<void> {
   const reconciler = lifetime.own(
     'reconciler',
     new Reconciler({
-      repairables: [{ name: 'diversions', repair: async () => ({ repairs: await controller.repair(), failures: [] }) }],
+      repairables: [{ name: 'diversions', repair: (request) => controller.repair(request) }],
       log,
       onRepair: (repair) => {
         const { network, object, message } = repair;
@@ -123,7 +123,8 @@ async function main(): Promise<void> {
     const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets());
     handover.offer(door.sockets, description);
     door.closeLeft();
-    reconciler.watch(networks);
+    const own = annexes.flatMap(({ name, namespace }) => (namespace ? [{ name: `annex ${name}`, netns: namespace }] : []));
+    reconciler.watch([...networks, ...own]);
   }
 
   async function plan(file: string | undefined): Promise<PlanAnswer> {
