@@ -26,6 +26,7 @@ import { FabricController } from '../plan/fabric-controller.ts';
 import { Reconciler } from '../plan/reconciler.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { ServicesController } from '../plan/services-controller.ts';
+import { captureGroup } from '../plan/services-ruleset.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
@@ -75,7 +76,8 @@ async function main(): Promise<void> {
   const withheldOf = (network: string): readonly AddressRange[] =>
     controller.networks().find(({ name }) => name === network)?.withheld ?? [];
   const fabric = new FabricController({ tag, log, withheld: withheldOf, onChange: () => reconciler.noteChange('') });
-  const annexes: readonly Annex[] = [fabric, new ServicesController({ tag, log })];
+  const services = new ServicesController({ tag, log });
+  const annexes: readonly Annex[] = [fabric, services];
   for (const annex of annexes) lifetime.own(annex.name, annex);
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
@@ -119,8 +121,8 @@ async function main(): Promise<void> {
   /** Tells the gateway what is true now: sockets for the interfaces in use, and who lives where. */
   function offer(): void {
     const networks = controller.networks();
-    door.open(doorNetworks(networks));
-    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets());
+    door.open(doorNetworks(networks), services.network && { netns: services.path, group: captureGroup });
+    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath);
     handover.offer(door.sockets, description);
     door.closeLeft();
     const own = annexes.flatMap(({ name, namespace }) => (namespace ? [{ name: `annex ${name}`, netns: namespace }] : []));
