@@ -114,13 +114,16 @@ function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { binding
   four('accept_redirects', '0', 'hosts of the segment are hostile');
   four('accept_source_route', '0', 'hosts of the segment are hostile');
   four('send_redirects', '0', 'a decoy is no router');
-  if (!bindings.some(({ diversion }) => diversion === name))
-    needed.push({ key: `net/ipv4/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
+  four('arp_announce', '0', 'a decoy asks for MACs in its own name');
+  four('log_martians', '0', 'forged sources must not fill the log of the machine');
+  const router = bindings.some(({ diversion }) => diversion === name);
+  if (!router) needed.push({ key: `net/ipv4/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
   needed.push({
     key: `net/ipv6/conf/${segmentLink}/disable_ipv6`,
     value: sixth ? '0' : '1',
     why: sixth ? 'the segment has IPv6' : 'nothing of ours speaks IPv6 there',
   });
+  if (sixth && !router) needed.push({ key: `net/ipv6/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
   if (sixth)
     for (const [key, why] of [
       ['accept_ra', 'anybody in the segment could make us another gateway'],

@@ -52,8 +52,8 @@ test('decoys of two segments with equal addresses answer over VXLAN, each in its
         controller.networks().map(({ name, interfaces }) => [name, interfaces]),
         [
           ['', {}],
-          ['floor-1', { lan: { promiscuous: true } }],
-          ['floor-2', { lan: { promiscuous: true } }],
+          ['floor-1', { lan: { promiscuous: true, diversions: ['floor-1'] } }],
+          ['floor-2', { lan: { promiscuous: true, diversions: ['floor-2'] } }],
         ],
       );
       const one = await hostBehind(lab, far, 'one', 10, ['192.168.50.1/24', 'fd50::1/64']);
