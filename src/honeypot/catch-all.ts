@@ -32,8 +32,10 @@ export interface CatchAllCounters {
   openUdp: number;
   udpSessions: number;
   udpReplies: number;
-  /** Answers not given: larger than the question, or too many to one source. */
+  /** Answers not given: larger than allowed, or too many. */
   udpWithheld: number;
+  /** Of those: names told to hosts on the link, which may be longer than the question. */
+  udpOnLink: number;
   udpShed: number;
   /** Defects of responders; each is in the log too. */
   defects: number;
@@ -102,6 +104,7 @@ export class CatchAll {
       udpSessions: 0,
       udpReplies: 0,
       udpWithheld: 0,
+      udpOnLink: 0,
       udpShed: 0,
       defects: 0,
     };

@@ -1,9 +1,10 @@
-// UDP sessions: one per five-tuple, bounded, ended when idle; who may be answered and how often.
-// What is answered is datagrams/. Nothing here sends more than it received, or to a source that asks too fast.
+// UDP sessions: one per five-tuple, bounded, ended when idle; who may be answered and how often. What is answered is
+// datagrams/. Nothing here sends more than it received, but for names on the link (docs/decisions/0013), nor to a source
+// that asks too fast.
 
 import type { Limits } from '../model/configuration.ts';
 import type { SessionHandle, SessionSink } from '../model/session.ts';
-import type { DatagramResponder } from './datagram.ts';
+import type { DatagramResponder, LinkAnswer } from './datagram.ts';
 import { recogniseDatagram } from './datagrams/registry.ts';
 import { type Linked, RecencyList } from './recency-list.ts';
 import { overflowFactor } from './session-host.ts';
@@ -25,6 +26,14 @@ const answerBurst = 20;
 const answersPerSecond = 10;
 /** Sources whose allowance is remembered; beyond it nobody new is answered until some are forgotten. */
 const allowanceLimit = 65_536;
+/** Longest answer for the link: what every host takes (RFC 1035 section 4.2.1). */
+const linkAnswerBytes = 512;
+/** Answers for the link, to all sources together. */
+const linkBurst = 400;
+const linkPerSecond = 200;
+/** RFC 6762 section 6: no decoy says the same to the group twice within a second. Decoys remembered, and for how long. */
+const groupRecent = 4_096;
+const groupAgainMs = 1_000;
 
 interface Allowance {
   left: number;
@@ -38,6 +47,7 @@ interface Counts {
   udpSessions: number;
   udpReplies: number;
   udpWithheld: number;
+  udpOnLink: number;
   udpShed: number;
 }
 
@@ -49,6 +59,9 @@ export class DatagramTable {
   readonly #flows = new Map<string, Flow>();
   readonly #byActivity = new RecencyList<Flow>();
   readonly #allowances = new Map<string, Allowance>();
+  readonly #link: Allowance = { left: linkBurst, sinceMs: 0 };
+  /** By network and decoy: when it last spoke to the group. In that order. */
+  readonly #group = new Map<string, number>();
 
   constructor(sink: SessionSink, limits: Limits, count: Counts, defect: (error: unknown) => void) {
     this.#sink = sink;
@@ -77,7 +90,8 @@ export class DatagramTable {
       if (flow.responder) flow.handle.find({ protocol: flow.responder.protocol });
     }
     if (flow.bytes > this.#limits.sessionBytes * overflowFactor) this.#end(flow, 'byte-limit');
-    else if (flow.responder?.answer) this.#answer(flow, datagram, payload, nowMs);
+    else if (datagram.onLink && flow.responder?.answerOnLink) this.#answerOnLink(flow, datagram, payload, nowMs);
+    else if (flow.responder?.answer && datagram.group === undefined) this.#answer(flow, datagram, payload, nowMs);
   }
 
   tick(nowMs: number): void {
@@ -89,11 +103,16 @@ export class DatagramTable {
       if (nowMs - allowance.sinceMs < (1000 * answerBurst) / answersPerSecond) break;
       this.#allowances.delete(source);
     }
+    for (const [decoy, at] of this.#group) {
+      if (nowMs - at < groupAgainMs) break;
+      this.#group.delete(decoy);
+    }
   }
 
   close(): void {
     for (const flow of this.#byActivity) this.#end(flow, 'shutdown');
     this.#allowances.clear();
+    this.#group.clear();
   }
 
   #open(key: string, datagram: Datagram, nowMs: number): Flow {
@@ -102,6 +121,7 @@ export class DatagramTable {
       this.#end(this.#byActivity.oldest, 'shed');
     }
     this.#count.udpSessions += 1;
+    const { group } = datagram;
     const handle = this.#sink.open({
       start: datagram.at,
       transport: 'udp',
@@ -113,6 +133,7 @@ export class DatagramTable {
       persona: datagram.persona.name,
       ...(datagram.sourceMac === undefined ? {} : { sourceMac: datagram.sourceMac }),
     });
+    if (group !== undefined) handle.find({ tags: ['asked-of-all', `group-${group}`] });
     const flow: Flow = {
       key,
       source: `${datagram.network} ${datagram.source.ip}`,
@@ -143,6 +164,7 @@ export class DatagramTable {
         persona: datagram.persona,
         source: datagram.source,
         destination: datagram.destination,
+        names: datagram.names,
         find: (findings) => flow.handle.find(findings),
       });
     } catch (error) {
@@ -158,6 +180,58 @@ export class DatagramTable {
     this.#count.udpReplies += 1;
     this.#count.bytesOut += answer.length;
     flow.handle.chunk('out', answer);
+  }
+
+  /** Looking a name up costs a moment too: the allowance comes first. */
+  #answerOnLink(flow: Flow, datagram: Datagram, payload: Buffer, nowMs: number): void {
+    if (!this.#linkAllowed(nowMs) || !this.#allowed(flow.source, nowMs)) {
+      this.#count.udpWithheld += 1;
+      return;
+    }
+    let answer: LinkAnswer | undefined;
+    try {
+      answer = flow.responder?.answerOnLink?.({
+        payload,
+        persona: datagram.persona,
+        source: datagram.source,
+        destination: datagram.destination,
+        names: datagram.names,
+        group: datagram.group,
+        find: (findings) => flow.handle.find(findings),
+      });
+    } catch (error) {
+      this.#defect(error);
+      return;
+    }
+    if (!answer) return;
+    const { bytes, hopLimit, toGroup = false } = answer;
+    if (bytes.length > linkAnswerBytes || (toGroup && !this.#groupAllowed(datagram, nowMs))) {
+      this.#count.udpWithheld += 1;
+      return;
+    }
+    if (!datagram.replyOnLink(bytes, hopLimit, toGroup)) return;
+    this.#count.udpReplies += 1;
+    this.#count.udpOnLink += 1;
+    this.#count.bytesOut += bytes.length;
+    flow.handle.chunk('out', bytes);
+  }
+
+  #linkAllowed(nowMs: number): boolean {
+    const link = this.#link;
+    link.left = Math.min(linkBurst, link.left + ((nowMs - link.sinceMs) * linkPerSecond) / 1000);
+    link.sinceMs = nowMs;
+    if (link.left < 1) return false;
+    link.left -= 1;
+    return true;
+  }
+
+  #groupAllowed({ network, destination }: Datagram, nowMs: number): boolean {
+    const decoy = `${network} ${destination.ip}`;
+    const last = this.#group.get(decoy);
+    if ((last !== undefined && nowMs - last < groupAgainMs) || this.#group.size >= groupRecent) return false;
+    this.#group.delete(decoy);
+    this.#group.set(decoy, nowMs);
+    return true;
   }
 
   #allowed(source: string, nowMs: number): boolean {

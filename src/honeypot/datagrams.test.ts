@@ -57,6 +57,8 @@ function stage(): Stage {
         persona: plainPersona,
         at: time.ms * 1000,
         payload,
+        onLink: false,
+        replyOnLink: () => false,
         reply(bytes) {
           answer = Buffer.from(bytes);
           return true;
@@ -205,6 +207,7 @@ describe('datagrams', () => {
             persona: plainPersona,
             source: { ip: '192.0.2.1', port: 1 },
             destination: { ip: '198.51.100.1', port },
+            names: undefined,
             find() {},
           });
           const { ask, catchAll } = stage();

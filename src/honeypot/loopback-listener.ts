@@ -3,6 +3,9 @@
 
 import { createServer, type Server } from 'node:net';
 import { systemClock } from '../base/clock.ts';
+import { type AddressRange, parseRange } from '../model/address.ts';
+import { DecoyDirectory } from '../model/decoy.ts';
+import { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import { allPorts } from '../model/port-set.ts';
 import type { CatchAll } from './catch-all.ts';
@@ -20,6 +23,23 @@ export const plainPersona: Persona = {
   hostname: 'srv-{n}',
   operatingSystem: 'Linux 5.10',
 };
+
+/** A network whose only decoys are at the addresses tests pretend to have dialled. */
+export const plainNames = new NameBook(
+  new DecoyDirectory(
+    [
+      {
+        diversion: 'loopback',
+        kind: 'claimed',
+        ranges: [parseRange('198.51.100.0/24') as AddressRange],
+        population: { seed: 7, shares: [{ persona: plainPersona.name, share: 10_000 }] },
+        macs: {},
+        place: { file: 'lab.yaml', line: 1 },
+      },
+    ],
+    new Map([[plainPersona.name, plainPersona]]),
+  ),
+);
 
 export interface LoopbackListener {
   readonly port: number;

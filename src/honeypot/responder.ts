@@ -1,6 +1,7 @@
 // The one signature every TCP responder has, and what it may do with a connection: send, tell what it learned, end.
 // A responder opens no socket, reads no file and runs nothing; sessions, timers and bounds are tcp-session.ts.
 
+import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SessionFindings } from '../model/session.ts';
 
@@ -9,6 +10,8 @@ export interface Conversation {
   readonly persona: Persona;
   /** The decoy's host name, from the persona's pattern and the address. */
   readonly host: string;
+  /** Of the decoys of the network it arrived in. */
+  readonly names: NameBook | undefined;
   readonly source: Endpoint;
   readonly destination: Endpoint;
   /** True inside TLS. */

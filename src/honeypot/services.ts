@@ -1,9 +1,7 @@
-// Which protocol usually speaks on a TCP port, and the decoy's host name: what a persona leaves unsaid.
-// Personas override both; detection by first bytes outranks either.
+// Which protocol usually speaks on a TCP port: what a persona leaves unsaid. Personas override it; detection by first
+// bytes outranks either.
 
-import { type Address, parseAddress } from '../model/address.ts';
 import type { Persona } from '../model/persona.ts';
-import { addressHash } from '../model/population.ts';
 
 const usual: Readonly<Record<number, string>> = {
   21: 'ftp',
@@ -81,15 +79,6 @@ export const serviceOf = (persona: Persona, port: number): string | undefined =>
 
 /** True when a silent client on this port waits for a TLS server, which never speaks first. */
 export const isWrapped = (persona: Persona, port: number): boolean => persona.services[port] === undefined && wrapped.has(port);
-
-const unknownAddress: Address = { family: 4, value: 0n };
-
-/** A number 1000..9999 that belongs to the address, the same at every visit. */
-export const addressNumber = (ip: string): number => 1000 + addressHash(parseAddress(ip) ?? unknownAddress, 9000, 0x686f7374);
-
-/** `WIN-{n}` -> `WIN-4711`. */
-export const hostName = (persona: Persona, ip: string): string =>
-  persona.hostname.replace('{n}', String(addressNumber(ip))) || `host-${addressNumber(ip)}`;
 
 /** Ports that mean one protocol to everybody. */
 const settled = new Set([

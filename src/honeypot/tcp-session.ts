@@ -1,16 +1,18 @@
 // One connection from accept to close: reads, has its protocol told, hands bytes to the responder, records both directions
 // and how it ended. Timers, tables and bounds over all sessions belong to catch-all.ts, answers to responders/.
 
-import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { hostName } from '../model/host-name.ts';
+import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SessionFindings, SessionHandle, SessionOutcome } from '../model/session.ts';
+import { attach, type Carrier, type StreamOwner, stopReading, tellWhenDrained } from './carrier.ts';
 import { describeHello, parseClientHello } from './client-hello.ts';
 import { detect } from './detect.ts';
 import { Inbox } from './inbox.ts';
 import type { Linked } from './recency-list.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';
-import { exclusiveService, hostName, isWrapped, serviceOf } from './services.ts';
+import { exclusiveService, isWrapped, serviceOf } from './services.ts';
 import { overflowFactor, type SessionHost } from './session-host.ts';
 import { contextFor, handshakeFailure, terminateTls } from './tls-terminator.ts';
 import type { Visit } from './visit.ts';
@@ -29,29 +31,7 @@ const attemptLimit = 8;
 /** Protocols so plain that a client of another banner's port is believed. */
 const outrank = new Set(['tls', 'sslv2', 'http', 'rdp', 'smb', 'ssh']);
 
-const sessionKey = Symbol('session');
-type Carrier = (Socket | TLSSocket) & { [sessionKey]?: TcpSession };
-
-function onData(this: Carrier, bytes: Buffer): void {
-  this[sessionKey]?.received(bytes);
-}
-function onEnd(this: Carrier): void {
-  this[sessionKey]?.clientEnded();
-}
-function onError(this: Carrier, error: NodeJS.ErrnoException): void {
-  this[sessionKey]?.failed(error);
-}
-function onClose(this: Carrier): void {
-  this[sessionKey]?.closed();
-}
-function onDrain(this: Carrier): void {
-  this[sessionKey]?.drained();
-}
-function onSecure(this: TLSSocket & Carrier): void {
-  this[sessionKey]?.secured(this);
-}
-
-export class TcpSession implements Conversation, Linked {
+export class TcpSession implements Conversation, Linked, StreamOwner {
   before: Linked | undefined = undefined;
   after: Linked | undefined = undefined;
   listed = false;
@@ -63,6 +43,7 @@ export class TcpSession implements Conversation, Linked {
   readonly source: Endpoint;
   readonly destination: Endpoint;
   readonly persona: Persona;
+  readonly names: NameBook | undefined;
   readonly #host: SessionHost<TcpSession>;
   readonly #handle: SessionHandle;
   readonly #socket: Carrier;
@@ -91,14 +72,11 @@ export class TcpSession implements Conversation, Linked {
     this.source = visit.source;
     this.destination = visit.destination;
     this.persona = visit.persona;
+    this.names = visit.names;
     this.#port = visit.destination.port;
     this.#socket = visit.socket;
     this.#stream = this.#socket;
-    this.#socket[sessionKey] = this;
-    this.#socket.on('data', onData);
-    this.#socket.on('end', onEnd);
-    this.#socket.on('error', onError);
-    this.#socket.on('close', onClose);
+    attach(this.#socket, this);
     if (this.#serviceResponder()?.serverFirst) this.#await();
   }
 
@@ -403,7 +381,7 @@ export class TcpSession implements Conversation, Linked {
     if (this.#stalled) return;
     this.#stalled = true;
     this.#stream.pause();
-    this.#stream.once('drain', onDrain);
+    tellWhenDrained(this.#stream);
   }
 
   /** After the client's FIN: what is on its way goes out, then our FIN. */
@@ -450,10 +428,8 @@ export class TcpSession implements Conversation, Linked {
     this.#mode = 'handshake';
     const received = Buffer.from(view);
     const outer = this.#stream;
-    outer.removeListener('data', onData);
-    outer.removeListener('end', onEnd);
-    outer.pause();
-    let stream: TLSSocket & Carrier;
+    stopReading(outer);
+    let stream: Carrier;
     try {
       stream = terminateTls(outer, received, contextFor(this.#host.certificates, hello, this.host), hello);
     } catch (error) {
@@ -461,13 +437,8 @@ export class TcpSession implements Conversation, Linked {
       this.finish('server-closed');
       return true;
     }
-    stream[sessionKey] = this;
     this.#stream = stream;
-    stream.on('secure', onSecure);
-    stream.on('data', onData);
-    stream.on('end', onEnd);
-    stream.on('error', onError);
-    stream.on('close', onClose);
+    attach(stream, this, true);
     return true;
   }
 

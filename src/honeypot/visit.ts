@@ -3,6 +3,7 @@
 
 import type { Socket } from 'node:net';
 import type { Micros } from '../base/clock.ts';
+import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
 
@@ -16,6 +17,8 @@ export interface Visit {
   readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
+  /** Of the network's decoys. */
+  readonly names?: NameBook | undefined;
   readonly sourceMac?: string;
   readonly syn?: SynDetails;
   readonly acceptedAt: Micros;
@@ -32,6 +35,13 @@ export interface Datagram {
   readonly sourceMac?: string;
   readonly at: Micros;
   readonly payload: Uint8Array;
+  readonly names?: NameBook;
+  /** The multicast or broadcast address it went to; absent: it went to the decoy alone. */
+  readonly group?: string;
+  /** The source is on the network's own link. */
+  readonly onLink: boolean;
   /** Sends from the decoy's address and port; false when it could not be sent. Never throws. */
   reply(bytes: Uint8Array): boolean;
+  /** As `reply`, also longer than what came in, for the link alone; false also when the source is not on it. */
+  replyOnLink(bytes: Uint8Array, hopLimit: 1 | 255, toGroup: boolean): boolean;
 }

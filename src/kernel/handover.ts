@@ -40,7 +40,7 @@ export interface Offer {
 export const maxOfferBytes = 64 << 20;
 export const maxReturnedBytes = 16 << 20;
 
-const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'raw', 'capture', 'conntrack'];
+const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'names', 'raw', 'capture', 'conntrack'];
 
 /** Everything of a socket but its descriptor. */
 export type SocketLabel = Omit<NamedSocket, 'fd'>;
@@ -107,6 +107,7 @@ export function matchesLabel(fd: number, label: SocketLabel): boolean {
     case 'conntrack':
       return domain === AF_NETLINK;
     case 'neighbour':
+    case 'names':
       return domain === AF_PACKET;
     case 'raw':
       return domain === inet && type === SOCK_RAW;

@@ -2,6 +2,7 @@
 
 import type { Family } from '../model/address.ts';
 import { closeDescriptor } from './libc.ts';
+import { joinNameGroups, openNameSocket } from './name-socket.ts';
 import type { NamedSocket } from './named-socket.ts';
 import { openNeighbourSocket } from './neighbour-socket.ts';
 import { openNflogSocket, openRawSender, openTproxyListener, openUdpIntakeSocket } from './tproxy-socket.ts';
@@ -13,14 +14,22 @@ export const probeGroup = 87;
 const ownBufferBytes = { datagrams: 16 << 20, probes: 32 << 20, neighbours: 4 << 20 };
 const segmentBufferBytes = { datagrams: 2 << 20, probes: 4 << 20, neighbours: 1 << 20 };
 
+export interface IntakeInterface {
+  readonly name: string;
+  /** Decoys there have MACs of their own. */
+  readonly promiscuous: boolean;
+  /** Decoys there answer questions that go to the whole link (model/name-book.ts, asksWholeLink). */
+  readonly names?: boolean;
+}
+
 export interface IntakeSocketPlan {
   /** Ports the rules lead to; 0: any free one. The same number serves both families. */
   readonly tcpPort: number;
   readonly udpPort: number;
   /** Of listeners whose connections have windows of at most 65,535 bytes and scale by 0; absent: none. */
   readonly narrowPort?: number;
-  /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
-  readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
+  /** Interfaces with claimed ranges. */
+  readonly interfaces: readonly IntakeInterface[];
   readonly netns?: string;
   /** The network diversion whose namespace this is; absent: the machine's own. */
   readonly network?: string;
@@ -56,7 +65,7 @@ export function openIntakeSockets(plan: IntakeSocketPlan, existing: readonly Nam
     return [four, reuse(`${kind}6`, () => listen(6, four.port ?? port))];
   };
   try {
-    return [
+    const sockets = [
       ...both('tcp', plan.tcpPort),
       ...both('udp', plan.udpPort),
       ...(plan.narrowPort === undefined ? [] : both('narrow', plan.narrowPort)),
@@ -74,6 +83,18 @@ export function openIntakeSockets(plan: IntakeSocketPlan, existing: readonly Nam
         })),
       ),
     ];
+    const datagrams = sockets.filter(({ role }) => role === 'udp');
+    for (const { name } of plan.interfaces.filter(({ names }) => names)) {
+      const socket = reuse(`names-${name}`, () => ({
+        role: 'names' as const,
+        interface: name,
+        ...openNameSocket({ interface: name, ...(netns ? { netns } : {}) }),
+      }));
+      for (const { fd, family } of datagrams)
+        if (family && socket.interfaceIndex) joinNameGroups(fd, family, socket.interfaceIndex);
+      sockets.push(socket);
+    }
+    return sockets;
   } catch (error) {
     for (const fd of opened) closeDescriptor(fd);
     throw error;

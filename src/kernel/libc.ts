@@ -157,6 +157,10 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   checked('setsockopt', calls.setsockopt(fd, level, name, bytes, bytes.length), { level, name });
 }
 
+/** As `trySocketOption`, with a value of any length. */
+export const trySocketBytes = (fd: number, level: number, name: number, value: Uint8Array): boolean =>
+  calls.setsockopt(fd, level, name, value, value.length) === 0;
+
 /** False instead of throwing: for options an older kernel or a smaller privilege lacks. */
 export function trySocketOption(fd: number, level: number, name: number, value: number): boolean {
   return calls.setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer), 4) === 0;

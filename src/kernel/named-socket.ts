@@ -4,10 +4,10 @@ import type { Family } from '../model/address.ts';
 
 /**
  * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
- * that sees ARP and neighbour discovery of one interface, `raw` the sender of UDP answers; `capture` and `conntrack` netlink
- * sockets of the services namespace, for all networks.
+ * that sees ARP and neighbour discovery of one interface, `names` one that sees questions for names which go to the whole
+ * link, `raw` the sender of UDP answers; `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
  */
-export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'raw' | 'capture' | 'conntrack';
+export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'capture' | 'conntrack';
 
 /**
  * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`, `narrow4` for a `tcp`
@@ -22,9 +22,9 @@ export interface NamedSocket {
   readonly family?: Family;
   /** Of `tcp` and `udp`. */
   readonly port?: number;
-  /** Of `neighbour`. */
+  /** Of `neighbour` and `names`. */
   readonly interface?: string;
   readonly interfaceIndex?: number;
-  /** Of `neighbour`: the interface's own MAC. */
+  /** Of `neighbour` and `names`: the interface's own MAC. */
   readonly mac?: string;
 }

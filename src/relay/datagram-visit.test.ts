@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decoyDirectory, decoyGroup, openPersona } from '../../test/support/decoy-segment.ts';
 import { addressBytes, parseAddress } from '../model/address.ts';
+import { NameBook } from '../model/name-book.ts';
 import { packDatagram, packedBytes, unpackDatagrams } from './datagram-batch.ts';
 import { Datagram, ReplySender } from './datagram-visit.ts';
 
@@ -56,7 +57,7 @@ test('a batch gives back what was packed, whatever the lengths', () => {
 });
 
 test('nothing is sent to a decoy, a group, a loopback address or port 0: such a source is forged', () => {
-  const sender = new ReplySender('', decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::/64'])]));
+  const sender = new ReplySender('', new NameBook(decoyDirectory([decoyGroup(['10.99.128.0/17', 'fd99::/64'])])));
   sender.four = 0x7fffffff; // no such descriptor: a send would be counted as failed
   sender.six = 0x7fffffff;
   const answer = (source: string, port: number, destination: string): void => {

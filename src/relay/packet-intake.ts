@@ -7,15 +7,20 @@ import { closeDescriptor } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
 import { openRawSender } from '../kernel/tproxy-socket.ts';
+import { addressBytes, addressFromBytes, renderAddress } from '../model/address.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
 import type { ProbeRecord } from '../model/event.ts';
+import { NameBook } from '../model/name-book.ts';
+import { askedDecoy } from '../model/name-question.ts';
 import type { AcceptRingMemory } from './accept-ring.ts';
+import { macBytes } from './announcer.ts';
 import { unpackDatagrams } from './datagram-batch.ts';
 import { createReplyCounters, Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
 import type { AddressConflict } from './neighbour-keeper.ts';
 import { type IntakeNetwork, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
+  type NameQuery,
   type PacketCounters,
   type PacketWorkerData,
   snapshotOf,
@@ -36,6 +41,8 @@ export interface PacketIntakeOptions {
 export interface PacketIntakeCounters extends ReplyCounters {
   /** Datagrams to a destination no living decoy owns. */
   datagramsUnknown: number;
+  /** Questions to a whole link that meant no decoy. */
+  nameQueriesElsewhere: number;
   /** A receiver threw. */
   datagramsFailed: number;
   workerRestarts: number;
@@ -43,21 +50,23 @@ export interface PacketIntakeCounters extends ReplyCounters {
   packets: PacketCounters | undefined;
 }
 
-const roles: ReadonlySet<string> = new Set(['udp', 'nflog', 'neighbour']);
+const roles: ReadonlySet<string> = new Set(['udp', 'nflog', 'neighbour', 'names']);
 const restartAfterMs = 100;
-const nobody = new DecoyDirectory([], new Map());
+const nobody = new NameBook(new DecoyDirectory([], new Map()));
 
 export class PacketIntake {
   readonly #options: PacketIntakeOptions;
   /** By network: those with sockets. */
   #senders = new Map<string, ReplySender>();
   readonly #replies = createReplyCounters();
-  readonly #own: { datagramsUnknown: number; datagramsFailed: number; workerRestarts: number } = {
+  readonly #own = {
     datagramsUnknown: 0,
+    nameQueriesElsewhere: 0,
     datagramsFailed: 0,
     workerRestarts: 0,
   };
-  #networks: ReadonlyMap<string, IntakeNetwork>;
+  #networks: ReadonlyMap<string, IntakeNetwork> = new Map();
+  #names: ReadonlyMap<string, NameBook> = new Map();
   #sockets: readonly NamedSocket[] = [];
   #worker: Worker | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -74,7 +83,7 @@ export class PacketIntake {
 
   constructor(options: PacketIntakeOptions) {
     this.#options = options;
-    this.#networks = new Map(options.networks.map((one) => [one.name, one]));
+    this.#take(options.networks);
     this.#start();
   }
 
@@ -111,8 +120,7 @@ export class PacketIntake {
     this.#sockets = kept;
     const senders = new Map<string, ReplySender>();
     for (const name of new Set(kept.map(networkOf))) {
-      const directory = this.#networks.get(name)?.directory ?? nobody;
-      const sender = this.#senders.get(name) ?? new ReplySender(name, directory, this.#replies);
+      const sender = this.#senders.get(name) ?? new ReplySender(name, this.#namesOf(name), this.#replies);
       sender.four = this.#rawSender(sender, 4);
       sender.six = this.#rawSender(sender, 6);
       senders.set(name, sender);
@@ -125,8 +133,8 @@ export class PacketIntake {
 
   /** All networks there are from now on; their sockets come and go by `setSockets`. */
   setNetworks(networks: readonly IntakeNetwork[]): void {
-    this.#networks = new Map(networks.map((one) => [one.name, one]));
-    for (const [name, sender] of this.#senders) sender.directory = this.#networks.get(name)?.directory ?? nobody;
+    this.#take(networks);
+    for (const [name, sender] of this.#senders) sender.names = this.#namesOf(name);
     this.#post({ type: 'networks', networks: networks.map(snapshotOf) });
   }
 
@@ -139,6 +147,15 @@ export class PacketIntake {
   close(): Promise<void> {
     this.#closing ??= this.#stop();
     return this.#closing;
+  }
+
+  #take(networks: readonly IntakeNetwork[]): void {
+    this.#networks = new Map(networks.map((one) => [one.name, one]));
+    this.#names = new Map(networks.map(({ name, directory, subnets }) => [name, new NameBook(directory, subnets)]));
+  }
+
+  #namesOf(network: string): NameBook {
+    return this.#names.get(network) ?? nobody;
   }
 
   get #read(): NamedSocket[] {
@@ -232,11 +249,15 @@ export class PacketIntake {
     switch (message.type) {
       case 'datagrams':
         this.#datagrams(message.network, message.batch);
-        this.#post({ type: 'credit', datagramBytes: message.batch.length, records: 0 });
+        this.#post({ type: 'credit', datagramBytes: message.batch.length, records: 0, queries: 0 });
+        break;
+      case 'name-queries':
+        for (const query of message.queries) this.#nameQuery(message.network, query);
+        this.#post({ type: 'credit', datagramBytes: 0, records: 0, queries: message.queries.length });
         break;
       case 'probes':
         for (const record of message.records) this.#guarded(() => this.#options.onProbe(record));
-        this.#post({ type: 'credit', datagramBytes: 0, records: message.records.length });
+        this.#post({ type: 'credit', datagramBytes: 0, records: message.records.length, queries: 0 });
         break;
       case 'conflict':
         this.#guarded(() => this.#options.onConflict(message.conflict));
@@ -255,7 +276,7 @@ export class PacketIntake {
 
   #datagrams(network: string, batch: Uint8Array): void {
     const directory = this.#networks.get(network)?.directory;
-    const sender = this.#senders.get(network) ?? new ReplySender(network, directory ?? nobody, this.#replies);
+    const sender = this.#senderOf(network);
     for (const packed of unpackDatagrams(batch)) {
       const destination = packed.family === 4 ? ipv4Text(packed.destination, 0) : ipv6Text(packed.destination, 0);
       const decoy = directory?.find(destination);
@@ -268,6 +289,36 @@ export class PacketIntake {
         this.#options.onDatagram(new Datagram(packed, source, destination, decoy.diversion, decoy.persona, sender)),
       );
     }
+  }
+
+  #senderOf(network: string): ReplySender {
+    return this.#senders.get(network) ?? new ReplySender(network, this.#namesOf(network), this.#replies);
+  }
+
+  /** A question to a whole link is a touch of the decoy it means. */
+  #nameQuery(network: string, { at, fd, frame }: NameQuery): void {
+    const { family, sourcePort, destinationPort, source, payload } = frame;
+    const asked = askedDecoy(this.#namesOf(network), family, destinationPort, payload);
+    const socket = this.#sockets.find((one) => one.fd === fd);
+    if (!asked || !socket || !this.#serves(network, socket, asked.decoy.diversion)) {
+      this.#own.nameQueriesElsewhere += 1;
+      return;
+    }
+    const { address, decoy } = asked;
+    const packed = { family, at, sourcePort, destinationPort, source, destination: addressBytes(address), payload };
+    const from = renderAddress(addressFromBytes(source));
+    const origin = { ...frame, fd, decoyMac: macBytes(decoy.mac ?? socket.mac ?? '00:00:00:00:00:00') };
+    const sender = this.#senderOf(network);
+    this.#guarded(() =>
+      this.#options.onDatagram(
+        new Datagram(packed, from, renderAddress(address), decoy.diversion, decoy.persona, sender, origin),
+      ),
+    );
+  }
+
+  #serves(network: string, socket: NamedSocket, diversion: string): boolean {
+    const served = this.#networks.get(network)?.interfaces[socket.interface ?? ''];
+    return served === undefined || served.includes(diversion);
   }
 
   /** What a receiver throws must not stop the rest of a batch. */

@@ -1,5 +1,7 @@
 // What the gateway's main thread and its packet thread say to each other. Data only.
 
+import type { Micros } from '../base/clock.ts';
+import type { NameFrame } from '../kernel/name-frame.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import type { AddressRange } from '../model/address.ts';
 import { DecoyDirectory, type DecoyGroup } from '../model/decoy.ts';
@@ -47,7 +49,7 @@ export type ToPacketWorker =
   | { readonly type: 'sockets'; readonly sockets: readonly NamedSocket[] }
   | { readonly type: 'networks'; readonly networks: readonly NetworkSnapshot[] }
   /** The receiver has worked off this much. */
-  | { readonly type: 'credit'; readonly datagramBytes: number; readonly records: number }
+  | { readonly type: 'credit'; readonly datagramBytes: number; readonly records: number; readonly queries: number }
   | { readonly type: 'report' }
   | { readonly type: 'stop' };
 
@@ -64,13 +66,28 @@ export interface PacketCounters {
   /** Packets in records that were not handed over because the main thread was behind. */
   readonly probesDropped: number;
   readonly neighbours: NeighbourCounters;
+  /** Questions for names that went to a whole link, and of those: not handed over because there were too many. */
+  readonly nameQueries: number;
+  readonly nameQueriesDropped: number;
+  readonly nameQueriesMalformed: number;
+  readonly nameQueriesLost: number;
   readonly neighboursLost: number;
+}
+
+/** A question for a name that went to a whole link. */
+export interface NameQuery {
+  readonly at: Micros;
+  /** Descriptor of the `names` socket it came by, where the answer leaves. */
+  readonly fd: number;
+  /** Copies of its own. */
+  readonly frame: NameFrame;
 }
 
 export type FromPacketWorker =
   /** All of one network. */
   | { readonly type: 'datagrams'; readonly network: string; readonly batch: Uint8Array; readonly count: number }
   | { readonly type: 'probes'; readonly records: readonly ProbeRecord[] }
+  | { readonly type: 'name-queries'; readonly network: string; readonly queries: readonly NameQuery[] }
   | { readonly type: 'conflict'; readonly conflict: AddressConflict }
   /** These descriptors are no longer used: the main thread closes them. */
   | { readonly type: 'released'; readonly fds: readonly number[] }

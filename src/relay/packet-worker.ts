@@ -4,8 +4,10 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
+import { RateBudget } from '../base/rate-budget.ts';
 import { receiveMessages, sendTo } from '../kernel/libc.ts';
 import { MessageBatch } from '../kernel/message-header.ts';
+import { parseNameFrame } from '../kernel/name-frame.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { createLogBuffer, NflogReader } from '../kernel/nflog-reader.ts';
 import { Readiness } from '../kernel/readiness.ts';
@@ -19,6 +21,7 @@ import { NeighbourKeeper } from './neighbour-keeper.ts';
 import { type IntakeNetwork, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
+  type NameQuery,
   type NetworkSnapshot,
   networkFrom,
   type PacketCounters,
@@ -35,6 +38,9 @@ const recordCredit = 20_000;
 const batchesPerTurn = 64;
 /** As many packets: the kernel puts up to 64 into one. */
 const loggedBatchesPerTurn = 16;
+/** Questions for names the main thread may have in hand, and is given in a second: each costs it a look-up. */
+const queryCredit = 1_024;
+const queriesPerSecond = 500;
 const tickMs = 50;
 /** Over all networks: 500 a second. */
 const announcementsPerTick = 25;
@@ -63,6 +69,8 @@ const watched = new Map<number, Watched>();
 let records: ProbeRecord[] = [];
 let recordsInHand = 0;
 let datagramBytesInHand = 0;
+let queriesInHand = 0;
+const nameBudget = new RateBudget(queriesPerSecond, queriesPerSecond, systemClock);
 const totals = {
   datagrams: 0,
   datagramBytes: 0,
@@ -71,6 +79,10 @@ const totals = {
   probesDropped: 0,
   datagramsLost: 0,
   neighboursLost: 0,
+  nameQueries: 0,
+  nameQueriesDropped: 0,
+  nameQueriesMalformed: 0,
+  nameQueriesLost: 0,
 };
 const endedNeighbours = emptyNeighbourCounters();
 
@@ -181,6 +193,28 @@ function readFrames(one: Watched, keeper: NeighbourKeeper): void {
   }
 }
 
+const nameFrames = new MessageBatch({ count: 16, nameBytes: 0, dataBytes: 1_600, controlBytes: 0 });
+
+function readNameQueries(one: Watched): void {
+  const { fd } = one.socket;
+  for (let count = 0; count < batchesPerTurn; count += 1) {
+    nameFrames.reset(nameFrames.shape.count);
+    const got = receiveMessages(fd, nameFrames.headers, nameFrames.shape.count);
+    if (got <= 0) return;
+    const queries: NameQuery[] = [];
+    for (let index = 0; index < got; index += 1) {
+      totals.nameQueries += 1;
+      const at = index * nameFrames.shape.dataBytes;
+      const frame = parseNameFrame(nameFrames.data.slice(at, at + nameFrames.length(index)));
+      if (!frame) totals.nameQueriesMalformed += 1;
+      else if (queriesInHand + queries.length >= queryCredit || !nameBudget.take()) totals.nameQueriesDropped += 1;
+      else queries.push({ at: systemClock(), fd, frame });
+    }
+    queriesInHand += queries.length;
+    if (queries.length > 0) post({ type: 'name-queries', network: networkOf(one.socket), queries });
+  }
+}
+
 function watch(socket: NamedSocket): Watched | undefined {
   const { fd } = socket;
   if (socket.role === 'udp') {
@@ -191,6 +225,10 @@ function watch(socket: NamedSocket): Watched | undefined {
   if (socket.role === 'nflog') {
     const reader = new NflogReader(fd, logBuffer);
     const one: Watched = { socket, reader, readiness: new Readiness(fd, { readable: true }, () => readProbes(one, reader)) };
+    return one;
+  }
+  if (socket.role === 'names') {
+    const one: Watched = { socket, readiness: new Readiness(fd, { readable: true }, () => readNameQueries(one)) };
     return one;
   }
   if (socket.role !== 'neighbour') return undefined;
@@ -217,6 +255,7 @@ function release(one: Watched): void {
     totals.datagramsMalformed += one.reader.malformed;
     totals.datagramsLost += drops;
   } else if (one.reader) totals.probesLost += one.reader.lost;
+  if (one.socket.role === 'names') totals.nameQueriesLost += drops;
   if (one.keeper) {
     totals.neighboursLost += drops;
     for (const key of Object.keys(endedNeighbours) as (keyof typeof endedNeighbours)[])
@@ -249,6 +288,7 @@ function counters(): PacketCounters {
       all.datagramsMalformed += reader.malformed;
       all.datagramsLost += readSocketDrops(socket.fd);
     } else if (reader) all.probesLost += reader.lost;
+    if (socket.role === 'names') all.nameQueriesLost += readSocketDrops(socket.fd);
     if (keeper) {
       all.neighboursLost += readSocketDrops(socket.fd);
       for (const key of Object.keys(neighbours) as (keyof typeof neighbours)[]) neighbours[key] += keeper.counters[key];
@@ -277,6 +317,7 @@ port.on('message', (message: ToPacketWorker) => {
   switch (message.type) {
     case 'credit':
       recordsInHand -= message.records;
+      queriesInHand -= message.queries;
       datagramBytesInHand -= message.datagramBytes;
       if (message.datagramBytes > 0 && datagramBytesInHand < datagramCredit / 2)
         for (const { socket, readiness } of watched.values()) if (socket.role === 'udp') readiness.resume();

@@ -24,6 +24,7 @@ import { readSavedSyn, savedSynBytes, savedSynIpAt, savedSynMac } from '../kerne
 import { ipv4Text, ipv6Text, socketPort } from '../kernel/socket-address.ts';
 import { readSocketDrops } from '../kernel/udp-reader.ts';
 import type { Decoy } from '../model/decoy.ts';
+import { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
 import type { AcceptRing } from './accept-ring.ts';
@@ -43,6 +44,8 @@ export interface Connection {
   readonly network: string;
   readonly diversion: string;
   readonly persona: Persona;
+  /** Of the network's decoys. */
+  readonly names: NameBook | undefined;
   /** The client's MAC, or the last router's; absent where the link has none or SYN cookies answered. */
   readonly sourceMac: string | undefined;
   readonly syn: SynDetails | undefined;
@@ -101,7 +104,8 @@ export class TcpIntake {
   readonly #clock: Clock;
   readonly #listeners = new Map<number, Listener>();
   readonly #highWater: number;
-  #networks: ReadonlyMap<string, IntakeNetwork>;
+  #networks: ReadonlyMap<string, IntakeNetwork> = new Map();
+  #names: ReadonlyMap<string, NameBook> = new Map();
   #decoys = new Map<string, Map<string, Decoy | null>>();
   #decoysCached = 0;
   /** Given up for a moment to be able to accept, and so to refuse, when no descriptor is left. */
@@ -115,7 +119,7 @@ export class TcpIntake {
   constructor(options: TcpIntakeOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#networks = new Map(options.networks.map((one) => [one.name, one]));
+    this.setNetworks(options.networks);
     this.#highWater = (options.descriptorLimit ?? descriptorLimit()) - keptFree;
     this.#reserve = openSync('/dev/null', 'r');
   }
@@ -155,6 +159,7 @@ export class TcpIntake {
 
   setNetworks(networks: readonly IntakeNetwork[]): void {
     this.#networks = new Map(networks.map((one) => [one.name, one]));
+    this.#names = new Map(networks.map(({ name, directory, subnets }) => [name, new NameBook(directory, subnets)]));
     this.#forgetDecoys();
   }
 
@@ -267,6 +272,7 @@ export class TcpIntake {
         network,
         diversion: decoy.diversion,
         persona: decoy.persona,
+        names: this.#names.get(network),
         sourceMac: ipAt < 0 ? undefined : savedSynMac(this.#syn, ipAt),
         syn,
         acceptedAt: this.#clock(),

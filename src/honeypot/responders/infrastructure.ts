@@ -1,12 +1,18 @@
 // DNS over TCP, ONC RPC's port mapper, Cisco Smart Install, AMQP, ZooKeeper, DCE/RPC: short answers that keep a scanner going.
 // Sources: RFC 1035 4.2.2, RFC 1833, RFC 5531, AMQP 0-9-1 section 1.4, ZooKeeper's four letter words, C706 12.6.
 
-import { questionEnd, refuse } from '../datagrams/naming.ts';
+import { parseDnsQuery } from '../../model/dns-message.ts';
+import { renderNameAnswer } from '../datagrams/naming.ts';
 import { clip, takeLine } from '../line.ts';
 import type { Conversation, Dialogue, Responder } from '../responder.ts';
 
-const dnsDialogue: Dialogue = {
-  receive(bytes, talk) {
+/** Looking a name up costs a moment: a client that wants more asks for another connection. */
+const queriesPerConnection = 64;
+
+class DnsDialogue implements Dialogue {
+  #queries = 0;
+
+  receive(bytes: Buffer, talk: Conversation): number {
     if (bytes.length < 2) return 0;
     const length = bytes.readUInt16BE(0);
     if (length < 12) {
@@ -15,9 +21,9 @@ const dnsDialogue: Dialogue = {
     }
     if (bytes.length < 2 + length) return 0;
     const query = bytes.subarray(2, 2 + length);
-    const end = questionEnd(query);
-    const answer = end > 0 ? refuse(query, end) : Buffer.from(query.subarray(0, 12));
-    if (end <= 0) {
+    const parsed = parseDnsQuery(query);
+    const answer = parsed ? renderNameAnswer(parsed, query, talk.names) : Buffer.from(query.subarray(0, 12));
+    if (!parsed) {
       // NOTIMP for what is no plain query.
       answer[2] |= 0x80;
       answer[3] = 4;
@@ -26,9 +32,11 @@ const dnsDialogue: Dialogue = {
     const head = Buffer.alloc(2);
     head.writeUInt16BE(answer.length);
     talk.send(Buffer.concat([head, answer]));
+    this.#queries += 1;
+    if (this.#queries >= queriesPerConnection) talk.end();
     return 2 + length;
-  },
-};
+  }
+}
 
 /** An accepted reply to an ONC RPC call; undefined when it is none. Over UDP it is given without the record mark. */
 export function answerRpc(call: Buffer): Buffer | undefined {
@@ -210,7 +218,7 @@ class DceRpcDialogue implements Dialogue {
   }
 }
 
-export const dns: Responder = { protocol: 'dns', open: () => dnsDialogue };
+export const dns: Responder = { protocol: 'dns', open: () => new DnsDialogue() };
 export const sunrpc: Responder = { protocol: 'sunrpc', open: () => rpcDialogue };
 export const smartInstall: Responder = { protocol: 'smart-install', open: () => new SmartInstallDialogue() };
 export const amqp: Responder = { protocol: 'amqp', open: () => new AmqpDialogue() };

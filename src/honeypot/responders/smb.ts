@@ -2,9 +2,9 @@
 // Sources: MS-SMB2 2.2.3 to 2.2.6, MS-SMB 2.2.4, MS-CIFS 2.2.3 and 2.2.4, RFC 1002 4.3, MS-SPNG.
 
 import { randomBytes } from 'node:crypto';
+import { addressNumber } from '../../model/host-name.ts';
 import { der, octets, oid, sequence } from '../der.ts';
 import type { Conversation, Dialogue, Responder } from '../responder.ts';
-import { addressNumber } from '../services.ts';
 import { findNtlm, parseAuthenticate, renderChallenge } from './ntlm.ts';
 
 const moreProcessing = 0xc0000016;

@@ -1,8 +1,8 @@
 // Which page a decoy's web server shows for a path: start pages, logins, 401 and 404 in the server's own manner, and the
 // answers scanners of Docker, Hadoop, Elasticsearch and others look for. Pure: request and persona in, bytes out.
 
+import { addressNumber } from '../../model/host-name.ts';
 import type { Conversation } from '../responder.ts';
-import { addressNumber } from '../services.ts';
 
 export interface WebRequest {
   readonly method: string;

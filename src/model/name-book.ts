@@ -1,0 +1,164 @@
+// Names of one network's decoys, both ways, without a table: a name's number gives back what the address is modulo 9,000,
+// and only those few addresses are looked at. Bounded work for any name somebody asks for, however large the ranges. Pure.
+
+import { type Address, type AddressRange, addressBytes, rangeHolds, rangeSize, subtractRanges } from './address.ts';
+import type { Decoy, DecoyDirectory, DecoyGroup } from './decoy.ts';
+import { hostName, residueOf, residues } from './host-name.ts';
+import { type Persona, portState } from './persona.ts';
+
+export interface NamedDecoy {
+  readonly address: Address;
+  readonly decoy: Decoy;
+}
+
+/** UDP ports of the protocols that ask a whole link for a name. */
+export const netbiosPort = 137;
+export const mdnsPort = 5353;
+export const llmnrPort = 5355;
+const namePorts = [netbiosPort, mdnsPort, llmnrPort];
+
+/** Addresses looked at for one name. */
+const triesPerName = 2_048;
+/** Ranges up to this size are listed by residue instead of walked: hand-written decoys are single addresses. */
+const smallRange = 16n;
+const smallLimit = 65_536;
+const largeLimit = 1_024;
+
+/** Whether one of these personas answers questions that go to a whole link. */
+export const asksWholeLink = (personas: Iterable<Persona>): boolean => {
+  for (const persona of personas) if (namePorts.some((port) => portState(persona, 'udp', port) === 'open')) return true;
+  return false;
+};
+
+/** Personas that the populations of these groups name. */
+export const personasOf = (groups: readonly DecoyGroup[], personas: ReadonlyMap<string, Persona>): Persona[] => {
+  const names = new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)));
+  return [...names].flatMap((name) => personas.get(name) ?? []);
+};
+
+export class NameBook {
+  readonly directory: DecoyDirectory;
+  readonly #subnets: readonly AddressRange[];
+  #patterns: Set<string> | undefined;
+  #large: AddressRange[] = [];
+  readonly #small = new Map<bigint, Address[]>();
+
+  /** `subnets` are the network's own: whose hosts are on the link. */
+  constructor(directory: DecoyDirectory, subnets: readonly AddressRange[] = []) {
+    this.directory = directory;
+    this.#subnets = subnets;
+  }
+
+  /** On the link itself, by its address: in one of the subnets, or link-local. */
+  isOnLink(address: Address): boolean {
+    if (address.family === 6 && address.value >> 118n === 0x3fan) return true;
+    return this.#subnets.some((range) => rangeHolds(range, address));
+  }
+
+  /** In one of the subnets or a decoys' range: what a name server of this network would know. */
+  isKnown(address: Address): boolean {
+    return this.isOnLink(address) || this.directory.groupOf(address) !== undefined;
+  }
+
+  /** The living decoy at an address and what it is called. */
+  nameOf(address: Address): { decoy: Decoy; name: string } | undefined {
+    const decoy = this.directory.find(address);
+    return decoy && { decoy, name: hostName(decoy.persona, address) };
+  }
+
+  /**
+   * The living decoy of this name, case aside; where several have it the first in the order of the ranges. `length`: how
+   * much of a name the protocol carries. `accepts` says whose name counts.
+   */
+  find(name: string, accepts: (persona: Persona, address: Address) => boolean, length = 63): NamedDecoy | undefined {
+    const wanted = name.slice(0, length).toLowerCase();
+    if (wanted === '') return undefined;
+    this.#prepare();
+    let tries = triesPerName;
+    for (const residue of this.#residuesOf(wanted, length)) {
+      for (const address of this.#candidates(residue)) {
+        tries -= 1;
+        if (tries < 0) return undefined;
+        const decoy = this.directory.find(address);
+        if (!decoy || !accepts(decoy.persona, address)) continue;
+        if (hostName(decoy.persona, address).slice(0, length).toLowerCase() === wanted) return { address, decoy };
+      }
+    }
+    return undefined;
+  }
+
+  /** Residues of the numbers that a name may have been made with; undefined among them: any. */
+  *#residuesOf(wanted: string, length: number): Generator<bigint | undefined> {
+    for (const pattern of this.#patterns ?? []) {
+      const at = pattern.indexOf('{n}');
+      if (at < 0) {
+        if (pattern.slice(0, length) === wanted) yield undefined;
+        continue;
+      }
+      const suffix = pattern.slice(at + 3);
+      if (!wanted.startsWith(pattern.slice(0, at))) continue;
+      const cut = at + 4 + suffix.length > length;
+      const digits = wanted.slice(at, cut ? undefined : at + 4);
+      if (!/^\d{1,4}$/.test(digits) || (!cut && wanted.slice(at + 4) !== suffix)) continue;
+      // A name cut short has lost some digits: each ending is possible.
+      const endings = 10 ** (4 - digits.length);
+      for (let ending = 0; ending < endings; ending += 1) {
+        const residue = residueOf(Number(digits) * endings + ending);
+        if (residue !== undefined) yield residue;
+      }
+    }
+  }
+
+  *#candidates(residue: bigint | undefined): Generator<Address> {
+    if (residue === undefined) for (const addresses of this.#small.values()) yield* addresses;
+    else yield* this.#small.get(residue) ?? [];
+    for (const { family, first, last } of this.#large) {
+      const step = residue === undefined ? 1n : residues;
+      const start = residue === undefined ? first : first + ((residue - (first % residues) + residues) % residues);
+      for (let value = start; value <= last; value += step) yield { family, value };
+    }
+  }
+
+  #prepare(): void {
+    if (this.#patterns) return;
+    const { groups, personas, withheld } = this.directory;
+    this.#patterns = new Set(personasOf(groups, personas).map(({ hostname }) => hostname.toLowerCase() || 'host-{n}'));
+    let listed = 0;
+    for (const group of groups)
+      for (const range of withheld.length > 0 ? subtractRanges(group.ranges, withheld) : group.ranges) {
+        if (rangeSize(range) > smallRange) {
+          if (this.#large.length < largeLimit) this.#large.push(range);
+          continue;
+        }
+        for (let value = range.first; value <= range.last && listed < smallLimit; value += 1n, listed += 1) {
+          const address = { family: range.family, value };
+          const known = this.#small.get(value % residues);
+          if (known) known.push(address);
+          else this.#small.set(value % residues, [address]);
+        }
+      }
+  }
+}
+
+/** `7.128.99.10.in-addr.arpa`, or nibbles below `ip6.arpa`, as an address (RFC 1035 section 3.5, RFC 3596 section 2.5). */
+export function parseReverseName(labels: readonly string[]): Address | undefined {
+  const zone = labels.slice(-2).join('.').toLowerCase();
+  const parts = labels.slice(0, -2).reverse();
+  if (
+    zone === 'in-addr.arpa' &&
+    parts.length === 4 &&
+    parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256)
+  )
+    return { family: 4, value: parts.reduce((value, part) => (value << 8n) | BigInt(part), 0n) };
+  if (zone === 'ip6.arpa' && parts.length === 32 && parts.every((part) => /^[0-9a-f]$/i.test(part)))
+    return { family: 6, value: BigInt(`0x${parts.join('')}`) };
+  return undefined;
+}
+
+/** Inverse of parseReverseName. */
+export function renderReverseName(address: Address): string[] {
+  const bytes = Array.from(addressBytes(address));
+  if (address.family === 4) return [...bytes.reverse().map(String), 'in-addr', 'arpa'];
+  const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]);
+  return [...nibbles.reverse().map((nibble) => nibble.toString(16)), 'ip6', 'arpa'];
+}
