@@ -1,6 +1,7 @@
 // A network of a few decoys with names, and a catch-all that is asked for them from its link or from beyond: for tests.
 
 import { generateKeyPairSync } from 'node:crypto';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import { type AddressRange, parseAddress, parseRange, renderAddress } from '../model/address.ts';
 import type { Limits } from '../model/configuration.ts';
@@ -16,14 +17,20 @@ import { MemorySink } from './memory-sink.ts';
 
 const limits: Limits = {
   sessions: 50,
-  sessionsPerSource: 10,
+  sessionsPerSource: 40,
   sessionBytes: 100_000,
   idleTimeoutMs: 1000,
   totalTimeoutMs: 9000,
   bannerDelayMs: 100,
 };
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const mint = new CertificateMint({ ec: privateKey, rsa: privateKey }, 4, new Date());
+
+/** One of the right size for a handful of questions. */
+export const openSmallCatchAll = (sink: MemorySink, clock: Clock = systemClock): CatchAll => {
+  const certificates = new CertificateMint({ ec: privateKey, rsa: privateKey }, 4, new Date());
+  return new CatchAll({ sink, limits, certificates, log: silentLog, clock });
+};
+
 const ports = (text: string): PortSet => parsePorts(text) as PortSet;
 
 const persona = (name: string, hostname: string, tcp: string, udp: string): Persona => ({
@@ -83,7 +90,7 @@ export interface NamingStage {
 export function namingStage(): NamingStage {
   const sink = new MemorySink();
   const time = { ms: 1_000_000 };
-  const catchAll = new CatchAll({ sink, limits, certificates: mint, log: silentLog, clock: () => time.ms * 1000 });
+  const catchAll = openSmallCatchAll(sink, () => time.ms * 1000);
   const names = namedBook();
   return {
     names,

@@ -103,12 +103,13 @@ const renderQuestion = ({ labels, type, class: of }: DnsQuestion): Buffer => {
   return Buffer.concat([renderName(labels), tail]);
 };
 
-/** A whole message. A record whose name is the first question's refers to it. */
+/** A whole message. A record whose name is the first question's refers to it; with `plain` every name is written out. */
 export function renderDnsAnswer(
   id: number,
   flags: number,
   questions: readonly DnsQuestion[],
   answers: readonly DnsRecord[],
+  plain = false,
 ): Buffer {
   const head = Buffer.alloc(12);
   head.writeUInt16BE(id, 0);
@@ -117,7 +118,7 @@ export function renderDnsAnswer(
   head.writeUInt16BE(answers.length, 6);
   const asked = questions[0]?.labels.join('.').toLowerCase();
   const records = answers.map(({ labels, type, class: of, ttlSeconds, data }) => {
-    const name = labels.join('.').toLowerCase() === asked ? Buffer.from([0xc0, 12]) : renderName(labels);
+    const name = !plain && labels.join('.').toLowerCase() === asked ? Buffer.from([0xc0, 12]) : renderName(labels);
     const fixed = Buffer.alloc(10);
     fixed.writeUInt16BE(type, 0);
     fixed.writeUInt16BE(of, 2);

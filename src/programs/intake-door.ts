@@ -3,7 +3,7 @@
 
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { openIntakeSockets } from '../kernel/intake-sockets.ts';
+import { type IntakeInterface, openIntakeSockets } from '../kernel/intake-sockets.ts';
 import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { openServicesSockets } from '../kernel/services-sockets.ts';
@@ -19,8 +19,8 @@ export interface DoorNetwork {
   /** Empty: this machine's own. */
   readonly name: string;
   readonly netns?: string;
-  /** Interfaces with claimed ranges, and whether their decoys have MACs of their own. */
-  readonly interfaces: readonly { readonly name: string; readonly promiscuous: boolean }[];
+  /** Interfaces with claimed ranges. */
+  readonly interfaces: readonly IntakeInterface[];
 }
 
 /** The namespace that leads to services with their own TCP/IP stack, and the NFLOG group of what passes it. */

@@ -2,16 +2,21 @@
 
 import type { AddressRange } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
+import { asksWholeLink, personasOf } from '../model/name-book.ts';
+import type { Persona } from '../model/persona.ts';
 import { subnetOf } from '../model/segment.ts';
 import type { NetworkView } from '../plan/network-view.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import type { DoorNetwork } from './intake-door.ts';
 
-export const doorNetworks = (networks: readonly NetworkView[]): DoorNetwork[] =>
-  networks.map(({ name, netns, interfaces }) => ({
+export const doorNetworks = (networks: readonly NetworkView[], personas: ReadonlyMap<string, Persona>): DoorNetwork[] =>
+  networks.map(({ name, netns, groups, interfaces }) => ({
     name,
     ...(netns === undefined ? {} : { netns }),
-    interfaces: Object.entries(interfaces).map(([link, { promiscuous }]) => ({ name: link, promiscuous })),
+    interfaces: Object.entries(interfaces).map(([link, { promiscuous, diversions }]) => {
+      const here = groups.filter(({ diversion }) => diversions.includes(diversion));
+      return { name: link, promiscuous, names: asksWholeLink(personasOf(here, personas)) };
+    }),
   }));
 
 /**

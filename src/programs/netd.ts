@@ -121,7 +121,7 @@ async function main(): Promise<void> {
   /** Tells the gateway what is true now: sockets for the interfaces in use, and who lives where. */
   function offer(): void {
     const networks = controller.networks();
-    door.open(doorNetworks(networks), services.network && { netns: services.path, group: captureGroup });
+    door.open(doorNetworks(networks, configuration.personas), services.network && { netns: services.path, group: captureGroup });
     const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath);
     handover.offer(door.sockets, description);
     door.closeLeft();

@@ -133,8 +133,9 @@ function answerLlmnr(question: LinkQuestion): LinkAnswer | undefined {
   if (query.operation !== 0 || payload[2] & 0x06) return undefined;
   const [{ labels, type, class: of }] = query.questions;
   if (of !== classInternet) return undefined;
+  // Windows writes the name out, and there are clients that read nothing else.
   const say = (answers: readonly DnsRecord[]): LinkAnswer => ({
-    bytes: renderDnsAnswer(query.id, 0x8000, query.questions, answers),
+    bytes: renderDnsAnswer(query.id, 0x8000, query.questions, answers, true),
     hopLimit: 1,
   });
   if (type === dnsTypes.ptr)
