@@ -1,5 +1,5 @@
 // UDP sessions: one per five-tuple, bounded, ended when idle; who may be answered and how often. What is answered is
-// datagrams/. Nothing here sends more than it received, but for names on the link (docs/decisions/0013), nor to a source
+// datagrams/. Nothing here sends more than it received, but for names on the link (docs/decisions/0014), nor to a source
 // that asks too fast.
 
 import type { Limits } from '../model/configuration.ts';

@@ -137,7 +137,9 @@ export class StackWear {
     if (tcp !== undefined) ways.push(['tcp', { goto: tcp }]);
     const icmp = family === 4 ? this.#chain(`${name}.icmp`, this.#icmpRules(stack)) : undefined;
     if (icmp !== undefined) ways.push(['icmp', { goto: icmp }]);
-    const rules: NftRule[] = stack.ttl === linuxTtl ? [] : [ttlRule(family, stack.ttl)];
+    // What left with another one meant it: names go no further than the link (docs/decisions/0014).
+    const unset = match(family === 4 ? 'ip ttl' : 'ip6 hoplimit', linuxTtl);
+    const rules: NftRule[] = stack.ttl === linuxTtl ? [] : [[unset, ...ttlRule(family, stack.ttl)]];
     if (ways.length > 0) rules.push([{ do: 'vmap', key: 'meta l4proto', map: { entries: ways } }]);
     if (family === 4) rules.push(...this.#identification(stack.identification, [match('meta l4proto', 'udp')]));
     return this.#chain(name, rules);

@@ -1,6 +1,6 @@
 // One datagram with its true source, original destination and decoy, and the ways to answer it: from the decoy, never to an
 // address of our own, never more bytes than came in; more only to hosts on the network's own link, for names
-// (docs/decisions/0013).
+// (docs/decisions/0014).
 
 import type { Micros } from '../base/clock.ts';
 import { type DatagramEnds, renderDatagram } from '../kernel/datagram-frame.ts';

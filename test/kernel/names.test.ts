@@ -248,3 +248,34 @@ setTimeout(() => process.exit(0), 1500);
     assert.equal(catchAll.counters().udpReplies, 0);
   }),
 );
+
+/** A bus and an mDNS daemon of its own below a private /run, then one question. */
+const avahi = (host: string): string => `
+mount -t tmpfs tmpfs /run && mkdir -p /run/dbus /run/avahi-daemon
+cat > /run/avahi.conf <<END
+[server]
+use-ipv6=no
+allow-interfaces=av
+check-response-ttl=yes
+[publish]
+disable-publishing=yes
+END
+dbus-daemon --system --nofork --nopidfile --nosyslog & bus=$!
+for n in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/dbus/system_bus_socket ] && break; sleep 0.1; done
+avahi-daemon --no-drop-root --no-chroot --no-rlimits -f /run/avahi.conf >/dev/null 2>&1 & daemon=$!
+for n in 1 2 3 4 5 6 7 8 9 10; do avahi-daemon -c && break; sleep 0.1; done
+timeout 10 avahi-resolve -4 -n ${host}
+timeout 10 avahi-resolve -a 10.99.128.100
+kill $daemon $bus
+wait
+`;
+
+test('avahi, told to insist on hop limit 255, resolves a printer both ways', { skip }, () =>
+  withNames(async ({ attacker, sink }) => {
+    await attacker.run(['ip', 'route', 'add', '224.0.0.0/4', 'dev', 'av']);
+    const printer = `${named('printer', '10.99.128.100')}.local`;
+    const { stdout } = await attacker.run(['unshare', '-m', 'sh', '-c', avahi(printer)]);
+    assert.equal(stdout, `${printer}\t10.99.128.100\n10.99.128.100\t${printer}\n`);
+    assert.deepEqual([...new Set(touched(sink))], ['mdns 10.99.128.100']);
+  }),
+);

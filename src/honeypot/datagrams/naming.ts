@@ -1,5 +1,5 @@
 // DNS and its relatives over UDP. A name server's answer to strangers is as long as the question: a refusal, or "ask again
-// over TCP"; to hosts of the segment itself, and only to those, it is the name (docs/decisions/0013). LLMNR, mDNS and NetBIOS
+// over TCP"; to hosts of the segment itself, and only to those, it is the name (docs/decisions/0014). LLMNR, mDNS and NetBIOS
 // names are answered on the link or not at all. What goes to whom is datagram-table.ts.
 // Sources: RFC 1035 section 4.1, RFC 4795 section 2, RFC 6762 sections 6 and 11, RFC 1002 section 4.2.
 
