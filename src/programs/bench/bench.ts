@@ -7,6 +7,7 @@ import type { ActionContext } from '../../cli/actions.ts';
 import { benchJournal } from '../../record/journal-bench.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
+import { benchDiversion } from './diversion.ts';
 import { spread } from './figures.ts';
 import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
@@ -30,6 +31,10 @@ const benches: Readonly<Record<string, Bench>> = {
     run: benchCatchAll,
   },
   decoys: { about: 'a million decoys, an IPv6 /64 and 65,536 listed ones against one: apply, connect, memory', run: benchDecoys },
+  diversion: {
+    about: 'new connections by kernel path and by TPROXY, against plain routing, HAProxy and a DNAT rule per address',
+    run: benchDiversion,
+  },
   idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
   flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },

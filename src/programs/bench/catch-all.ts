@@ -97,6 +97,8 @@ export interface LoadIn {
   readonly payload: number;
   /** Sent instead of `payload` bytes of filling. */
   readonly request?: string;
+  /** From one target address to the next; 1. */
+  readonly stride?: number;
 }
 
 /** Runs load-client.ts inside a namespace to its end. */
@@ -108,6 +110,7 @@ export async function runLoadIn(place: TestNamespace, load: LoadIn): Promise<Loa
       join(root, 'dist/src/programs/bench/load-client.js'),
       ...['--target', load.target, '--port', String(load.port), '--seconds', String(load.seconds)],
       ...['--in-flight', String(load.inFlight), '--addresses', String(load.addresses), '--payload', String(load.payload)],
+      ...(load.stride === undefined ? [] : ['--stride', String(load.stride)]),
       ...(load.request === undefined ? [] : ['--request', load.request]),
     ],
     { timeoutMs: load.seconds * 1000 + 60_000 },

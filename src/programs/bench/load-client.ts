@@ -45,9 +45,10 @@ export interface LoadResult {
 }
 
 export interface LoadOptions {
-  /** First target address; `addresses` consecutive ones are used in turn. */
+  /** First target address; `addresses` are used in turn, each `stride` (1) after the one before. */
   readonly target: string;
   readonly addresses: number;
+  readonly stride?: number;
   readonly port: number;
   readonly seconds: number;
   readonly inFlight: number;
@@ -60,7 +61,7 @@ export function runLoad(options: LoadOptions): LoadResult {
   if (!first) throw new Error(`not an address: ${options.target}`);
   const domain = first.family === 4 ? AF_INET : AF_INET6;
   const addresses = Array.from({ length: options.addresses }, (_, index) =>
-    renderSocketAddress({ family: first.family, value: first.value + BigInt(index) }, options.port),
+    renderSocketAddress({ family: first.family, value: first.value + BigInt(index * (options.stride ?? 1)) }, options.port),
   );
   const flights: (Flight | undefined)[] = new Array(options.inFlight).fill(undefined);
   const buffer = new Uint8Array(65536);
@@ -154,11 +155,13 @@ if (process.argv[1]?.endsWith('load-client.js')) {
       'in-flight': { type: 'string', default: '64' },
       payload: { type: 'string', default: '120' },
       request: { type: 'string' },
+      stride: { type: 'string', default: '1' },
     },
   });
   const result = runLoad({
     target: values.target ?? '',
     addresses: Number(values.addresses),
+    stride: Number(values.stride),
     port: Number(values.port),
     seconds: Number(values.seconds),
     inFlight: Number(values['in-flight']),
