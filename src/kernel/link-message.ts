@@ -52,7 +52,7 @@ export const IFLA_VXLAN_LOCAL = 4;
 export const IFLA_VXLAN_PORT = 15;
 export const IFLA_VXLAN_LOCAL6 = 17;
 export const IFF_UP = 1;
-const IFF_PROMISC = 0x100;
+export const IFF_PROMISC = 0x100;
 
 /** struct ifinfomsg. */
 export const linkHeader = (index: number, flags = 0, change = 0): Uint8Array =>

@@ -8,6 +8,8 @@ import { addressBytes } from '../model/address.ts';
 import type { VlanAttachment, VxlanAttachment } from '../model/configuration.ts';
 import { describeAttachment } from '../model/segment.ts';
 import {
+  flagRequest,
+  IFF_PROMISC,
   IFLA_ADDRESS,
   IFLA_IFNAME,
   IFLA_INFO_DATA,
@@ -119,6 +121,8 @@ export function deleteSegmentLink(netns: string, name: string): boolean {
   return withRouteSocket(netns, (socket) => {
     const link = readLink(socket, name);
     if (!link) return false;
+    // A VLAN device that is deleted promiscuous leaves its trunk so for good (Linux 6.1): the trunk counts who asked.
+    if (link.promiscuous) socket.change([{ ...flagRequest(link.index, IFF_PROMISC, false, name), ignore: ['ENODEV'] }]);
     socket.change([{ type: RTM_DELLINK, body: [linkHeader(link.index)], what: `link ${name}`, ignore: ['ENODEV'] }]);
     return true;
   });

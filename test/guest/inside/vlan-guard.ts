@@ -10,13 +10,13 @@ import { readLinks } from '../../../src/kernel/link-state.ts';
 import { withLab } from '../../../src/kernel/namespace-lab.ts';
 import { configurationOf, withBed } from '../../support/diversion-bed.ts';
 
-const floor = (vlan: number, more = ''): string => `diversions:
+const floor = (vlan: number): string => `diversions:
   - name: floor
     kind: network
     trunk: eth1
     vlan: ${vlan}
     address: 192.168.110.2/24
-${more}    decoys: [{ addresses: 192.168.110.10-192.168.110.19, persona: nas }]
+    decoys: [{ addresses: 192.168.110.10-192.168.110.19, persona: nas }]
 `;
 
 test('VLANs of others on the trunk are left to them', () =>
@@ -66,11 +66,8 @@ test('VLANs of others on the trunk are left to them', () =>
         await refusal(floor(110), '203.0.113.9 5 10.5.0.1 22'),
         /^lock-out: .*VLAN 110 of eth1 \(office\) carries your own SSH/,
       );
-      assert.match(await refusal(floor(110)), /^lock-out: .*carries this machine's own address 10\.5\.0\.1/);
       assert.match(await refusal(floor(111)), /^config-invalid: .*VLAN 111 of eth1 is in use: spare/);
-      assert.match(await refusal(floor(113, '    mtu: 1501\n')), /an MTU of 1501 is more than the trunk eth1 carries \(1500\)/);
       assert.equal(await sensor.snapshot(), before, 'a refused plan changes nothing');
-      assert.equal(await refusal(floor(112)), '', '802.1ad is another numbering');
       const plan = await controller.plan(configurationOf(floor(113)));
       await controller.apply(plan);
       assert.deepEqual((await controller.plan(configurationOf(floor(113)))).changes, []);
