@@ -75,6 +75,7 @@ export class SegmentChanger {
     for (const annex of this.#fabricFirst)
       for (const line of await annex.difference(desired)) steps.push({ kind: 'annex', annex: annex.name, line });
     for (const segment of segments) {
+      await breathe();
       const path = netnsPath(segment.netns);
       const exists = netnsExists(segment.netns);
       const read = exists ? await this.#read(segment, applied) : undefined;
@@ -211,7 +212,7 @@ export class SegmentChanger {
       for (const name of step.remove) {
         this.#holds.release(netnsPath(name));
         if (netnsExists(name)) deleteSegmentLink(netnsPath(name), segmentLink);
-        await new Promise((resolve) => setImmediate(resolve));
+        await breathe();
       }
       await deleteNetns(step.remove);
     }
@@ -356,6 +357,9 @@ function linksStep(add: Extract<Step, { kind: 'links' }>['add'], remove: Extract
   return { kind: 'links', add, remove, line: `${add.length > 0 ? 'create' : 'remove'} ${describeNames('link', names)}` };
 }
 
+/** Netlink answers before it returns: between segments others of this process get their turn. */
+const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 /** Like Promise.all over a few at a time; waits for those under way before it rejects with the first failure. */
 async function each<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
@@ -365,6 +369,7 @@ async function each<T>(items: readonly T[], width: number, work: (item: T) => Pr
       const item = items[next];
       next += 1;
       try {
+        await breathe();
         await work(item);
       } catch (error) {
         failed ??= { error };

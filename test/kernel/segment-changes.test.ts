@@ -26,6 +26,15 @@ const snapshot = async (bed: Bed, name: string): Promise<string> =>
 const ping = async (from: TestNamespace, ip: string): Promise<boolean> =>
   (await from.run(['ping', '-c1', '-W2', ip], { anyCode: true })).code === 0;
 
+/** A SYN that is lost is sent again by the kernel, and counted. */
+async function repeatedSyns(namespace: TestNamespace): Promise<number> {
+  const { stdout } = await namespace.run(['cat', '/proc/net/netstat']);
+  const [names, values] = stdout.split('\n').filter((line) => line.startsWith('TcpExt:'));
+  const at = names.split(' ').indexOf('TCPSynRetrans');
+  assert.ok(at > 0);
+  return Number(values.split(' ')[at]);
+}
+
 test('twenty changes of a segment, ten thousand decoys among them, lose no packet to a decoy that stays', { skip }, () =>
   withLab(async (lab) => {
     const { far, sensor } = await createUnderlay(lab);
@@ -51,7 +60,7 @@ test('twenty changes of a segment, ten thousand decoys among them, lose no packe
       let going = true;
       const touching = (async () => {
         while (going) {
-          const outcome = await touch(host, '10.50.1.5', 4, 1000);
+          const outcome = await touch(host, '10.50.1.5', 4, 10_000);
           if (outcome === 'refused') refused.count += 1;
           else refused.other += `${outcome} `;
         }
@@ -67,6 +76,7 @@ test('twenty changes of a segment, ten thousand decoys among them, lose no packe
       assert.doesNotMatch(heard, /Unreachable/);
       assert.equal(refused.other, '');
       assert.ok(refused.count > 3);
+      assert.equal(await repeatedSyns(host), 0, 'every SYN was answered at once');
       assert.deepEqual(await controller.verify(), []);
     });
   }),
