@@ -62,13 +62,13 @@ function ownRanges(interfaceName: string | undefined): AddressRange[] {
 }
 
 /** Groups with the ranges in which somebody can live: own addresses filled in, those a segment needs itself left out. */
-function groupsOf(diversion: Diversion): DecoyGroup[] {
+function groupsOf(diversion: Diversion, claimed: readonly AddressRange[]): DecoyGroup[] {
   const reserved = diversion.kind === 'network' ? reservedInSegment(diversion) : [];
   const holes = reserved.map(({ address: { family, value } }) => ({ family, first: value, last: value }));
   return diversion.groups.map((group) => {
     if (group.kind !== 'own') return holes.length > 0 ? { ...group, ranges: subtractRanges(group.ranges, holes) } : group;
     const link = diversion.kind === 'host' ? diversion.interface : undefined;
-    return group.ranges.length === 0 ? { ...group, ranges: ownRanges(link) } : group;
+    return group.ranges.length === 0 ? { ...group, ranges: subtractRanges(ownRanges(link), claimed) } : group;
   });
 }
 
@@ -78,9 +78,13 @@ function networksOf(
   only: string | undefined,
 ): DecoyNetwork[] {
   const networks: DecoyNetwork[] = [];
+  // A decoy that is an address on an interface is seen there like the machine's own.
+  const claimed = hostDiversions(diversions).flatMap(({ groups }) =>
+    groups.filter(({ claim }) => claim !== undefined).flatMap(({ ranges }) => ranges),
+  );
   const add = (name: string, attachment: string | undefined, members: readonly Diversion[]): void => {
     // The directory of a network is whole: whose an address is does not depend on what is asked for.
-    const groups = members.flatMap((diversion) => groupsOf(diversion));
+    const groups = members.flatMap((diversion) => groupsOf(diversion, claimed));
     const asked = groups.filter(({ diversion }) => only === undefined || diversion === only);
     const ranges = asked.flatMap((group) => (wanted ? overlapRanges(group.ranges, [wanted]) : group.ranges));
     if (ranges.length === 0) return;

@@ -2,6 +2,7 @@
 // kernel path; long lists cut for people and whole for programs.
 
 import assert from 'node:assert/strict';
+import { networkInterfaces } from 'node:os';
 import { after, beforeEach, describe, it } from 'node:test';
 import { CommandBed, now } from '../../test/support/command-bed.ts';
 import { acceptText } from '../../test/support/configuration-text.ts';
@@ -119,6 +120,23 @@ describe('segments for people', () => {
       ],
     );
     assert.match((await bed.run('decoys 10.66.3.1 --diversion floor-3')).out, /no decoy is configured at 10\.66\.3\.1/);
+  });
+
+  const own = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find(({ internal, family }) => !internal && family === 'IPv4');
+  const lone = own === undefined && 'this machine has no address';
+  it('takes a decoy that is an address on an interface for no address of the machine', { skip: lone }, async () => {
+    const { diversions, personas } = acceptText(`version: 1
+diversions:
+  - { name: me, kind: host, decoys: [{ addresses: own, persona: all-open }] }
+  - { name: dmz, kind: host, interface: eth0, decoys: [{ address: ${own?.address}, persona: nas, claim: address }] }
+`);
+    bed.configured = { diversions, personas };
+    assert.deepEqual(
+      (await rows(`decoys ${own?.address}`)).map(({ diversion, persona }) => [diversion, persona]),
+      [['dmz', 'nas']],
+    );
   });
 
   it('shows the beginning of a range of millions at once', async () => {
