@@ -1,10 +1,21 @@
 // Names of one network's decoys, both ways, without a table: a name's number gives back what the address is modulo 9,000,
 // and only those few addresses are looked at. Bounded work for any name somebody asks for, however large the ranges. Pure.
 
-import { type Address, type AddressRange, addressBytes, rangeHolds, rangeSize, subtractRanges } from './address.ts';
+import { type Address, type AddressRange, addressBytes, type Family, rangeHolds, rangeSize, subtractRanges } from './address.ts';
 import type { Decoy, DecoyDirectory, DecoyGroup } from './decoy.ts';
 import { hostName, residueOf, residues } from './host-name.ts';
 import { type Persona, portState } from './persona.ts';
+import { resident } from './population.ts';
+
+/** Whose name is meant. */
+export interface WhoseName {
+  /** Absent: either. */
+  readonly family?: Family;
+  /** Absent: anybody's. */
+  readonly accepts?: (persona: Persona) => boolean;
+  /** How much of a name the protocol carries; absent: 63. */
+  readonly length?: number;
+}
 
 export interface NamedDecoy {
   readonly address: Address;
@@ -17,8 +28,8 @@ export const mdnsPort = 5353;
 export const llmnrPort = 5355;
 const namePorts = [netbiosPort, mdnsPort, llmnrPort];
 
-/** Addresses looked at for one name. */
-const triesPerName = 2_048;
+/** Addresses looked at for one name: a millisecond's work. */
+const triesPerName = 256;
 /** Ranges up to this size are listed by residue instead of walked: hand-written decoys are single addresses. */
 const smallRange = 16n;
 const smallLimit = 65_536;
@@ -39,7 +50,8 @@ export const personasOf = (groups: readonly DecoyGroup[], personas: ReadonlyMap<
 export class NameBook {
   readonly directory: DecoyDirectory;
   readonly #subnets: readonly AddressRange[];
-  #patterns: Set<string> | undefined;
+  #prepared = false;
+  readonly #personas: Persona[] = [];
   #large: AddressRange[] = [];
   readonly #small = new Map<bigint, Address[]>();
 
@@ -67,52 +79,40 @@ export class NameBook {
   }
 
   /**
-   * The living decoy of this name, case aside; where several have it the first in the order of the ranges. `length`: how
-   * much of a name the protocol carries. `accepts` says whose name counts.
+   * The living decoy of this name, case aside; where several have it the first in the order of the ranges. Undefined also
+   * where too many addresses would have to be looked at.
    */
-  find(name: string, accepts: (persona: Persona, address: Address) => boolean, length = 63): NamedDecoy | undefined {
+  find(name: string, whose: WhoseName = {}): NamedDecoy | undefined {
+    const { length = 63, family, accepts } = whose;
     const wanted = name.slice(0, length).toLowerCase();
     if (wanted === '') return undefined;
     this.#prepare();
     let tries = triesPerName;
-    for (const residue of this.#residuesOf(wanted, length)) {
-      for (const address of this.#candidates(residue)) {
-        tries -= 1;
-        if (tries < 0) return undefined;
-        const decoy = this.directory.find(address);
-        if (!decoy || !accepts(decoy.persona, address)) continue;
-        if (hostName(decoy.persona, address).slice(0, length).toLowerCase() === wanted) return { address, decoy };
-      }
+    for (const persona of this.#personas) {
+      if (accepts && !accepts(persona)) continue;
+      for (const residue of residuesOf(persona, wanted, length))
+        for (const address of this.#candidates(residue, family)) {
+          tries -= 1;
+          if (tries < 0) return undefined;
+          if (this.#resident(address) !== persona.name) continue;
+          const decoy = this.directory.find(address);
+          if (decoy && hostName(persona, address).slice(0, length).toLowerCase() === wanted) return { address, decoy };
+        }
     }
     return undefined;
   }
 
-  /** Residues of the numbers that a name may have been made with; undefined among them: any. */
-  *#residuesOf(wanted: string, length: number): Generator<bigint | undefined> {
-    for (const pattern of this.#patterns ?? []) {
-      const at = pattern.indexOf('{n}');
-      if (at < 0) {
-        if (pattern.slice(0, length) === wanted) yield undefined;
-        continue;
-      }
-      const suffix = pattern.slice(at + 3);
-      if (!wanted.startsWith(pattern.slice(0, at))) continue;
-      const cut = at + 4 + suffix.length > length;
-      const digits = wanted.slice(at, cut ? undefined : at + 4);
-      if (!/^\d{1,4}$/.test(digits) || (!cut && wanted.slice(at + 4) !== suffix)) continue;
-      // A name cut short has lost some digits: each ending is possible.
-      const endings = 10 ** (4 - digits.length);
-      for (let ending = 0; ending < endings; ending += 1) {
-        const residue = residueOf(Number(digits) * endings + ending);
-        if (residue !== undefined) yield residue;
-      }
-    }
+  /** The persona that lives at an address; cheaper than the whole decoy. */
+  #resident(address: Address): string | undefined {
+    const group = this.directory.groupOf(address);
+    return group?.population.shares[resident(group.population, address)]?.persona;
   }
 
-  *#candidates(residue: bigint | undefined): Generator<Address> {
-    if (residue === undefined) for (const addresses of this.#small.values()) yield* addresses;
-    else yield* this.#small.get(residue) ?? [];
+  *#candidates(residue: bigint | undefined, wanted: Family | undefined): Generator<Address> {
+    if (residue === undefined) for (const addresses of this.#small.values()) yield* ofFamily(addresses, wanted);
+    else yield* ofFamily(this.#small.get(residue) ?? [], wanted);
     for (const { family, first, last } of this.#large) {
+      if (wanted !== undefined && family !== wanted) continue;
       const step = residue === undefined ? 1n : residues;
       const start = residue === undefined ? first : first + ((residue - (first % residues) + residues) % residues);
       for (let value = start; value <= last; value += step) yield { family, value };
@@ -120,9 +120,10 @@ export class NameBook {
   }
 
   #prepare(): void {
-    if (this.#patterns) return;
+    if (this.#prepared) return;
+    this.#prepared = true;
     const { groups, personas, withheld } = this.directory;
-    this.#patterns = new Set(personasOf(groups, personas).map(({ hostname }) => hostname.toLowerCase() || 'host-{n}'));
+    this.#personas.push(...personasOf(groups, personas));
     let listed = 0;
     for (const group of groups)
       for (const range of withheld.length > 0 ? subtractRanges(group.ranges, withheld) : group.ranges) {
@@ -137,6 +138,30 @@ export class NameBook {
           else this.#small.set(value % residues, [address]);
         }
       }
+  }
+}
+
+const ofFamily = (addresses: readonly Address[], family: Family | undefined): readonly Address[] =>
+  family === undefined ? addresses : addresses.filter((one) => one.family === family);
+
+/** Residues of the numbers that a name may have been made with; undefined among them: any. */
+function* residuesOf(persona: Persona, wanted: string, length: number): Generator<bigint | undefined> {
+  const pattern = persona.hostname.toLowerCase() || 'host-{n}';
+  const at = pattern.indexOf('{n}');
+  if (at < 0) {
+    if (pattern.slice(0, length) === wanted) yield undefined;
+    return;
+  }
+  const suffix = pattern.slice(at + 3);
+  if (!wanted.startsWith(pattern.slice(0, at))) return;
+  const cut = at + 4 + suffix.length > length;
+  const digits = wanted.slice(at, cut ? undefined : at + 4);
+  if (!/^\d{1,4}$/.test(digits) || (!cut && wanted.slice(at + 4) !== suffix)) return;
+  // A name cut short has lost some digits: each ending is possible.
+  const endings = 10 ** (4 - digits.length);
+  for (let ending = 0; ending < endings; ending += 1) {
+    const residue = residueOf(Number(digits) * endings + ending);
+    if (residue !== undefined) yield residue;
   }
 }
 

@@ -10,17 +10,17 @@ import { type Persona, portState } from './persona.ts';
 
 /** `family`: of the question's own packet, which is that of the answer. */
 export function askedDecoy(names: NameBook, family: Family, port: number, payload: Uint8Array): NamedDecoy | undefined {
-  const answers = (persona: Persona, address: Address): boolean =>
-    address.family === family && portState(persona, 'udp', port) === 'open';
+  const accepts = (persona: Persona): boolean => portState(persona, 'udp', port) === 'open';
   if (port === netbiosPort) {
     const question = parseNetbiosQuestion(payload);
     if (question?.kind !== 'name' || question.name === '*') return undefined;
-    return names.find(question.name, answers, netbiosLength);
+    return names.find(question.name, { family, accepts, length: netbiosLength });
   }
   if (port !== mdnsPort && port !== llmnrPort) return undefined;
   for (const { labels, type } of parseDnsQuery(payload)?.questions ?? []) {
-    const found = type === dnsTypes.ptr ? owner(names, parseReverseName(labels)) : names.find(hostLabel(labels, port), answers);
-    if (found && answers(found.decoy.persona, found.address)) return found;
+    const found =
+      type === dnsTypes.ptr ? owner(names, parseReverseName(labels)) : names.find(hostLabel(labels, port), { family, accepts });
+    if (found && found.address.family === family && accepts(found.decoy.persona)) return found;
   }
   return undefined;
 }

@@ -40,7 +40,7 @@ const batchesPerTurn = 64;
 const loggedBatchesPerTurn = 16;
 /** Questions for names the main thread may have in hand, and is given in a second: each costs it a look-up. */
 const queryCredit = 1_024;
-const queriesPerSecond = 500;
+const queriesPerSecond = 100;
 const tickMs = 50;
 /** Over all networks: 500 a second. */
 const announcementsPerTick = 25;
@@ -70,7 +70,7 @@ let records: ProbeRecord[] = [];
 let recordsInHand = 0;
 let datagramBytesInHand = 0;
 let queriesInHand = 0;
-const nameBudget = new RateBudget(queriesPerSecond, queriesPerSecond, systemClock);
+const nameBudget = new RateBudget(queriesPerSecond * 2, queriesPerSecond, systemClock);
 const totals = {
   datagrams: 0,
   datagramBytes: 0,

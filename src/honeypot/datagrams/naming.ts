@@ -87,7 +87,7 @@ export function renderNameAnswer(query: DnsQuery, payload: Buffer, names: NameBo
   }
   const host = hostLabels(labels) ?? [];
   if (host.length === 0) return say([]);
-  const found = host.length === 1 ? names.find(host[0], () => true) : undefined;
+  const found = host.length === 1 ? names.find(host[0]) : undefined;
   if (!found) return say([], noSuchName);
   return say(asksFor(type, found.address) ? [addressRecord(labels, found.address, classInternet, hourSeconds)] : []);
 }
