@@ -34,7 +34,11 @@ export const stackFile = z.strictObject({
   opening: z
     .strictObject({
       window: optional(forms.wholeNumber(1, 65535), 'bytes', 'Window of a SYN-ACK.'),
-      'max-segment-size': optional(forms.wholeNumber(64, 65535), 'bytes', 'The most a SYN-ACK announces.'),
+      'max-segment-size': optional(
+        forms.wholeNumber(88, 65535),
+        'bytes',
+        'The most a SYN-ACK announces over IPv4; 20 less over IPv6.',
+      ),
       layout: asLinux(oneOf('linux', 'windows', 'bsd'), 'linux', 'linux, windows or bsd', 'Order of its options.'),
       'window-scale': asLinux(
         forms.form((value) =>

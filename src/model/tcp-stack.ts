@@ -9,7 +9,7 @@ export type IdentificationKind = 'kernel' | 'zero' | 'increment' | 'random';
 export interface TcpOpening {
   /** In bytes, 1 to 65535; absent: Linux's own, which follows the MSS. */
   readonly window?: number;
-  /** The most it announces; absent: what the link allows. */
+  /** The most it announces over IPv4, 20 less over IPv6, which has the longer header; absent: what the link allows. */
   readonly maxSegmentSize?: number;
   /**
    * Order behind the MSS: `linux` sack, timestamp, nop, scale; `windows` nop, scale, then sack and timestamp; `bsd` the same
@@ -94,8 +94,10 @@ export const linuxStack: TcpStack = {
   },
 };
 
-/** Options of a SYN the kernel must not see, because this stack does not know them. */
-export function hiddenOptions(stack: TcpStack): ('timestamp' | 'sack-permitted' | 'window-scale')[] {
+export type HiddenOption = 'timestamp' | 'sack-permitted' | 'window-scale';
+
+/** Options of a SYN the kernel must not see, because this stack does not know them: no-operations stand in their place. */
+export function hiddenOptions(stack: TcpStack): HiddenOption[] {
   const { timestamps, selectiveAck, windowScale } = stack.opening;
   return [
     ...(timestamps ? [] : (['timestamp'] as const)),

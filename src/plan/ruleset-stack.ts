@@ -148,6 +148,7 @@ export class StackWear {
   #addTcp(name: string, stack: TcpStack, family: Family): string | undefined {
     const { opening, reset: refusal } = stack;
     const four = family === 4;
+    const size = opening.maxSegmentSize;
     const fragment: NftRule[] = four && !stack.doNotFragment ? [[set('ip frag-off', '0')]] : [];
     const identify = four ? this.#identification(stack.identification) : [];
     const refuse: NftRule[] = [];
@@ -160,7 +161,7 @@ export class StackWear {
     const open: NftRule[] = [
       ...(opening.window === undefined ? [] : [[set('tcp window', String(opening.window))]]),
       // The kernel writes a smaller size only.
-      ...(opening.maxSegmentSize === undefined ? [] : [[set('tcp option maxseg size', String(opening.maxSegmentSize))]]),
+      ...(size === undefined ? [] : [[set('tcp option maxseg size', String(four ? size : size - 20))]]),
       ...planOptions(stack),
       ...fragment,
       ...identify,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SynDetails } from '../model/session.ts';
-import { guessSystem } from './syn-fingerprint.ts';
+import { guessSystem, identifySyn } from './syn-fingerprint.ts';
 
 const syn = (overrides: Partial<SynDetails>): SynDetails => ({
   ttl: 52,
@@ -46,4 +46,24 @@ test('scanners are told by the marks they leave', () => {
   assert.equal(guessSystem(syn({ doNotFragment: false, options: 'mss', window: 1000 }), target), undefined);
   // Over IPv6 there is neither an identification nor a 32-bit destination to compare with.
   assert.equal(guessSystem(syn({ ...bare, ipId: 0, sequence: 0 }), { port: 80 }), undefined);
+});
+
+test('a SYN with options hidden from the kernel is told as it was sent', () => {
+  const nops = (count: number): string => Array(count).fill('nop').join();
+  const everything = ['timestamp', 'sack-permitted', 'window-scale'] as const;
+  const ofWindows = { ttl: 128, options: 'mss,nop,ws,nop,nop,sok', windowScale: 8 };
+  for (const [sent, arrived, hidden, system] of [
+    [{}, `mss,sok,${nops(11)},ws`, ['timestamp'], 'Linux 4.19+'],
+    [{}, `mss,${nops(16)}`, everything, 'Linux 4.19+'],
+    [ofWindows, 'mss,nop,ws,nop,nop,sok', ['timestamp'], 'Windows 10+'],
+    [ofWindows, `mss,${nops(8)}`, everything, 'Windows 10+'],
+    [ofWindows, 'mss,nop,ws,nop,nop,nop,nop', ['sack-permitted'], 'Windows 10+'],
+  ] as const) {
+    const told = identifySyn({ ...syn(sent), options: arrived }, target, hidden);
+    assert.deepEqual([told.options, told.system], [syn(sent).options, system]);
+  }
+  const unknown = identifySyn(syn({ options: `mss,${nops(3)}` }), target, everything);
+  assert.deepEqual([unknown.options, unknown.system], [`mss,${nops(3)}`, undefined]);
+  assert.equal(identifySyn(syn({ sequence: target.address, options: nops(2) }), target, everything).system, 'Mirai');
+  assert.deepEqual(identifySyn(syn({}), target, []), { ...syn({}), system: 'Linux 4.19+' });
 });

@@ -4,6 +4,7 @@
 // destination as sequence number (USENIX Security 2017 and 2022); the systems' defaults are their kernels'.
 
 import type { SynDetails } from '../model/session.ts';
+import type { HiddenOption } from '../model/tcp-stack.ts';
 
 /** What the tools' marks are computed from, beside the SYN itself. */
 export interface SynTarget {
@@ -69,18 +70,58 @@ function guessTool(syn: SynDetails, target: SynTarget): string | undefined {
   return undefined;
 }
 
+/** What an option of each kind became, RFC 7323 and RFC 2018 lengths. */
+const maskOf: Readonly<Record<HiddenOption, { readonly word: string; readonly bytes: number }>> = {
+  timestamp: { word: 'ts', bytes: 10 },
+  'sack-permitted': { word: 'sok', bytes: 2 },
+  'window-scale': { word: 'ws', bytes: 3 },
+};
+
+const nothingHidden: readonly HiddenOption[] = [];
+
+function hide(options: string, hidden: readonly HiddenOption[]): string {
+  const masks = new Map(hidden.map((kind) => [maskOf[kind].word, Array(maskOf[kind].bytes).fill('nop').join()]));
+  return options
+    .split(',')
+    .map((word) => masks.get(word) ?? word)
+    .join();
+}
+
+/** Orders of `signatures` as they look with options hidden, by the list of what is hidden; a list is a stack's. */
+const hiddenOrders = new WeakMap<readonly HiddenOption[], readonly string[]>();
+
+function ordersOf(hidden: readonly HiddenOption[]): readonly string[] {
+  let orders = hiddenOrders.get(hidden);
+  if (!orders) {
+    orders = signatures.map(({ options }) => hide(options, hidden));
+    hiddenOrders.set(hidden, orders);
+  }
+  return orders;
+}
+
+/**
+ * A SYN that reached the kernel with these options hidden (plan/ruleset-stack.ts), as it was sent: the order of a known
+ * system that looks like this when hidden, and the system. Where none does, the no-operations stay.
+ */
+export function identifySyn(syn: SynDetails, target: SynTarget, hidden: readonly HiddenOption[]): SynDetails {
+  const found = findSignature(syn, hidden);
+  const system = guessTool(syn, target) ?? found?.system;
+  return { ...syn, ...(found && hidden.length > 0 ? { options: found.options } : {}), ...(system ? { system } : {}) };
+}
+
 /** Undefined when nothing fits. */
-export function guessSystem(syn: SynDetails, target: SynTarget): string | undefined {
-  const tool = guessTool(syn, target);
-  if (tool) return tool;
+export const guessSystem = (syn: SynDetails, target: SynTarget): string | undefined =>
+  guessTool(syn, target) ?? findSignature(syn, nothingHidden)?.system;
+
+function findSignature(syn: SynDetails, hidden: readonly HiddenOption[]): Signature | undefined {
   const ttl = initialTtl(syn.ttl);
   const multiple = syn.mss && syn.window % syn.mss === 0 ? syn.window / syn.mss : -1;
-  for (const one of signatures) {
-    if (one.options !== syn.options || one.ttl !== ttl) continue;
-    if (one.windows && !one.windows.includes(syn.window)) continue;
-    if (one.mssMultiples && !one.mssMultiples.includes(multiple)) continue;
-    if (one.scales && (syn.windowScale === undefined || !one.scales.includes(syn.windowScale))) continue;
-    return one.system;
-  }
-  return undefined;
+  const orders = ordersOf(hidden);
+  return signatures.find((one, index) => {
+    if (orders[index] !== syn.options || one.ttl !== ttl) return false;
+    if (one.windows && !one.windows.includes(syn.window)) return false;
+    if (one.mssMultiples && !one.mssMultiples.includes(multiple)) return false;
+    if (!one.scales || hidden.includes('window-scale')) return true;
+    return syn.windowScale !== undefined && one.scales.includes(syn.windowScale);
+  });
 }

@@ -27,9 +27,10 @@ import type { Decoy } from '../model/decoy.ts';
 import { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
+import { type HiddenOption, hiddenOptions, type TcpStack } from '../model/tcp-stack.ts';
 import type { AcceptRing } from './accept-ring.ts';
 import { type IntakeNetwork, networkOf } from './network.ts';
-import { guessSystem } from './syn-fingerprint.ts';
+import { identifySyn } from './syn-fingerprint.ts';
 import { networkKey, tupleKey } from './tuple-key.ts';
 
 /**
@@ -90,6 +91,20 @@ const keptFree = 160;
 const shedBatch = 64;
 /** Over all networks. */
 const decoyCacheEntries = 16_384;
+
+const nothingHidden: readonly HiddenOption[] = [];
+/** Computed once for each stack: personas come and go with configurations, stacks with them. */
+const hiddenByStack = new WeakMap<TcpStack, readonly HiddenOption[]>();
+
+function hiddenFrom({ stack }: Persona): readonly HiddenOption[] {
+  if (!stack) return nothingHidden;
+  let hidden = hiddenByStack.get(stack);
+  if (!hidden) {
+    hidden = hiddenOptions(stack);
+    hiddenByStack.set(stack, hidden);
+  }
+  return hidden;
+}
 
 interface Listener {
   readonly network: string;
@@ -252,8 +267,7 @@ export class TcpIntake {
     }
     if (syn) {
       const address = six ? undefined : ((own[4] << 24) | (own[5] << 16) | (own[6] << 8) | own[7]) >>> 0;
-      const system = guessSystem(syn, { address, port });
-      if (system) syn = { ...syn, system };
+      syn = identifySyn(syn, { address, port }, hiddenFrom(decoy.persona));
     }
     let socket: net.Socket;
     try {

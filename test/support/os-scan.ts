@@ -1,5 +1,6 @@
 // Runs nmap's system detection inside a namespace and reads what it found. For tests.
 
+import type { Persona } from '../../src/model/persona.ts';
 import type { TestNamespace } from './namespace.ts';
 
 export interface ScannedHost {
@@ -10,6 +11,29 @@ export interface ScannedHost {
   /** What was measured, in nmap's notation; absent when nmap gives none. */
   readonly print?: string;
 }
+
+/**
+ * What nmap's first guess must hold, by stack. Where its list knows nothing newer, or what decides is out of reach (the clock
+ * behind timestamps, how much of a packet a refusal quotes), it is the nearest relative: FreeBSD for ESXi, whose stack that
+ * is, and Linux for the small systems built on it.
+ */
+const expected: Readonly<Record<string, RegExp>> = {
+  'windows-10': /^Microsoft Windows (10|Server 201[69])/,
+  'windows-7': /^Microsoft .*(7|2008)/,
+  linux: /Linux [45]\./,
+  'linux-3': /^(Linux [34]\.|Synology)/,
+  'linux-embedded': /DVR|Hikvision|camera|Linux 2\.6/,
+  'linux-phone': /phone|Linux/i,
+  routeros: /MikroTik|Linux/,
+  jetdirect: /HP|LaserJet|JetDirect/,
+  'cisco-ios': /Cisco/,
+  'siemens-s7': /Siemens/,
+  esxi: /VMware|FreeBSD/,
+};
+
+/** Whether nmap's first guess is what the persona claims to be. */
+export const asAsked = (persona: Persona | undefined, host: ScannedHost | undefined): boolean =>
+  expected[persona?.stack?.name ?? 'linux']?.test(host?.guesses[0]?.name ?? '') ?? false;
 
 const unescapeXml = (text: string): string =>
   text
