@@ -7,7 +7,7 @@ import type { Persona } from '../../src/model/persona.ts';
 import type { PersonaShare } from '../../src/model/population.ts';
 import { allPorts, noPorts, type PortSet, parsePorts } from '../../src/model/port-set.ts';
 import type { DesiredState } from '../../src/plan/desired-state.ts';
-import { projectRoot } from './diversion-bed.ts';
+import { personaLibrary, projectRoot } from './diversion-bed.ts';
 
 export const goldenPath = join(projectRoot, 'test', 'golden');
 
@@ -94,7 +94,23 @@ export function state(groups: readonly DecoyGroup[], more: Partial<DesiredState>
   };
 }
 
+/** One of each stack that comes with Weir, in a range and alone. */
+function stacksState(): DesiredState {
+  const stacks = [...personaLibrary().stacks.values()];
+  const personas = stacks.map((stack) => persona(`a-${stack.name}`, { stack, ttl: stack.ttl }));
+  const share = Math.floor(10_000 / personas.length);
+  const shares = personas.map(({ name }) => ({ persona: name, share }));
+  return state(
+    [
+      group('dmz', 'claimed', ['10.67.0.0/24', '2001:db8:67::/64'], shares),
+      group('dmz', 'claimed', ['10.66.0.1', '2001:db8:66::1'], [{ persona: 'a-windows-10', share: 10_000 }]),
+    ],
+    { personas, ports: { tcp: 7007, udp: 7008, narrow: 7009 } },
+  );
+}
+
 const states: Record<string, () => GoldenState> = {
+  stacks: () => ({ desired: stacksState(), withheld: [], notes: [] }),
   own: () => ({
     desired: state([group('own', 'own', ['192.0.2.7', '2001:db8::7'], everybody('all-open'))], {
       guards: {
