@@ -1,23 +1,21 @@
 // The EVPN fabric: a network namespace of its own with a bridge and a VXLAN device for each VNI, a veth to each segment, and
-// FRR beside it. Reads what is, has it planned (fabric-*.ts, pure), and carries it out in a handful of processes however
-// many decoys there are. Why it is not in the machine's own namespace: docs/decisions/0013.
+// FRR beside it. Decides when what is done (fabric-changer.ts, fabric-daemons.ts), asks FRR how it is, and tells.
+// Why it is not in the machine's own namespace: docs/decisions/0013.
 
-import { asWeirError, WeirError } from '../base/errors.ts';
+import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { applyEntries, readForwardingEntries, readNeighbourEntries } from '../kernel/bridge-entries.ts';
-import { readBridgeLinks } from '../kernel/bridge-links.ts';
 import { ChangeWatch } from '../kernel/change-watch.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { type FrrFiles, frrFiles } from '../kernel/frr-daemon.ts';
 import { askFrr } from '../kernel/frr-vtysh.ts';
-import { NamespaceHandle } from '../kernel/namespace-handle.ts';
-import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
+import { netnsPath } from '../kernel/netns.ts';
 import { type AddressRange, renderRange } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import { type DesiredState, encodeState } from './desired-state.ts';
+import { FabricChanger } from './fabric-changer.ts';
 import { FabricDaemons } from './fabric-daemons.ts';
-import { type EntryChanges, planEntryChanges } from './fabric-entries.ts';
-import { entryHomes, type LinkStep, type PresentFabric, placesOf, planFabricLinks, renderVlanTunnels } from './fabric-links.ts';
+import type { EntryChanges } from './fabric-entries.ts';
+import { type PresentFabric, placesOf, planFabricLinks } from './fabric-links.ts';
 import { type FabricState, fabricNetns, planFabric } from './fabric-state.ts';
 import { type FabricReport, readPeer, renderFabricStatus } from './fabric-status.ts';
 
@@ -42,30 +40,8 @@ const livenessMs = 500;
 const entryLookMs = 5000;
 const manyEntries = 4096;
 const maxDifferences = 40;
-/** What was just made is read again; what a first pass had to take away, the next puts back. */
-const maxPasses = 3;
 /** Repairs done while a state was applied again and not yet told. */
 const maxUntold = 64;
-/** The fabric forwards frames; it neither hears nor says anything itself. */
-const silence = [
-  'table bridge weir',
-  'delete table bridge weir',
-  'table bridge weir {',
-  '  chain input { type filter hook input priority 0; policy drop; }',
-  '  chain output { type filter hook output priority 0; policy drop; }',
-  '}',
-  '',
-].join('\n');
-const calmSysctls = [
-  // No link-local addresses: nothing of the fabric itself may be seen in a segment.
-  ['/proc/sys/net/ipv6/conf/default/addr_gen_mode', '1'],
-  ['/proc/sys/net/ipv6/conf/default/accept_ra', '0'],
-  ['/proc/sys/net/ipv6/conf/all/forwarding', '0'],
-  ['/proc/sys/net/ipv4/ip_forward', '0'],
-  ['/proc/sys/net/bridge/bridge-nf-call-iptables', '0'],
-  ['/proc/sys/net/bridge/bridge-nf-call-ip6tables', '0'],
-  ['/proc/sys/net/bridge/bridge-nf-call-arptables', '0'],
-] as const;
 
 /** Needs root. Methods take their turn; every one rejects with WeirError. */
 export class FabricController implements Annex {
@@ -73,10 +49,10 @@ export class FabricController implements Annex {
   readonly #options: FabricControllerOptions;
   readonly #files: FrrFiles;
   readonly #home: CommandRunner;
+  readonly #changer: FabricChanger;
   readonly #daemons: FabricDaemons;
   #state: FabricState | undefined;
   #desired: DesiredState | undefined;
-  #handle: NamespaceHandle | undefined;
   #watch: ChangeWatch | undefined;
   #liveness: NodeJS.Timeout | undefined;
   #poll: NodeJS.Timeout | undefined;
@@ -94,6 +70,7 @@ export class FabricController implements Annex {
     this.#options = options;
     this.#files = frrFiles(options.directory ?? `/run/${fabricNetns(options.tag)}`);
     this.#home = createCommandRunner(options.netns);
+    this.#changer = new FabricChanger(this.#home, options.tag);
     this.#daemons = new FabricDaemons({
       files: this.#files,
       log: options.log,
@@ -110,18 +87,19 @@ export class FabricController implements Annex {
     return this.#inTurn(async () => {
       const state = this.#planState(desired);
       if (!state) return this.#isPresent ? [`- EVPN fabric ${fabricNetns(this.#options.tag)} with its FRR daemons`] : [];
+      await this.#check(state);
       const lines = this.#daemons.difference(state.speaker).map(({ change }) => change);
-      const exists = netnsExists(state.netns);
+      const { exists } = this.#changer;
       if (!exists) lines.unshift(`+ network namespace ${state.netns} for the EVPN fabric`);
-      const present = exists ? await this.#read(state) : undefined;
+      const present = exists ? await this.#changer.read(state) : undefined;
       // Segments that the same change makes will be there by then.
       const whole: PresentFabric = {
         links: present?.links ?? [],
         joined: present?.joined ?? new Set(),
         segments: new Set(state.vnis.map(({ segmentNetns }) => segmentNetns)),
       };
-      lines.push(...planFabricLinks(state, whole, await this.#sources(state)).map(({ change }) => change));
-      if (present) lines.push(...describeEntries(state, await this.#entryChanges(state)));
+      lines.push(...planFabricLinks(state, whole, await this.#changer.sources(state)).map(({ change }) => change));
+      if (present) lines.push(...describeEntries(state, await this.#changer.entryChanges(state)));
       return lines.length <= maxDifferences
         ? lines
         : [...lines.slice(0, maxDifferences - 1), `and ${lines.length - maxDifferences + 1} more changes of the EVPN fabric`];
@@ -162,18 +140,20 @@ export class FabricController implements Annex {
   async #ensure(state: FabricState, whole: boolean): Promise<Repair[]> {
     const repairs: Repair[] = [];
     try {
-      this.#daemons.check();
-      if (await this.#ensureNamespace(state))
+      await this.#check(state);
+      if (await this.#changer.ensureNamespace(state))
         repairs.push({
           network: '',
           object: 'netns',
           subject: state.netns,
           message: `network namespace ${state.netns} was gone: put back`,
         });
-      for (const { network, repair } of await this.#ensureLinks(state))
+      for (const { network, repair } of await this.#changer.ensureLinks(state))
         repairs.push({ network, object: 'link', subject: 'fabric', message: repair });
       if (whole || repairs.length > 0 || this.#entriesAreDue(state)) {
-        const changes = await this.#ensureEntries(state);
+        const changes = await this.#changer.ensureEntries(state);
+        this.#taken = changes.taken;
+        this.#entriesReadAt = performance.now();
         for (const line of describeEntries(state, changes))
           repairs.push({
             network: '',
@@ -183,7 +163,7 @@ export class FabricController implements Annex {
           });
       }
       if (whole || repairs.length > 0 || !this.#daemons.alive) {
-        const sources = await this.#sources(state);
+        const sources = await this.#changer.sources(state);
         for (const { program, repair } of await this.#daemons.ensure(netnsPath(state.netns), state.speaker, sources))
           repairs.push({ network: '', object: 'process', subject: program, message: repair });
       }
@@ -216,6 +196,10 @@ export class FabricController implements Annex {
     return this.#inTurn(async () => this.#rest());
   }
 
+  #check({ vnis }: FabricState): Promise<void> {
+    return this.#daemons.check(vnis.some(({ single }) => single));
+  }
+
   /** Large populations take a while to compute: once for each desired state and each set of addresses given back. */
   #planState(desired: DesiredState | undefined): FabricState | undefined {
     const withheld = new Map((desired?.segments ?? []).map(({ name }) => [name, this.#options.withheld?.(name) ?? []] as const));
@@ -226,114 +210,9 @@ export class FabricController implements Annex {
     return state;
   }
 
+  /** Cheap: most machines have no fabric, and are asked all the same. */
   get #isPresent(): boolean {
-    return netnsExists(fabricNetns(this.#options.tag)) || this.#daemons.present;
-  }
-
-  #inside(state: { readonly netns: string }): CommandRunner {
-    return createCommandRunner(netnsPath(state.netns));
-  }
-
-  async #read(state: FabricState): Promise<PresentFabric> {
-    const links = await readBridgeLinks(this.#inside(state));
-    const segments = new Set<string>();
-    const joined = new Set<string>();
-    for (const { segmentNetns } of state.vnis) {
-      if (!netnsExists(segmentNetns)) continue;
-      segments.add(segmentNetns);
-      const devices = (await createCommandRunner(netnsPath(segmentNetns)).readProc('/proc/net/dev')) ?? '';
-      if (/^\s*lan:/m.test(devices)) joined.add(segmentNetns);
-    }
-    return { links, segments, joined };
-  }
-
-  /** The machine's own addresses towards peers of a family the VTEP is not of. */
-  async #sources(state: FabricState): Promise<string[]> {
-    const sources: string[] = [];
-    for (const { address, local } of state.speaker.peers) {
-      if (address.includes(':') === local.includes(':')) continue;
-      const { stdout } = await this.#home.run('ip', ['route', 'get', address], { anyCode: true });
-      const source = / src (\S+)/.exec(stdout)?.[1];
-      if (source && !sources.includes(source)) sources.push(source);
-    }
-    return sources;
-  }
-
-  /** True when it had to be made, or its name put back. */
-  async #ensureNamespace(state: FabricState): Promise<boolean> {
-    const file = netnsPath(state.netns);
-    if (this.#handle && !this.#handle.named) {
-      this.#handle.restoreName();
-      return true;
-    }
-    const fresh = !netnsExists(state.netns);
-    if (fresh) {
-      await createNetns([state.netns]);
-      const inside = this.#inside(state);
-      for (const [key, value] of calmSysctls) if ((await inside.readProc(key)) !== undefined) await inside.writeProc(key, value);
-      await inside.run('nft', ['-f', '-'], { input: silence });
-    }
-    this.#handle ??= new NamespaceHandle(file);
-    return fresh;
-  }
-
-  /** Returns what was not as it should be. */
-  async #ensureLinks(state: FabricState): Promise<LinkStep[]> {
-    const inside = this.#inside(state);
-    const sources = await this.#sources(state);
-    const done: LinkStep[] = [];
-    for (let pass = 0; pass < maxPasses; pass += 1) {
-      const present = await this.#read(state);
-      const steps = planFabricLinks(state, present, sources);
-      if (steps.length === 0) return done;
-      done.push(...steps);
-      try {
-        await batch(
-          inside,
-          'ip',
-          steps.flatMap(({ first }) => first),
-        );
-        await batch(
-          this.#home,
-          'ip',
-          steps.flatMap(({ born }) => born),
-        );
-        await batch(
-          inside,
-          'ip',
-          steps.flatMap(({ last }) => last),
-        );
-        await batch(inside, 'bridge', renderVlanTunnels(state));
-      } catch (error) {
-        throw explain(state, error);
-      }
-      const joinedNow = state.vnis.filter(
-        ({ segmentNetns }) => present.segments.has(segmentNetns) && !present.joined.has(segmentNetns),
-      );
-      for (const { segmentNetns, network } of joinedNow)
-        await createCommandRunner(netnsPath(segmentNetns)).run('ip', [
-          ...['link', 'set', 'dev', 'lan', 'alias', `weir:${state.tag}:${network}`, 'up'],
-        ]);
-    }
-    throw new WeirError('fault', 'the links of the EVPN fabric do not stay as they were made', {
-      steps: done.slice(-4).map(({ change }) => change),
-    });
-  }
-
-  async #entryChanges(state: FabricState): Promise<EntryChanges> {
-    const inside = this.#inside(state);
-    const present = { macs: await readForwardingEntries(inside), neighbours: await readNeighbourEntries(inside) };
-    const bridges = new Map<string, string>();
-    for (const { port, vxlan, bridge } of placesOf(state).values()) bridges.set(port, bridge).set(vxlan, bridge);
-    return planEntryChanges(entryHomes(state), present, (port) => bridges.get(port) ?? port);
-  }
-
-  async #ensureEntries(state: FabricState): Promise<EntryChanges> {
-    const changes = await this.#entryChanges(state);
-    this.#taken = changes.taken;
-    await applyEntries(this.#inside(state), changes);
-    this.#entriesReadAt = performance.now();
-    return changes;
+    return this.#changer.exists || this.#daemons.hasFiles;
   }
 
   #entriesAreDue(state: FabricState): boolean {
@@ -349,20 +228,9 @@ export class FabricController implements Annex {
     this.#taken = new Map();
     this.#untold.length = 0;
     this.#failure = undefined;
+    if (!this.#isPresent) return;
     await this.#daemons.remove();
-    const netns = fabricNetns(this.#options.tag);
-    if (!netnsExists(netns)) {
-      await deleteNetns([netns]);
-      return;
-    }
-    const inside = this.#inside({ netns });
-    // A namespace dies some time after its name; links go now, and with them the VNIs are free.
-    const links = (await readBridgeLinks(inside)).filter(({ kind }) => kind === 'vxlan' || kind === 'veth');
-    await inside.run('ip', ['-force', '-batch', '-'], {
-      input: links.map(({ name }) => `link del dev ${name}\n`).join(''),
-      anyCode: true,
-    });
-    await deleteNetns([netns]);
+    await this.#changer.remove();
   }
 
   #begin(state: FabricState): void {
@@ -383,8 +251,7 @@ export class FabricController implements Annex {
     clearInterval(this.#poll);
     this.#liveness = undefined;
     this.#poll = undefined;
-    this.#handle?.close();
-    this.#handle = undefined;
+    this.#changer.close();
   }
 
   /** One at a time; a daemon that does not answer is bounded by askFrr. */
@@ -427,34 +294,6 @@ export class FabricController implements Annex {
     this.#turn = result.catch(() => {});
     return result;
   }
-}
-
-async function batch(runner: CommandRunner, program: 'ip' | 'bridge', lines: readonly string[]): Promise<void> {
-  if (lines.length === 0) return;
-  await runner.run(program, ['-batch', '-'], { input: `${lines.join('\n')}\n`, timeoutMs: 60_000 });
-}
-
-function explain(state: FabricState, error: unknown): WeirError {
-  const fault = asWeirError(error);
-  const single = state.vnis.some((vni) => vni.single);
-  if (single && /not supported|Unknown|Invalid|garbage/i.test(fault.message))
-    return new WeirError(
-      'kernel-missing',
-      'this kernel cannot carry all VNIs on one VXLAN device (it lacks VLAN filtering in bridges, or 802.1Q): use `device: per-vni`',
-      {},
-      fault,
-    );
-  if (/File exists/.test(fault.message))
-    return new WeirError(
-      'kernel-refused',
-      `a VXLAN device with one of these VNIs is on this machine already (${state.vnis
-        .map(({ vni }) => vni)
-        .slice(0, 20)
-        .join(', ')}): remove it or choose another VNI`,
-      fault.details as Record<string, unknown>,
-      fault,
-    );
-  return fault;
 }
 
 function describeEntries(state: FabricState, changes: EntryChanges): string[] {

@@ -2,8 +2,9 @@
 // the machine's, where the peers are; they talk over a socket that knows no namespaces. What they are told is
 // fabric-speaker.ts; whether they run is asked of the kernel, never of a file.
 
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { CommandRunner } from '../kernel/command.ts';
 import {
@@ -27,6 +28,8 @@ import { daemonArguments, planSpeakerChange, renderSpeaker, renderZebra } from '
 import type { FabricSpeaker } from './fabric-state.ts';
 
 const bgpPort = 179;
+/** First release with single VXLAN devices (FRRouting/frr#12364). */
+const singleDeviceVersion = 9;
 /** How long a daemon has to open its sockets before we go on without them. */
 const readyMs = 5000;
 
@@ -69,14 +72,26 @@ export class FabricDaemons {
     });
   }
 
-  /** Throws `tool-missing` where FRR is not installed. */
-  check(): void {
-    for (const program of ['zebra', 'bgpd'] as const) frrProgramPath(program);
+  /**
+   * Throws `tool-missing` where FRR is not installed, or (`single`) where it is too old to see more than one VNI on a device:
+   * it then takes the device for one of VNI 0 and announces nothing.
+   */
+  async check(single: boolean): Promise<void> {
+    const zebra = frrProgramPath('zebra');
+    frrProgramPath('bgpd');
+    if (!single) return;
+    const { stdout } = await this.#options.home.run(zebra, ['--version'], { anyCode: true });
+    const version = /version (\d+)\.(\d+)/.exec(stdout);
+    if (version && Number(version[1]) < singleDeviceVersion)
+      throw new WeirError(
+        'tool-missing',
+        `FRR ${version[1]}.${version[2]} knows one VNI on each VXLAN device: use \`device: per-vni\`, or install FRR ${singleDeviceVersion} or newer (Debian 13 has it)`,
+        { program: 'zebra', version: `${version[1]}.${version[2]}` },
+      );
   }
 
-  /** What `ensure` would do. Reads only. Throws `tool-missing`. */
+  /** What `ensure` would do. Reads only. */
   difference(speaker: FabricSpeaker): DaemonStep[] {
-    this.check();
     const steps: DaemonStep[] = [];
     if (!this.#find('zebra', undefined))
       steps.push({ program: 'zebra', change: '+ FRR zebra', repair: `zebra had ended${this.#reasonOf('zebra')}: started again` });
@@ -138,9 +153,9 @@ export class FabricDaemons {
     removeFrrDirectories(this.#options.files);
   }
 
-  /** Anything of ours that runs, found anew. */
-  get present(): boolean {
-    return (['zebra', 'bgpd'] as const).some((program) => findFrrDaemons(program, this.#options.files.zserv).length > 0);
+  /** Whether a fabric was here: its files are made before the daemons and removed after them. */
+  get hasFiles(): boolean {
+    return existsSync(this.#options.files.directory);
   }
 
   #reasonOf(program: FrrProgram): string {

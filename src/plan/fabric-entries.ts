@@ -88,6 +88,8 @@ function macOf(group: DecoyGroup, address: Address, personas: ReadonlyMap<string
   const index = resident(group.population, address);
   const persona = index < 0 ? undefined : personas.get(group.population.shares[index].persona);
   if (!persona) return undefined;
+  // An address on the link itself wears the link's MAC.
+  if (group.claim === 'address') return ownMac;
   const given = Object.keys(group.macs).length > 0 ? group.macs[renderAddress(address)] : undefined;
   if (given) return given.toLowerCase();
   return persona.macPrefixes.length > 0 ? renderMac(decoyMac(address, persona.macPrefixes, group.population.seed)) : ownMac;

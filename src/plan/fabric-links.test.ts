@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BridgeLink } from '../kernel/bridge-links.ts';
-import { type PresentFabric, placesOf, planFabricLinks, renderVlanTunnels } from './fabric-links.ts';
+import { parseBridgeVlans } from '../kernel/bridge-vlans.ts';
+import { type PresentFabric, placesOf, planFabricLinks } from './fabric-links.ts';
 import type { FabricState, FabricVni } from './fabric-state.ts';
+import { planVlans } from './fabric-vlans.ts';
 
 const vniOf = (network: string, vni: number, single = false): FabricVni => ({
   network,
@@ -152,13 +154,34 @@ test('a single device carries all VNIs, each in a VLAN of its own', () => {
   );
   assert.ok(text.includes('link set dev vxlan0 type bridge_slave learning off neigh_suppress on vlan_tunnel on'));
   assert.ok(text.includes('link add link bridge0 name bridge0.12 type vlan id 12'));
-  assert.deepEqual(renderVlanTunnels(state).slice(0, 5), [
+});
+
+test('VLANs stand for VNIs, and change their partners when they must', () => {
+  const state = stateOf(vniOf('office', 10, true), vniOf('plant', 4010, true));
+  const nothing = parseBridgeVlans('', '[]', '[{}]');
+  assert.deepEqual(planVlans(state, nothing).slice(0, 3), [
     'vlan add dev bridge0 vid 12 self',
-    'vlan add dev s10 vid 12 pvid untagged',
     'vlan add dev vxlan0 vid 12',
-    'vni add dev vxlan0 vni 10',
-    'vlan add dev vxlan0 vid 12 tunnel_info id 10',
+    'vlan add dev s10 vid 12 pvid untagged',
   ]);
+  const present = parseBridgeVlans(
+    '[{"ifname":"bridge0","vlans":[{"vlan":12,"vlanEnd":13}]},{"ifname":"vxlan0","vlans":[{"vlan":12},{"vlan":13}]},{"ifname":"s10","vlans":[{"vlan":12,"flags":["PVID","Egress Untagged"]}]},{"ifname":"s4010","vlans":[{"vlan":13,"flags":["PVID","Egress Untagged"]}]},{"ifname":"mine","vlans":[{"vlan":1}]}]',
+    '[{"ifname":"vxlan0","tunnels":[{"vlan":12,"tunid":10},{"vlan":13,"tunid":4010}]}]',
+    '[{"ifname":"vxlan0","vnis":[{"vni":10},{"vni":4010}]}]',
+  );
+  assert.deepEqual(planVlans(state, present), []);
+  // Without the first the second has the first choice of VLANs.
+  assert.deepEqual(planVlans(stateOf(vniOf('plant', 4010, true)), present), [
+    'vlan del dev vxlan0 vid 12 tunnel_info id 10',
+    'vlan del dev vxlan0 vid 13 tunnel_info id 4010',
+    'vni delete dev vxlan0 vni 10',
+    'vlan del dev bridge0 vid 13 self',
+    'vlan del dev vxlan0 vid 13',
+    'vlan del dev s4010 vid 13',
+    'vlan add dev s4010 vid 12 pvid untagged',
+    'vlan add dev vxlan0 vid 12 tunnel_info id 4010',
+  ]);
+  assert.deepEqual(planVlans(stateOf(vniOf('office', 10)), present), []);
 });
 
 test('names of links fit the kernel, whatever the VNI', () => {

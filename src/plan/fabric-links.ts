@@ -298,23 +298,4 @@ function planPort(
   ];
 }
 
-/**
- * bridge(8) commands of VLANs and tunnels for segments that share a bridge; all of them, each time something there was made.
- * Needs a kernel with CONFIG_BRIDGE_VLAN_FILTERING.
- */
-export function renderVlanTunnels(state: FabricState): string[] {
-  const places = placesOf(state);
-  return state.vnis.flatMap(({ vni }) => {
-    const place = places.get(vni);
-    if (place?.vlan === undefined) return [];
-    return [
-      `vlan add dev ${place.bridge} vid ${place.vlan} self`,
-      `vlan add dev ${place.port} vid ${place.vlan} pvid untagged`,
-      `vlan add dev ${place.vxlan} vid ${place.vlan}`,
-      `vni add dev ${place.vxlan} vni ${vni}`,
-      `vlan add dev ${place.vxlan} vid ${place.vlan} tunnel_info id ${vni}`,
-    ];
-  });
-}
-
 const networkOf = (alias: string): string => alias.split(':')[2] ?? '';

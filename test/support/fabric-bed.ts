@@ -158,13 +158,19 @@ export class FabricBed {
     });
   }
 
-  /** The far end's devices of a VNI with the host on it, and its FRR if it does not run yet. */
+  /** As joinFar, and the far end's FRR if it does not run yet. */
   async openFar(
     vni: number,
     hostAddress: string,
     speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
     host = this.host,
   ): Promise<void> {
+    await this.joinFar(vni, hostAddress, host);
+    if (this.#farDaemons.length === 0) await this.startFar(speaker);
+  }
+
+  /** The far end's devices of a VNI with the host on it. */
+  async joinFar(vni: number, hostAddress: string, host = this.host): Promise<void> {
     await this.far.ip(
       [
         `link add b${vni} type bridge`,
@@ -179,7 +185,6 @@ export class FabricBed {
       ].join('\n'),
     );
     await host.ip(`link set e${vni} up\naddr add ${hostAddress} dev e${vni}\n`);
-    if (this.#farDaemons.length === 0) await this.startFar(speaker);
   }
 
   async startFar(speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 }): Promise<void> {
@@ -252,8 +257,8 @@ export class FabricBed {
     return [...findFrrDaemons('zebra', zserv), ...findFrrDaemons('bgpd', zserv)];
   }
 
-  async ping(address: string, count = 2): Promise<boolean> {
-    const { code } = await this.host.run(['ping', '-n', '-c', String(count), '-i', '0.2', '-W', '1', address], { anyCode: true });
+  async ping(address: string, count = 2, from = this.host): Promise<boolean> {
+    const { code } = await from.run(['ping', '-n', '-c', String(count), '-i', '0.2', '-W', '1', address], { anyCode: true });
     return code === 0;
   }
 
