@@ -77,7 +77,8 @@ function execute(program: string, args: readonly string[], options: CommandOptio
   });
 }
 
-const firstLines = (text: string): string => printable(text.trim().split('\n').slice(0, 6).join('; '), 1200);
+/** What a program says of a failure, made fit for people. */
+export const firstLines = (text: string): string => printable(text.trim().split('\n').slice(0, 6).join('; '), 1200);
 
 /**
  * `netns` is a path such as `/run/netns/x` (needs CAP_SYS_ADMIN); without it, this process's own namespace. A child is born

@@ -1,7 +1,9 @@
 // Puts our tables into the kernel, or takes them out, each in one nft transaction: readers of the ruleset see the
 // old tables or the new ones, never neither. Other tables are never named. Needs CAP_NET_ADMIN.
 
-import type { CommandRunner } from './command.ts';
+import { WeirError } from '../base/errors.ts';
+import { type CommandRunner, firstLines } from './command.ts';
+import { runNftInProcess } from './nft-library.ts';
 import { renderRemoval, renderTables } from './nft-render.ts';
 import { type NftFamily, type NftTable, ownTableFamilies, ownTableName } from './nft-ruleset.ts';
 
@@ -19,9 +21,15 @@ export function renderReplacement(tables: readonly NftTable[]): string {
   return text;
 }
 
+/** Longer texts take long enough for a program of their own: this process has others to serve. */
+const maxInProcess = 96 << 10;
+
 /** Runs a transaction. Throws `kernel-refused` with nft's message; then nothing of it was applied. */
 export async function applyTransaction(runner: CommandRunner, text: string): Promise<void> {
-  if (text !== '') await runner.run('nft', ['-f', '-'], { input: text, timeoutMs: 60_000 });
+  if (text === '') return;
+  const words = text.length <= maxInProcess ? runNftInProcess(runner.netns, text) : undefined;
+  if (words === undefined) await runner.run('nft', ['-f', '-'], { input: text, timeoutMs: 60_000 });
+  else if (words !== '') throw new WeirError('kernel-refused', `nft: ${firstLines(words)}`, { program: 'nft' });
 }
 
 /** Whether the kernel would take it, without taking it: undefined, or nft's words. */
