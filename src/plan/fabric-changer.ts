@@ -41,7 +41,7 @@ const calmSysctls = [
 
 const vlanStep: LinkStep = {
   network: '',
-  change: '~ VLANs and VNIs on the single VXLAN device',
+  change: 'change VLANs and VNIs on the single VXLAN device',
   repair: 'VLANs or VNIs on the single VXLAN device differed: put right',
   first: [],
   born: [],

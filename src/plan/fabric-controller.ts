@@ -86,11 +86,11 @@ export class FabricController implements Annex {
   difference(desired: DesiredState | undefined): Promise<readonly string[]> {
     return this.#inTurn(async () => {
       const state = this.#planState(desired);
-      if (!state) return this.#isPresent ? [`- EVPN fabric ${fabricNetns(this.#options.tag)} with its FRR daemons`] : [];
+      if (!state) return this.#isPresent ? [`remove EVPN fabric ${fabricNetns(this.#options.tag)} with its FRR daemons`] : [];
       await this.#check(state);
       const lines = this.#daemons.difference(state.speaker).map(({ change }) => change);
       const { exists } = this.#changer;
-      if (!exists) lines.unshift(`+ network namespace ${state.netns} for the EVPN fabric`);
+      if (!exists) lines.unshift(`create network namespace ${state.netns} for the EVPN fabric`);
       const present = exists ? await this.#changer.read(state) : undefined;
       // Segments that the same change makes will be there by then.
       const whole: PresentFabric = {
@@ -159,7 +159,7 @@ export class FabricController implements Annex {
             network: '',
             object: 'route',
             subject: 'announcements',
-            message: `announced decoys were not as they should be (${line.slice(2)}): put right`,
+            message: `announced decoys were not as they should be (${line}): put right`,
           });
       }
       if (whole || repairs.length > 0 || !this.#daemons.alive) {
@@ -313,6 +313,6 @@ function describeEntries(state: FabricState, changes: EntryChanges): string[] {
       ...(more > 0 ? [`${more} ${what} more`] : []),
       ...(less > 0 ? [`${less} ${what} less`] : []),
     ]);
-    return words.length > 0 ? [`~ announced in VNI ${vni} (${network}): ${words.join(', ')}`] : [];
+    return words.length > 0 ? [`announce in VNI ${vni} (${network}): ${words.join(', ')}`] : [];
   });
 }

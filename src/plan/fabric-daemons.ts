@@ -94,12 +94,16 @@ export class FabricDaemons {
   difference(speaker: FabricSpeaker): DaemonStep[] {
     const steps: DaemonStep[] = [];
     if (!this.#find('zebra', undefined))
-      steps.push({ program: 'zebra', change: '+ FRR zebra', repair: `zebra had ended${this.#reasonOf('zebra')}: started again` });
+      steps.push({
+        program: 'zebra',
+        change: 'start FRR zebra',
+        repair: `zebra had ended${this.#reasonOf('zebra')}: started again`,
+      });
     const peers = speaker.peers.map(({ address, asn }) => `${address} (AS ${asn})`).join(', ');
     if (!this.#find('bgpd', undefined))
       steps.push({
         program: 'bgpd',
-        change: `+ FRR bgpd: AS ${speaker.asn}, peers ${peers}`,
+        change: `start FRR bgpd: AS ${speaker.asn}, peers ${peers}`,
         repair: `bgpd had ended${this.#reasonOf('bgpd')}: started again`,
       });
     else {
@@ -107,7 +111,7 @@ export class FabricDaemons {
       if (change === 'restart' || change.length > 0)
         steps.push({
           program: 'bgpd',
-          change: `~ BGP speaker: AS ${speaker.asn}, peers ${peers}${change === 'restart' ? ' (sessions start anew)' : ''}`,
+          change: `change BGP speaker: AS ${speaker.asn}, peers ${peers}${change === 'restart' ? ' (sessions start anew)' : ''}`,
           repair: 'the BGP speaker was of another configuration: put right',
         });
     }

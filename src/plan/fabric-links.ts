@@ -102,7 +102,7 @@ export function planFabricLinks(state: FabricState, present: PresentFabric, sour
   for (const { name, kind, alias } of stray)
     steps.push({
       network: networkOf(alias),
-      change: `- ${kind} ${name} of ${networkOf(alias) || 'the fabric'}`,
+      change: `remove ${kind} ${name} of ${networkOf(alias) || 'the fabric'}`,
       repair: `${kind} ${name}, which belongs to no segment, is removed`,
       first: [`link del dev ${name}`],
       born: [],
@@ -130,7 +130,7 @@ function planGround(state: FabricState, links: ReadonlyMap<string, BridgeLink>, 
   if (!reach?.up || !links.get(reachPeer)?.up)
     steps.push({
       network: '',
-      change: `+ link ${reachLink}, through which next hops resolve`,
+      change: `create link ${reachLink}, through which next hops resolve`,
       repair: `link ${reachLink} of the fabric was gone: made again`,
       first: [
         ...(reach ? [`link del dev ${reachLink}`] : []),
@@ -149,7 +149,7 @@ function planGround(state: FabricState, links: ReadonlyMap<string, BridgeLink>, 
   if (lacking.length > 0 || extra.length > 0 || !links.get('lo')?.up)
     steps.push({
       network: '',
-      change: `${lacking.length > 0 ? '+' : '-'} VTEP address ${[...lacking, ...extra].join(', ')} on lo of the fabric`,
+      change: `${lacking.length > 0 ? 'create' : 'remove'} VTEP address ${[...lacking, ...extra].join(', ')} on lo of the fabric`,
       repair: `addresses on lo of the fabric differed (${[...lacking, ...extra].join(', ') || 'link down'}): put right`,
       first: [
         'link set dev lo up',
@@ -180,7 +180,7 @@ function planBridge(state: FabricState, vni: FabricVni, place: VniPlace, links: 
   return [
     {
       network,
-      change: `${link ? '~' : '+'} bridge ${place.bridge} ${what}`,
+      change: `${link ? 'change' : 'create'} bridge ${place.bridge} ${what}`,
       repair: `bridge ${place.bridge} ${what} ${link ? 'was changed: put right' : 'was gone: made again'}`,
       first: [
         ...(rebuild ? [`link del dev ${place.bridge}`] : []),
@@ -227,7 +227,7 @@ function planVxlan(state: FabricState, vni: FabricVni, place: VniPlace, links: R
   return [
     {
       network,
-      change: `${link ? '~' : '+'} VXLAN device ${place.vxlan} ${what}`,
+      change: `${link ? 'change' : 'create'} VXLAN device ${place.vxlan} ${what}`,
       repair: `VXLAN device ${place.vxlan} ${what} ${link ? 'was changed: put right' : 'was gone: made again'}`,
       first: link && !same ? [`link del dev ${place.vxlan}`] : [],
       born: same
@@ -271,7 +271,7 @@ function planPort(
   return [
     {
       network: vni.network,
-      change: `${link ? '~' : '+'} link lan of ${vni.network}, joined to VNI ${vni.vni}`,
+      change: `${link ? 'change' : 'create'} link lan of ${vni.network}, joined to VNI ${vni.vni}`,
       repair: `link lan of ${vni.network} ${joined ? 'was changed: put right' : 'was gone: made again'}`,
       first: rebuild ? [`link del dev ${place.port}`] : [],
       born: [],

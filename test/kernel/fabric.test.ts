@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FabricController } from '../../src/plan/fabric-controller.ts';
-import { type BedSegment, FabricBed, lacksFrr } from '../support/fabric-bed.ts';
+import { type BedSegment, FabricBed } from '../support/fabric-bed.ts';
+import { lacksFrr } from '../support/far-vtep.ts';
 import { lacksKernelTests, runCommand, until, withLab } from '../support/namespace.ts';
 
 const skip = lacksKernelTests() || lacksFrr();

@@ -2,32 +2,17 @@
 // VXLAN as an administrator would set it up, with one host behind it. `end` removes all of it and fails when anything is left.
 
 import assert from 'node:assert/strict';
-import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { silentLog } from '../../src/base/log.ts';
-import {
-  type FrrDaemon,
-  type FrrFiles,
-  findFrrDaemons,
-  frrFiles,
-  makeFrrDirectories,
-  readFrrAccount,
-  startFrrDaemon,
-  stopFrrDaemon,
-} from '../../src/kernel/frr-daemon.ts';
+import { type FrrDaemon, findFrrDaemons, frrFiles, stopFrrDaemon } from '../../src/kernel/frr-daemon.ts';
 import { createNetns, deleteNetns, listNetns } from '../../src/kernel/netns.ts';
 import { type Address, type AddressRange, parseAddress } from '../../src/model/address.ts';
 import type { NetworkDiversion } from '../../src/model/configuration.ts';
 import type { DesiredState, SegmentState } from '../../src/plan/desired-state.ts';
 import { FabricController, type FabricControllerOptions } from '../../src/plan/fabric-controller.ts';
+import { FarVtep } from './far-vtep.ts';
 import { goldenPersonas, group } from './golden-states.ts';
-import { type NamespaceLab, runCommand, type TestNamespace, until } from './namespace.ts';
-
-/** Value for node:test's `skip`, beside lacksKernelTests. */
-export function lacksFrr(): string | false {
-  const reason = existsSync('/usr/lib/frr/bgpd') ? false : 'needs the package frr';
-  if (reason && process.env.WEIR_TESTS === 'required') throw new Error(`WEIR_TESTS=required, but this test ${reason}`);
-  return reason;
-}
+import { type NamespaceLab, runCommand, type TestNamespace } from './namespace.ts';
 
 export const addressOf = (text: string): Address => parseAddress(text) as Address;
 
@@ -46,6 +31,8 @@ export interface BedSpeaker {
   readonly peerAsn: number;
 }
 
+const usualSpeaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 };
+
 /** VTEPs 10.50.0.1 (ours) and 10.50.0.2 (far) on one wire, which is IPv6 too. */
 export class FabricBed {
   readonly tag: string;
@@ -59,8 +46,7 @@ export class FabricBed {
   withheld: (network: string) => readonly AddressRange[] = () => [];
   /** How often the controller was told that something changed. */
   changes = 0;
-  readonly #farFiles: FrrFiles;
-  readonly #farDaemons: FrrDaemon[] = [];
+  readonly #vtep: FarVtep;
   readonly #controllers: FabricController[] = [];
 
   private constructor(spaces: Record<'machine' | 'far' | 'host' | 'secondHost', TestNamespace>, tag: string) {
@@ -69,7 +55,7 @@ export class FabricBed {
     this.host = spaces.host;
     this.secondHost = spaces.secondHost;
     this.tag = tag;
-    this.#farFiles = frrFiles(mkdtempSync('/run/weirt-frr-'));
+    this.#vtep = new FarVtep(spaces.far, '10.50.0.2', '10.50.0.1');
   }
 
   static async open(lab: NamespaceLab): Promise<FabricBed> {
@@ -104,10 +90,7 @@ export class FabricBed {
     return `weir-${this.tag}-${name}`;
   }
 
-  desired(
-    segments: readonly BedSegment[],
-    speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
-  ): DesiredState {
+  desired(segments: readonly BedSegment[], speaker: BedSpeaker = usualSpeaker): DesiredState {
     return {
       ...emptyNetwork,
       services: [],
@@ -158,98 +141,26 @@ export class FabricBed {
     });
   }
 
-  /** As joinFar, and the far end's FRR if it does not run yet. */
-  async openFar(
-    vni: number,
-    hostAddress: string,
-    speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 },
-    host = this.host,
-  ): Promise<void> {
+  /** The far end's devices of a VNI with a host on it, and its FRR if it does not run yet. */
+  async openFar(vni: number, hostAddress: string, speaker: BedSpeaker = usualSpeaker, host = this.host): Promise<void> {
     await this.joinFar(vni, hostAddress, host);
-    if (this.#farDaemons.length === 0) await this.startFar(speaker);
+    if (!this.#vtep.running) await this.startFar(speaker);
   }
 
-  /** The far end's devices of a VNI with the host on it. */
-  async joinFar(vni: number, hostAddress: string, host = this.host): Promise<void> {
-    await this.far.ip(
-      [
-        `link add b${vni} type bridge`,
-        `link set b${vni} addrgenmode none`,
-        `link add v${vni} type vxlan id ${vni} local 10.50.0.2 dstport 4789 nolearning`,
-        `link set v${vni} master b${vni} addrgenmode none`,
-        `link set v${vni} type bridge_slave neigh_suppress on learning off`,
-        `link add h${vni} type veth peer name e${vni} netns ${host.name}`,
-        `link set h${vni} master b${vni}`,
-        ...[`b${vni}`, `v${vni}`, `h${vni}`].map((link) => `link set ${link} up`),
-        '',
-      ].join('\n'),
-    );
-    await host.ip(`link set e${vni} up\naddr add ${hostAddress} dev e${vni}\n`);
+  joinFar(vni: number, hostAddress: string, host = this.host): Promise<void> {
+    return this.#vtep.join(vni, hostAddress, host);
   }
 
-  async startFar(speaker: BedSpeaker = { asn: 65001, peer: '10.50.0.2', peerAsn: 65002 }): Promise<void> {
-    makeFrrDirectories(this.#farFiles);
-    const ours = speaker.peer.includes(':') ? 'fd50::1' : '10.50.0.1';
-    this.#writeFar('zebra', '');
-    this.#writeFar(
-      'bgpd',
-      [
-        `router bgp ${speaker.peerAsn}`,
-        ' bgp router-id 10.50.0.2',
-        ' no bgp default ipv4-unicast',
-        ' no bgp ebgp-requires-policy',
-        ` neighbor ${ours} remote-as ${speaker.asn}`,
-        ` neighbor ${ours} timers connect 1`,
-        ' address-family l2vpn evpn',
-        `  neighbor ${ours} activate`,
-        '  advertise-all-vni',
-        ' exit-address-family',
-        '',
-      ].join('\n'),
-    );
-    for (const program of ['zebra', 'bgpd'] as const) {
-      const { zserv, sockets } = this.#farFiles;
-      this.#farDaemons.push(
-        startFrrDaemon({
-          program,
-          netns: this.far.path,
-          arguments: [
-            ...['-f', this.#farFiles.configuration(program), '-z', zserv, '--vty_socket', sockets],
-            ...['-i', this.#farFiles.pidFile(program), '-P', '0', ...(program === 'zebra' ? ['-s', '67108864'] : [])],
-          ],
-          onExit: () => {},
-        }),
-      );
-      if (program === 'zebra') await until('the far zebra is ready', () => existsSync(zserv));
-    }
+  startFar({ asn, peer, peerAsn }: BedSpeaker = usualSpeaker): Promise<void> {
+    return this.#vtep.start({ asn, ownAsn: peerAsn, neighbour: peer.includes(':') ? 'fd50::1' : '10.50.0.1' });
   }
 
-  async stopFar(): Promise<void> {
-    for (const daemon of this.#farDaemons.splice(0).reverse()) await stopFrrDaemon(daemon);
+  stopFar(): Promise<void> {
+    return this.#vtep.stop();
   }
 
-  #writeFar(program: 'zebra' | 'bgpd', text: string): void {
-    const file = this.#farFiles.configuration(program);
-    writeFileSync(file, text, { mode: 0o640 });
-    chownSync(file, 0, readFrrAccount().gid);
-  }
-
-  /** What the far end's kernel knows of hosts behind our VTEP: MACs in its bridge, addresses beside it. */
-  async farKnows(vni: number): Promise<{ macs: string[]; addresses: string[] }> {
-    const fdb = await this.far.run(['bridge', 'fdb', 'show', 'br', `b${vni}`]);
-    const neighbours = await this.far.run(['ip', 'neigh', 'show', 'dev', `b${vni}`, 'nud', 'all']);
-    return {
-      macs: fdb.stdout
-        .split('\n')
-        .filter((line) => line.includes('dst 10.50.0.1') && !line.startsWith('00:00:00:00:00:00'))
-        .map((line) => line.split(' ')[0])
-        .sort(),
-      addresses: neighbours.stdout
-        .split('\n')
-        .filter((line) => line.includes('extern_learn'))
-        .map((line) => line.split(' ')[0])
-        .sort(),
-    };
+  farKnows(vni: number): Promise<{ macs: string[]; addresses: string[] }> {
+    return this.#vtep.knows(vni);
   }
 
   daemonsOfOurs(): FrrDaemon[] {
@@ -266,8 +177,7 @@ export class FabricBed {
     for (const controller of this.#controllers) await controller.close();
     await this.#controllers.at(-1)?.apply(undefined);
     await this.#controllers.at(-1)?.close();
-    await this.stopFar();
-    rmSync(this.#farFiles.directory, { recursive: true, force: true });
+    await this.#vtep.end();
     const left = this.daemonsOfOurs();
     for (const daemon of left) await stopFrrDaemon(daemon);
     await deleteNetns(listNetns(`weir-${this.tag}-`));
