@@ -17,7 +17,7 @@ import type { Configuration } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Annex } from './annex.ts';
 import { knownLiveHosts, planDesired } from './desired.ts';
-import { type DesiredState, type GatewayPorts, isEmptyState, type NetworkState } from './desired-state.ts';
+import { atPorts, type DesiredState, type GatewayPorts, isEmptyState, type NetworkState } from './desired-state.ts';
 import type { SavedValues } from './difference.ts';
 import { checkLockOut, parseSshConnection } from './guard.ts';
 
@@ -182,7 +182,10 @@ export class DiversionController {
     this.#stopTimer();
     if (stored === undefined || stored.phase === 'applied') return;
     if (isEmptyState(stored.previous)) await this.#down();
-    else await this.#change(stored.previous as DesiredState, stored, { previous: undefined, deadline: undefined });
+    else {
+      const before = atPorts(stored.previous as DesiredState, this.#options.ports);
+      await this.#change(before, stored, { previous: undefined, deadline: undefined });
+    }
     this.#emit('rolled-back', `back to the state before: ${reason}`, { reason });
   }
 
@@ -206,12 +209,21 @@ export class DiversionController {
             .catch((error) =>
               this.#options.log.error(`resuming the ${annex.name} failed`, { error: asWeirError(error).message }),
             );
+      if (stored?.phase !== 'applying') await this.#followPorts(stored);
       if (stored?.phase === 'applying') await this.#rollback('the process ended while it was applying');
       else if (stored?.phase === 'pending' && stored.deadline !== undefined) {
         if (this.#options.clock() >= stored.deadline) await this.#rollback('it was not confirmed in time');
         else this.#startTimer(stored.deadline);
       }
     });
+  }
+
+  /** The gateway's sockets of before may be lost, and their ports taken: what is applied leads to the present ones then. */
+  async #followPorts(stored: StoredState | undefined): Promise<void> {
+    if (!stored?.current) return;
+    const { current, previous, deadline } = stored;
+    const moved = atPorts(current, this.#options.ports);
+    if (moved !== current) await this.#change(moved, stored, { previous, deadline });
   }
 
   /**

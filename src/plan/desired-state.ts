@@ -96,6 +96,17 @@ export const isEmptyState = (desired: NetworkState | undefined): boolean =>
   desired === undefined ||
   (desired.groups.length === 0 && !('segments' in desired && (desired as DesiredState).segments.length > 0));
 
+/** The same state with the gateway elsewhere; the same object where nothing changes. */
+export function atPorts(desired: DesiredState, ports: GatewayPorts): DesiredState {
+  const moved = (now: GatewayPorts): boolean => now.tcp !== ports.tcp || now.udp !== ports.udp || now.narrow !== ports.narrow;
+  if (!moved(desired.ports) && !desired.segments.some(({ inside }) => moved(inside.ports))) return desired;
+  return {
+    ...desired,
+    ports,
+    segments: desired.segments.map((segment) => ({ ...segment, inside: { ...segment.inside, ports } })),
+  };
+}
+
 const rangeMark = 'range:';
 
 /** JSON with ranges and other big numbers as text. */

@@ -2,7 +2,9 @@
 // taking down leaves nothing.
 
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import test from 'node:test';
+import { openTproxyListener } from '../../src/kernel/tproxy-socket.ts';
 import { parseAddress, renderAddress } from '../../src/model/address.ts';
 import { DecoyDirectory } from '../../src/model/decoy.ts';
 import { configurationOf, personaLibrary, serveReal, touch, withBed } from '../support/diversion-bed.ts';
@@ -338,6 +340,33 @@ test('an apply that the kernel refuses half-way is undone, and the state before 
       await later.resume();
       assert.deepEqual(await later.verify(), []);
       await later.down();
+      assert.equal(await sensor.snapshot(), before);
+    });
+  }),
+);
+
+test('sockets elsewhere after a crash: what is applied, and what it goes back to, leads to the new ports', segment, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    await withBed(lab, sensor, async ({ controller, ports, again }) => {
+      const before = await sensor.snapshot();
+      await controller.apply(await controller.plan(configurationOf(mixed)));
+      await controller.apply(await controller.plan(configurationOf(own)), { confirmWithinMs: 600_000 });
+      controller.close();
+      const moved = openTproxyListener({ family: 4, port: 0, netns: sensor.path });
+      const server = net.createServer((socket) => socket.on('error', () => {}).end('moved')).listen({ fd: moved.fd });
+      try {
+        const later = again({ ports: { ...ports, tcp: moved.port } });
+        await later.resume();
+        assert.ok(later.pending(), 'it still waits for its confirmation');
+        assert.equal(await touch(attacker, '10.99.0.2', 80), 'moved');
+        await later.rollback('a test');
+        assert.equal(await touch(attacker, '10.99.130.1', 80), 'moved');
+        assert.deepEqual(await later.verify(), []);
+        await later.down();
+      } finally {
+        server.close();
+      }
       assert.equal(await sensor.snapshot(), before);
     });
   }),
