@@ -123,6 +123,16 @@ test('names of a million decoys, of a whole /64 and of nobody cost a bounded loo
   assert.ok(performance.now() - started < 5_000);
 });
 
+test('a decoy found by its name wears the MAC that was given by hand', () => {
+  const ip = '10.1.0.5';
+  const given = { ...group('desktop', '10.1.0.0/24'), macs: { [ip]: '02:00:00:00:00:05' } };
+  const names = book(given);
+  const { name, decoy } = names.nameOf(address(ip)) ?? { name: '', decoy: undefined };
+  assert.equal(decoy?.mac, '02:00:00:00:00:05');
+  assert.equal(names.find(name)?.decoy.mac, '02:00:00:00:00:05');
+  assert.equal(names.find(name)?.decoy.ip, ip);
+});
+
 test('hostile names find nobody and throw nothing', () => {
   const names = book(group('desktop', '10.1.0.0/24'), group('core', '10.2.0.0/24'), group('file', '10.3.0.1'));
   fc.assert(

@@ -1,7 +1,16 @@
 // Names of one network's decoys, both ways, without a table: a name's number gives back what the address is modulo 9,000,
 // and only those few addresses are looked at. Bounded work for any name somebody asks for, however large the ranges. Pure.
 
-import { type Address, type AddressRange, addressBytes, type Family, rangeHolds, rangeSize, subtractRanges } from './address.ts';
+import {
+  type Address,
+  type AddressRange,
+  addressBytes,
+  type Family,
+  rangeHolds,
+  rangeSize,
+  renderAddress,
+  subtractRanges,
+} from './address.ts';
 import type { Decoy, DecoyDirectory, DecoyGroup } from './decoy.ts';
 import { hostName, residueOf, residues } from './host-name.ts';
 import { type Persona, portState } from './persona.ts';
@@ -74,7 +83,7 @@ export class NameBook {
 
   /** The living decoy at an address and what it is called. */
   nameOf(address: Address): { decoy: Decoy; name: string } | undefined {
-    const decoy = this.directory.find(address);
+    const decoy = this.directory.find(renderAddress(address));
     return decoy && { decoy, name: hostName(decoy.persona, address) };
   }
 
@@ -95,7 +104,7 @@ export class NameBook {
           tries -= 1;
           if (tries < 0) return undefined;
           if (this.#resident(address) !== persona.name) continue;
-          const decoy = this.directory.find(address);
+          const decoy = this.directory.find(renderAddress(address));
           if (decoy && hostName(persona, address).slice(0, length).toLowerCase() === wanted) return { address, decoy };
         }
     }

@@ -116,7 +116,7 @@ function answerNetbios(question: LinkQuestion): LinkAnswer | undefined {
   if (asks.kind === 'status') {
     // Nobody answers a status question that went to everybody: it would be a storm.
     if (question.group !== undefined && asks.name === '*') return undefined;
-    const mac = names?.directory.find(own.address)?.mac ?? '00:00:00:00:00:00';
+    const mac = names?.directory.find(question.destination.ip)?.mac ?? '00:00:00:00:00:00';
     const bytes = Uint8Array.from(mac.split(':'), (part) => Number.parseInt(part, 16));
     return { bytes: renderNetbiosStatus(asks, own.name, bytes, serves), hopLimit: 1 };
   }
