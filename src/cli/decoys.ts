@@ -7,6 +7,7 @@ import { printable } from '../base/printable.ts';
 import { type AddressRange, parseRange, rangeSize, renderRange } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
 import type { Decoy } from '../model/decoy.ts';
+import { hostName } from '../model/host-name.ts';
 import { hasPort, renderPorts } from '../model/port-set.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { builtInService, findLiving, type LivingDecoy, networkNamer } from './decoy-rows.ts';
@@ -101,6 +102,7 @@ async function show(context: CommandContext, wantedText: string | undefined, opt
         diversion: name,
         ...(network === '' ? {} : { network, attachment }),
         persona: persona.name,
+        ...(service === builtInService ? { name: hostName(persona, ip) } : {}),
         ...(persona.stack && service === builtInService ? { stack: persona.stack.name } : {}),
         service,
         ...(mac ? { mac } : {}),
@@ -127,6 +129,11 @@ async function show(context: CommandContext, wantedText: string | undefined, opt
   const { style, now } = context;
   const columns: Column<Row>[] = [
     { title: 'DECOY', text: ({ ip }) => ip, paint: style.cyan },
+    // A service on the kernel path has the name it has.
+    {
+      title: 'NAME',
+      text: ({ ip, persona, service }) => (service === builtInService ? printable(hostName(persona, ip), 63) : '-'),
+    },
     { title: 'PERSONA', text: ({ persona }) => printable(persona.name, 40), paint: style.bold },
     { title: 'SYSTEM', text: ({ persona }) => printable(persona.operatingSystem, 40) },
     ...(rows.some(({ persona }) => persona.stack)

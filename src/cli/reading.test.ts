@@ -138,7 +138,7 @@ describe('reading', () => {
     assert.equal(lines.length, 5);
     assert.match(
       lines[1],
-      /^10\.66\.3\.4 {2}linux-web {2}Debian 12 {2}00:0c:29:\w\w:\w\w:\w\w {2}dmz +catch-all +2s ago {2}22,80/,
+      /^10\.66\.3\.4 {2}web-\d{4} {2}linux-web {2}Debian 12 {2}00:0c:29:\w\w:\w\w:\w\w {2}dmz +catch-all +2s ago {2}22,80/,
     );
     assert.match(lines[4], /^10\.66\.3\.7 .* 02:00:00:00:00:07 /);
     assert.match(err, /4 living decoys in 4 addresses/);

@@ -133,6 +133,26 @@ test('a decoy found by its name wears the MAC that was given by hand', () => {
   assert.equal(names.find(name)?.decoy.ip, ip);
 });
 
+test('a decoy that a service answers for has no name of ours; its neighbours have', () => {
+  const ranges = ['10.1.0.5', '10.1.0.7-10.1.0.9', 'fd99::5'].map((text) => parseRange(text) as AddressRange);
+  const directory = new DecoyDirectory([group('desktop', '10.1.0.0/24', 'fd99::/120')], personas);
+  const names = new NameBook(directory, [], ranges);
+  for (const [ip, has] of [
+    ['10.1.0.4', true],
+    ['10.1.0.5', false],
+    ['10.1.0.6', true],
+    ['10.1.0.8', false],
+    ['10.1.0.10', true],
+    ['fd99::5', false],
+    ['fd99::6', true],
+  ] as const) {
+    const one = address(ip);
+    assert.equal(names.nameOf(one) !== undefined, has, ip);
+    const name = hostName(personas.get('desktop') as Persona, one);
+    assert.equal(names.find(name, { family: one.family })?.address.value === one.value, has, ip);
+  }
+});
+
 test('hostile names find nobody and throw nothing', () => {
   const names = book(group('desktop', '10.1.0.0/24'), group('core', '10.2.0.0/24'), group('file', '10.3.0.1'));
   fc.assert(

@@ -10,6 +10,7 @@ import {
   rangeSize,
   renderAddress,
   subtractRanges,
+  uniteRanges,
 } from './address.ts';
 import type { Decoy, DecoyDirectory, DecoyGroup } from './decoy.ts';
 import { hostName, residueOf, residues } from './host-name.ts';
@@ -59,15 +60,20 @@ export const personasOf = (groups: readonly DecoyGroup[], personas: ReadonlyMap<
 export class NameBook {
   readonly directory: DecoyDirectory;
   readonly #subnets: readonly AddressRange[];
+  readonly #nameless: readonly AddressRange[];
   #prepared = false;
   readonly #personas: Persona[] = [];
   #large: AddressRange[] = [];
   readonly #small = new Map<bigint, Address[]>();
 
-  /** `subnets` are the network's own: whose hosts are on the link. */
-  constructor(directory: DecoyDirectory, subnets: readonly AddressRange[] = []) {
+  /**
+   * `subnets` are the network's own: whose hosts are on the link. Decoys at `nameless` addresses have a name that is not
+   * ours to tell: services answer there with all they have.
+   */
+  constructor(directory: DecoyDirectory, subnets: readonly AddressRange[] = [], nameless: readonly AddressRange[] = []) {
     this.directory = directory;
     this.#subnets = subnets;
+    this.#nameless = uniteRanges(nameless);
   }
 
   /** On the link itself, by its address: in one of the subnets, or link-local. */
@@ -83,7 +89,7 @@ export class NameBook {
 
   /** The living decoy at an address and what it is called. */
   nameOf(address: Address): { decoy: Decoy; name: string } | undefined {
-    const decoy = this.directory.find(renderAddress(address));
+    const decoy = this.#isNameless(address) ? undefined : this.directory.find(renderAddress(address));
     return decoy && { decoy, name: hostName(decoy.persona, address) };
   }
 
@@ -103,12 +109,26 @@ export class NameBook {
         for (const address of this.#candidates(residue, family)) {
           tries -= 1;
           if (tries < 0) return undefined;
-          if (this.#resident(address) !== persona.name) continue;
+          if (this.#resident(address) !== persona.name || this.#isNameless(address)) continue;
           const decoy = this.directory.find(renderAddress(address));
           if (decoy && hostName(persona, address).slice(0, length).toLowerCase() === wanted) return { address, decoy };
         }
     }
     return undefined;
+  }
+
+  #isNameless(address: Address): boolean {
+    let low = 0;
+    let high = this.#nameless.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const range = this.#nameless[middle];
+      if (rangeHolds(range, address)) return true;
+      const behind = range.family < address.family || (range.family === address.family && range.last < address.value);
+      if (behind) low = middle + 1;
+      else high = middle - 1;
+    }
+    return false;
   }
 
   /** The persona that lives at an address; cheaper than the whole decoy. */

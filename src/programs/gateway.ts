@@ -93,6 +93,9 @@ async function main(): Promise<void> {
         directory: new DecoyDirectory(groups, personas, withheld),
         interfaces,
         subnets,
+        nameless: offer.kernelPath
+          .filter(({ network }) => network === name)
+          .flatMap(({ bindings }) => bindings.flatMap(({ ranges }) => ranges)),
       }));
       if (house) {
         house.intake.setNetworks(networks);

@@ -3,6 +3,7 @@
 
 import type { AddressRange } from '../model/address.ts';
 import type { DecoyDirectory } from '../model/decoy.ts';
+import { NameBook } from '../model/name-book.ts';
 
 /** Which diversions use which interface: `{eth0: ['dmz']}`. An interface without an entry serves all. */
 export type InterfaceDiversions = Readonly<Record<string, readonly string[]>>;
@@ -14,6 +15,8 @@ export interface IntakeNetwork {
   readonly interfaces: InterfaceDiversions;
   /** The subnets whose hosts are on the link itself, not behind a router. */
   readonly subnets: readonly AddressRange[];
+  /** Decoys that services answer with all they have, their name too: we tell none. */
+  readonly nameless?: readonly AddressRange[];
 }
 
 /** A machine without segments: its own network alone. */
@@ -23,3 +26,6 @@ export const homeNetwork = (directory: DecoyDirectory, interfaces: InterfaceDive
 
 /** The network a socket without one belongs to. */
 export const networkOf = (socket: { readonly network?: string }): string => socket.network ?? '';
+
+export const nameBookOf = ({ directory, subnets, nameless }: IntakeNetwork): NameBook =>
+  new NameBook(directory, subnets, nameless);

@@ -17,7 +17,7 @@ import { macBytes } from './announcer.ts';
 import { unpackDatagrams } from './datagram-batch.ts';
 import { createReplyCounters, Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
 import type { AddressConflict } from './neighbour-keeper.ts';
-import { type IntakeNetwork, networkOf } from './network.ts';
+import { type IntakeNetwork, nameBookOf, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
   type NameQuery,
@@ -151,7 +151,7 @@ export class PacketIntake {
 
   #take(networks: readonly IntakeNetwork[]): void {
     this.#networks = new Map(networks.map((one) => [one.name, one]));
-    this.#names = new Map(networks.map(({ name, directory, subnets }) => [name, new NameBook(directory, subnets)]));
+    this.#names = new Map(networks.map((one) => [one.name, nameBookOf(one)]));
   }
 
   #namesOf(network: string): NameBook {

@@ -24,12 +24,12 @@ import { readSavedSyn, savedSynBytes, savedSynIpAt, savedSynMac } from '../kerne
 import { ipv4Text, ipv6Text, socketPort } from '../kernel/socket-address.ts';
 import { readSocketDrops } from '../kernel/udp-reader.ts';
 import type { Decoy } from '../model/decoy.ts';
-import { NameBook } from '../model/name-book.ts';
+import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
 import { type HiddenOption, hiddenOptions, type TcpStack } from '../model/tcp-stack.ts';
 import type { AcceptRing } from './accept-ring.ts';
-import { type IntakeNetwork, networkOf } from './network.ts';
+import { type IntakeNetwork, nameBookOf, networkOf } from './network.ts';
 import { identifySyn } from './syn-fingerprint.ts';
 import { networkKey, tupleKey } from './tuple-key.ts';
 
@@ -174,7 +174,7 @@ export class TcpIntake {
 
   setNetworks(networks: readonly IntakeNetwork[]): void {
     this.#networks = new Map(networks.map((one) => [one.name, one]));
-    this.#names = new Map(networks.map(({ name, directory, subnets }) => [name, new NameBook(directory, subnets)]));
+    this.#names = new Map(networks.map((one) => [one.name, nameBookOf(one)]));
     this.#forgetDecoys();
   }
 
