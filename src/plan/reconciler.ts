@@ -55,7 +55,7 @@ export interface ReconcileStatus {
 const networksPerTurn = 10;
 /** A run is followed by a rest of this many times its own length, up to a bound: repair never takes the machine over. */
 const restFactor = 2;
-const maxRestMs = 1000;
+const maxRestMicros = 1_000_000;
 
 interface Watch {
   readonly network: WatchedNetwork;
@@ -79,7 +79,7 @@ export class Reconciler {
   #period: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #nextTurn = 0;
-  #restMs = 0;
+  #restUntil = 0;
   #closedOverruns = 0;
   #repairs = 0;
   #runs = 0;
@@ -216,7 +216,7 @@ export class Reconciler {
         this.#dirty = new Set();
         void this.#start(networks);
       },
-      Math.max(this.#delayMs, this.#restMs),
+      Math.max(this.#delayMs, Math.ceil((this.#restUntil - this.#clock()) / 1000)),
     );
   }
 
@@ -245,7 +245,8 @@ export class Reconciler {
     }
     this.#ledger.settle(networks, failed, startedAt);
     this.#runs += 1;
-    this.#restMs = Math.min(maxRestMs, ((this.#clock() - startedAt) / 1000) * restFactor);
+    const now = this.#clock();
+    this.#restUntil = now + Math.min(maxRestMicros, (now - startedAt) * restFactor);
     if (repaired > 0) this.#renewWatches();
   }
 

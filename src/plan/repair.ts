@@ -53,6 +53,13 @@ export class RepairRun implements RepairOutcome {
     }
   }
 
+  /** What an object of its own brings along when it is made again: told only when it fails. */
+  async follow(repair: Repair, mend: () => void | Promise<void>): Promise<boolean> {
+    const mended = await this.attempt(repair, mend);
+    if (mended) this.repairs.pop();
+    return mended;
+  }
+
   /**
    * Somebody else's repairs, such as an annex's: one that failed, or one of whose objects is held back, rests as a whole.
    * `known` are the objects it repaired so far, kept by the caller.
@@ -118,7 +125,7 @@ export function describeRepair(step: Step, drift: readonly string[] = []): Repai
       const made = step.add.map(({ name, alias }) => `${name} (${alias})`);
       const strange = step.remove.map(({ name }) => name);
       return made.length > 0
-        ? repair('link', 'made', `link ${made.join(', ')} was gone: made again`)
+        ? repair('link', 'made', `link ${made.join(', ')} was gone: made again, with its addresses, rules and settings`)
         : repair('link', 'strange', `link ${strange.join(', ')} was another than ours: removed`);
     }
     case 'wire':

@@ -144,12 +144,14 @@ export class SegmentChanger {
     for (const segment of wanted) await this.#repairNetns(segment, run);
     this.hold(segments);
     const there = wanted.filter(({ netns }) => netnsExists(netns));
-    await this.#repairLinks(there, applied, run);
+    const fresh = await this.#repairLinks(there, applied, run);
+    // The fabric makes the links of some.
+    for (const { name, netns } of there) if (!readWire(netnsPath(netns), segmentLink).link) fresh.add(name);
     await annexes();
     const networks: Record<string, StoredNetwork> = {};
     await each(there, atOnce, async (segment) => {
       try {
-        const stored = await this.#repairInside(segment, applied, run);
+        const stored = await this.#repairInside(segment, applied, run, fresh.has(segment.name));
         if (stored) networks[segment.name] = stored;
       } catch (error) {
         const message = `${segment.name} cannot be read: ${asWeirError(error).message}`;
@@ -173,15 +175,25 @@ export class SegmentChanger {
       });
   }
 
-  async #repairLinks(segments: readonly SegmentState[], applied: AppliedSegments, run: RepairRun): Promise<void> {
+  /** Names of the segments whose link was made again: all that hung on it is to be made again as well. */
+  async #repairLinks(segments: readonly SegmentState[], applied: AppliedSegments, run: RepairRun): Promise<Set<string>> {
+    const fresh = new Set<string>();
     for (const segment of segments) {
       const { remove, add } = this.#planLinks([segment], applied, [segment.netns]);
-      for (const step of [...remove.map((link) => linksStep([], [link])), ...add.map((link) => linksStep([link], []))])
-        await run.attempt(describeRepair({ ...step, network: segment.name }), () => applyStep(this.#home, step));
+      for (const step of [...remove.map((link) => linksStep([], [link])), ...add.map((link) => linksStep([link], []))]) {
+        const mended = await run.attempt(describeRepair({ ...step, network: segment.name }), () => applyStep(this.#home, step));
+        if (mended && step.add.length > 0) fresh.add(segment.name);
+      }
     }
+    return fresh;
   }
 
-  async #repairInside(segment: SegmentState, applied: AppliedSegments, run: RepairRun): Promise<StoredNetwork | undefined> {
+  async #repairInside(
+    segment: SegmentState,
+    applied: AppliedSegments,
+    run: RepairRun,
+    fresh: boolean,
+  ): Promise<StoredNetwork | undefined> {
     const present = await this.#read(segment, applied);
     // Without its link there is nothing to mend inside; it failed just now, or an annex makes it.
     if (!present.wire.link) return undefined;
@@ -189,7 +201,8 @@ export class SegmentChanger {
     const { steps, withheld, textHash } = this.#difference(segment, applied, present);
     let rulesets = 0;
     for (const step of steps) {
-      const mended = await run.attempt(describeRepair(step), () => applyStep(runner, step));
+      const mend = (): Promise<void> => applyStep(runner, step);
+      const mended = await (fresh ? run.follow(describeRepair(step), mend) : run.attempt(describeRepair(step), mend));
       if (mended && step.kind === 'ruleset') rulesets += 1;
       // No address is to be ours without its rules.
       if (!mended && (step.kind === 'ruleset' || step.kind === 'wire')) break;
@@ -352,7 +365,9 @@ const renderFingerprint = ({ namespace, link, generation }: Identity, transactio
 const describeNames = (what: string, names: readonly string[]): string =>
   names.length === 1 ? `${what} ${names[0]}` : `${names.length} ${what}s (${names[0]}, …)`;
 
-function linksStep(add: Extract<Step, { kind: 'links' }>['add'], remove: Extract<Step, { kind: 'links' }>['remove']): Step {
+type LinksStep = Extract<Step, { kind: 'links' }>;
+
+function linksStep(add: LinksStep['add'], remove: LinksStep['remove']): LinksStep {
   const names = add.length > 0 ? add.map(({ alias }) => alias) : remove.map(({ netns, was }) => was?.alias ?? netns);
   return { kind: 'links', add, remove, line: `${add.length > 0 ? 'create' : 'remove'} ${describeNames('link', names)}` };
 }
