@@ -187,8 +187,7 @@ const steady = (text: string): string[] =>
     .replace(/@if\d+/g, '@if')
     .replace(/ link-netnsid \d+/g, '')
     .split('\n')
-    .filter((line) => line !== '' && !/proto zebra/.test(line))
-    .sort();
+    .filter((line) => line !== '' && !/proto zebra/.test(line));
 
 /** Rules, links, addresses and routes of everything of ours, with what is there twice in it twice. */
 async function look({ lab, inside }: Stage): Promise<string> {
@@ -219,7 +218,18 @@ async function look({ lab, inside }: Stage): Promise<string> {
     );
   }
   for (const program of ['zebra', 'bgpd']) if (daemonOf(lab, program) > 0) parts.push(`runs: ${program}`);
-  return parts.join('\n');
+  return parts.sort().join('\n');
+}
+
+/** Lines of `a` beyond those of `b`, counting repeats. */
+function beyond(a: string, b: string): string[] {
+  const counts = new Map<string, number>();
+  for (const line of b.split('\n')) counts.set(line, (counts.get(line) ?? 0) + 1);
+  return a.split('\n').filter((line) => {
+    const left = counts.get(line) ?? 0;
+    counts.set(line, left - 1);
+    return left <= 0;
+  });
 }
 
 interface NetdStatus {
@@ -302,8 +312,8 @@ test(
           },
           20_000,
         ).catch((error) => {
-          const gone = whole.split('\n').filter((line) => !now.includes(line));
-          const strange = now.split('\n').filter((line) => !whole.includes(line));
+          const gone = beyond(whole, now);
+          const strange = beyond(now, whole);
           throw new Error(
             `${error.message}\ngone: ${gone.slice(0, 12).join('\n')}\nstrange: ${strange.slice(0, 12).join('\n')}\n${running.output.slice(-3000)}`,
           );
