@@ -64,6 +64,18 @@ export function readLink(socket: RouteSocket, name: string): PresentLink | undef
   return message && message.type === RTM_NEWLINK ? parseLink(message) : undefined;
 }
 
+/** Every link of a namespace, in the kernel's order. */
+export const readPresentLinks = (netns: string | undefined): (PresentLink & { readonly name: string })[] =>
+  withRouteSocket(netns, (socket) =>
+    socket
+      .dump(RTM_GETLINK, [linkHeader(0)], 'reading links')
+      .filter(({ type, body }) => type === RTM_NEWLINK && body.length >= 16)
+      .map((message) => ({
+        ...parseLink(message),
+        name: textIn(parseAttributes(message.body.subarray(16)).get(IFLA_IFNAME)),
+      })),
+  );
+
 function parseLink({ body }: NetlinkMessage): PresentLink {
   const view = new DataView(body.buffer, body.byteOffset, body.length);
   const flags = view.getUint32(8, true);

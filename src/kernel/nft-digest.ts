@@ -4,13 +4,16 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { byteOf, joinBytes, type NetlinkMessage, parseAttributes, textIn } from './netlink-message.ts';
-import { ownTableName } from './nft-ruleset.ts';
+import { familyNumbers } from './nft-elements.ts';
+import { type NftFamily, ownTableFamilies, ownTableName } from './nft-ruleset.ts';
 import { RouteSocket } from './route-socket.ts';
 
 export interface NftGeneration {
   /** Grows by one with every transaction in the namespace, ours and anybody's. */
   readonly generation: number;
   readonly ownTables: number;
+  /** Of our own tables, in the order of ownTableFamilies. */
+  readonly families: readonly NftFamily[];
 }
 
 const NETLINK_NETFILTER = 12;
@@ -48,10 +51,12 @@ const own = (socket: RouteSocket, type: number, what: string): NetlinkMessage[] 
 export const readNftGeneration = (netns: string | undefined): NftGeneration =>
   withNftSocket(netns, (socket) => {
     const answer = socket.get(NFT_MSG_GETGEN, [header()], 'reading the generation of the ruleset');
-    if (!answer || answer.type !== NFT_MSG_NEWGEN) return { generation: 0, ownTables: 0 };
+    if (!answer || answer.type !== NFT_MSG_NEWGEN) return { generation: 0, ownTables: 0, families: [] };
     const id = parseAttributes(answer.body.subarray(headerBytes)).get(NFTA_GEN_ID);
     const generation = id && id.length === 4 ? new DataView(id.buffer, id.byteOffset).getUint32(0) : 0;
-    return { generation, ownTables: own(socket, NFT_MSG_GETTABLE, 'reading tables').length };
+    const numbers = new Set(own(socket, NFT_MSG_GETTABLE, 'reading tables').map(({ body }) => body[0]));
+    const families = ownTableFamilies.filter((family) => numbers.has(familyNumbers[family]));
+    return { generation, ownTables: families.length, families };
   });
 
 /**

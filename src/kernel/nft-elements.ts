@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { attribute, joinBytes, parseAttributes, textIn, textOf } from './netlink-message.ts';
-import { ownTableFamilies, ownTableName } from './nft-ruleset.ts';
+import { type NftFamily, ownTableFamilies, ownTableName } from './nft-ruleset.ts';
 import { RouteSocket } from './route-socket.ts';
 
 const NETLINK_NETFILTER = 12;
@@ -18,7 +18,7 @@ const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
 /** include/uapi/linux/netfilter.h: NFPROTO_INET, NFPROTO_NETDEV, NFPROTO_ARP. */
-const protocols = { inet: 1, netdev: 5, arp: 3 } as const;
+export const familyNumbers: Readonly<Record<NftFamily, number>> = { inet: 1, netdev: 5, arp: 3 };
 
 /**
  * The same text as long as every set of ours has the same elements, in whatever order the kernel keeps them. Throws
@@ -29,7 +29,7 @@ export function readElementsFingerprint(netns: string | undefined): string {
   try {
     const lines: string[] = [];
     for (const family of ownTableFamilies) {
-      const header = Uint8Array.of(protocols[family], 0, 0, 0);
+      const header = Uint8Array.of(familyNumbers[family], 0, 0, 0);
       for (const name of readSetNames(socket, header)) lines.push(`${family} ${name} ${sumElements(socket, header, name)}`);
     }
     return createHash('sha256').update(lines.sort().join('\n')).digest('hex');

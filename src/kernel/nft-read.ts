@@ -32,10 +32,9 @@ export async function readRuleset(runner: CommandRunner): Promise<ReadRuleset> {
 
 /** Our tables with all elements of their sets, in the kernel's words; for tables whose sets are small. */
 export async function readOwnElements(runner: CommandRunner, families: readonly NftFamily[]): Promise<string> {
-  const parts: string[] = [];
-  for (const family of families)
-    parts.push((await runner.run('nft', ['-s', '-n', 'list', 'table', family, ownTableName])).stdout);
-  return parts.join('');
+  // One program each: of several tables asked for at once nft 1.0.6 finds the last only.
+  const listed = families.map((family) => runner.run('nft', ['-s', '-n', 'list', 'table', family, ownTableName]));
+  return (await Promise.all(listed)).map(({ stdout }) => stdout).join('');
 }
 
 /** Pure part of readRuleset. */

@@ -284,9 +284,14 @@ export class DiversionController {
         for (const annex of this.#options.annexes ?? [])
           await run.include(annex.name, this.#knownOf(annex), () => annex.repair());
       };
-      const networks = await this.#segments.repair(stored.current.segments, stored, run, annexes);
+      const { current } = stored;
+      const [networks = {}] = await Promise.all([
+        run.guard('segments', () => this.#segments.repair(current.segments, stored, run, annexes)),
+        run.guard('machine', async () => {
+          if (run.concerns('')) await this.#home.repair(current, stored, run);
+        }),
+      ]);
       if (Object.keys(networks).length > 0) await this.#save({ ...stored, networks: { ...stored.networks, ...networks } });
-      if (run.concerns('')) await this.#home.repair(stored.current, stored, run);
       return run;
     });
   }

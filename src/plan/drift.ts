@@ -44,9 +44,12 @@ export function describeDrift(input: DriftInput): string[] {
 
 /** What differs between two listings of our tables. */
 export function describeRules(expected: string, actual: string): string[] {
-  const before = tagged(expected);
+  const lost = tablesIn(expected).filter((table) => !tablesIn(actual).includes(table));
+  const inLost = (line: string): boolean => lost.some((table) => line.startsWith(`${table},`));
+  const before = tagged(expected).filter((line) => !inLost(line));
   const after = tagged(actual);
   const words = [
+    ...lost.map((table) => `gone: ${table}`),
     ...difference(before, after).map((line) => `gone: ${line}`),
     ...difference(after, before).map((line) => `not ours: ${line}`),
   ];
@@ -55,6 +58,8 @@ export function describeRules(expected: string, actual: string): string[] {
     ? ['the rules in the nft tables named weir are in another order']
     : ['elements of sets were added or removed'];
 }
+
+const tablesIn = (listing: string): string[] => [...listing.matchAll(/^(table \S+ \S+) \{$/gm)].map(([, table]) => table);
 
 /** See HomeChanger.listing. */
 const elementsIn = (listing: string): string => /^elements \S+$/m.exec(listing)?.[0] ?? '';

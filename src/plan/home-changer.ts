@@ -7,8 +7,10 @@ import type { Log } from '../base/log.ts';
 import { compareClaims, readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
 import type { CommandRunner } from '../kernel/command.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
+import { readPresentLinks } from '../kernel/link-message.ts';
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderReplacement } from '../kernel/nft-apply.ts';
+import { readNftGeneration, readOwnDigest } from '../kernel/nft-digest.ts';
 import { readElementsFingerprint } from '../kernel/nft-elements.ts';
 import { readOwnComments, readOwnElements, readRuleset } from '../kernel/nft-read.ts';
 import type { NftTable } from '../kernel/nft-ruleset.ts';
@@ -49,6 +51,8 @@ export interface HomeDifference {
 export class HomeChanger {
   readonly #runner: CommandRunner;
   readonly #log: Log;
+  /** The last reading of the rules that was as applied. */
+  #verified: { readonly listing: string; readonly generation: number; readonly digest: string } | undefined;
 
   constructor(runner: CommandRunner, log: Log) {
     this.#runner = runner;
@@ -56,11 +60,9 @@ export class HomeChanger {
   }
 
   async difference(desired: NetworkState | undefined, stored: StoredState | undefined): Promise<HomeDifference> {
-    const [routes, links, listing] = await Promise.all([
-      readOwnRoutes(this.#runner),
-      readLinks(this.#runner),
-      this.listing(stored?.detailed ?? false),
-    ]);
+    const routes = await readOwnRoutes(this.#runner);
+    const links = readPresentLinks(this.#runner.netns);
+    const { ruleset, listing } = await this.#readRules(stored);
     const saved = stored?.saved ?? parseNotes(readOwnComments(listing));
     const sysctls = await readSysctls(
       this.#runner,
@@ -70,8 +72,9 @@ export class HomeChanger {
     const present: PresentState = {
       routes,
       claims: readOwnClaims(this.#runner.netns),
-      tables: listing !== '' && stored?.current ? planRuleset(stored.current, stored.withheld, renderNotes(stored.saved)) : [],
-      ruleset: listing === '' ? 'absent' : listing === stored?.listing ? 'as-applied' : 'changed',
+      tables:
+        ruleset !== 'absent' && stored?.current ? planRuleset(stored.current, stored.withheld, renderNotes(stored.saved)) : [],
+      ruleset,
       promiscuous: links.filter((link) => link.promiscuous).map((link) => link.name),
       links: links.map((link) => link.name),
       sysctls,
@@ -177,12 +180,37 @@ export class HomeChanger {
     });
   }
 
+  /**
+   * Whether the rules are as applied. Once that was read in the kernel's words it is known without a program as long as
+   * nobody touches them.
+   */
+  async #readRules(stored: StoredState | undefined): Promise<{ ruleset: PresentState['ruleset']; listing: string }> {
+    const { netns } = this.#runner;
+    const { generation, ownTables } = readNftGeneration(netns);
+    if (ownTables === 0) return { ruleset: 'absent', listing: '' };
+    const verified = this.#verified?.listing === stored?.listing ? this.#verified : undefined;
+    if (verified && verified.generation === generation) return { ruleset: 'as-applied', listing: verified.listing };
+    const digest = readDigest(netns);
+    if (verified && verified.digest === digest) {
+      this.#verified = { ...verified, generation };
+      return { ruleset: 'as-applied', listing: verified.listing };
+    }
+    const listing = await this.listing(stored?.detailed ?? false);
+    if (listing !== stored?.listing) return { ruleset: 'changed', listing };
+    // Nobody changed them while they were read: the words are about these.
+    if (readDigest(netns) === digest) this.#verified = { listing, generation, digest };
+    return { ruleset: 'as-applied', listing };
+  }
+
   /** The kernel's words for our tables; `detailed`: with the elements of their sets, otherwise with a fingerprint of them. */
   async listing(detailed: boolean): Promise<string> {
-    const { own, families } = await readRuleset(this.#runner);
-    if (own === '') return '';
-    return detailed ? readOwnElements(this.#runner, families) : `${own}elements ${readElementsFingerprint(this.#runner.netns)}\n`;
+    const { families } = readNftGeneration(this.#runner.netns);
+    if (detailed || families.length === 0) return readOwnElements(this.#runner, families);
+    const { own } = await readRuleset(this.#runner);
+    return own === '' ? '' : `${own}elements ${readElementsFingerprint(this.#runner.netns)}\n`;
   }
 }
+
+const readDigest = (netns: string | undefined): string => `${readOwnDigest(netns)} ${readElementsFingerprint(netns)}`;
 
 const hashOf = (tables: readonly NftTable[]): string => createHash('sha256').update(renderReplacement(tables)).digest('hex');

@@ -60,6 +60,17 @@ export class RepairRun implements RepairOutcome {
     return mended;
   }
 
+  /** A part of the look that must not keep the other parts from theirs. */
+  async guard<T>(part: string, look: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await look();
+    } catch (error) {
+      const message = `cannot look after the ${part}: ${asWeirError(error).message}`;
+      this.failures.push({ network: '', object: 'process', subject: part, message });
+      return undefined;
+    }
+  }
+
   /**
    * Somebody else's repairs, such as an annex's: one that failed, or one of whose objects is held back, rests as a whole.
    * `known` are the objects it repaired so far, kept by the caller.
@@ -67,14 +78,10 @@ export class RepairRun implements RepairOutcome {
   async include(name: string, known: Set<string>, repair: () => Promise<readonly Repair[]>): Promise<void> {
     const whole = { network: '', object: 'process', subject: name } as const;
     for (const key of [repairKey(whole), ...known]) if (this.#request.isHeld(key)) return;
-    try {
-      const repairs = await repair();
-      this.repairs.push(...repairs);
-      if (known.size > maxKnown) known.clear();
-      for (const one of repairs) known.add(repairKey(one));
-    } catch (error) {
-      this.failures.push({ ...whole, message: `cannot look after the ${name}: ${asWeirError(error).message}` });
-    }
+    const repairs = (await this.guard(name, repair)) ?? [];
+    this.repairs.push(...repairs);
+    if (known.size > maxKnown) known.clear();
+    for (const one of repairs) known.add(repairKey(one));
   }
 }
 

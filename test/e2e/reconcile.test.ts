@@ -336,6 +336,10 @@ test(
       const records = stdout.split('\n').filter((line) => line.includes('"repaired"'));
       assert.equal(records.length, status.repairs.count, 'each repair is a record');
       console.log(told.join('\n'));
+      const touches = flows.flatMap(({ lines }) => lines);
+      const answered = touches.filter((line) => line.endsWith(' ok')).length;
+      console.log(`touches meanwhile: ${touches.length}, answered ${answered}`);
+      assert.ok(answered > touches.length / 2, 'decoys mostly answered while they were damaged');
       const sorted = [...times].sort((a, b) => a - b);
       console.log(
         `repaired: median ${Math.round(sorted[25])} ms, slowest ${Math.round(sorted[49])} ms, ${records.length} repairs`,
