@@ -64,10 +64,12 @@ export interface RouteRequest {
   readonly ignore?: readonly string[];
 }
 
+/** Shared: every call takes what it needs out of it before it returns. */
+const buffer = new Uint8Array(1 << 16);
+
 /** Synchronous: the kernel answers before the call returns. Needs CAP_NET_ADMIN for changes. */
 export class RouteSocket {
   readonly #fd: number;
-  readonly #buffer = new Uint8Array(1 << 16);
   #sequence = 0;
 
   /** `netns` is a path. Throws `not-found` when there is no such namespace. `protocol` as netlink(7) numbers them. */
@@ -110,7 +112,7 @@ export class RouteSocket {
     this.#send(renderMessage(type, NLM_F_REQUEST, this.#sequence, body));
     for (const message of this.#receive()) {
       if (message.sequence !== this.#sequence) continue;
-      if (message.type !== NLMSG_ERROR) return message;
+      if (message.type !== NLMSG_ERROR) return { ...message, body: message.body.slice() };
       const { errno, words } = parseError(message);
       if (['ENODEV', 'ENOENT', 'ESRCH'].includes(errnoName(errno))) return undefined;
       throw refusal(what, errno, words);
@@ -154,11 +156,11 @@ export class RouteSocket {
 
   #receive(): NetlinkMessage[] {
     for (;;) {
-      const got = receive(this.#fd, this.#buffer);
+      const got = receive(this.#fd, buffer);
       if (got === -EINTR) continue;
       if (got === -EAGAIN) throw new WeirError('system-call', 'the kernel left a netlink request without an answer');
       if (got < 0) throw refusal('hearing the kernel', -got, '');
-      return parseMessages(this.#buffer.subarray(0, got));
+      return parseMessages(buffer.subarray(0, got));
     }
   }
 
