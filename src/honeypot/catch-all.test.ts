@@ -168,6 +168,25 @@ describe('bounds', () => {
       assert.equal(catchAll.sessionsOpen, 3);
     }));
 
+  test('the same address in two networks is two sources', () =>
+    onStage({ sessionsPerSource: 2 }, async ({ dial, sink, catchAll }) => {
+      dial();
+      dial();
+      await sink.until(() => sink.sessions.length === 2);
+      const other = await listenOnLoopback(catchAll, { network: 'floor-3' });
+      const socket = connect(other.port, '127.0.0.1');
+      socket.on('error', () => {});
+      await sink.until(() => sink.sessions.length === 3);
+      assert.equal(catchAll.counters().refusedBySource, 0);
+      assert.equal(catchAll.sessionsOpen, 3);
+      socket.destroy();
+      await sink.until(() => sink.sessions[2].outcome !== 'open');
+      await other.close();
+      // What ended in the one network left no room in the other.
+      await gone(dial());
+      assert.equal(catchAll.counters().refusedBySource, 1);
+    }));
+
   test('sessions per source: the next is recorded and refused', () =>
     onStage({ sessionsPerSource: 2 }, async ({ dial, sink, catchAll }) => {
       dial();

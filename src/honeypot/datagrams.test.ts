@@ -31,7 +31,7 @@ interface Stage {
   /** Moves the clock the catch-all is given. */
   nowMs: number;
   /** What was answered to a payload. */
-  ask(port: number, payload: Buffer, source?: string, sourcePort?: number): Buffer | undefined;
+  ask(port: number, payload: Buffer, source?: string, sourcePort?: number, network?: string): Buffer | undefined;
 }
 
 function stage(): Stage {
@@ -47,12 +47,12 @@ function stage(): Stage {
     set nowMs(value: number) {
       time.ms = value;
     },
-    ask(port, payload, source = '192.0.2.1', sourcePort = 5555) {
+    ask(port, payload, source = '192.0.2.1', sourcePort = 5555, network = '') {
       let answer: Buffer | undefined;
       catchAll.datagram({
         source: { ip: source, port: sourcePort },
         destination: { ip: '198.51.100.1', port },
-        network: '',
+        network,
         diversion: 'test',
         persona: plainPersona,
         at: time.ms * 1000,
@@ -138,6 +138,18 @@ describe('datagrams', () => {
       assert.equal(session.chunks.length, answered ? 2 : 1);
       assert.equal(catchAll.counters().defects, 0);
     });
+
+  test('the same five-tuple in two networks is two sessions, and each source has its own allowance', async () => {
+    const it = stage();
+    const answered = { one: 0, two: 0 };
+    for (let round = 0; round < 40; round += 1) {
+      if (it.ask(53, dnsQuery, '192.0.2.1', 4000, 'one')) answered.one += 1;
+      if (it.ask(53, dnsQuery, '192.0.2.1', 4000, 'two')) answered.two += 1;
+    }
+    assert.equal(it.sink.sessions.length, 2);
+    assert.deepEqual(answered, { one: 20, two: 20 });
+    await it.catchAll.close();
+  });
 
   test('one session per five-tuple, ended when idle', async () => {
     const it = stage();

@@ -57,6 +57,8 @@ export async function listenOnLoopback(
     readonly port?: number;
     readonly destinationPort?: number;
     readonly persona?: Persona;
+    /** The machine's own unless named. */
+    readonly network?: string;
     readonly backlog?: number;
   } = {},
 ): Promise<LoopbackListener> {
@@ -66,7 +68,7 @@ export async function listenOnLoopback(
       socket,
       source: { ip: socket.remoteAddress ?? '0.0.0.0', port: socket.remotePort ?? 0 },
       destination: { ip: socket.localAddress ?? '127.0.0.1', port: options.destinationPort ?? socket.localPort ?? 0 },
-      network: '',
+      network: options.network ?? '',
       diversion: 'loopback',
       persona,
       acceptedAt: systemClock(),

@@ -196,9 +196,12 @@ test('decoys announce themselves when their network begins: neighbours that know
     const directory = new DecoyDirectory([decoyGroup(ranges)], new Map([['all-open', openPersona]]));
     const network = 'floor-1';
     const interfaces = [{ name: 'sv', promiscuous: true }];
+    const open = (existing: readonly NamedSocket[] = []): NamedSocket[] =>
+      openIntakeSockets({ tcpPort: 0, udpPort: 0, interfaces, netns: sensor.path, network }, existing);
+    const sockets = open();
     const intake = new Intake({
       networks: [{ name: network, directory, interfaces: {}, subnets: [] }],
-      sockets: openIntakeSockets({ tcpPort: 0, udpPort: 0, interfaces, netns: sensor.path, network }),
+      sockets,
       log: silentLog,
       onConnection: () => {},
       onDatagram: () => {},
@@ -222,6 +225,12 @@ test('decoys announce themselves when their network begins: neighbours that know
         lines.some((line) => line.startsWith(six, 16) && /neighbor advertisement.*fd99::3:0:0:1/.test(line)),
         seen,
       );
+      // A link that was made anew has another socket: who came back says so again.
+      intake.setSockets(open(sockets.filter(({ role }) => role !== 'neighbour')));
+      await until('all have announced themselves again', async () => {
+        const { packets } = await intake.report();
+        return packets.packets?.neighbours.announced === 24;
+      });
     } finally {
       await intake.close();
     }
