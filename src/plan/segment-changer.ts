@@ -50,6 +50,9 @@ export interface SegmentResult {
 /** Segments changed at a time: their rulesets wait for grace periods of the kernel, which overlap. */
 const atOnce = 4;
 
+const linkAttempts = 20;
+const linkRetryMs = 75;
+
 const noWire: PresentWire = emptySegment.wire;
 
 export class SegmentChanger {
@@ -99,11 +102,11 @@ export class SegmentChanger {
     for (const path of segments.map(({ netns }) => netnsPath(netns))) if (this.#holds.isLost(path)) this.#holds.restore(path);
     for (const step of this.#planNetns(segments)) await act(this.#home, step);
     this.hold(segments);
-    const { remove, add } = this.#planLinks(segments, applied);
+    const { remove } = this.#planLinks(segments, applied);
     if (remove.length > 0) await act(this.#home, linksStep([], remove));
     // The fabric may hold a VNI that a link needs now; services lead into segments whose links are there.
     for (const annex of this.#fabricFirst) if (annex.name === 'fabric') await annex.apply(desired);
-    if (add.length > 0) await act(this.#home, linksStep(add, []));
+    await this.#addLinks(segments, applied, act);
     for (const annex of this.#fabricFirst) if (annex.name !== 'fabric') await annex.apply(desired);
     const networks: Record<string, StoredNetwork> = {};
     await each(segments, atOnce, async (segment) => {
@@ -118,6 +121,25 @@ export class SegmentChanger {
       networks[segment.name] = { withheld, textHash, fingerprint, digest };
     });
     return { networks, done };
+  }
+
+  /** The kernel takes its time to clear a namespace away that somebody removed: until then a VLAN id or VNI is taken. */
+  async #addLinks(
+    segments: readonly SegmentState[],
+    applied: AppliedSegments | undefined,
+    act: (runner: CommandRunner, step: Step) => Promise<void>,
+  ): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      const { add } = this.#planLinks(segments, applied);
+      if (add.length === 0) return;
+      try {
+        await act(this.#home, linksStep(add, []));
+        return;
+      } catch (error) {
+        if (asWeirError(error).details.errno !== 'EEXIST' || attempt === linkAttempts) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, linkRetryMs));
+    }
   }
 
   /** Keeps exactly these alive, as far as they are there, should somebody remove their names. */

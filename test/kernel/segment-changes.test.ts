@@ -122,6 +122,27 @@ test('a failure in any segment takes everything back, on a fresh machine and ove
   }),
 );
 
+test('a VNI that somebody is about to let go is waited for', { skip }, () =>
+  withLab(async (lab) => {
+    const { sensor } = await createUnderlay(lab);
+    await withBed(lab, sensor, async (bed) => {
+      const { controller } = bed;
+      const segments = [10, 11, 12].map((vni) => vxlanSegment(`floor-${vni}`, { vni }));
+      const plan = await controller.plan(withSegments(segments));
+      await sensor.ip('link add theirs type vxlan id 11 local 10.99.0.2 dstport 4789\n');
+      const applied = controller.apply(plan);
+      const linkOf10 = (): Promise<boolean> =>
+        inside(bed, 'floor-10')
+          .run(['ip', 'link', 'show', 'lan'], { anyCode: true })
+          .then(({ code }) => code === 0);
+      await until('the others are there', linkOf10);
+      await sensor.ip('link del theirs\n');
+      await applied;
+      assert.deepEqual(await controller.verify(), []);
+    });
+  }),
+);
+
 test('segments that nobody confirms go back, and a VNI that changes its segment follows', { skip }, () =>
   withLab(async (lab) => {
     const { sensor } = await createUnderlay(lab);
