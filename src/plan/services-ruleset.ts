@@ -4,9 +4,12 @@
 import {
   accept,
   drop,
+  goto,
   jump,
   match,
   matchNot,
+  type NftChain,
+  type NftHook,
   type NftRule,
   type NftSet,
   type NftStatement,
@@ -14,9 +17,8 @@ import {
   type NftVerdict,
   ownTableName,
   tcpFlags,
-  tcpFlagsNot,
 } from '../kernel/nft-ruleset.ts';
-import type { Family } from '../model/address.ts';
+import { type AddressRange, type Family, rangeSize, uniteRanges } from '../model/address.ts';
 import { populationModulus } from '../model/population.ts';
 import { addressType, aliveShare, rangeElements } from './decoy-layout.ts';
 import type { ServicePort, ServicesNetwork } from './services-network.ts';
@@ -49,31 +51,38 @@ const neighbourDiscovery = match('icmpv6 type', [
 ]);
 const families: readonly Family[] = [4, 6];
 
-/** The table of the services namespace. */
+/** The table of the services namespace. Every packet passes here: rules are few, and those that decide most come first. */
 export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
-  const byPort = ports.map(({ link, number }) => [link, String(number)] as const);
-  const lead = (inward: string, outward: string): NftStatement => ({
+  const lead = (inward: (port: ServicePort) => string, outward: string): NftStatement => ({
     do: 'vmap',
     key: 'iifname',
     map: {
       entries: [
-        ...ports.map(({ link }): [string, NftVerdict] => [link, { goto: inward }]),
+        ...ports.map((port): [string, NftVerdict] => [port.link, { goto: inward(port) }]),
         ...legs.map(({ link }): [string, NftVerdict] => [link, { goto: outward }]),
       ],
     },
   });
+  const unclash = haveCommonDecoys(ports)
+    ? {
+        // Only the attacker's side has a zone of its own: towards the services all share one, so equal five-tuples of two
+        // networks are told apart there by another source port (net/netfilter/nf_nat_core.c, null binding).
+        zones: chainAt('zones', 'filter', 'prerouting', -300, [[zoneOfPort(ports)]]),
+        in: chainAt('unclash-in', 'nat', 'prerouting', -100, []),
+        out: chainAt('unclash-out', 'nat', 'postrouting', 100, []),
+      }
+    : {};
   return {
     family: 'inet',
     name: ownTableName,
     comment: 'Weir services; remove with: weir down',
     sets: [],
     chains: [
+      { name: 'odd', rules: [[capture('odd'), drop]] },
       {
-        name: 'question',
+        name: 'fresh',
         rules: [
-          [{ do: 'set-by-map', field: 'meta mark', key: 'iifname', map: { entries: byPort } }],
           [
-            match('ct state', 'new'),
             { do: 'set', field: 'ct mark', value: 'meta mark' },
             { do: 'set', field: 'ct event', value: 'destroy' },
           ],
@@ -82,80 +91,143 @@ export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
           [match('ip6 hoplimit', 1), { do: 'set', field: 'ip6 hoplimit', value: '2' }],
         ],
       },
+      ...ports.map(({ number }) => ({
+        name: `question-${number}`,
+        rules: [
+          [
+            { do: 'set', field: 'meta mark', value: String(number) } as const,
+            {
+              do: 'vmap',
+              key: 'ct state',
+              map: {
+                entries: [
+                  ['new', { goto: 'fresh' }],
+                  ['invalid', { goto: 'odd' }],
+                ],
+              },
+            } as const,
+          ],
+        ],
+      })),
       {
         name: 'answer',
         rules: [
+          [match('ct state', ['established', 'related']), { do: 'set', field: 'meta mark', value: 'ct mark' }, accept],
           [neighbourDiscovery, accept],
           // Containment: a service answers, it does not ask.
-          [match('ct state', ['new', 'invalid', 'untracked']), { do: 'counter' }, drop],
-          [{ do: 'set', field: 'meta mark', value: 'ct mark' }],
+          [{ do: 'counter' }, drop],
         ],
       },
       { name: 'bare', rules: bareRules },
-      { name: 'record-in', rules: recordRules('in') },
-      { name: 'record-out', rules: recordRules('out') },
-      ...[32, 64, 128, 255].map((ttl) => ({
-        name: `ttl-${ttl}`,
-        rules: [[{ do: 'set', field: 'ip ttl', value: String(ttl) } as NftStatement]],
-      })),
-      ...[64, 128, 255].map((limit) => ({
-        name: `hops-${limit}`,
-        rules: [[{ do: 'set', field: 'ip6 hoplimit', value: String(limit) } as NftStatement]],
-      })),
-      {
-        name: 'zones',
-        hook: { type: 'filter', hook: 'prerouting', priority: -300 },
-        // Only the attacker's side has a zone of its own: towards the services all share one, so equal five-tuples of two
-        // networks are told apart there by another source port (net/netfilter/nf_nat_core.c, null binding).
-        rules: [[{ do: 'set-by-map', field: 'ct original zone', key: 'iifname', map: { entries: byPort } }]],
-      },
-      { name: 'arrive', hook: { type: 'filter', hook: 'prerouting', priority: -150 }, rules: [[lead('question', 'answer')]] },
-      { name: 'unclash-in', hook: { type: 'nat', hook: 'prerouting', priority: -100 }, rules: [] },
-      {
-        name: 'pass',
-        hook: { type: 'filter', hook: 'forward', priority: 0 },
-        rules: [[lead('record-in', 'record-out')], [drop]],
-      },
-      {
-        name: 'leave',
-        hook: { type: 'filter', hook: 'postrouting', priority: 50 },
-        rules: [
-          // The two wires may carry packets of different sizes, and nobody here may say so; only ever lowered.
-          [tcpFlags(['syn'], ['syn']), { do: 'set', field: 'tcp option maxseg size', value: 'rt mtu' }],
-          [{ do: 'vmap', key: 'ip ttl', map: { entries: [32, 64, 128, 255].map((ttl) => [ttl - 1, { jump: `ttl-${ttl}` }]) } }],
-          [
-            {
-              do: 'vmap',
-              key: 'ip6 hoplimit',
-              map: { entries: [64, 128, 255].map((limit) => [limit - 1, { jump: `hops-${limit}` }]) },
+      ...recordChains('in'),
+      ...recordChains('out'),
+      ...hopChains,
+      ...(unclash.zones ? [unclash.zones] : []),
+      chainAt('arrive', 'filter', 'prerouting', -150, [[lead(({ number }) => `question-${number}`, 'answer')]]),
+      ...(unclash.in ? [unclash.in] : []),
+      chainAt('pass', 'filter', 'forward', 0, [[lead(() => 'record-in', 'record-out')], [drop]]),
+      chainAt('leave', 'filter', 'postrouting', 50, [
+        [
+          {
+            do: 'vmap',
+            key: 'meta nfproto',
+            map: {
+              entries: [
+                ['ipv4', { goto: 'hops4' }],
+                ['ipv6', { goto: 'hops6' }],
+              ],
             },
-          ],
+          },
         ],
-      },
-      { name: 'unclash-out', hook: { type: 'nat', hook: 'postrouting', priority: 100 }, rules: [] },
-      ...(['input', 'output'] as const).map((hook) => ({
-        name: `self-${hook}`,
-        hook: { type: 'filter' as const, hook, priority: 0 },
-        rules: [[neighbourDiscovery, accept], [drop]],
-      })),
+      ]),
+      ...(unclash.out ? [unclash.out] : []),
+      ...(['input', 'output'] as const).map((hook) =>
+        chainAt(`self-${hook}`, 'filter', hook, 0, [[neighbourDiscovery, accept], [drop]]),
+      ),
     ],
   };
 }
 
+const chainAt = (
+  name: string,
+  type: NftHook['type'],
+  hook: NftHook['hook'],
+  priority: number,
+  rules: readonly NftRule[],
+): NftChain => ({ name, hook: { type, hook, priority }, rules });
+
+const zoneOfPort = (ports: readonly ServicePort[]): NftStatement => ({
+  do: 'set-by-map',
+  field: 'ct original zone',
+  key: 'iifname',
+  map: { entries: ports.map(({ link, number }) => [link, String(number)] as const) },
+});
+
+/** Whether two ports lead to the same address: only then can five-tuples clash. */
+function haveCommonDecoys(ports: readonly ServicePort[]): boolean {
+  const own = ports.map(({ bound }) => uniteRanges(bound.flatMap(({ ranges }) => ranges)));
+  const sum = (ranges: readonly AddressRange[]): bigint => ranges.reduce((all, range) => all + rangeSize(range), 0n);
+  return sum(uniteRanges(own.flat())) < own.reduce((all, ranges) => all + sum(ranges), 0n);
+}
+
+/** One hop less than a system begins with is one too few: it was taken here. */
+const beginnings = { 4: [32, 64, 128, 255], 6: [64, 128, 255] } as const;
+const hopField = { 4: 'ip ttl', 6: 'ip6 hoplimit' } as const;
+const hopChains: readonly NftChain[] = families.flatMap((family): NftChain[] => [
+  ...beginnings[family].map((hops) => ({
+    name: `hops-${hops}.v${family}`,
+    rules: [[{ do: 'set', field: hopField[family], value: String(hops) } as const]],
+  })),
+  {
+    name: `hops${family}`,
+    rules: [
+      [
+        {
+          do: 'vmap',
+          key: hopField[family],
+          map: { entries: beginnings[family].map((hops) => [hops - 1, { jump: `hops-${hops}.v${family}` }]) },
+        },
+      ],
+    ],
+  },
+]);
+
 /**
  * What a session is made of is captured: the ends of a connection, its first packets, everything with payload.
- * Acknowledgements alone (no options but timestamps) tell nothing new. A packet of a connection beyond the bound passes.
+ * Acknowledgements alone (no options but timestamps) tell nothing new once the handshake is through. A packet of a
+ * connection beyond the bound passes.
  */
-function recordRules(direction: 'in' | 'out'): NftRule[] {
-  const odd: NftRule[] = [[match('ct state', ['invalid', 'untracked']), capture('odd'), drop]];
-  // The handshake's third packet is the one acknowledgement that tells something.
-  const established: NftStatement = { do: 'at-least', left: 'ct original packets', value: 4 };
-  return [
-    ...(direction === 'in' ? odd : []),
-    [tcpFlagsNot(['fin', 'syn', 'rst'], []), capture(direction), accept],
-    [match('meta l4proto', 'tcp'), ...(direction === 'in' ? [established] : []), jump('bare')],
+function recordChains(direction: 'in' | 'out'): NftChain[] {
+  const name = `record-${direction}`;
+  const established: NftRule = [{ do: 'at-least', left: 'ct original packets', value: 4 }, jump('bare')];
+  const bounded: NftRule[] = [
     [{ do: 'at-least', left: 'ct bytes', value: capturedFlowBytes }, accept],
     [capture(direction), accept],
+  ];
+  return [
+    { name: `payload-${direction}`, rules: bounded },
+    { name: `plain-${direction}`, rules: [direction === 'in' ? established : [jump('bare')], ...bounded] },
+    {
+      name: `flags-${direction}`,
+      rules: [
+        [
+          {
+            do: 'vmap',
+            key: 'tcp flags',
+            map: {
+              entries: [
+                ['ack', { goto: `plain-${direction}` }],
+                ['psh | ack', { goto: `payload-${direction}` }],
+              ],
+            },
+          },
+        ],
+        // The two wires may carry packets of different sizes, and nobody here may say so; only ever lowered.
+        [tcpFlags(['syn'], ['syn']), { do: 'set', field: 'tcp option maxseg size', value: 'rt mtu' }],
+        [capture(direction), accept],
+      ],
+    },
+    { name, rules: [[match('meta l4proto', 'tcp'), goto(`flags-${direction}`)], ...bounded] },
   ];
 }
 
@@ -172,10 +244,7 @@ export function planBoundTable(ports: readonly ServicePort[]): NftTable {
   for (const port of ports) {
     const { number, lower, mac, bound } = port;
     const toPort: NftStatement = { do: 'set', field: 'ether daddr', value: mac };
-    const rules: NftRule[] = [
-      [matchNot('meta pkttype', 'host'), accept],
-      [neighbourDiscovery, accept],
-    ];
+    const byProtocol: [string, NftVerdict][] = [];
     for (const family of families) {
       const field = family === 4 ? 'ip daddr' : 'ip6 daddr';
       const elements: string[] = [];
@@ -195,13 +264,23 @@ export function planBoundTable(ports: readonly ServicePort[]): NftTable {
       if (elements.length === 0) continue;
       const map = `bound-${number}.v${family}`;
       sets.push({ name: map, type: addressType(family), data: 'verdict', interval: true, elements });
-      if (family === 4) {
-        sets.push({ name: `bound-arp-${number}`, type: addressType(4), interval: true, elements: all });
-        rules.push([match('arp operation', 'reply'), match('arp daddr ip', { set: `bound-arp-${number}` }), toPort]);
-      }
-      rules.push([{ do: 'vmap', key: field, map: { map } }]);
+      const discovery: NftRule[] = family === 6 ? [[neighbourDiscovery, accept]] : [];
+      const entry = `lead-${number}.v${family}`;
+      chains.push({ name: entry, rules: [...discovery, [{ do: 'vmap', key: field, map: { map } }]] });
+      byProtocol.push([family === 4 ? 'ip' : 'ip6', { goto: entry }]);
+      if (family === 6) continue;
+      sets.push({ name: `bound-arp-${number}`, type: addressType(4), interval: true, elements: all });
+      chains.push({
+        name: `lead-${number}.arp`,
+        rules: [[match('arp operation', 'reply'), match('arp daddr ip', { set: `bound-arp-${number}` }), toPort]],
+      });
+      byProtocol.push(['arp', { goto: `lead-${number}.arp` }]);
     }
-    chains.push({ name: `bound-${number}`, hook: { type: 'filter', hook: 'ingress', device: lower, priority: -50 }, rules });
+    chains.push({
+      name: `bound-${number}`,
+      hook: { type: 'filter', hook: 'ingress', device: lower, priority: -50 },
+      rules: [[matchNot('meta pkttype', 'host'), accept], [{ do: 'vmap', key: 'meta protocol', map: { entries: byProtocol } }]],
+    });
   }
   return { family: 'netdev', name: boundTableName, comment: 'Weir services; remove with: weir down', sets, chains };
 }
