@@ -23,7 +23,7 @@ import { Readiness } from './readiness.ts';
 import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
 
 /** `unknown`: the kernel had more to tell than fitted, or told something that does not parse: anything may have changed. */
-export type ChangeKind = 'link' | 'address' | 'route' | 'rule' | 'neighbour' | 'table' | 'unknown';
+export type ChangeKind = 'link' | 'address' | 'route' | 'rule' | 'neighbour' | 'sysctl' | 'table' | 'unknown';
 
 export interface ChangeWatchOptions {
   /** Path of the network namespace; absent: this process's own. Needs CAP_SYS_ADMIN when given. */
@@ -34,8 +34,9 @@ export interface ChangeWatchOptions {
 
 const NETLINK_ROUTE = 0;
 const NETLINK_NETFILTER = 12;
-// Groups as bits: RTNLGRP_LINK 1, NEIGH 3, IPV4_IFADDR 5, IPV4_ROUTE 7, IPV4_RULE 8, IPV6_IFADDR 9, IPV6_ROUTE 11, IPV6_RULE 19.
-const routeGroups = [1, 3, 5, 7, 8, 9, 11, 19].reduce((bits, group) => bits | (1 << (group - 1)), 0);
+// Groups as bits: RTNLGRP_LINK 1, NEIGH 3, IPV4_IFADDR 5, IPV4_ROUTE 7, IPV4_RULE 8, IPV6_IFADDR 9, IPV6_ROUTE 11, IPV6_RULE 19,
+// IPV4_NETCONF 24, IPV6_NETCONF 25. The last two tell of forwarding and reverse path filters, not of every sysctl.
+const routeGroups = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25].reduce((bits, group) => bits | (1 << (group - 1)), 0);
 const NFNLGRP_NFTABLES = 7;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_NEWGEN = 15;
@@ -45,8 +46,8 @@ const NFTA_TABLE = 1;
 const RTM_NEWROUTE = 24;
 const RTM_NEWNEIGH = 28;
 const routeKinds = new Map<number, ChangeKind>(
-  (['link', 'address', 'route', 'neighbour', 'rule'] as const).flatMap((kind, index) => {
-    const type = [16, 20, RTM_NEWROUTE, RTM_NEWNEIGH, 32][index];
+  (['link', 'address', 'route', 'neighbour', 'rule', 'sysctl'] as const).flatMap((kind, index) => {
+    const type = [16, 20, RTM_NEWROUTE, RTM_NEWNEIGH, 32, 80][index];
     return [
       [type, kind],
       [type + 1, kind],

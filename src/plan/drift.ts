@@ -72,8 +72,10 @@ function tagged(listing: string): string[] {
   for (const line of listing.split('\n')) {
     const text = line.trim();
     if (/^elements /.test(line)) continue;
-    if (/^table /.test(line)) table = text.replace(' {', '');
-    else if (/^\t(chain|set|map) /.test(line)) {
+    if (/^table /.test(line)) {
+      table = text.replace(' {', '');
+      block = '';
+    } else if (/^\t(chain|set|map) /.test(line)) {
       block = text.replace(' {', '');
       lines.push(`${table}, ${block}`);
     } else if (text !== '' && text !== '}') lines.push(`${table}, ${block}: ${text}`);

@@ -7,7 +7,7 @@ import type { Log } from '../base/log.ts';
 import { compareClaims, readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
 import type { CommandRunner } from '../kernel/command.ts';
 import { applyRoutes, flushOwnRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
-import { readPresentLinks } from '../kernel/link-message.ts';
+import { type PresentLink, readPresentLinks } from '../kernel/link-message.ts';
 import { readLinks } from '../kernel/link-state.ts';
 import { applyTransaction, removeTables, renderReplacement } from '../kernel/nft-apply.ts';
 import { readNftGeneration, readOwnDigest } from '../kernel/nft-digest.ts';
@@ -52,7 +52,7 @@ export class HomeChanger {
   readonly #runner: CommandRunner;
   readonly #log: Log;
   /** The last reading of the rules that was as applied. */
-  #verified: { readonly listing: string; readonly generation: number; readonly digest: string } | undefined;
+  #verified: { readonly listing: string; readonly generation: string; readonly digest: string } | undefined;
 
   constructor(runner: CommandRunner, log: Log) {
     this.#runner = runner;
@@ -62,7 +62,7 @@ export class HomeChanger {
   async difference(desired: NetworkState | undefined, stored: StoredState | undefined): Promise<HomeDifference> {
     const routes = await readOwnRoutes(this.#runner);
     const links = readPresentLinks(this.#runner.netns);
-    const { ruleset, listing } = await this.#readRules(stored);
+    const { ruleset, listing } = await this.#readRules(stored, links);
     const saved = stored?.saved ?? parseNotes(readOwnComments(listing));
     const sysctls = await readSysctls(
       this.#runner,
@@ -184,9 +184,14 @@ export class HomeChanger {
    * Whether the rules are as applied. Once that was read in the kernel's words it is known without a program as long as
    * nobody touches them.
    */
-  async #readRules(stored: StoredState | undefined): Promise<{ ruleset: PresentState['ruleset']; listing: string }> {
+  async #readRules(
+    stored: StoredState | undefined,
+    links: readonly PresentLink[],
+  ): Promise<{ ruleset: PresentState['ruleset']; listing: string }> {
     const { netns } = this.#runner;
-    const { generation, ownTables } = readNftGeneration(netns);
+    const { generation: number, ownTables } = readNftGeneration(netns);
+    // Chains of a device die with it, silently; one of the same name is another device.
+    const generation = [number, ...links.map(({ index }) => index).sort()].join();
     if (ownTables === 0) return { ruleset: 'absent', listing: '' };
     const verified = this.#verified?.listing === stored?.listing ? this.#verified : undefined;
     if (verified && verified.generation === generation) return { ruleset: 'as-applied', listing: verified.listing };

@@ -52,7 +52,7 @@ export interface ReconcileStatus {
 }
 
 /** Networks looked at in one periodic turn; where there are more it is these now and those in the next turn. */
-const networksPerTurn = 10;
+const networksPerTurn = 25;
 /** A run is followed by a rest of this many times its own length, up to a bound: repair never takes the machine over. */
 const restFactor = 2;
 const maxRestMicros = 1_000_000;

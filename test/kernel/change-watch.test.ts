@@ -45,6 +45,7 @@ test('each kind of change is told', options, () =>
       await expectKind('route', () => place.ip('route add default via 10.9.0.9\n'));
       await expectKind('rule', () => place.ip('rule add fwmark 5 lookup 7\n'));
       await expectKind('link', () => place.ip('link set va promisc on\n'));
+      await expectKind('sysctl', () => place.setSysctl('net/ipv4/conf/va/rp_filter', '2'));
       await expectKind('table', () => place.nft('table inet weir { set s { type ipv4_addr; }\n chain c { accept; }; }'));
       await expectKind('table', () => place.nft('add element inet weir s { 10.9.0.7 }'));
       await expectKind('table', () => place.nft('delete element inet weir s { 10.9.0.7 }'));
