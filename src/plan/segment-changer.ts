@@ -2,33 +2,26 @@
 // rules, addresses and routes. The same way leads forward, back after a failure, to nothing, and from damage to repair.
 // What differs is segment-difference.ts; when, and what is written down before, is controller.ts.
 
-import { createHash } from 'node:crypto';
 import { asWeirError } from '../base/errors.ts';
-import { readOwnClaims, settleClaims } from '../kernel/claim-link.ts';
+import { settleClaims } from '../kernel/claim-link.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyRoutes, readOwnRoutes } from '../kernel/ip-route.ts';
-import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
 import { NamespaceHolds } from '../kernel/namespace-holds.ts';
 import { deleteNetns, listNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
-import { applyTransaction, renderReplacement } from '../kernel/nft-apply.ts';
-import { type NftGeneration, readNftGeneration, readOwnDigest } from '../kernel/nft-digest.ts';
-import { readElementsFingerprint } from '../kernel/nft-elements.ts';
-import type { NftTable } from '../kernel/nft-ruleset.ts';
+import { applyTransaction } from '../kernel/nft-apply.ts';
 import { deleteSegmentLink } from '../kernel/segment-link.ts';
 import { type PresentWire, readWire } from '../kernel/segment-wire.ts';
-import { readSysctls } from '../kernel/sysctl.ts';
-import { type AddressRange, renderAddress } from '../model/address.ts';
+import type { AddressRange } from '../model/address.ts';
 import type { Annex } from './annex.ts';
 import { planClaims } from './claims.ts';
 import { netnsPrefix } from './desired-segment.ts';
 import { type DesiredState, type SegmentState, segmentLink } from './desired-state.ts';
-import { compareRoutes, nothingSaved, planRoutes } from './difference.ts';
+import { compareRoutes, planRoutes } from './difference.ts';
 import { describeRepair, type RepairRun } from './repair.ts';
-import { planRuleset } from './ruleset.ts';
-import { emptySegment, type PresentSegment, planLinks, planSegmentDifference } from './segment-difference.ts';
-import type { StoredNetwork, StoredState } from './state-file.ts';
+import { emptySegment, planLinks } from './segment-difference.ts';
+import { type AppliedSegments, readIdentity, renderFingerprint, SegmentReader } from './segment-reader.ts';
+import type { StoredNetwork } from './state-file.ts';
 import { applyStep, type Step } from './step.ts';
-import { keepWithheld } from './withheld.ts';
 
 export interface SegmentChangerOptions {
   /** Path of the machine's own namespace; absent: the one this process is in. */
@@ -37,9 +30,6 @@ export interface SegmentChangerOptions {
   readonly tag: string;
   readonly annexes: readonly Annex[];
 }
-
-/** What was applied last, as the state file has it. */
-export type AppliedSegments = Pick<StoredState, 'current' | 'networks'>;
 
 export interface SegmentResult {
   readonly networks: Readonly<Record<string, StoredNetwork>>;
@@ -60,10 +50,12 @@ export class SegmentChanger {
   readonly #home: CommandRunner;
   readonly #fabricFirst: readonly Annex[];
   readonly #holds = new NamespaceHolds();
+  readonly #reader: SegmentReader;
 
   constructor(options: SegmentChangerOptions) {
     this.#options = options;
     this.#home = createCommandRunner(options.netns);
+    this.#reader = new SegmentReader(options.tag);
     this.#fabricFirst = [...options.annexes].sort((a, b) => Number(b.name === 'fabric') - Number(a.name === 'fabric'));
   }
 
@@ -81,9 +73,9 @@ export class SegmentChanger {
       await breathe();
       const path = netnsPath(segment.netns);
       const exists = netnsExists(segment.netns);
-      const read = exists ? await this.#read(segment, applied) : undefined;
+      const read = exists ? await this.#reader.read(segment, applied) : undefined;
       const present = !read ? emptySegment : replaced.has(path) ? { ...read, wire: noWire } : read;
-      steps.push(...this.#difference(segment, applied, present).steps);
+      steps.push(...this.#reader.difference(segment, applied, present).steps);
     }
     return [...steps, ...this.#planSweep(segments)];
   }
@@ -111,13 +103,13 @@ export class SegmentChanger {
     const networks: Record<string, StoredNetwork> = {};
     await each(segments, atOnce, async (segment) => {
       const runner = createCommandRunner(netnsPath(segment.netns));
-      const present = await this.#read(segment, applied);
-      const { steps, withheld, textHash } = this.#difference(segment, applied, present);
+      const present = await this.#reader.read(segment, applied);
+      const { steps, withheld, textHash } = this.#reader.difference(segment, applied, present);
       for (const step of steps) await act(runner, step);
       // Foretold, not read: a change by somebody else in between must not count as ours.
       const rulesets = steps.filter(({ kind }) => kind === 'ruleset').length;
       const fingerprint = renderFingerprint(present.identity, rulesets);
-      const digest = rulesets > 0 ? this.#digest(segment, fingerprint) : (applied?.networks[segment.name]?.digest ?? '');
+      const digest = rulesets > 0 ? this.#reader.digest(segment, fingerprint) : (applied?.networks[segment.name]?.digest ?? '');
       networks[segment.name] = { withheld, textHash, fingerprint, digest };
     });
     return { networks, done };
@@ -216,11 +208,11 @@ export class SegmentChanger {
     run: RepairRun,
     fresh: boolean,
   ): Promise<StoredNetwork | undefined> {
-    const present = await this.#read(segment, applied);
+    const present = await this.#reader.read(segment, applied);
     // Without its link there is nothing to mend inside; it failed just now, or an annex makes it.
     if (!present.wire.link) return undefined;
     const runner = createCommandRunner(netnsPath(segment.netns));
-    const { steps, withheld, textHash } = this.#difference(segment, applied, present);
+    const { steps, withheld, textHash } = this.#reader.difference(segment, applied, present);
     let rulesets = 0;
     for (const step of steps) {
       const mend = (): Promise<void> => applyStep(runner, step);
@@ -234,7 +226,7 @@ export class SegmentChanger {
     // Others have tables of their own in there, such as an annex, and changed those.
     const moved = present.network.ruleset === 'as-applied' && before?.fingerprint !== fingerprint;
     if (rulesets === 0 && !moved) return undefined;
-    const digest = rulesets > 0 ? this.#digest(segment, fingerprint) : (before?.digest ?? '');
+    const digest = rulesets > 0 ? this.#reader.digest(segment, fingerprint) : (before?.digest ?? '');
     return { withheld, textHash, fingerprint, digest };
   }
 
@@ -269,8 +261,8 @@ export class SegmentChanger {
     settleClaims(runner.netns, planClaims(segment.inside, withheld));
     const untouched = renderFingerprint(before, 0) === stored.fingerprint;
     const fingerprint = untouched ? renderFingerprint(before, 1) : '';
-    const { textHash } = this.#tables(segment, withheld);
-    return { withheld, textHash, fingerprint, digest: this.#digest(segment, fingerprint) };
+    const { textHash } = this.#reader.tables(segment, withheld);
+    return { withheld, textHash, fingerprint, digest: this.#reader.digest(segment, fingerprint) };
   }
 
   #planNetns(segments: readonly SegmentState[]): Step[] {
@@ -299,90 +291,7 @@ export class SegmentChanger {
     const were = new Map((applied?.current?.segments ?? []).map((segment) => [segment.netns, segment]));
     return planLinks(segments, wires, were, tag);
   }
-
-  async #read(
-    segment: SegmentState,
-    applied: AppliedSegments | undefined,
-  ): Promise<PresentSegment & { readonly identity: Identity }> {
-    const path = netnsPath(segment.netns);
-    const runner = createCommandRunner(path);
-    const stored = applied?.networks[segment.name];
-    const was = applied?.current?.segments.find(({ name }) => name === segment.name);
-    const wire = readWire(path, segmentLink);
-    const identity = readIdentity(segment.netns, wire);
-    const untouched =
-      stored !== undefined &&
-      (stored.fingerprint === renderFingerprint(identity, 0) ||
-        // Others may have tables of their own there: an annex has.
-        (stored.digest !== '' && stored.digest === this.#readDigest(segment)));
-    return {
-      identity,
-      wire,
-      network: {
-        routes: await readOwnRoutes(runner),
-        claims: readOwnClaims(path),
-        tables: was && stored && identity.ownTables > 0 ? this.#tables(was, stored.withheld).tables : [],
-        ruleset: identity.ownTables === 0 ? 'absent' : untouched ? 'as-applied' : 'changed',
-        promiscuous: wire.link?.promiscuous ? [segmentLink] : [],
-        links: wire.link ? ['lo', segmentLink] : ['lo'],
-        sysctls: await readSysctls(
-          runner,
-          segment.inside.sysctls.map(({ key }) => key),
-        ),
-        saved: nothingSaved,
-      },
-    };
-  }
-
-  #difference(
-    segment: SegmentState,
-    applied: AppliedSegments | undefined,
-    present: PresentSegment,
-  ): { steps: Step[]; withheld: readonly AddressRange[]; textHash: string } {
-    const stored = applied?.networks[segment.name];
-    const withheld = keepWithheld(segment.inside, stored?.withheld ?? []);
-    const { tables, textHash } = this.#tables(segment, withheld);
-    const same = textHash === stored?.textHash;
-    const steps = planSegmentDifference(segment, tables, same, withheld, present, this.#options.tag);
-    return { steps, withheld, textHash };
-  }
-
-  /** Empty when somebody else changed rules since: then they may be in it. */
-  #digest(segment: SegmentState, fingerprint: string): string {
-    const digest = this.#readDigest(segment);
-    return renderFingerprint(readIdentity(segment.netns), 0) === fingerprint ? digest : '';
-  }
-
-  #readDigest({ netns }: SegmentState): string {
-    return `${readOwnDigest(netnsPath(netns))} ${readElementsFingerprint(netnsPath(netns))}`;
-  }
-
-  /** Tables of a state, kept as long as the state is: they are asked for again and again. */
-  #tables(segment: SegmentState, withheld: readonly AddressRange[]): { tables: readonly NftTable[]; textHash: string } {
-    const key = withheld.map(({ family, first }) => renderAddress({ family, value: first })).join();
-    const kept = this.#rendered.get(segment.inside);
-    if (kept?.key === key) return kept;
-    const tables = planRuleset(segment.inside, withheld, []);
-    const textHash = createHash('sha256').update(renderReplacement(tables)).digest('hex');
-    this.#rendered.set(segment.inside, { key, tables, textHash });
-    return { tables, textHash };
-  }
-  readonly #rendered = new WeakMap<object, { key: string; tables: readonly NftTable[]; textHash: string }>();
 }
-
-interface Identity extends NftGeneration {
-  readonly namespace: string;
-  readonly link: number;
-}
-
-function readIdentity(netns: string, wire = readWire(netnsPath(netns), segmentLink)): Identity {
-  const path = netnsPath(netns);
-  return { ...readNftGeneration(path), namespace: String(readNamespaceIdentity(path)), link: wire.link?.index ?? 0 };
-}
-
-/** After so many transactions more. */
-const renderFingerprint = ({ namespace, link, generation }: Identity, transactions: number): string =>
-  `${namespace}:${link}:${generation + transactions}`;
 
 const describeNames = (what: string, names: readonly string[]): string =>
   names.length === 1 ? `${what} ${names[0]}` : `${names.length} ${what}s (${names[0]}, …)`;
