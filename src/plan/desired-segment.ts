@@ -56,6 +56,8 @@ export interface SegmentOutput {
  * 4 or 10 ms, and give back what they count.
  */
 const refusalEveryMs = '20';
+/** What an ordinary network card carries; IPv4 and TCP take 40 of it. */
+const ethernetMtu = 1500;
 /** Of the addresses left alone in one segment. */
 const maxShown = 12;
 
@@ -76,11 +78,14 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
   const shown = [...leftAlone].slice(0, maxShown);
   if (leftAlone.size > shown.length) shown.push(`${leftAlone.size - shown.length} more`);
   const notes = shown.length > 0 ? [`in ${name}: ${shown.join(', ')}`] : [];
+  const mtu = segmentMtu(diversion, facts);
   const inside: NetworkState = {
     groups,
     personas: usedPersonas(groups, configuration.personas),
     guards: { ports: [], sources: [], resolvers: [] },
     ports,
+    // Everybody's link in the segment carries as little, and the segment's gateway says so to those behind it (RFC 1191).
+    ...(mtu < ethernetMtu ? { announcedSize: ethernetMtu - 40 } : {}),
     tracking: false,
     manyLinks: false,
     interfaces: groups.length > 0 ? { [name]: segmentLink } : {},
@@ -88,7 +93,6 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
     sysctls: segmentSysctls(diversion, configuration),
     live: [],
   };
-  const mtu = segmentMtu(diversion, facts);
   return { segment: { name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside }, notes };
 }
 

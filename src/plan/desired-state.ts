@@ -39,6 +39,11 @@ export interface NetworkState {
   readonly personas: readonly Persona[];
   readonly guards: Guards;
   readonly ports: GatewayPorts;
+  /**
+   * MSS that decoys announce over IPv4 (20 less over IPv6) although the link carries less: what is announced is what can be
+   * received, and hosts of a tunnelled segment announce what their own Ethernet carries. Absent: by the link.
+   */
+  readonly announcedSize?: number;
   /** Whether somebody tracks connections; only then may rules ask, which would switch it on for the whole machine. */
   readonly tracking: boolean;
   /** Whether there are other Ethernet links, on which decoys must not answer. */

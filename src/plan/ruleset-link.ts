@@ -130,7 +130,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
   const take: NftRule[] = [];
   const arriveArp: NftRule[] = [];
   const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [neighbourDiscovery, refusedInName], arp: [] };
-  const stacks = new StackWear(desired.ports.narrow);
+  const stacks = new StackWear(desired.ports.narrow, desired.announcedSize);
   const takeHost = { do: 'set', field: 'meta pkttype', value: 'host' } as const;
   for (const family of [4, 6] as const) {
     sets.push(withheldSet(withheld, family));

@@ -7,6 +7,7 @@ import {
   drop,
   goto,
   match,
+  matchNot,
   type NftChain,
   type NftRule,
   type NftStatement,
@@ -108,12 +109,14 @@ export const answersAsLinux = (stack: TcpStack): boolean =>
 export class StackWear {
   readonly chains: NftChain[] = [];
   readonly #narrow: number | undefined;
+  readonly #announced: number | undefined;
   readonly #known = new Map<string, string | undefined>();
   #counting = false;
 
-  /** `narrow` as in GatewayPorts. */
-  constructor(narrow: number | undefined) {
+  /** `narrow` as in GatewayPorts, `announced` as in NetworkState. */
+  constructor(narrow: number | undefined, announced?: number) {
     this.#narrow = narrow;
+    this.#announced = announced;
   }
 
   /** Chain that a persona's packets of this family go through; undefined when they are as they should be. */
@@ -148,7 +151,6 @@ export class StackWear {
   #addTcp(name: string, stack: TcpStack, family: Family): string | undefined {
     const { opening, reset: refusal } = stack;
     const four = family === 4;
-    const size = opening.maxSegmentSize;
     const fragment: NftRule[] = four && !stack.doNotFragment ? [[set('ip frag-off', '0')]] : [];
     const identify = four ? this.#identification(stack.identification) : [];
     const refuse: NftRule[] = [];
@@ -160,8 +162,7 @@ export class StackWear {
     const refused = this.#chain(`${name}.reset`, refuse);
     const open: NftRule[] = [
       ...(opening.window === undefined ? [] : [[set('tcp window', String(opening.window))]]),
-      // The kernel writes a smaller size only.
-      ...(size === undefined ? [] : [[set('tcp option maxseg size', String(four ? size : size - 20))]]),
+      ...this.#sizeRules(opening, family),
       ...planOptions(stack),
       ...fragment,
       ...identify,
@@ -176,6 +177,25 @@ export class StackWear {
       ...fragment,
       ...identify,
     ]);
+  }
+
+  /** MSS, and Linux's window, which follows it. */
+  #sizeRules({ maxSegmentSize, window }: TcpStack['opening'], family: Family): NftRule[] {
+    const header = family === 4 ? 0 : 20;
+    const announced = this.#announced;
+    // A named option is only ever made smaller (net/netfilter/nft_exthdr.c).
+    if (announced === undefined)
+      return maxSegmentSize === undefined ? [] : [[set('tcp option maxseg size', String(maxSegmentSize - header))]];
+    const size = Math.min(announced, maxSegmentSize ?? announced) - header;
+    const rules: NftRule[] = [[match('@th,160,16', '0x0204'), set('@th,176,16', String(size))]];
+    if (window !== undefined) return rules;
+    // As many whole segments as fit without scaling; timestamps take 12 bytes of each and make headers of 9 and 10 words.
+    const whole = (segment: number): string => String(Math.floor(65_535 / segment) * segment);
+    return [
+      ...rules,
+      [match('tcp doff', [9, 10]), set('tcp window', whole(size - 12))],
+      [matchNot('tcp doff', [9, 10]), set('tcp window', whole(size))],
+    ];
   }
 
   #icmpRules({ icmp }: TcpStack): NftRule[] {

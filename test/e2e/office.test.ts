@@ -16,7 +16,6 @@ const configuration = `diversions:
     kind: network
     vxlan: { vni: 310, local: 10.0.0.2, remotes: [10.0.0.1] }
     address: 192.168.110.2/24
-    mtu: 1500
     decoys: [{ addresses: [192.168.110.10-192.168.110.90], population: mixed-office, alive: 40%, seed: 27 }]
 `;
 /** Of the guesses; a busy machine loses an answer of one host or another. */
@@ -30,11 +29,7 @@ interface DecoyRow {
 
 test('nmap finds the office that was asked for: hosts, vendors and systems', { skip, timeout: 300_000 }, () =>
   withWeirLab({ configuration }, async (lab) => {
-    // Room for the outer headers, so that the segment has the frames of a real one.
-    await lab.sensor.ip('link set eth0 mtu 1600\n');
-    await lab.attacker.ip('link set eth0 mtu 1600\n');
     const visitor = await addSegmentHost(lab, { vni: 310, addresses: ['192.168.110.5/24'] });
-    await visitor.ip('link set lan mtu 1500\n');
     await lab.up();
     const living = (await lab.records(['decoys', '--diversion', 'floor-3', '--limit', '1000'])) as unknown as DecoyRow[];
     assert.ok(living.length > 20, `${living.length} live`);

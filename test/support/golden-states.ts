@@ -110,6 +110,11 @@ function stacksState(): DesiredState {
 }
 
 const states: Record<string, () => GoldenState> = {
+  tunnel: () => ({
+    desired: state([group('dmz', 'claimed', ['10.68.0.0/24', '2001:db8:68::/64'], everybody('web'))], { announcedSize: 1460 }),
+    withheld: [],
+    notes: [],
+  }),
   stacks: () => ({ desired: stacksState(), withheld: [], notes: [] }),
   own: () => ({
     desired: state([group('own', 'own', ['192.0.2.7', '2001:db8::7'], everybody('all-open'))], {
