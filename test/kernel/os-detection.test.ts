@@ -11,6 +11,8 @@ const skip = lacksKernelTests();
 test('nmap -O takes decoys for what their personas claim', { skip, timeout: 240_000 }, () =>
   withLab(async (lab) => {
     const { attacker, sensor } = await createSegment(lab);
+    // As in a segment: the usual one refusal a second is what a host allows itself, and here are twenty.
+    await sensor.setSysctl('net/ipv4/icmp_ratelimit', '20');
     const { personas } = personaLibrary();
     const names = [...personas.keys()].filter((name) => name !== 'all-open');
     const lines = names.map((name, index) => `      - { address: 10.99.7.${index + 1}, persona: ${name} }`).join('\n');

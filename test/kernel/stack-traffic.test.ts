@@ -18,6 +18,7 @@ const smallBytes = 40_000;
 /** Far below what a veth pair does, far above what a window scale that lies allows. */
 const boundMs = 5000;
 const slowReaderMs = 150;
+const sentAgain = 200;
 
 /** The first persona of each stack, with a port it has open. */
 function oneOfEach(): { persona: string; stack: string; port: number }[] {
@@ -140,8 +141,9 @@ test('8 MiB each way, and towards a slow reader, through every stack', { skip, t
               assert.equal(hash, patternHash, `${stack} ${mode}`);
               assert.ok(ms < boundMs, `${stack} ${mode}: ${ms} ms`);
             }
-            // Whoever is told of a larger window than there is sends into the void, and again.
-            assert.ok(again < 64, `${stack}: ${again} segments sent again`);
+            // Whoever is told of a larger window than there is sends into the void, and again: thousands of segments where
+            // scales lie by two, some hundred at the smallest; a busy machine alone makes some dozens.
+            assert.ok(again < sentAgain, `${stack}: ${again} segments sent again`);
           }
       },
       {},
