@@ -86,3 +86,27 @@ export async function applyEntries(runner: CommandRunner, batch: EntryBatch): Pr
   ].join('');
   if (neighbours) await runner.run('ip', ['-force', '-batch', '-'], { input: neighbours, anyCode: true, timeoutMs: 60_000 });
 }
+
+/** Whatever a routing daemon put into forwarding and neighbour tables, but not the lists of VTEPs to flood to. */
+export async function removeFarEntries(runner: CommandRunner): Promise<void> {
+  const { stdout } = await runner.run('bridge', ['fdb', 'show']);
+  const macs = renderFarRemovals(stdout);
+  if (macs.length > 0) await runner.run('bridge', ['-force', '-batch', '-'], { input: `${macs.join('\n')}\n`, anyCode: true });
+  const neighbours = (await readNeighbourEntries(runner)).filter(({ far }) => far);
+  const lines = neighbours.map(({ address, link }) => `neigh del ${address} dev ${link}\n`);
+  if (lines.length > 0) await runner.run('ip', ['-force', '-batch', '-'], { input: lines.join(''), anyCode: true });
+}
+
+/** Pure: each far MAC is listed once as the bridge's and once as the VXLAN device's own, with the VTEP it is behind. */
+export function renderFarRemovals(text: string): string[] {
+  return text.split('\n').flatMap((line) => {
+    const words = line.trim().split(/\s+/);
+    if (words[1] !== 'dev' || !words.includes('extern_learn')) return [];
+    const after = (word: string): string => {
+      const at = words.indexOf(word);
+      return at < 0 ? '' : ` ${word} ${words[at + 1]}`;
+    };
+    const where = words.includes('self') ? `${after('dst')}${after('src_vni')} self` : `${after('vlan')} master`;
+    return [`fdb del ${words[0]} dev ${words[2]}${where}`];
+  });
+}

@@ -3,7 +3,7 @@
 // decoys there are. FRR is fabric-daemons.ts; when to do what is fabric-controller.ts.
 
 import { asWeirError, WeirError } from '../base/errors.ts';
-import { applyEntries, readForwardingEntries, readNeighbourEntries } from '../kernel/bridge-entries.ts';
+import { applyEntries, readForwardingEntries, readNeighbourEntries, removeFarEntries } from '../kernel/bridge-entries.ts';
 import { readBridgeLinks } from '../kernel/bridge-links.ts';
 import { readBridgeVlans } from '../kernel/bridge-vlans.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
@@ -12,7 +12,7 @@ import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netn
 import { segmentAlias } from './desired-segment.ts';
 import { segmentLink } from './desired-state.ts';
 import { type EntryChanges, planEntryChanges } from './fabric-entries.ts';
-import { entryHomes, type LinkStep, type PresentFabric, placesOf, planFabricLinks } from './fabric-links.ts';
+import { entryHomes, fabricGroup, type LinkStep, type PresentFabric, placesOf, planFabricLinks } from './fabric-links.ts';
 import { type FabricState, fabricNetns } from './fabric-state.ts';
 import { planVlans } from './fabric-vlans.ts';
 
@@ -160,6 +160,14 @@ export class FabricChanger {
     return state.vnis.some(({ single }) => single) ? planVlans(state, await readBridgeVlans(this.#inside(state))) : [];
   }
 
+  /**
+   * Takes away what a routing daemon that is gone had learned: its successor knows nothing of it and would never take back
+   * what was withdrawn meanwhile. Until it has learned anew, frames to far hosts are flooded to the VTEPs.
+   */
+  async forgetFar(): Promise<void> {
+    await removeFarEntries(this.#inside({ netns: fabricNetns(this.#tag) }));
+  }
+
   /** What of the announcements differs. */
   async entryChanges(state: FabricState): Promise<EntryChanges> {
     const inside = this.#inside(state);
@@ -183,13 +191,8 @@ export class FabricChanger {
       await deleteNetns([netns]);
       return;
     }
-    const inside = this.#inside({ netns });
     // A namespace dies some time after its name; links go now, and with them the VNIs are free.
-    const links = (await readBridgeLinks(inside)).filter(({ kind }) => kind === 'vxlan' || kind === 'veth');
-    await inside.run('ip', ['-force', '-batch', '-'], {
-      input: links.map(({ name }) => `link del dev ${name}\n`).join(''),
-      anyCode: true,
-    });
+    await this.#inside({ netns }).run('ip', ['link', 'delete', 'group', String(fabricGroup)], { anyCode: true });
     await deleteNetns([netns]);
   }
 

@@ -282,9 +282,21 @@ export class FabricController implements Annex {
       for (const address of this.#downSince.keys())
         if (!state.speaker.peers.some((peer) => peer.address === address)) this.#downSince.delete(address);
       if (this.#state) this.#report = { summary, vnis, lastResets };
+      if (this.#daemons.isUnknowing && Array.isArray(vnis) && vnis.length > 0) await this.#sync();
     } finally {
       this.#polling = false;
     }
+  }
+
+  /** Failing is no harm: the next look tries again. */
+  async #sync(): Promise<void> {
+    await this.#inTurn(async () => {
+      if (!this.#state) return;
+      await this.#changer.forgetFar();
+      await this.#daemons.sync(this.#state.speaker);
+    }).catch((error: unknown) =>
+      this.#options.log.warn('zebra does not know yet what bgpd knows', { error: asWeirError(error).message }),
+    );
   }
 
   #inTurn<T>(operation: () => Promise<T>): Promise<T> {

@@ -142,12 +142,36 @@ export class FabricDaemons {
       rmSync(socket, { force: true });
       this.#start('bgpd', daemonArguments('bgpd', files, this.#hears ? heard : []), home.netns);
       await this.#ready(socket, 'bgpd');
+      const zebra = this.#known.get('zebra');
+      if (zebra) this.#replace(this.#syncedFile, identityOf(zebra));
     } else if (change !== 'restart' && change.length > 0) {
       await tellFrr(home, files, 'bgpd', change);
       this.#write('bgpd', configuration);
     }
     this.#writeSpeaker(speaker);
     return steps;
+  }
+
+  /** A zebra that bgpd has not told what it knows: it was started while bgpd ran. */
+  get isUnknowing(): boolean {
+    const zebra = this.#known.get('zebra');
+    return zebra !== undefined && this.alive && readText(this.#syncedFile) !== identityOf(zebra);
+  }
+
+  /**
+   * Has bgpd tell zebra everything, once zebra knows the VNIs (bgpd has then found it): a bgpd that sees a VNI again which
+   * it knows already installs nothing. What we announce is withdrawn and announced again in the same moment.
+   */
+  async sync(speaker: FabricSpeaker): Promise<void> {
+    const zebra = this.#known.get('zebra');
+    if (!zebra || !this.isUnknowing) return;
+    await tellFrr(this.#options.home, this.#options.files, 'bgpd', [
+      `router bgp ${speaker.asn}`,
+      'address-family l2vpn evpn',
+      'no advertise-all-vni',
+      'advertise-all-vni',
+    ]);
+    this.#replace(this.#syncedFile, identityOf(zebra));
   }
 
   /** Ends both and removes their files. bgpd says goodbye to its peers. */
@@ -238,6 +262,10 @@ export class FabricDaemons {
     return path.join(this.#options.files.directory, 'speaker.json');
   }
 
+  get #syncedFile(): string {
+    return path.join(this.#options.files.directory, 'synced');
+  }
+
   #speakerChange(speaker: FabricSpeaker): readonly string[] | 'restart' {
     try {
       return planSpeakerChange(JSON.parse(readFileSync(this.#speakerFile, 'utf8')) as FabricSpeaker, speaker);
@@ -248,12 +276,7 @@ export class FabricDaemons {
 
   #writeSpeaker(speaker: FabricSpeaker): void {
     const text = JSON.stringify(speaker);
-    try {
-      if (readFileSync(this.#speakerFile, 'utf8') === text) return;
-    } catch {
-      // The first one.
-    }
-    this.#replace(this.#speakerFile, text);
+    if (readText(this.#speakerFile) !== text) this.#replace(this.#speakerFile, text);
   }
 
   #write(program: FrrProgram, text: string): void {
@@ -266,5 +289,15 @@ export class FabricDaemons {
     writeFileSync(temporary, text, { mode: 0o640 });
     daemonGroup(temporary);
     renameSync(temporary, file);
+  }
+}
+
+const identityOf = ({ pid, start }: FrrDaemon): string => `${pid} ${start}`;
+
+function readText(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
   }
 }

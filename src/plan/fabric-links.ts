@@ -30,6 +30,8 @@ export interface LinkStep {
 /** A link that always has its carrier and leads nowhere: next hops resolve through it, no packet ever takes it. */
 const reachLink = 'reach';
 const reachPeer = 'reach-peer';
+/** Of all links in the fabric's namespace (ip-link(8), group): so they can be removed in one go, which waits for the kernel once. */
+export const fabricGroup = 87;
 /** The kernel's longest, about 497 days: entries of ours are static, those of the far side the routing daemon's. */
 const longestAgeing = 4_294_967_294;
 
@@ -135,7 +137,7 @@ function planGround(state: FabricState, links: ReadonlyMap<string, BridgeLink>, 
       first: [
         ...(reach ? [`link del dev ${reachLink}`] : []),
         `link add ${reachLink} type veth peer name ${reachPeer}`,
-        `link set dev ${reachLink} alias ${alias} up`,
+        `link set dev ${reachLink} alias ${alias} group ${fabricGroup} up`,
         `link set dev ${reachPeer} alias ${alias} up`,
         `route replace 0.0.0.0/0 dev ${reachLink}`,
       ],
@@ -190,7 +192,7 @@ function planBridge(state: FabricState, vni: FabricVni, place: VniPlace, links: 
               `link add ${place.bridge} type bridge stp_state 0 forward_delay 0 ageing_time ${longestAgeing}${vni.single ? ' vlan_filtering 1 vlan_default_pvid 0' : ''}`,
             ]),
         `link set dev ${place.bridge} type bridge mcast_snooping 0`,
-        `link set dev ${place.bridge} alias weir:${state.tag}:${network} mtu ${sharedMtu(state, vni)} addrgenmode none up`,
+        `link set dev ${place.bridge} alias weir:${state.tag}:${network} group ${fabricGroup} mtu ${sharedMtu(state, vni)} addrgenmode none up`,
       ],
       born: [],
       last: [],
@@ -236,7 +238,7 @@ function planVxlan(state: FabricState, vni: FabricVni, place: VniPlace, links: R
             `link add ${place.vxlan} netns ${state.netns} type vxlan ${identity} local ${vni.local} dstport ${vni.port} ttl 64 nolearning`,
           ],
       last: [
-        `link set dev ${place.vxlan} alias weir:${state.tag}:${network} mtu ${sharedMtu(state, vni)} addrgenmode none`,
+        `link set dev ${place.vxlan} alias weir:${state.tag}:${network} group ${fabricGroup} mtu ${sharedMtu(state, vni)} addrgenmode none`,
         `link set dev ${place.vxlan} master ${place.bridge}`,
         `link set dev ${place.vxlan} type bridge_slave learning off neigh_suppress on${vni.single ? ' vlan_tunnel on' : ''}`,
         `link set dev ${place.vxlan} up`,
@@ -283,7 +285,7 @@ function planPort(
           : [
               `link add ${place.port} mtu ${vni.mtu} type veth peer name lan address ${vni.lanMac} mtu ${vni.mtu} netns ${vni.segmentNetns}`,
             ]),
-        `link set dev ${place.port} alias ${alias} mtu ${vni.mtu} addrgenmode none`,
+        `link set dev ${place.port} alias ${alias} group ${fabricGroup} mtu ${vni.mtu} addrgenmode none`,
         `link set dev ${place.port} master ${place.bridge}`,
         `link set dev ${place.port} type bridge_slave learning off`,
         `link set dev ${place.port} up`,

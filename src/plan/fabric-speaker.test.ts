@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseForwardingEntries, parseNeighbourEntries } from '../kernel/bridge-entries.ts';
+import { parseForwardingEntries, parseNeighbourEntries, renderFarRemovals } from '../kernel/bridge-entries.ts';
 import { frrFiles } from '../kernel/frr-daemon.ts';
 import { daemonArguments, planSpeakerChange, renderSpeaker } from './fabric-speaker.ts';
 import type { FabricSpeaker, FabricState } from './fabric-state.ts';
@@ -176,6 +176,27 @@ test('entries are read from the tools’ words', () => {
     [
       { address: '192.168.1.5', mac: '00:0c:29:00:00:01', link: 'b10', far: false },
       { address: 'fe80::1', mac: '00:0c:29:00:00:02', link: 'b10', far: true },
+    ],
+  );
+});
+
+test('what a daemon that is gone had learned is taken away, the lists of VTEPs stay', () => {
+  assert.deepEqual(
+    renderFarRemovals(
+      [
+        '00:0c:29:00:00:02 dev v10 extern_learn master b10 ',
+        '00:0c:29:00:00:02 dev v10 dst 10.0.0.2 link-netnsid 0 self extern_learn ',
+        '00:0c:29:00:00:03 dev vxlan0 vlan 12 extern_learn master bridge0 ',
+        '00:0c:29:00:00:03 dev vxlan0 dst 10.0.0.2 src_vni 10 self extern_learn ',
+        '00:00:00:00:00:00 dev v10 dst 10.0.0.2 link-netnsid 0 self permanent',
+        '00:0c:29:00:00:01 dev s10 master b10 static',
+      ].join('\n'),
+    ),
+    [
+      'fdb del 00:0c:29:00:00:02 dev v10 master',
+      'fdb del 00:0c:29:00:00:02 dev v10 dst 10.0.0.2 self',
+      'fdb del 00:0c:29:00:00:03 dev vxlan0 vlan 12 master',
+      'fdb del 00:0c:29:00:00:03 dev vxlan0 dst 10.0.0.2 src_vni 10 self',
     ],
   );
 });

@@ -142,6 +142,32 @@ test('daemons that are killed are back, also under another controller, and decoy
   }),
 );
 
+test('what the far side took back while zebra was away is forgotten with its successor', { skip }, () =>
+  withBed(async (bed) => {
+    await bed.makeSegments(['office']);
+    const controller = bed.controller();
+    await controller.apply(bed.desired([office]));
+    await bed.openFar(100, '192.168.1.9/24');
+    await settled(bed, controller, 100, 21);
+    const farMacs = async (): Promise<string> =>
+      (await runCommand(['bridge', '-n', `weir-${bed.tag}.fabric`, 'fdb', 'show', 'dev', 'v100'])).stdout;
+    const wear = async (mac: string): Promise<void> => {
+      await bed.host.ip(`link set e100 down\nlink set e100 address ${mac}\nlink set e100 up\n`);
+      await bed.host.run(['arping', '-c', '1', '-w', '1', '-A', '-I', 'e100', '192.168.1.9'], { anyCode: true });
+    };
+    await wear('02:00:00:00:00:91');
+    await until('the host is known', async () => (await farMacs()).includes('02:00:00:00:00:91'));
+    const zebra = bed.daemonsOfOurs().find(({ program }) => program === 'zebra') ?? assert.fail();
+    process.kill(zebra.pid, 'SIGKILL');
+    await wear('02:00:00:00:00:92');
+    await bed.far.run(['bridge', 'fdb', 'del', '02:00:00:00:00:91', 'dev', 'h100', 'master'], { anyCode: true });
+    assert.match(await farMacs(), /02:00:00:00:00:91/);
+    await until('the daemon is repaired', async () => (await controller.repair()).length === 1);
+    await until('the new one is known', async () => (await farMacs()).includes('02:00:00:00:00:92'), 20_000);
+    await until('the old one is forgotten', async () => !(await farMacs()).includes('02:00:00:00:00:91'), 5000);
+  }),
+);
+
 test('a lost peer is said and decoys stay; it comes back by itself', { skip }, () =>
   withBed(async (bed) => {
     await bed.makeSegments(['office']);
