@@ -119,23 +119,23 @@ test('runs do not overlap; what changes during one is looked at after it', async
 
 test('a repair is told and counted; a failure is told once, tried again by itself, and forgotten when it is gone', async () => {
   const { reconciler, repairs, troubles, looked } = stage((_request, count) =>
-    count === 1
+    count < 3
       ? { repairs: [], failures: [{ ...lan, message: 'the trunk is gone' }] }
-      : count === 2
+      : count === 3
         ? { repairs: [lan], failures: [] }
         : nothing,
   );
   reconciler.watch([{ name: 'a', netns: '/nowhere/a' }]);
   await looked(1);
   assert.deepEqual(reconciler.status().reasons, ['the trunk is gone']);
-  await looked(2);
+  await looked(3);
   assert.deepEqual(repairs, [lan]);
   assert.deepEqual(
     troubles.map(({ name }) => name),
     ['repair-failed'],
   );
   const { reasons, failures, lastRepair } = reconciler.status();
-  assert.deepEqual([reasons, failures, lastRepair?.message], [[], 1, lan.message]);
+  assert.deepEqual([reasons, failures, lastRepair?.message], [[], 2, lan.message]);
   await reconciler.close();
 });
 
@@ -148,7 +148,9 @@ test('what throws counts as a failure of its own and does not keep the others fr
       throw new Error('no vtysh');
     },
   };
+  let now = 1;
   const two = stage(() => nothing, {
+    clock: () => now,
     repairables: [
       failing,
       {
@@ -163,6 +165,8 @@ test('what throws counts as a failure of its own and does not keep the others fr
   await two.reconciler.lookNow();
   await two.reconciler.lookNow();
   assert.deepEqual(asked, ['fabric', 'diversions', 'diversions'], 'the failing one rests');
+  now += 600_000;
+  await two.reconciler.lookNow();
   assert.match(two.troubles[0].message, /cannot look after the fabric: no vtysh/);
   await two.reconciler.close();
 });

@@ -73,6 +73,7 @@ test('what fails is tried again after a growing while, at most a minute, and tol
   ledger.noteRepair(table);
   assert.deepEqual(ledger.reasons(), []);
   assert.equal(ledger.next(), undefined);
+  assert.equal(ledger.noteFailure({ ...table, message: 'again' }), undefined, 'what is in the way may just be going');
   assert.equal(ledger.noteFailure({ ...table, message: 'again' })?.name, 'repair-failed', 'a new row is told anew');
 });
 

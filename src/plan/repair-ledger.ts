@@ -73,7 +73,7 @@ export class RepairLedger {
     };
   }
 
-  /** A trouble when it is the first failure in a row. */
+  /** A trouble when it failed a second time in a row: what is in the way may just be going. */
   noteFailure(failure: Repair): Trouble | undefined {
     const key = repairKey(failure);
     const entry = this.#failing.get(key) ?? { count: 0, triedAt: 0, until: 0, network: failure.network, message: '' };
@@ -82,7 +82,7 @@ export class RepairLedger {
     entry.message = failure.message;
     entry.triedAt = this.#clock();
     entry.until = entry.triedAt + Math.min(minuteMicros, firstRetryMicros * 2 ** Math.min(entry.count - 1, 10));
-    if (entry.count > 1) return undefined;
+    if (entry.count !== 2) return undefined;
     return {
       name: 'repair-failed',
       message: failure.message,
