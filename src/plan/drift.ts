@@ -24,7 +24,7 @@ const maxLines = 10;
 
 export function describeDrift(input: DriftInput): string[] {
   const words: string[] = [];
-  if (input.listing === '') words.push('the nft tables named weir are gone');
+  if (input.listing === '' && input.expectedListing !== '') words.push('the nft tables named weir are gone');
   else if (input.listing !== input.expectedListing) words.push(...describeRules(input.expectedListing, input.listing));
   const { add, remove } = compareRoutes(input.expectedRoutes, input.routes);
   words.push(...bounded(add.map(({ destination }) => `route local ${destination} is gone`)));

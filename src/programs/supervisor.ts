@@ -12,9 +12,14 @@ import { createIdentifier } from '../model/identifier.ts';
 import { Child, type ChildStatus } from './child.ts';
 import { gatewaySpecification, type LaunchOptions, netdSpecification, recorderSpecification } from './launch.ts';
 
-/** Bounds of an orderly end; together below the ten seconds a user waits. */
+/** Bounds of an orderly end; the programs' are together below the ten seconds a user waits. */
 const graceMs = { gateway: 6000, recorder: 6000, netd: 3000 };
-const readyMs = 20_000;
+/** Putting back a hundred segments takes a slow machine that long; what is cut short here is left behind. */
+const downMs = 60_000;
+/** A slow machine under load takes half of it for the programs' own start. */
+const readyMs = 60_000;
+/** A program that died so often will not be ready either. */
+const hopelessRestarts = 6;
 
 export class Supervisor {
   readonly #children: Readonly<Record<'netd' | 'gateway' | 'recorder', Child>>;
@@ -57,7 +62,8 @@ export class Supervisor {
   }
 
   async #ready(name: 'netd' | 'gateway' | 'recorder'): Promise<void> {
-    const end = Date.now() + readyMs;
+    const begun = Date.now();
+    const end = begun + readyMs;
     const path = join(this.#data, 'run', `${name}.sock`);
     for (;;) {
       try {
@@ -67,11 +73,12 @@ export class Supervisor {
       } catch (error) {
         const { code } = asWeirError(error);
         if (code !== 'not-running' && code !== 'timeout' && code !== 'system-call') throw error;
-        if (Date.now() > end) {
-          const { lastExit } = this.#children[name].status();
+        const { lastExit, restarts } = this.#children[name].status();
+        if (Date.now() > end || restarts >= hopelessRestarts) {
+          const seconds = Math.round((Date.now() - begun) / 1000);
           throw new WeirError(
             'timeout',
-            `${name} does not answer after ${readyMs / 1000} s${lastExit ? ` (last: ${lastExit})` : ''}`,
+            `${name} does not answer after ${seconds} s${lastExit ? ` (last: ${lastExit})` : ''}`,
             {},
             error,
           );
@@ -100,7 +107,7 @@ export class Supervisor {
       }
     };
     await step('gateway', () => this.#children.gateway.stop(graceMs.gateway));
-    await step('down', () => this.netd('down', null, 10_000));
+    await step('down', () => this.netd('down', null, downMs));
     await Promise.all([
       step('recorder', () => this.#children.recorder.stop(graceMs.recorder)),
       step('netd', () => this.#children.netd.stop(graceMs.netd)),

@@ -12,8 +12,8 @@ import { parseGuestOutput } from '../support/guest-reporter.ts';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const reporter = path.join(here, '../support/guest-reporter.js');
-/** Of one program inside; the whole guest has six minutes in all. */
-const programBoundMs = 240_000;
+/** Of one program inside, on a machine that does other things too; alone they take a third. */
+const programBoundMs = 400_000;
 
 test('a kernel with VLANs', { skip: lacksGuest() }, async (t) => {
   const guest = await bootGuest({ memoryMiB: 3072 });
