@@ -135,16 +135,11 @@ test(
         await controller.apply(
           await controller.plan(withSegments([vxlanSegment('floor-1', { vni: 10 }), vxlanSegment('floor-2', { vni: 11 })])),
         );
+        const inside = (name: string, argv: string[]): Promise<unknown> =>
+          runCommand(['ip', 'netns', 'exec', netnsOf(bed, name), ...argv]);
+        await inside('floor-1', ['ip', 'link', 'del', 'lan']);
+        await sensor.ip('link add theirs type vxlan id 10 local 10.99.0.2 dstport 4789\n');
         await looking(controller, async ({ repairs, troubles, reconciler }) => {
-          const inside = (name: string, argv: string[]): Promise<unknown> =>
-            runCommand(['ip', 'netns', 'exec', netnsOf(bed, name), ...argv]);
-          // In one go, so that nobody is quicker.
-          await runCommand(['ip', '-batch', '-'], {
-            input: `-n ${netnsOf(bed, 'floor-1')} link del lan\n-n ${sensor.name} link add theirs type vxlan id 10 local 10.99.0.2 dstport 4789\n`,
-          }).catch(async () => {
-            await inside('floor-1', ['ip', 'link', 'del', 'lan']);
-            await sensor.ip('link add theirs type vxlan id 10 local 10.99.0.2 dstport 4789\n');
-          });
           await until('the failure is told', () => troubles.length > 0, 5000);
           assert.match(troubles[0].message, /floor-1.*cannot be put back|cannot be put back.*floor-1/);
           await inside('floor-2', ['nft', 'flush', 'ruleset']);
