@@ -71,6 +71,11 @@ const calls = {
   setns: library.func('int setns(int, int)') as (fd: number, kind: number) => number,
   ioctl: library.func('int ioctl(int, unsigned long, void *)') as (fd: number, request: number, argument: Pointer) => number,
   fcntl: library.func('int fcntl(int, int, int)') as (fd: number, command: number, argument: number) => number,
+  sched_setscheduler: library.func('int sched_setscheduler(int, int, void *)') as (
+    pid: number,
+    policy: number,
+    parameters: Pointer,
+  ) => number,
   shutdown: library.func('int shutdown(int, int)') as (fd: number, how: number) => number,
   close: library.func('int close(int)') as (fd: number) => number,
   mount: library.func('int mount(const char *, const char *, const char *, unsigned long, void *)') as (
@@ -264,6 +269,11 @@ export function detachMount(target: string): boolean {
   if (failed === E.EINVAL || failed === E.ENOENT) return false;
   throw callFailed('umount2', failed, { target });
 }
+
+const SCHED_IDLE = 5;
+
+/** From now on this thread runs when nothing else wants the processor; see sched(7). False where that is refused. */
+export const runWhenIdle = (): boolean => calls.sched_setscheduler(0, SCHED_IDLE, new Uint8Array(4)) === 0;
 
 const CLONE_NEWNET = 0x40000000;
 

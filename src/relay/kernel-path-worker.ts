@@ -2,12 +2,11 @@
 // flows, hands sessions and probes to the main thread in batches. What the main thread has not worked off stays in the
 // kernel's buffers, which count what they drop. Started by kernel-path-intake.ts; descriptors are closed there.
 
-import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { ConntrackReader } from '../kernel/conntrack-events.ts';
 import { FlowCaptureReader } from '../kernel/flow-capture.ts';
-import { ENOBUFS } from '../kernel/libc.ts';
+import { ENOBUFS, runWhenIdle } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { Readiness } from '../kernel/readiness.ts';
 import type { ProbeRecord } from '../model/event.ts';
@@ -35,18 +34,12 @@ const batchEvents = 2048;
 /** Netlink datagrams read before others get their turn: up to 64 packets in each. */
 const readsPerTurn = 32;
 const tickMs = 25;
-/** The path comes first: what waits here is kept by the kernel. See nice(1). */
-const niceness = 10;
-
 const port = parentPort;
 if (!port) throw new Error('kernel-path-worker runs as a worker thread');
 const data = workerData as KernelPathData;
 const post = (message: FromKernelPathWorker, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
-try {
-  setPriority(0, niceness);
-} catch {
-  // Only ever a courtesy.
-}
+// The path comes first: what waits here is kept by the kernel, and what it must drop is counted there.
+runWhenIdle();
 
 let places = new ServicePlaces(data.networks.map(networkFrom), data.ports);
 let records: ProbeRecord[] = [];
