@@ -35,6 +35,7 @@ const isSynFin = tcpFlags(['fin', 'syn', 'ack', 'rst'], ['fin', 'syn']);
 const isNoFlags = tcpFlags(['syn', 'ack', 'rst'], []);
 const isAck = tcpFlags(['syn', 'ack', 'rst'], ['ack']);
 const isDoNotFragment: NftStatement = { do: 'flags', field: 'ip frag-off', mask: ['0x4000'], not: false, value: ['0x4000'] };
+const isFragment: NftStatement = { do: 'flags', field: 'ip frag-off', mask: ['0x3fff'], not: true, value: [] };
 const mayFragment: NftStatement = { do: 'flags', field: 'ip frag-off', mask: ['0x4000'], not: true, value: ['0x4000'] };
 
 /**
@@ -205,7 +206,9 @@ export class StackWear {
     if (icmp.echoCode === 'zero') rules.push([isReply, set('icmp code', '0')]);
     if (icmp.echoDoNotFragment === 'copy')
       rules.push([isReply, match('ip ecn', 'ce'), set('ip ecn', 'not-ect'), set('ip frag-off', '0x4000')]);
-    return [...rules, ...this.#identification(icmp.identification)];
+    // A long answer leaves in fragments, which belong together by the number they have.
+    const identify = this.#identification(icmp.identification);
+    return identify.length > 0 ? [...rules, [isFragment, { do: 'verdict', verdict: 'return' }], ...identify] : rules;
   }
 
   /** Last in its chain: counting leads away. */

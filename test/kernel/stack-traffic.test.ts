@@ -152,6 +152,24 @@ test('8 MiB each way, and towards a slow reader, through every stack', { skip, t
   }),
 );
 
+test('long pings come back through every stack', { skip }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    await withBed(lab, sensor, async ({ controller }) => {
+      await controller.apply(await controller.plan(configurationOf(configuration)));
+      for (const [index, { stack }] of decoys.entries()) {
+        const { stdout } = await attacker.run(
+          ['ping', '-n', '-c', '2', '-i', '0.2', '-W', '2', '-s', '4000', address(index, 4)],
+          {
+            anyCode: true,
+          },
+        );
+        assert.match(stdout, / 2 received/, stack);
+      }
+    });
+  }),
+);
+
 test('no packet of any stack has a wrong checksum, whoever fills it in', { skip, timeout: 240_000 }, () =>
   withLab(async (lab) => {
     const { attacker, sensor } = await createSegment(lab);
