@@ -150,7 +150,7 @@ export class DiversionController {
     const deadline = confirmWithinMs === undefined ? undefined : this.#options.clock() + confirmWithinMs * 1000;
     // A second apply before the first was confirmed still goes back to the last confirmed state.
     const previous = stored?.phase === 'applied' ? stored.current : stored?.previous;
-    await this.#change(desired, stored, { previous, deadline });
+    await this.#change(desired, stored, { previous, deadline, retreat: previous });
     if (deadline !== undefined && confirmWithinMs !== undefined) this.#startTimer(deadline);
     const groups = [desired, ...desired.segments.map(({ inside }) => inside)].reduce((sum, one) => sum + one.groups.length, 0);
     this.#emit('applied', `${groups} groups of decoys are up`, {
@@ -184,9 +184,24 @@ export class DiversionController {
     if (isEmptyState(stored.previous)) await this.#down();
     else {
       const before = atPorts(stored.previous as DesiredState, this.#options.ports);
-      await this.#change(before, stored, { previous: undefined, deadline: undefined });
+      await this.#goBack(before, stored);
     }
     this.#emit('rolled-back', `back to the state before: ${reason}`, { reason });
+  }
+
+  /** A segment that cannot be had back (its trunk is gone) keeps nobody locked out: it is left to repair, the rest goes back. */
+  async #goBack(before: DesiredState, stored: StoredState): Promise<void> {
+    const goal = { previous: undefined, deadline: undefined, retreat: before };
+    try {
+      await this.#change(before, stored, goal);
+    } catch (error) {
+      if (before.segments.length === 0) throw error;
+      this.#options.log.error('rolling back to the segments of before failed; they are left to repair', {
+        error: asWeirError(error).message,
+      });
+      await this.#change({ ...before, segments: [], services: [], bindings: [] }, stored, goal);
+      if (this.#stored) await this.#save({ ...this.#stored, current: before, networks: stored.networks });
+    }
   }
 
   /** Until when an applied plan waits for `confirm`; undefined when none does. Microseconds of the clock. */
@@ -223,7 +238,8 @@ export class DiversionController {
     if (!stored?.current) return;
     const { current, previous, deadline } = stored;
     const moved = atPorts(current, this.#options.ports);
-    if (moved !== current) await this.#change(moved, stored, { previous, deadline });
+    const retreat = stored.phase === 'applied' ? moved : previous;
+    if (moved !== current) await this.#change(moved, stored, { previous, deadline, retreat });
   }
 
   /**
@@ -357,7 +373,12 @@ export class DiversionController {
   async #change(
     desired: DesiredState,
     stored: StoredState | undefined,
-    goal: { readonly previous: DesiredState | undefined; readonly deadline: Micros | undefined },
+    goal: {
+      readonly previous: DesiredState | undefined;
+      readonly deadline: Micros | undefined;
+      /** Where a start after a crash halfway leads; undefined: to a machine without Weir. */
+      readonly retreat: DesiredState | undefined;
+    },
   ): Promise<void> {
     const { steps, saved, withheld, textHash, detailed } = await this.#home.difference(desired, stored);
     const base = {
@@ -375,7 +396,10 @@ export class DiversionController {
       promiscuous: { ...saved.promiscuous, ...stored?.saved.promiscuous },
     };
     const before = { networks: stored?.networks ?? {}, listing: stored?.listing ?? '' };
-    await this.#save({ ...base, ...before, phase: 'applying', saved: union });
+    const { previous: _previous, ...halfway } = base;
+    const retreat = goal.retreat ? { previous: goal.retreat } : {};
+    // Which text made the rules that are there is not known until the change is through.
+    await this.#save({ ...halfway, ...retreat, ...before, phase: 'applying', saved: union, textHash: '' });
     const done: Step[] = [];
     try {
       const { networks } = await this.#segments.apply(desired, stored);

@@ -7,6 +7,7 @@ import test from 'node:test';
 import { openTproxyListener } from '../../src/kernel/tproxy-socket.ts';
 import { parseAddress, renderAddress } from '../../src/model/address.ts';
 import { DecoyDirectory } from '../../src/model/decoy.ts';
+import type { Annex } from '../../src/plan/annex.ts';
 import { configurationOf, personaLibrary, serveReal, touch, withBed } from '../support/diversion-bed.ts';
 import { createSegment, lacksKernelTests, withLab } from '../support/namespace.ts';
 
@@ -369,5 +370,57 @@ test('sockets elsewhere after a crash: what is applied, and what it goes back to
       }
       assert.equal(await sensor.snapshot(), before);
     });
+  }),
+);
+
+test('killed while it rolls back, or while it follows the gateway: the next start has what was confirmed', segment, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const before = await sensor.snapshot();
+    let reached: (() => void) | undefined;
+    const stuck: Annex = {
+      name: 'services',
+      difference: async () => [],
+      apply: () => {
+        reached?.();
+        return reached ? new Promise(() => {}) : Promise.resolve();
+      },
+      repair: async () => [],
+      status: () => ({ reasons: [], lines: [] }),
+      close: async () => {},
+    };
+    await withBed(
+      lab,
+      sensor,
+      async ({ controller, again, ports }) => {
+        await controller.apply(await controller.plan(configurationOf(mixed)));
+        const confirmed = await sensor.snapshot();
+        await controller.apply(await controller.plan(configurationOf(own)), { confirmWithinMs: 600_000 });
+        const killedIn = async (work: () => void): Promise<void> => {
+          await new Promise<void>((resolve) => {
+            reached = resolve;
+            work();
+          });
+          reached = undefined;
+        };
+        await killedIn(() => void controller.rollback('a test'));
+        controller.close();
+        const next = again();
+        await next.resume();
+        assert.equal(await sensor.snapshot(), confirmed, 'after a rollback that was cut short');
+        next.close();
+        const moved = again({ ports: { ...ports, tcp: ports.tcp + 1 } });
+        await killedIn(() => void moved.resume());
+        moved.close();
+        const last = again();
+        await last.resume();
+        assert.equal(await sensor.snapshot(), confirmed, 'after following the gateway was cut short');
+        assert.match(await touch(attacker, '10.99.130.1', 80), /^diverted/);
+        assert.deepEqual(await last.verify(), []);
+        await last.down();
+        assert.equal(await sensor.snapshot(), before);
+      },
+      { annexes: [stuck] },
+    );
   }),
 );
