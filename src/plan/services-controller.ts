@@ -64,6 +64,9 @@ const namespaceSysctls: readonly (readonly [string, string])[] = [
   ['net/ipv6/conf/default/forwarding', '1'],
   ['net/ipv6/conf/all/forwarding', '1'],
   ['net/ipv4/ip_forward', '1'],
+  // Nothing is delivered here: looking for a socket, or at a checksum the service will look at, is in vain.
+  ['net/ipv4/ip_early_demux', '0'],
+  ['net/netfilter/nf_conntrack_checksum', '0'],
   ['net/ipv4/conf/all/rp_filter', '0'],
   ['net/ipv4/conf/all/send_redirects', '0'],
   ['net/ipv4/conf/all/accept_local', '1'],
