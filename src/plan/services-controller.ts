@@ -9,7 +9,7 @@ import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
 import { applyTransaction } from '../kernel/nft-apply.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
-import type { NftTable } from '../kernel/nft-ruleset.ts';
+import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
 import {
   applyRouteTexts,
   applyRuleTexts,
@@ -21,7 +21,7 @@ import {
   renderRouteText,
 } from '../kernel/services-namespace.ts';
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { parseRange, renderAddress } from '../model/address.ts';
+import { parseRange, rangeSize, renderAddress } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
 import {
@@ -50,6 +50,8 @@ interface Change {
   readonly line: string;
   readonly make: () => Promise<void>;
 }
+
+type Links = ReadonlyMap<string, MacvlanLink>;
 
 /** Where a network is, and what tells that its rules are as we left them. */
 interface Place {
@@ -109,7 +111,9 @@ export class ServicesController implements Annex {
   #places: readonly Place[] = [];
   /** By place and table: the text as applied, and the kernel's listing of it right after. */
   readonly #applied = new Map<string, { text: string; listing: string }>();
+  /** As last looked at. */
   #reasons: readonly string[] = [];
+  #lines: readonly string[] = [];
 
   constructor(options: ServicesControllerOptions) {
     this.#options = options;
@@ -179,7 +183,7 @@ export class ServicesController implements Annex {
         repairs.push({ network, object, message: `services: ${line}` });
       }
     }
-    this.#reasons = await this.#unreachable();
+    await this.#look();
     return repairs;
   }
 
@@ -187,25 +191,45 @@ export class ServicesController implements Annex {
     if (!this.#network || !this.#desired) return { reasons: [], lines: [] };
     return {
       reasons: this.#reasons,
-      lines: planBoundDecoys(this.#desired).map(
-        ({ diversion, service, ranges }) =>
-          `${diversion}: ${ranges.reduce((sum, range) => sum + range.last - range.first + 1n, 0n)} addresses by kernel path to ${service}`,
-      ),
+      lines: [
+        ...planBoundDecoys(this.#desired).map(
+          ({ diversion, service, ranges }) =>
+            `${diversion}: ${ranges.reduce((sum, range) => sum + rangeSize(range), 0n)} addresses by kernel path to ${service}`,
+        ),
+        ...this.#lines,
+      ],
     };
   }
 
   async close(): Promise<void> {}
 
-  /** Services that do not answer for their own address. */
-  async #unreachable(): Promise<string[]> {
-    const { stdout } = await createCommandRunner(this.path).run('ip', ['neigh', 'show', 'nud', 'failed'], { anyCode: true });
-    const failed = new Set(stdout.split('\n').map((line) => line.split(' ')[0]));
-    return (this.#desired?.services ?? [])
+  /** How the services are, what they tried, and how full the table of connections is. */
+  async #look(): Promise<void> {
+    const runner = createCommandRunner(this.path);
+    const failed = new Set(
+      (await runner.run('ip', ['neigh', 'show', 'nud', 'failed'], { anyCode: true })).stdout
+        .split('\n')
+        .map((line) => line.split(' ')[0]),
+    );
+    const reasons = (this.#desired?.services ?? [])
       .filter(({ address }) => failed.has(renderAddress(address)))
       .map(
         ({ name, address, interface: link }) =>
           `service ${name}: nobody answers for ${renderAddress(address)} on the wire of ${link}; check that it is up and on that wire`,
       );
+    const { stdout } = await runner.run('nft', ['list', 'chain', 'inet', ownTableName, 'answer'], { anyCode: true });
+    const unasked = Number(/counter packets (\d+)/.exec(stdout)?.[1] ?? 0);
+    const count = Number((await readSysctl(runner, 'net/netfilter/nf_conntrack_count')) ?? 0);
+    const most = Number((await readSysctl(runner, 'net/netfilter/nf_conntrack_max')) ?? 0);
+    if (most > 0 && count > most * 0.9)
+      reasons.push(
+        `the kernel follows ${count} connections to services of at most ${most}: beyond that new ones fail; raise net.netfilter.nf_conntrack_max`,
+      );
+    this.#reasons = reasons;
+    this.#lines = [
+      `${count} connections followed of at most ${most}`,
+      ...(unasked > 0 ? [`${unasked} packets that services sent unasked were dropped`] : []),
+    ];
   }
 
   async #homeWays(desired: DesiredState | undefined): Promise<Map<string, WayBack[]>> {
@@ -243,8 +267,9 @@ export class ServicesController implements Annex {
     if (!existsSync(this.path)) return [...removals, this.#namespaceComes()];
     const runner = createCommandRunner(this.path);
     const table = await this.#tableChange({ network: '', netns: this.path }, planServicesTable(wanted));
-    const links = await this.#linkChanges(runner, wanted);
-    const inside = links.length > 0 ? [] : await this.#routeChanges(runner, wanted);
+    const there = new Map((await readMacvlanLinks(runner)).map((link): [string, MacvlanLink] => [link.name, link]));
+    const links = this.#linkChanges(runner, wanted, there);
+    const inside = links.length > 0 ? [] : await this.#routeChanges(runner, wanted, there);
     const leads: Change[] = [];
     for (const place of wantedPlaces)
       leads.push(
@@ -253,7 +278,7 @@ export class ServicesController implements Annex {
     const missing = [...links, ...inside].some(({ object }) => object === 'link');
     return [
       ...removals,
-      ...(await this.#sysctlChanges(runner, wanted)),
+      ...(await this.#sysctlChanges(runner, wanted, there)),
       ...table,
       ...links,
       ...inside,
@@ -293,8 +318,7 @@ export class ServicesController implements Annex {
     };
   }
 
-  async #sysctlChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
-    const links = new Set((await readMacvlanLinks(runner)).map(({ name }) => name));
+  async #sysctlChanges(runner: CommandRunner, wanted: ServicesNetwork, links: Links): Promise<Change[]> {
     const keys = [
       ...namespaceSysctls,
       ...wanted.ports.filter(({ link }) => links.has(link)).flatMap(({ link }) => portSysctls(link)),
@@ -310,8 +334,7 @@ export class ServicesController implements Annex {
     return changes;
   }
 
-  async #linkChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
-    const there = new Map((await readMacvlanLinks(runner)).map((link) => [link.name, link]));
+  #linkChanges(runner: CommandRunner, wanted: ServicesNetwork, there: Links): Change[] {
     const devices = [
       ...wanted.ports.map(({ link, mac, lower, netns, network }) => ({ link, mac, lower, netns, network })),
       ...wanted.legs.map((leg) => ({ ...leg, lower: leg.interface, netns: undefined, network: '' })),
@@ -361,9 +384,8 @@ export class ServicesController implements Annex {
     };
   }
 
-  async #routeChanges(runner: CommandRunner, wanted: ServicesNetwork): Promise<Change[]> {
+  async #routeChanges(runner: CommandRunner, wanted: ServicesNetwork, there: Links): Promise<Change[]> {
     const changes: Change[] = [];
-    const there = new Map((await readMacvlanLinks(runner)).map((link): [string, MacvlanLink] => [link.name, link]));
     for (const { link, addresses } of wanted.legs) {
       const now = there.get(link)?.addresses ?? [];
       const lines = [

@@ -4,11 +4,14 @@ import { renderMicros } from '../base/clock.ts';
 import type { Health, Status } from '../model/status.ts';
 import type { RecorderStatus } from '../record/recorder.ts';
 import type { IntakeCounters } from '../relay/intake.ts';
+import type { KernelPathCounters } from '../relay/kernel-path-protocol.ts';
 
 /** What the gateway answers to `status`; every part may be absent while it starts. */
 export interface GatewayStatus {
   readonly intake?: Partial<IntakeCounters>;
   readonly catchAll?: Record<string, number>;
+  /** Absent while no decoy is bound to a service with its own stack. */
+  readonly kernelPath?: Partial<KernelPathCounters>;
   readonly sessions?: Record<string, number>;
   readonly journal?: {
     readonly droppedRecords?: number;
@@ -55,6 +58,13 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['connections to nobody', ({ intake }) => intake?.tcp?.unknown],
   ['UDP sessions shed', ({ catchAll }) => catchAll?.udpShed],
   ['UDP answers withheld', ({ catchAll }) => catchAll?.udpWithheld],
+  ['kernel path: packets not captured', ({ kernelPath }) => kernelPath?.packetsLost],
+  ['kernel path: bytes not captured', ({ kernelPath }) => kernelPath?.missingBytes],
+  ['kernel path: sessions known by their counts alone', ({ kernelPath }) => kernelPath?.uncaptured],
+  ['kernel path: times the kernel dropped ends of connections', ({ kernelPath }) => kernelPath?.endingsLost],
+  ['kernel path: ends of connections nobody knows', ({ kernelPath }) => kernelPath?.unmatched],
+  ['kernel path: sessions shed', ({ kernelPath }) => kernelPath?.shed],
+  ['kernel path: probes dropped', ({ kernelPath }) => kernelPath?.probesDropped],
 ];
 
 /** Numbers named like a loss anywhere in the packet thread's counters: `probes.dropped`, `nflog.lost`. */

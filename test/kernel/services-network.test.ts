@@ -87,7 +87,7 @@ test('IPv6 decoys of the machine are answered by the service as well', { skip: l
 });
 
 test('a service cannot begin a connection, and packets show no further hop', { skip: lacksKernelTests() }, async () => {
-  await withServices(async ({ attackers, service }) => {
+  await withServices(async ({ attackers, service }, controller) => {
     const [one, , outside] = attackers;
     await service.ip('addr add 10.70.0.70/32 dev lo\n');
     const { stdout } = await service.run([
@@ -100,6 +100,9 @@ test('a service cannot begin a connection, and packets show no further hop', { s
         setTimeout(() => { console.log('silence'); process.exit(0); }, 1500);`,
     ]);
     assert.equal(stdout.trim(), 'silence');
+    await controller.repair();
+    assert.match(controller.status().lines.join('\n'), /[1-9]\d* packets that services sent unasked were dropped/);
+    assert.deepEqual(controller.status().reasons, []);
     const { stdout: ping } = await outside.run(['ping', '-n', '-c', '1', '-W', '2', '10.70.0.70'], { anyCode: true });
     assert.match(ping, /ttl=64/);
     const { stdout: traceroute } = await one.run(['ping', '-n', '-c', '1', '-W', '2', '-t', '1', '10.50.0.80'], {
