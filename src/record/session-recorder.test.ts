@@ -51,6 +51,25 @@ test('a session that opened and ended within a tick is one record with everythin
   assert.equal(records.length, 1);
 });
 
+test('bytes that passed unseen count, and say so', () => {
+  const { records, recorder } = bench();
+  const session = recorder.open(start);
+  session.chunk('in', bytes('abc'));
+  session.skip('in', 10);
+  session.skip('out', 20);
+  session.skip('out', 0);
+  session.close('client-closed');
+  session.skip('out', 5);
+  recorder.flush();
+  const [{ bytesIn, bytesOut, truncated, chunks }] = records;
+  assert.deepEqual(
+    { bytesIn, bytesOut, truncated, chunks: chunks.length },
+    { bytesIn: 13, bytesOut: 20, truncated: true, chunks: 1 },
+  );
+  assert.equal(recorder.counters().truncated, 1);
+  assert.equal(recorder.counters().unrecordedBytes, 30);
+});
+
 test('facts are cumulative, chunks are what is new, sequences count up', () => {
   const { records, recorder } = bench();
   const session = recorder.open(start);

@@ -56,7 +56,7 @@ export async function benchDiversion(say: Say): Promise<BenchReport> {
           const times = await connectTimes(lab, name, decoys);
           figures.p50.push(times.p50);
           figures.p99.push(times.p99);
-          if (name === 'kernel path' || name === 'catch-all') await lab.settled();
+          if (name === 'kernel path' || name === 'catch-all') await lab.settled(300_000);
         }
       measured.push(scale);
       for (const line of lines(scale)) say(line);
