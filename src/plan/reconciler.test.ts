@@ -191,6 +191,20 @@ test('an object somebody keeps changing is held back: the repairable is told, an
   await reconciler.close();
 });
 
+test('who is told of a repair may fail; the next look comes all the same', async () => {
+  let told = 0;
+  const { reconciler } = stage(() => ({ repairs: [lan], failures: [] }), {
+    onRepair: () => {
+      told += 1;
+      throw new Error('no sockets');
+    },
+  });
+  await reconciler.lookNow();
+  await reconciler.lookNow();
+  assert.equal(told, 2);
+  await reconciler.close();
+});
+
 test('watches come and go with the networks, all are closed in the end, and their overruns are kept', async () => {
   const { reconciler, open } = stage(() => nothing);
   reconciler.watch([{ name: '' }, { name: 'a', netns: '/nowhere/a' }]);

@@ -275,7 +275,7 @@ export class Reconciler {
     this.#repairs += 1;
     this.#lastRepair = { at: this.#clock(), message: repair.message };
     this.#options.log.info(repair.message, { event: 'repaired', network: repair.network });
-    this.#options.onRepair(repair);
+    this.#call(() => this.#options.onRepair(repair));
     this.#tell(this.#ledger.noteRepair(repair));
   }
 
@@ -286,6 +286,15 @@ export class Reconciler {
   }
 
   #tell(trouble: Trouble | undefined): void {
-    if (trouble) this.#options.onTrouble(trouble);
+    if (trouble) this.#call(() => this.#options.onTrouble(trouble));
+  }
+
+  /** Who is told may fail at what it does then; that is no reason to stop looking. */
+  #call(tell: () => void): void {
+    try {
+      tell();
+    } catch (error) {
+      this.#options.log.error('what a repair led to failed', { error: asWeirError(error).message });
+    }
   }
 }
