@@ -139,6 +139,23 @@ test('a repair is told and counted; a failure is told once, tried again by itsel
   await reconciler.close();
 });
 
+test('what failed in many networks at once is tried again in all of them at once', async () => {
+  const names = Array.from({ length: 50 }, (_, index) => `n${index}`);
+  let failing = true;
+  const { reconciler, requests, repairs, looked } = stage((request) => {
+    const found = namesIn(request).map((network): Repair => ({ ...lan, network }));
+    return failing ? { repairs: [], failures: found } : { repairs: found, failures: [] };
+  });
+  reconciler.watch(names.map((name) => ({ name, netns: `/nowhere/${name}` })));
+  await looked(1);
+  failing = false;
+  await looked(2);
+  const runs = requests.length;
+  while (repairs.length < names.length) await looked(requests.length + 1);
+  assert.ok(requests.length <= runs + 2, `${requests.length} runs for ${names.length} networks`);
+  await reconciler.close();
+});
+
 test('what throws counts as a failure of its own and does not keep the others from being looked after', async () => {
   const asked: string[] = [];
   const failing = {

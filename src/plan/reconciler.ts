@@ -265,10 +265,15 @@ export class Reconciler {
   /** What failed is tried again when its time has come, also when nothing changes. */
   #scheduleRetry(): void {
     clearTimeout(this.#retry);
-    const next = this.#ledger.next();
-    if (this.#closed || !next) return;
-    const waitMs = Math.max(0, Math.ceil((next.at - this.#clock()) / 1000));
-    this.#retry = setTimeout(() => this.noteChange(next.network), waitMs);
+    const at = this.#ledger.nextRetry();
+    if (this.#closed || at === undefined) return;
+    const waitMs = Math.max(0, Math.ceil((at - this.#clock()) / 1000));
+    this.#retry = setTimeout(() => {
+      const due = this.#ledger.due();
+      for (const network of due) this.noteChange(network);
+      // Timers and clocks need not agree to the microsecond.
+      if (due.size === 0) this.#scheduleRetry();
+    }, waitMs);
   }
 
   #noteRepair(repair: Repair): void {

@@ -102,12 +102,17 @@ export class RepairLedger {
       if (until <= startedAt && !failed.has(key) && (networks === undefined || networks.has(network))) this.#failing.delete(key);
   }
 
-  /** When what failed, or what was held back, is to be looked at again; undefined: nothing waits. Microseconds of the clock. */
-  next(): { readonly at: number; readonly network: string } | undefined {
-    let next: { at: number; network: string } | undefined;
-    for (const { until, network } of this.#failing.values())
-      if (next === undefined || until < next.at) next = { at: until, network };
+  /** When what failed is to be looked at again, the earliest; undefined: nothing waits. Microseconds of the clock. */
+  nextRetry(): number | undefined {
+    let next: number | undefined;
+    for (const { until } of this.#failing.values()) next = Math.min(next ?? until, until);
     return next;
+  }
+
+  /** Networks in which something failed whose time has come. */
+  due(): Set<string> {
+    const now = this.#clock();
+    return new Set([...this.#failing.values()].filter(({ until }) => until <= now).map(({ network }) => network));
   }
 
   /** Sentences for people. */
