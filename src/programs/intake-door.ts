@@ -52,7 +52,8 @@ export class IntakeDoor {
 
   /**
    * Afterwards `sockets` serves these networks and the machine's own. A network whose namespace is not there (yet) is left
-   * out, and named in the answer. With `services` the services namespace is watched too. What is no longer used stays open until `closeLeft`: an offer may still be on its way.
+   * out, and named in the answer; so is an interface, and not named. With `services` the services namespace is watched too.
+   * What is no longer used stays open until `closeLeft`: an offer may still be on its way.
    * Throws what opening in the machine's own namespace throws; then nothing has changed.
    */
   open(networks: readonly DoorNetwork[], services?: DoorServices): string[] {
@@ -68,7 +69,11 @@ export class IntakeDoor {
         this.#log.warn('no sockets in this network', { network: network.name, error: asWeirError(error).message });
       }
     }
-    if (services) next.push(...openServicesSockets(services.netns, services.group, this.#sockets));
+    try {
+      if (services) next.push(...openServicesSockets(services.netns, services.group, this.#sockets));
+    } catch (error) {
+      this.#log.warn('no sockets in the services namespace', { error: asWeirError(error).message });
+    }
     const kept = new Set(next.map(({ fd }) => fd));
     this.#left.push(...this.#sockets.filter(({ fd }) => !kept.has(fd)));
     this.#sockets = next;
@@ -108,6 +113,8 @@ export class IntakeDoor {
   #openAt({ name, netns, interfaces }: DoorNetwork, ports: typeof usualPorts): NamedSocket[] {
     const network = name === '' ? undefined : name;
     const place = netnsInode(netns);
+    // One that was unplugged keeps nobody from being answered on the others.
+    const present = interfaces.filter((one) => readInterfaceIndex(one.name, netns) !== undefined);
     const usable = this.#sockets.filter(
       (socket) =>
         socket.network === network &&
@@ -118,7 +125,7 @@ export class IntakeDoor {
       tcpPort: ports.tcp,
       udpPort: ports.udp,
       narrowPort: ports.narrow,
-      interfaces,
+      interfaces: present,
       ...(netns ? { netns } : {}),
       ...(network ? { network } : {}),
     };

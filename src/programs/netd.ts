@@ -103,7 +103,7 @@ async function main(): Promise<void> {
         const { network, object, message } = repair;
         system('repaired', message, { object, ...(network === '' ? {} : { network }) });
         // Sockets of a link or namespace that is another one now serve nobody.
-        if (object === 'netns' || object === 'link') offer();
+        if (object === 'netns' || object === 'link' || network === '') offerSoon();
       },
       onTrouble: ({ name, message, details }) =>
         alert(name === 'contended' ? 'kernel-contended' : name, 'medium', message, details),
@@ -112,6 +112,7 @@ async function main(): Promise<void> {
   const personaRules = join(ownInstallation().root, 'rules');
   let configuration: Configuration = read(values.config);
   let planned: Plan | undefined;
+  let offering = false;
   let settled: 'none' | 'pending' | 'confirmed' | 'rolled-back' = 'none';
 
   function read(file: string | undefined): Configuration {
@@ -127,6 +128,21 @@ async function main(): Promise<void> {
     door.closeLeft();
     const own = annexes.flatMap(({ name, namespace }) => (namespace ? [{ name: `annex ${name}`, netns: namespace }] : []));
     reconciler.watch([...networks, ...own]);
+  }
+
+  /** Once for all repairs of a run: each offer looks at every socket of every network. */
+  function offerSoon(): void {
+    if (offering) return;
+    offering = true;
+    setImmediate(() => {
+      offering = false;
+      if (lifetime.ending) return;
+      try {
+        offer();
+      } catch (error) {
+        log.error('the gateway could not be given its sockets', { error: asWeirError(error).message });
+      }
+    });
   }
 
   async function plan(file: string | undefined): Promise<PlanAnswer> {
