@@ -77,13 +77,31 @@ test('hostile numbers neither throw nor make it keep more than it may', () => {
   );
 });
 
-test('what lies beyond the FIN is no part of the stream', () => {
+test('a FIN with data beyond it was none: nothing is hidden behind it', () => {
   const { stream, heard } = collect();
   stream.begin(0);
   stream.finish(4);
+  assert.equal(stream.finished, true);
   stream.push(1, Buffer.from('abcdef'), 0);
-  assert.equal(heard().toString(), 'abc');
+  assert.equal(heard().toString(), 'abcdef');
+  assert.equal(stream.finished, false);
+  stream.push(12, Buffer.from('z'), 0);
+  stream.finish(9);
+  assert.equal(stream.finished, false, 'data is known beyond it already');
+  stream.finish(13);
+  stream.push(7, Buffer.from('ghijk'), 0);
+  assert.equal(heard().toString(), 'abcdefghijkz');
   assert.equal(stream.ended, true);
+});
+
+test('the receiver says which of two beginnings it took', () => {
+  const { stream, heard } = collect();
+  stream.begin(50_000);
+  stream.beginAt(99);
+  stream.push(100, Buffer.from('ab'), 0);
+  stream.beginAt(70_000);
+  stream.push(102, Buffer.from('c'), 0);
+  assert.equal(heard().toString(), 'abc');
 });
 
 test('the receiver has what we have not: its acknowledgement closes the gap', () => {
@@ -96,4 +114,9 @@ test('the receiver has what we have not: its acknowledgement closes the gap', ()
   stream.acknowledged(12);
   assert.equal(heard().toString(), 'abk');
   assert.equal(stream.missing, 8);
+  // Two gaps at once.
+  stream.push(14, Buffer.from('n'), 0);
+  stream.push(16, Buffer.from('p'), 0);
+  stream.acknowledged(17);
+  assert.equal(heard().toString(), 'abknp');
 });

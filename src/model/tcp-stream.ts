@@ -52,6 +52,16 @@ export class TcpStream {
     return this.#next !== undefined;
   }
 
+  /** Sequence number of the next byte that is waited for; undefined before the first segment. */
+  get next(): number | undefined {
+    return this.#next;
+  }
+
+  /** A FIN was seen, and nothing beyond it. */
+  get finished(): boolean {
+    return this.#end !== undefined;
+  }
+
   /** True once everything up to the FIN was handed on or given up. */
   get ended(): boolean {
     return this.#end !== undefined && this.#position >= this.#end;
@@ -60,6 +70,11 @@ export class TcpStream {
   /** A SYN with this sequence number: data begins one after it. A second one changes nothing. */
   begin(sequence: number): void {
     this.#next ??= (sequence + 1) >>> 0;
+  }
+
+  /** The receiver says which SYN it took: that one counts, whatever others were sent. Only before the first byte. */
+  beginAt(sequence: number): void {
+    if (this.#position === 0 && this.#waiting.length === 0) this.#next = (sequence + 1) >>> 0;
   }
 
   /**
@@ -71,13 +86,15 @@ export class TcpStream {
     if (this.#next === undefined) this.#next = sequence;
     const offset = this.#offsetOf(sequence);
     if (offset === undefined) return;
+    // Nobody sends after a FIN: it was one that its receiver does not take either (RFC 7323, section 5.2), to hide the rest.
+    if (this.#end !== undefined && offset + bytes.length > this.#end) this.#end = undefined;
     if (offset > this.#position) {
       this.#wait(offset, bytes, at);
       return;
     }
     const fresh = this.#position - offset;
     if (fresh >= bytes.length) return;
-    this.#deliver(this.#bounded(offset, fresh === 0 ? bytes : bytes.subarray(fresh)), at);
+    this.#deliver(fresh === 0 ? bytes : bytes.subarray(fresh), at);
     if (this.#waiting.length > 0) this.#release();
   }
 
@@ -86,7 +103,9 @@ export class TcpStream {
     if (this.#next === undefined) this.#next = sequence;
     const offset = this.#offsetOf(sequence);
     // The first FIN that can be true counts; a later one at another place is a lie or a retransmission.
-    if (offset !== undefined && offset >= this.#position) this.#end ??= offset;
+    if (offset === undefined || offset < this.#position) return;
+    const last = this.#waiting.at(-1);
+    if (!last || last.offset + last.bytes.length <= offset) this.#end ??= offset;
   }
 
   /** The receiver acknowledged up to here: what is missing before it was seen by it, and will not come again. */
@@ -96,7 +115,8 @@ export class TcpStream {
     if (offset === undefined || offset <= this.#position) return;
     // Only what data bears out: an acknowledgement of bytes nobody sent is no news.
     const last = this.#waiting.at(-1);
-    if (last && this.#waiting[0].offset < offset && offset <= last.offset + last.bytes.length + 1) this.#giveUp();
+    if (!last || offset > last.offset + last.bytes.length + 1) return;
+    while (this.#waiting.length > 0 && this.#waiting[0].offset < offset) this.#giveUp();
   }
 
   /** No more will come: gaps are given up, up to the FIN where there was one. */
@@ -113,12 +133,6 @@ export class TcpStream {
     const distance = (sequence - (this.#next as number)) | 0;
     if (distance > farthest || distance < -farthest) return undefined;
     return this.#position + distance;
-  }
-
-  #bounded(offset: number, bytes: Uint8Array): Uint8Array {
-    if (this.#end === undefined) return bytes;
-    const room = this.#end - Math.max(offset, this.#position);
-    return bytes.length <= room ? bytes : bytes.subarray(0, Math.max(0, room));
   }
 
   #advance(count: number): void {
@@ -159,7 +173,7 @@ export class TcpStream {
       const { offset, bytes, at } = this.#waiting.shift() as Waiting;
       this.#waitingBytes -= bytes.length;
       const fresh = this.#position - offset;
-      if (fresh < bytes.length) this.#deliver(this.#bounded(offset, fresh === 0 ? bytes : bytes.subarray(fresh)), at);
+      if (fresh < bytes.length) this.#deliver(fresh === 0 ? bytes : bytes.subarray(fresh), at);
     }
   }
 

@@ -28,6 +28,8 @@ export interface FlowLimits {
   readonly settleMs: number;
   /** After which a datagram flow is over; connections end when the kernel forgets them. */
   readonly idleMs: number;
+  /** After which a silent connection is over whose end the kernel may have told in vain. */
+  readonly unheardMs: number;
   /** Ended flows remembered until the kernel tells their end. */
   readonly ended: number;
   /** Bytes that wait behind gaps, in all. */
@@ -40,6 +42,7 @@ export const defaultFlowLimits: FlowLimits = {
   holdMs: 3000,
   settleMs: 150,
   idleMs: 60_000,
+  unheardMs: 600_000,
   ended: 131_072,
   waitingBytes: 32 << 20,
 };

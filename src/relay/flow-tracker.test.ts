@@ -168,6 +168,56 @@ test('what the capture lost is counted, and a connection it lost wholly is known
   ]);
 });
 
+test('a FIN, SYN or RST that the service does not take hides nothing and ends nothing', () => {
+  const lies = {
+    fin: segment('in', fin | ack, 101, 501),
+    syn: segment('in', syn, 50_000, 0),
+    rst: segment('in', rst, 150, 0),
+  };
+  for (const [name, lie] of Object.entries(lies)) {
+    const { log, feed, tracker, pass } = stage();
+    feed(...handshake(), lie, segment('out', ack, 501, 101), segment('in', psh | ack, 101, 501, 'attack'));
+    feed(segment('out', fin | ack, 501, 107), segment('in', fin | ack, 107, 502), segment('in', ack, 108, 502));
+    pass(1000);
+    assert.deepEqual(
+      log.slice(1),
+      ['in 1 attack', 'close 1 server-closed', ...(name === 'syn' ? ['probe half-open d ttl 64'] : [])],
+      name,
+    );
+    assert.equal(tracker.counters.missingBytes, 0);
+  }
+});
+
+test('which SYN the service took is what its answer says', () => {
+  const { log, feed } = stage();
+  feed(segment('in', syn, 100, 0), segment('in', syn, 50_000, 0));
+  feed(segment('out', syn | ack, 500, 101), segment('in', psh | ack, 101, 501, 'attack'));
+  assert.deepEqual(log.slice(1), ['open 2 10.0.0.1:1000>10.0.0.9:80 web', 'in 2 attack']);
+  // The same ports again, and the service agrees.
+  feed(segment('in', syn, 9000, 0), segment('out', syn | ack, 7000, 9001), segment('in', psh | ack, 9001, 7001, 'new'));
+  assert.deepEqual(log.slice(3), ['close 2 idle', 'open 3 10.0.0.1:1000>10.0.0.9:80 web', 'in 3 new']);
+});
+
+test('a reset out of place counts when the kernel ends the connection', () => {
+  const { log, feed, tracker } = stage();
+  feed(...handshake(), segment('in', rst, 150, 0));
+  tracker.ended(ending());
+  assert.deepEqual(log.slice(1), ['close 1 client-reset']);
+});
+
+test('where news of endings was lost, silence ends a connection; elsewhere it does not', () => {
+  const { log, feed, pass, tracker } = stage({ unheardMs: 300_000 });
+  feed(...handshake());
+  for (let minute = 0; minute < 10; minute += 1) pass(61_000);
+  assert.equal(tracker.counters.open, 1);
+  tracker.endingsLost();
+  feed(segment('in', psh | ack, 101, 501, 'still here'));
+  for (let minute = 0; minute < 4; minute += 1) pass(61_000);
+  assert.equal(tracker.counters.open, 1);
+  for (let minute = 0; minute < 3; minute += 1) pass(61_000);
+  assert.deepEqual(log.slice(1), ['in 1 still here', 'close 1 idle']);
+});
+
 test('of a long session no more is kept than the bound, and all of it counts', () => {
   const { log, feed, tracker } = stage({ sessionBytes: 8 });
   feed(...handshake(), segment('in', psh | ack, 101, 501, 'hello'), segment('out', psh | ack, 501, 106, 'world'));

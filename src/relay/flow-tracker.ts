@@ -43,6 +43,8 @@ export class FlowTracker {
   /** Datagrams not refused yet, and connections that ended before their last segment came; with the time, in order of it. */
   readonly #settling = new Map<Flow, Micros>();
   readonly #ended = new Map<number, Micros>();
+  /** Connections that began before may have ended unheard. */
+  #endingsLostAt = 0;
   /** Until then an ending nobody knows may be one that was forgotten. */
   #forgottenUntil = 0;
   #nextFlow = 1;
@@ -85,7 +87,7 @@ export class FlowTracker {
     if (flow?.open) {
       // One that began after this ending is another connection with the same ends.
       if (ended.end > 0 && flow.start > ended.end) return;
-      this.#close(flow, 'idle', ended.end || this.#clock());
+      this.#close(flow, flow.lastOutcome, ended.end || this.#clock());
       this.#ended.delete(key);
       return;
     }
@@ -124,6 +126,11 @@ export class FlowTracker {
     this.#sink.close(number, 'idle', ended.end || this.#clock());
   }
 
+  /** The kernel has dropped news of ended connections: of those, which are silent from now on is over. */
+  endingsLost(): void {
+    this.#endingsLostAt = this.#clock();
+  }
+
   /** Lets time pass: call several times a second. */
   tick(): void {
     const now = this.#clock();
@@ -134,13 +141,14 @@ export class FlowTracker {
     for (const [flow, at] of this.#settling) {
       if (at > now - this.#limits.settleMs * 1000) break;
       this.#settling.delete(flow);
-      if (flow.open) this.#close(flow, flow.outcome, at);
-      else this.#decide(flow, now);
+      if (!flow.open) this.#decide(flow, now);
+      else if (flow.over) this.#close(flow, flow.outcome, at);
     }
     const idleSince = now - this.#limits.idleMs * 1000;
     for (const flow of this.#flows.values()) {
       if (flow.activeAt > idleSince) break;
-      if (flow.transport === 'udp' && flow.open) this.#close(flow, 'idle', flow.activeAt);
+      const unheard = flow.start < this.#endingsLostAt && flow.heardAt < now - this.#limits.unheardMs * 1000;
+      if (flow.open && (flow.transport === 'udp' || unheard)) this.#close(flow, flow.lastOutcome, flow.heardAt);
       else this.#touch(flow, now);
     }
     for (const [key, at] of this.#ended) {
@@ -197,6 +205,11 @@ export class FlowTracker {
     const opening = direction === 'in' && (flags & (tcpFlag.syn | tcpFlag.ack | tcpFlag.rst)) === tcpFlag.syn;
     if (opening) {
       if (flow && !flow.done && flow.clientSequence === sequence) return;
+      if (flow?.answered && !flow.done && !flow.over) {
+        // Its service has the last word (RFC 5961, section 4.2): what is only said to be new would hide the rest.
+        this.#challenge(flow, sequence, packet);
+        return;
+      }
       // The same ports anew: the connection before is over, whatever it looked like.
       if (flow) this.#settle(flow, at);
       this.#begin(key, packet, layout, at, false);
@@ -204,12 +217,17 @@ export class FlowTracker {
     }
     if (!flow) {
       if (direction === 'in' && dataAt < end && (flags & tcpFlag.rst) === 0) flow = this.#begin(key, packet, layout, at, true);
-      else if (direction === 'in') this.#stray(packet, layout, flags, at);
-      else if (dataAt < end) flow = this.#begin(key, packet, layout, at, true);
+      else if (direction === 'in') {
+        // The last acknowledgement of a connection that is over is no probe.
+        if (!this.#ended.has(key)) this.#stray(packet, layout, flags, at);
+      } else if (dataAt < end) flow = this.#begin(key, packet, layout, at, true);
       if (!flow) return;
     }
     if (flow.done) return;
+    if (direction === 'out' && (flags & (tcpFlag.syn | tcpFlag.ack)) === (tcpFlag.syn | tcpFlag.ack))
+      flow = this.#taken(flow, (be32(bytes, tcp + 8) - 1) >>> 0, at) ?? flow;
     this.#touch(flow, at);
+    flow.heardAt = at;
     const waitedBefore = flow.waitingBytes;
     const news = flow.segment(direction, flags, sequence, be32(bytes, tcp + 8), bytes.subarray(dataAt, end), at);
     this.#waiting += flow.waitingBytes - waitedBefore;
@@ -237,6 +255,7 @@ export class FlowTracker {
     flow ??= this.#begin(key, packet, layout, at, false);
     if (!flow) return;
     this.#touch(flow, at);
+    flow.heardAt = at;
     flow.datagram(direction, bytes.subarray(layout.transportAt + 8, end), at);
     if (direction === 'out' && !flow.open) this.#open(flow);
   }
@@ -364,9 +383,35 @@ export class FlowTracker {
     this.#forget(flow, at);
   }
 
+  /** Keeps the latest SYN in the midst of a connection until its service has spoken. */
+  #challenge(flow: Flow, sequence: number, packet: CapturedPacket): void {
+    if (flow.rival?.sequence === sequence) return;
+    this.#dismiss(flow);
+    flow.rival = { sequence, packet: keep(packet) };
+  }
+
+  /** The flow that a service's SYN-ACK of this SYN begins, where it is not the one that was known. */
+  #taken(flow: Flow, sequence: number, at: Micros): Flow | undefined {
+    const rival = flow.rival;
+    if (rival?.sequence !== sequence || flow.clientSequence === sequence) return undefined;
+    flow.rival = undefined;
+    const layout = layOut(rival.packet.bytes, rival.packet.start, rival.packet.end);
+    this.#settle(flow, at);
+    return layout && this.#begin(flow.key, rival.packet, layout, rival.packet.at || at, false);
+  }
+
+  /** A SYN that its service did not take was a probe. */
+  #dismiss(flow: Flow): void {
+    const packet = flow.rival?.packet;
+    flow.rival = undefined;
+    const layout = packet && layOut(packet.bytes, packet.start, packet.end);
+    if (layout) this.#probe('half-open', packet, layout, packet.at || this.#clock());
+  }
+
   /** It is over: the kernel will tell once more, and that is no news then. */
   #forget(flow: Flow, at: Micros): void {
     flow.done = true;
+    this.#dismiss(flow);
     this.#undecided.delete(flow);
     this.#settling.delete(flow);
     this.#flows.delete(flow.key);
@@ -397,7 +442,7 @@ export class FlowTracker {
   }
 
   #settle(flow: Flow, at: Micros): void {
-    if (flow.open) this.#close(flow, flow.over ? flow.outcome : 'idle', at);
+    if (flow.open) this.#close(flow, flow.lastOutcome, at);
     else this.#decide(flow, at);
     this.#flows.delete(flow.key);
   }
@@ -437,4 +482,13 @@ function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
   const hopsAt = copy[0] >> 4 === 4 ? 8 : 7;
   if (copy[hopsAt] < 255) copy[hopsAt] += 1;
   return copy;
+}
+
+/** A copy as long as its headers, with the sender's MAC. */
+function keep({ direction, mark, at, bytes, start, end, macAt }: CapturedPacket): CapturedPacket {
+  const headers = bytes.subarray(start, Math.min(end, start + 128));
+  const copy = new Uint8Array(6 + headers.length);
+  if (macAt >= 0) copy.set(bytes.subarray(macAt, macAt + 6));
+  copy.set(headers, 6);
+  return { direction, mark, at, bytes: copy, start: 6, end: copy.length, macAt: macAt < 0 ? -1 : 0 };
 }

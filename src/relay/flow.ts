@@ -3,6 +3,7 @@
 // Source: RFC 9293, section 3.5 (connection establishment and end).
 
 import type { Micros } from '../base/clock.ts';
+import type { CapturedPacket } from '../kernel/flow-capture.ts';
 import type { Direction, Endpoint, SessionOutcome, Transport } from '../model/session.ts';
 import { TcpStream } from '../model/tcp-stream.ts';
 
@@ -68,14 +69,18 @@ export class Flow {
   done = false;
   /** The service has answered. */
   answered = false;
+  /** A SYN with other numbers in the midst of it: a new connection if the service says so, else a probe. Its own copy. */
+  rival: { readonly sequence: number; readonly packet: CapturedPacket } | undefined;
+  /** When a packet of it was last seen. */
+  heardAt: Micros;
   /** Bytes given to the record, and passed without one. */
   recorded = 0;
   readonly skipped: Record<Direction, number> = { in: 0, out: 0 };
   #held: Held[] = [];
   #heldBytes = 0;
   #finFirst: Direction | undefined;
-  #finished: Record<Direction, boolean> = { in: false, out: false };
   #reset: Direction | undefined;
+  #doubtfulReset = false;
 
   constructor(options: FlowOptions) {
     this.key = options.key;
@@ -86,6 +91,7 @@ export class Flow {
     this.destination = options.destination;
     this.start = options.start;
     this.activeAt = options.start;
+    this.heardAt = options.start;
     this.packet = options.packet;
     this.mac = options.mac;
     this.resumed = options.resumed;
@@ -104,12 +110,18 @@ export class Flow {
 
   /** Both ends were seen, or a reset. */
   get over(): boolean {
-    return this.#reset !== undefined || (this.#finished.in && this.#finished.out);
+    return this.#reset !== undefined || (this.#in?.finished === true && this.#out?.finished === true);
   }
 
   /** Nothing of it is still on its way. */
   get complete(): boolean {
     return this.#reset !== undefined || (this.#in?.ended === true && this.#out?.ended === true);
+  }
+
+  /** How it ended when the kernel says that it did. */
+  get lastOutcome(): Exclude<SessionOutcome, 'open'> {
+    if (this.over) return this.outcome;
+    return this.#doubtfulReset ? 'client-reset' : 'idle';
   }
 
   get outcome(): Exclude<SessionOutcome, 'open'> {
@@ -134,9 +146,14 @@ export class Flow {
     if (!inward && flags & tcpFlag.syn) {
       this.answered = true;
       mine.begin(sequence);
+      if (!settled && flags & tcpFlag.ack) other.beginAt((acknowledged - 1) >>> 0);
     }
     if (flags & tcpFlag.rst) {
       if (!settled) return inward ? 'aborted' : 'refused';
+      if (inward && !isNext(mine, sequence)) {
+        this.#doubtfulReset = true;
+        return 'nothing';
+      }
       this.#reset = inward ? 'in' : 'out';
       return 'over';
     }
@@ -146,12 +163,11 @@ export class Flow {
       else other.acknowledged(acknowledged);
     }
     mine.push(sequence, bytes, at);
-    if (flags & tcpFlag.fin) {
-      mine.finish((sequence + bytes.length) >>> 0);
-      const way = inward ? 'in' : 'out';
-      this.#finFirst ??= way;
-      this.#finished[way] = true;
-    }
+    if (inward && bytes.length > 0) this.#doubtfulReset = false;
+    const way = inward ? 'in' : 'out';
+    if (flags & tcpFlag.fin) mine.finish((sequence + bytes.length) >>> 0);
+    if (mine.finished) this.#finFirst ??= way;
+    else if (this.#finFirst === way) this.#finFirst = other.finished ? (inward ? 'out' : 'in') : undefined;
     if (!settled && inward && flags & tcpFlag.ack) {
       this.answered = true;
       return 'established';
@@ -191,4 +207,10 @@ export class Flow {
     this.giveUp();
     return { in: this.#in?.missing ?? 0, out: this.#out?.missing ?? 0 };
   }
+}
+
+/** A reset anywhere else in the window does not end a connection: RFC 5961, section 3.2. One behind a FIN counts that. */
+function isNext(stream: TcpStream, sequence: number): boolean {
+  const { next } = stream;
+  return next === undefined || sequence === next || (stream.finished && sequence === (next + 1) >>> 0);
 }

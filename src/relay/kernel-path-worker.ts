@@ -147,8 +147,10 @@ function readEndings(one: Watched, reader: ConntrackReader): void {
     }
     const got = reader.read((ended) => tracker.ended(ended));
     if (got === 0) return;
-    if (got === -ENOBUFS) totals.endingsLost += 1;
-    else if (got < 0) {
+    if (got === -ENOBUFS) {
+      totals.endingsLost += 1;
+      tracker.endingsLost();
+    } else if (got < 0) {
       one.readiness.pause();
       return;
     }
