@@ -167,7 +167,8 @@ export function startFrrDaemon(options: StartOptions): FrrDaemon {
   });
   child.once('error', (error) => options.onExit(error.message));
   child.once('exit', (code, signal) => {
-    const words = complaint.trim().split('\n').slice(-2).join('; ');
+    // What it wrote while it started says nothing about a signal.
+    const words = signal ? '' : complaint.trim().split('\n').slice(-2).join('; ');
     options.onExit(`${signal ?? `exit code ${code}`}${words ? `: ${printable(words, 400)}` : ''}`);
   });
   child.unref();

@@ -142,6 +142,11 @@ test('each thing that is not well is a reason with the next step', () => {
   assert.equal(silent.reasons.length, 2);
 });
 
+test('far VTEPs are counted in the words of every FRR', () => {
+  for (const words of [{ numRemoteVteps: ['10.0.0.2', '10.0.0.3'] }, { numRemoteVteps: 2 }, { remoteVteps: [{}, {}] }])
+    assert.match(renderFabricStatus(state, { ...quiet, vnis: [{ vni: 10, ...words }] }).lines[3], /: 2 far VTEPs/);
+});
+
 test('answers of any shape become a status', () => {
   for (const strange of [null, 7, 'x', [], { peers: null }, { peers: { '10.0.0.254': 5 } }, { peers: [] }])
     assert.ok(renderFabricStatus(state, { ...quiet, summary: strange, vnis: strange }).lines.length > 0);

@@ -89,7 +89,7 @@ export function renderFabricStatus(state: FabricState, report: FabricReport): An
     const found = known.get(vni);
     if (report.vnis !== undefined && !found)
       reasons.push(`zebra does not know VNI ${vni} of ${network}: its devices are being made`);
-    const remotes = Array.isArray(found?.numRemoteVteps) ? found.numRemoteVteps.length : 0;
+    const remotes = countVteps(found);
     const announced = `${entries.addresses.length} addresses and ${entries.macs.length} MACs announced${entries.complete ? '' : ' (there are more decoys: those are found by flooding)'}`;
     lines.push(`VNI ${vni} (${network}): ${remotes} far ${remotes === 1 ? 'VTEP' : 'VTEPs'}, ${announced}`);
   }
@@ -101,6 +101,12 @@ export function renderFabricStatus(state: FabricState, report: FabricReport): An
     );
   }
   return { reasons: reasons.slice(0, maxLines), lines: bounded(lines) };
+}
+
+/** A list by the name of a count in FRR 8, a count and a list from FRR 9 on. */
+function countVteps(vni: Readonly<Record<string, unknown>> | undefined): number {
+  if (Array.isArray(vni?.numRemoteVteps)) return vni.numRemoteVteps.length;
+  return Array.isArray(vni?.remoteVteps) ? vni.remoteVteps.length : numberOf(vni?.numRemoteVteps);
 }
 
 const bounded = (lines: readonly string[]): readonly string[] =>
