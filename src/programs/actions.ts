@@ -29,7 +29,7 @@ const notRunning = (verb: string): WeirError =>
     next: 'start it with `weir up`',
   });
 
-async function netd(data: string, verb: string, args: unknown = null, timeoutMs = 300_000): Promise<unknown> {
+async function netd(data: string, verb: string, args: unknown = null, timeoutMs = 600_000): Promise<unknown> {
   try {
     return await callControl(join(data, 'run/netd.sock'), verb, args, timeoutMs);
   } catch (error) {

@@ -16,6 +16,8 @@ import { gatewaySpecification, type LaunchOptions, netdSpecification, recorderSp
 const graceMs = { gateway: 6000, recorder: 6000, netd: 3000 };
 /** Putting back a hundred segments takes a slow machine that long; what is cut short here is left behind. */
 const downMs = 60_000;
+/** Of one answer: a slow machine under load takes minutes for a hundred segments, and giving up means taking them down. */
+const answerMs = 600_000;
 /** A slow machine under load takes half of it for the programs' own start. */
 const readyMs = 60_000;
 /** A program that died so often will not be ready either. */
@@ -89,7 +91,7 @@ export class Supervisor {
   }
 
   /** Asks netd; its faults arrive as they were thrown there. */
-  netd(verb: string, args: unknown = null, timeoutMs = 120_000): Promise<unknown> {
+  netd(verb: string, args: unknown = null, timeoutMs = answerMs): Promise<unknown> {
     return callControl(join(this.#data, 'run/netd.sock'), verb, args, timeoutMs);
   }
 

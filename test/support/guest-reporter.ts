@@ -14,6 +14,8 @@ export interface GuestOutcome {
 }
 
 const mark = 'outcome ';
+/** Of a long message, at its beginning and at its end: the end of a program's output is where it says why. */
+const keptBytes = 6 << 10;
 
 export function parseGuestOutput(text: string): { outcomes: GuestOutcome[]; said: string } {
   const lines = text.split('\n');
@@ -38,5 +40,6 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
 
 function describe(error: Error): string {
   const cause = error.cause instanceof Error ? error.cause : error;
-  return (cause.stack ?? cause.message).slice(0, 16 << 10);
+  const text = cause.stack ?? cause.message;
+  return text.length <= 2 * keptBytes ? text : `${text.slice(0, keptBytes)}\n[...]\n${text.slice(-keptBytes)}`;
 }
