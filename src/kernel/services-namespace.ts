@@ -148,3 +148,24 @@ export async function applyRuleTexts(
     if (text) await runner.run('ip', [`-${family}`, '-batch', '-'], { input: text });
   }
 }
+
+/** What changes between two lists. */
+export function compareRouteTexts(
+  wanted: readonly RouteText[],
+  there: readonly RouteText[],
+): { add: RouteText[]; remove: RouteText[] } {
+  const key = ({ family, text }: RouteText): string => `${family} ${text}`;
+  const before = new Set(there.map(key));
+  const after = new Set(wanted.map(key));
+  return { add: wanted.filter((one) => !before.has(key(one))), remove: there.filter((one) => !after.has(key(one))) };
+}
+
+/** `add route 10.0.0.0/12 via 10.1.0.9 dev leg1 table 1000, remove 2 routes (…)`. */
+export function describeRouteTexts(
+  what: string,
+  { add, remove }: { add: readonly RouteText[]; remove: readonly RouteText[] },
+): string {
+  const count = (list: readonly RouteText[]): string =>
+    list.length === 1 ? `${what} ${list[0].text}` : `${list.length} ${what}s (${list[0].text}, …)`;
+  return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
+}

@@ -3,16 +3,20 @@
 // it is compared with what is, and every difference is one change that can be told, made, or made again.
 
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
+import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
+import { NamespaceHolds } from '../kernel/namespace-holds.ts';
+import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
 import { applyTransaction } from '../kernel/nft-apply.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
 import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
 import {
   applyRouteTexts,
   applyRuleTexts,
+  compareRouteTexts,
+  describeRouteTexts,
   type MacvlanLink,
   type RouteText,
   readMacvlanLinks,
@@ -97,6 +101,7 @@ const legSysctls = (link: string): readonly (readonly [string, string])[] => [
 const localRule = 'pref 32000 lookup 255';
 /** Ways of the machine's own interfaces to attackers that are copied; more are a router's, and its default route serves. */
 const maxHomeWays = 256;
+const maxUntold = 64;
 
 /** Needs root. */
 export class ServicesController implements Annex {
@@ -113,6 +118,10 @@ export class ServicesController implements Annex {
   readonly #applied = new Map<string, { text: string; listing: string }>();
   /** As last looked at. */
   #reasons: readonly string[] = [];
+  /** Sockets of the gateway keep a namespace alive without its name, and its devices with it: then the name is put back. */
+  readonly #holds = new NamespaceHolds();
+  /** Repairs done, also those before one that failed: told at the end of the next look that goes well. */
+  readonly #untold: Repair[] = [];
   #lines: readonly string[] = [];
 
   constructor(options: ServicesControllerOptions) {
@@ -123,7 +132,7 @@ export class ServicesController implements Annex {
 
   /** Path of the services namespace. */
   get path(): string {
-    return `/run/netns/${this.netns}`;
+    return netnsPath(this.netns);
   }
 
   get namespace(): string | undefined {
@@ -142,7 +151,7 @@ export class ServicesController implements Annex {
 
   async difference(desired: DesiredState | undefined): Promise<readonly string[]> {
     const lines = (await this.#changes(desired)).map(({ line }) => line);
-    if (existsSync(this.path)) return lines;
+    if (netnsExists(this.netns)) return lines;
     // What comes once the namespace is there.
     const wanted = planServicesNetwork(desired, this.#options.tag, new Map());
     return [
@@ -170,21 +179,22 @@ export class ServicesController implements Annex {
     this.#desired = desired;
     this.#network = planServicesNetwork(desired, this.#options.tag, await this.#homeWays(desired));
     this.#places = placesOf(this.#network);
+    this.#holds.keep(this.#network ? [this.path] : []);
   }
 
   async repair(): Promise<readonly Repair[]> {
     if (!this.#network) return [];
-    const repairs: Repair[] = [];
     for (let pass = 0; pass < 4; pass += 1) {
       const changes = await this.#changes(this.#desired);
       if (changes.length === 0) break;
       for (const { object, network, line, make } of changes) {
         await make();
-        repairs.push({ network, object, message: `services: ${line}` });
+        if (this.#untold.length < maxUntold) this.#untold.push({ network, object, message: `services: ${line}` });
       }
     }
+    this.#holds.keep([this.path]);
     await this.#look();
-    return repairs;
+    return this.#untold.splice(0);
   }
 
   status(): AnnexStatus {
@@ -201,7 +211,9 @@ export class ServicesController implements Annex {
     };
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#holds.close();
+  }
 
   /** How the services are, what they tried, and how full the table of connections is. */
   async #look(): Promise<void> {
@@ -263,8 +275,9 @@ export class ServicesController implements Annex {
     );
     // Frames are led away last, and let go of first.
     const removals = (await Promise.all(gone.map((place) => this.#tableChange(place, undefined)))).flat();
+    if (this.#holds.isLost(this.path)) return [...removals, this.#nameComesBack()];
     if (!wanted) return [...removals, ...this.#namespaceGoes()];
-    if (!existsSync(this.path)) return [...removals, this.#namespaceComes()];
+    if (!netnsExists(this.netns)) return [...removals, this.#namespaceComes()];
     const runner = createCommandRunner(this.path);
     const table = await this.#tableChange({ network: '', netns: this.path }, planServicesTable(wanted));
     const there = new Map((await readMacvlanLinks(runner)).map((link): [string, MacvlanLink] => [link.name, link]));
@@ -287,7 +300,7 @@ export class ServicesController implements Annex {
   }
 
   #namespaceGoes(): Change[] {
-    if (!existsSync(this.path)) return [];
+    if (!netnsExists(this.netns)) return [];
     return [
       {
         object: 'netns',
@@ -299,11 +312,17 @@ export class ServicesController implements Annex {
           const links = await readMacvlanLinks(runner);
           if (links.length > 0)
             await runner.run('ip', ['-batch', '-'], { input: links.map(({ name }) => `link del ${name}\n`).join('') });
-          await this.#home.run('ip', ['netns', 'delete', this.netns]);
+          this.#holds.release(this.path);
+          await deleteNetns([this.netns]);
           this.#applied.delete(keyOf(this.path));
         },
       },
     ];
+  }
+
+  #nameComesBack(): Change {
+    const line = `put the name of network namespace ${this.netns} back`;
+    return { object: 'netns', network: '', line, make: async () => this.#holds.restore(this.path) };
   }
 
   #namespaceComes(): Change {
@@ -312,7 +331,7 @@ export class ServicesController implements Annex {
       network: '',
       line: `create network namespace ${this.netns}`,
       make: async () => {
-        await this.#home.run('ip', ['netns', 'add', this.netns]);
+        await createNetns([this.netns]);
         await createCommandRunner(this.path).run('ip', ['link', 'set', 'lo', 'up']);
       },
     };
@@ -403,12 +422,12 @@ export class ServicesController implements Annex {
         });
     }
     const routes = wanted.routes.map((route) => ({ family: route.family, text: renderRouteText(route) }));
-    const routed = compare(routes, await readRouteTexts(runner));
+    const routed = compareRouteTexts(routes, await readRouteTexts(runner));
     if (routed.add.length + routed.remove.length > 0)
       changes.push({
         object: 'route',
         network: '',
-        line: `${describe('route', routed)} in ${this.netns}`,
+        line: `${describeRouteTexts('route', routed)} in ${this.netns}`,
         make: () => applyRouteTexts(runner, routed.add, routed.remove),
       });
     const rules = ([4, 6] as const).flatMap((family): RouteText[] => [
@@ -419,12 +438,12 @@ export class ServicesController implements Annex {
       ]),
     ]);
     const present = (await readRuleTexts(runner)).filter(({ text }) => !/^pref 3276[67] /.test(text));
-    const ruled = compare(rules, present);
+    const ruled = compareRouteTexts(rules, present);
     if (ruled.add.length + ruled.remove.length > 0)
       changes.push({
         object: 'route',
         network: '',
-        line: `${describe('routing rule', ruled)} in ${this.netns}`,
+        line: `${describeRouteTexts('routing rule', ruled)} in ${this.netns}`,
         make: () => applyRuleTexts(runner, ruled.add, ruled.remove),
       });
     return changes;
@@ -432,7 +451,7 @@ export class ServicesController implements Annex {
 
   /** Our one table in the namespace at `place`; without `table` it goes. */
   async #tableChange({ network, netns }: Place, table: NftTable | undefined): Promise<Change[]> {
-    if (netns !== undefined && !existsSync(netns)) return [];
+    if (netns !== undefined && readNamespaceIdentity(netns) === undefined) return [];
     const runner = netns === undefined ? this.#home : createCommandRunner(netns);
     const name = table ?? { family: 'netdev' as const, name: boundTableName };
     const list = async (): Promise<string> => {
@@ -469,19 +488,6 @@ const placesOf = (network: ServicesNetwork | undefined): Place[] => [
     (network?.ports ?? []).map(({ network: name, netns }): [string, Place] => [name, { network: name, netns }]),
   ).values(),
 ];
-
-function compare(wanted: readonly RouteText[], there: readonly RouteText[]): { add: RouteText[]; remove: RouteText[] } {
-  const key = ({ family, text }: RouteText): string => `${family} ${text}`;
-  const before = new Set(there.map(key));
-  const after = new Set(wanted.map(key));
-  return { add: wanted.filter((one) => !before.has(key(one))), remove: there.filter((one) => !after.has(key(one))) };
-}
-
-function describe(what: string, { add, remove }: { add: readonly RouteText[]; remove: readonly RouteText[] }): string {
-  const count = (list: readonly RouteText[]): string =>
-    list.length === 1 ? `${what} ${list[0].text}` : `${list.length} ${what}s (${list[0].text}, …)`;
-  return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
-}
 
 function parseRoutes(text: string): { dst?: string; gateway?: string; type?: string }[] {
   try {

@@ -5,7 +5,10 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
+import { closeDescriptor } from '../../src/kernel/libc.ts';
+import { openServicesSockets } from '../../src/kernel/services-sockets.ts';
 import { ServicesController } from '../../src/plan/services-controller.ts';
+import { captureGroup } from '../../src/plan/services-ruleset.ts';
 import { lacksKernelTests, runCommand, until, withLab } from '../support/namespace.ts';
 import { layServicesBed, type ServicesBed, serveBothEnds, talk } from '../support/services-bed.ts';
 
@@ -135,6 +138,23 @@ test('what is deleted is put back by repair, and only that', { skip: lacksKernel
       assert.deepEqual(await controller.repair(), []);
       from += 1;
       assert.match(await talk(one, '10.50.0.72', 80, from), /^real ::ffff:10\.50\.0\.1 /, String(damage));
+    }
+  });
+});
+
+test('sockets left in a services namespace whose name was removed do not keep another from being made', {
+  skip: lacksKernelTests(),
+}, async () => {
+  await withServices(async ({ attackers }, controller) => {
+    const held = openServicesSockets(controller.path, captureGroup, []);
+    try {
+      await runCommand(['ip', 'netns', 'delete', controller.netns]);
+      const repairs = await controller.repair();
+      assert.ok(repairs.length > 0);
+      assert.match(await talk(attackers[0], '10.50.0.72', 80, 43000), /^real ::ffff:10\.50\.0\.1 /);
+      assert.deepEqual(await controller.repair(), []);
+    } finally {
+      for (const { fd } of held) closeDescriptor(fd);
     }
   });
 });
