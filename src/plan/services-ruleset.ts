@@ -119,27 +119,13 @@ export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
         ],
       },
       { name: 'bare', rules: bareRules },
+      ...hopChains,
       ...recordChains('in'),
       ...recordChains('out'),
-      ...hopChains,
       ...(unclash.zones ? [unclash.zones] : []),
       chainAt('arrive', 'filter', 'prerouting', -150, [[lead(({ number }) => `question-${number}`, 'answer')]]),
       ...(unclash.in ? [unclash.in] : []),
       chainAt('pass', 'filter', 'forward', 0, [[lead(() => 'record-in', 'record-out')], [drop]]),
-      chainAt('leave', 'filter', 'postrouting', 50, [
-        [
-          {
-            do: 'vmap',
-            key: 'meta nfproto',
-            map: {
-              entries: [
-                ['ipv4', { goto: 'hops4' }],
-                ['ipv6', { goto: 'hops6' }],
-              ],
-            },
-          },
-        ],
-      ]),
       ...(unclash.out ? [unclash.out] : []),
       ...(['input', 'output'] as const).map((hook) =>
         chainAt(`self-${hook}`, 'filter', hook, 0, [[neighbourDiscovery, accept], [drop]]),
@@ -192,6 +178,20 @@ const hopChains: readonly NftChain[] = families.flatMap((family): NftChain[] => 
   },
 ]);
 
+/** The hop was counted before the forward hook (net/ipv4/ip_forward.c). */
+const putBackHop: NftRule = [
+  {
+    do: 'vmap',
+    key: 'meta nfproto',
+    map: {
+      entries: [
+        ['ipv4', { jump: 'hops4' }],
+        ['ipv6', { jump: 'hops6' }],
+      ],
+    },
+  },
+];
+
 /**
  * What a session is made of is captured: the ends of a connection, its first packets, everything with payload.
  * Acknowledgements alone (no options but timestamps) tell nothing new once the handshake is through. A packet of a
@@ -227,7 +227,14 @@ function recordChains(direction: 'in' | 'out'): NftChain[] {
         [capture(direction), accept],
       ],
     },
-    { name, rules: [[match('meta l4proto', 'tcp'), goto(`flags-${direction}`)], ...bounded] },
+    {
+      name,
+      rules: [
+        ...(direction === 'out' ? [putBackHop] : []),
+        [match('meta l4proto', 'tcp'), goto(`flags-${direction}`)],
+        ...bounded,
+      ],
+    },
   ];
 }
 
