@@ -1,9 +1,10 @@
 // Groups of decoys after configuration, and the directory that tells who lives at an address. Pure.
 // The kernel makes the same decision from the same data: see plan/ruleset.ts.
 
-import { type Address, type AddressRange, parseAddress, rangeHolds, subtractRanges } from './address.ts';
+import { type Address, type AddressRange, parseAddress, subtractRanges } from './address.ts';
 import type { Persona } from './persona.ts';
 import { decoyMac, type Population, renderMac, resident } from './population.ts';
+import { RangeIndex } from './range-index.ts';
 
 /** Where in the configuration something stands, for messages. */
 export interface Place {
@@ -38,35 +39,23 @@ export class DecoyDirectory {
   readonly groups: readonly DecoyGroup[];
   readonly personas: ReadonlyMap<string, Persona>;
   readonly withheld: readonly AddressRange[];
-  readonly #four: { range: AddressRange; group: DecoyGroup }[] = [];
-  readonly #six: { range: AddressRange; group: DecoyGroup }[] = [];
+  readonly #index: RangeIndex<DecoyGroup>;
 
   /** `withheld` are addresses given back because a live host has them. */
   constructor(groups: readonly DecoyGroup[], personas: ReadonlyMap<string, Persona>, withheld: readonly AddressRange[] = []) {
     this.groups = groups;
     this.personas = personas;
     this.withheld = withheld;
-    for (const group of groups)
-      for (const range of withheld.length ? subtractRanges(group.ranges, withheld) : group.ranges)
-        (range.family === 4 ? this.#four : this.#six).push({ range, group });
-    const byStart = (a: { range: AddressRange }, b: { range: AddressRange }): number => (a.range.first < b.range.first ? -1 : 1);
-    this.#four.sort(byStart);
-    this.#six.sort(byStart);
+    this.#index = new RangeIndex(
+      groups.flatMap((group) =>
+        (withheld.length ? subtractRanges(group.ranges, withheld) : group.ranges).map((range) => ({ range, value: group })),
+      ),
+    );
   }
 
   /** The group whose range holds the address, living or dead. */
   groupOf(address: Address): DecoyGroup | undefined {
-    const table = address.family === 4 ? this.#four : this.#six;
-    let low = 0;
-    let high = table.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const entry = table[middle];
-      if (address.value < entry.range.first) high = middle - 1;
-      else if (rangeHolds(entry.range, address)) return entry.group;
-      else low = middle + 1;
-    }
-    return undefined;
+    return this.#index.at(address);
   }
 
   /** The living decoy at an address given as text or number. */

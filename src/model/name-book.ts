@@ -16,6 +16,7 @@ import type { Decoy, DecoyDirectory, DecoyGroup } from './decoy.ts';
 import { hostName, residueOf, residues } from './host-name.ts';
 import { type Persona, portState } from './persona.ts';
 import { resident } from './population.ts';
+import { RangeIndex } from './range-index.ts';
 
 /** Whose name is meant. */
 export interface WhoseName {
@@ -60,7 +61,7 @@ export const personasOf = (groups: readonly DecoyGroup[], personas: ReadonlyMap<
 export class NameBook {
   readonly directory: DecoyDirectory;
   readonly #subnets: readonly AddressRange[];
-  readonly #nameless: readonly AddressRange[];
+  readonly #nameless: RangeIndex<true>;
   #prepared = false;
   readonly #personas: Persona[] = [];
   #large: AddressRange[] = [];
@@ -73,7 +74,7 @@ export class NameBook {
   constructor(directory: DecoyDirectory, subnets: readonly AddressRange[] = [], nameless: readonly AddressRange[] = []) {
     this.directory = directory;
     this.#subnets = subnets;
-    this.#nameless = uniteRanges(nameless);
+    this.#nameless = new RangeIndex(uniteRanges(nameless).map((range) => ({ range, value: true })));
   }
 
   /** On the link itself, by its address: in one of the subnets, or link-local. */
@@ -118,17 +119,7 @@ export class NameBook {
   }
 
   #isNameless(address: Address): boolean {
-    let low = 0;
-    let high = this.#nameless.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const range = this.#nameless[middle];
-      if (rangeHolds(range, address)) return true;
-      const behind = range.family < address.family || (range.family === address.family && range.last < address.value);
-      if (behind) low = middle + 1;
-      else high = middle - 1;
-    }
-    return false;
+    return this.#nameless.at(address) === true;
   }
 
   /** The persona that lives at an address; cheaper than the whole decoy. */

@@ -1,13 +1,15 @@
 // Which decoy, and which service behind it, a packet with a mark of the services network belongs to. Pure look-ups.
 
-import { parseAddress, rangeHolds } from '../model/address.ts';
+import { parseAddress } from '../model/address.ts';
+import { RangeIndex } from '../model/range-index.ts';
 import type { FlowPlace } from './flow.ts';
 import type { KernelPathPort } from './kernel-path-protocol.ts';
 import type { IntakeNetwork } from './network.ts';
 
 interface PlacePort {
   readonly network: IntakeNetwork;
-  readonly bindings: KernelPathPort['bindings'];
+  /** Services by address: bindings of a network share none. */
+  readonly services: RangeIndex<string>;
 }
 
 export class ServicePlaces {
@@ -17,7 +19,9 @@ export class ServicePlaces {
     const byName = new Map(networks.map((network) => [network.name, network]));
     for (const { mark, network: name, bindings } of ports) {
       const network = byName.get(name);
-      if (network) this.#byMark.set(mark, { network, bindings });
+      if (!network) continue;
+      const services = bindings.flatMap(({ service, ranges }) => ranges.map((range) => ({ range, value: service })));
+      this.#byMark.set(mark, { network, services: new RangeIndex(services) });
     }
   }
 
@@ -28,14 +32,8 @@ export class ServicePlaces {
     if (!address) return undefined;
     const decoy = port.network.directory.find(address);
     if (!decoy) return undefined;
-    const binding = port.bindings.find(({ ranges }) => ranges.some((range) => rangeHolds(range, address)));
-    return (
-      binding && {
-        network: port.network.name,
-        diversion: decoy.diversion,
-        service: binding.service,
-        persona: decoy.persona.name,
-      }
-    );
+    const service = port.services.at(address);
+    if (service === undefined) return undefined;
+    return { network: port.network.name, diversion: decoy.diversion, service, persona: decoy.persona.name };
   }
 }
