@@ -53,6 +53,7 @@ export class FabricChanger {
   readonly #home: CommandRunner;
   readonly #tag: string;
   #handle: NamespaceHandle | undefined;
+  #silence: string | undefined;
 
   constructor(home: CommandRunner, tag: string) {
     this.#home = home;
@@ -101,14 +102,26 @@ export class FabricChanger {
       return true;
     }
     const fresh = !netnsExists(state.netns);
-    if (fresh) {
-      await createNetns([state.netns]);
+    if (fresh) await createNetns([state.netns]);
+    // Also in one that is there already: whoever made it may not have come this far.
+    if (!this.#handle) {
       const inside = this.#inside(state);
       for (const [key, value] of calmSysctls) if ((await inside.readProc(key)) !== undefined) await inside.writeProc(key, value);
-      await inside.run('nft', ['-f', '-'], { input: silence });
+      this.#handle = new NamespaceHandle(file);
     }
-    this.#handle ??= new NamespaceHandle(file);
     return fresh;
+  }
+
+  /** True when the rules that keep the fabric from speaking were not as made here before. */
+  async ensureSilence(state: FabricState): Promise<boolean> {
+    const inside = this.#inside(state);
+    const list = async (): Promise<string> =>
+      (await inside.run('nft', ['-s', 'list', 'table', 'bridge', 'weir'], { anyCode: true })).stdout;
+    const made = this.#silence;
+    if (made !== undefined && (await list()) === made) return false;
+    await inside.run('nft', ['-f', '-'], { input: silence });
+    this.#silence = await list();
+    return made !== undefined;
   }
 
   /** Returns what was not as it should be. */
@@ -148,7 +161,8 @@ export class FabricChanger {
       );
       for (const { segmentNetns, network } of joinedNow)
         await createCommandRunner(netnsPath(segmentNetns)).run('ip', [
-          ...['link', 'set', 'dev', segmentLink, 'alias', segmentAlias(state.tag, network), 'up'],
+          // Whoever owns the segment takes it up, when it accepts no router's advertisements any more and its rules are there.
+          ...['link', 'set', 'dev', segmentLink, 'alias', segmentAlias(state.tag, network)],
         ]);
     }
     throw new WeirError('fault', 'the links of the EVPN fabric do not stay as they were made', {
@@ -200,6 +214,7 @@ export class FabricChanger {
   close(): void {
     this.#handle?.close();
     this.#handle = undefined;
+    this.#silence = undefined;
   }
 }
 

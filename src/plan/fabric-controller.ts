@@ -148,6 +148,13 @@ export class FabricController implements Annex {
           subject: state.netns,
           message: `network namespace ${state.netns} was gone: put back`,
         });
+      if (await this.#changer.ensureSilence(state))
+        repairs.push({
+          network: '',
+          object: 'table',
+          subject: 'fabric',
+          message: `somebody changed the nft table bridge weir of ${state.netns}: put back`,
+        });
       for (const { network, repair } of await this.#changer.ensureLinks(state))
         repairs.push({ network, object: 'link', subject: 'fabric', message: repair });
       if (whole || repairs.length > 0 || this.#entriesAreDue(state)) {
@@ -171,6 +178,7 @@ export class FabricController implements Annex {
       return repairs;
     } catch (error) {
       this.#failure = asWeirError(error).message;
+      if (!whole) this.#untold.push(...repairs.slice(0, maxUntold - this.#untold.length));
       throw error;
     }
   }

@@ -197,12 +197,15 @@ test('links, the namespace and its name are put back; each repair is told once',
     await bed.openFar(100, '192.168.1.9/24');
     await settled(bed, controller, 100, 21);
     const fabric = `weir-${bed.tag}.fabric`;
+    const lan = (await runCommand(['ip', '-n', bed.segmentNetns('office'), '-o', 'link', 'show', 'lan'])).stdout;
+    assert.doesNotMatch(lan, /[<,]UP[,>]/, 'not up before its rules and settings are there');
     for (const [what, argv, object] of [
       ['the VXLAN device', ['ip', '-n', fabric, 'link', 'del', 'v100'], 'link'],
       ['the bridge', ['ip', '-n', fabric, 'link', 'del', 'b100'], 'link'],
       ['lan', ['ip', '-n', bed.segmentNetns('office'), 'link', 'del', 'lan'], 'link'],
       ['the name', ['ip', 'netns', 'delete', fabric], 'netns'],
       ['an entry', ['bridge', '-n', fabric, 'fdb', 'flush', 'dev', 's100', 'master'], 'route'],
+      ['the silence', ['nsenter', `--net=/run/netns/${fabric}`, '--', 'nft', 'delete', 'table', 'bridge', 'weir'], 'table'],
     ] as const) {
       await runCommand(argv);
       const repairs = await controller.repair();
