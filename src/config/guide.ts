@@ -88,6 +88,13 @@ ${vlanExample}\`\`\`
 
 Weir's own addresses, the gateways, and network and broadcast address of each subnet are left out of the decoys; \`weir plan\` shows them.
 
+### Live hosts in a segment
+
+There is no link to look for live hosts on before a segment begins, so it is swept right after: an ARP probe (RFC 5227), and another a
+little later, for each living IPv4 decoy, for up to 65,536 in a segment, at \`probing.claim-rate\` but no more than 5,000 a second in all
+segments together. Who answers keeps its address: the decoy is given back and an alert (\`address-conflict\`) names host and segment. No decoy
+announces itself before it was asked for. Decoys added later are swept for as they are added; IPv6 decoys are asked for at their first touch.
+
 ### VXLAN with the other ends listed
 
 Frames travel in UDP between this machine's address \`local\` and the others. What everybody is to hear is copied to each of \`remotes\`.

@@ -71,7 +71,7 @@ const probing = z.strictObject({
     forms.wholeNumber(1, 1_000_000),
     65_536,
     'number',
-    'ARP probes a second while looking for live hosts before addresses are claimed.',
+    'ARP probes a second while looking for live hosts: before addresses are claimed, and in segments when they begin, there at most 5,000.',
   ),
 });
 

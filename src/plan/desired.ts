@@ -109,6 +109,8 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     notes.push(...planned.notes);
     return planned.segment;
   });
+  if (segments.some(({ inside }) => inside.groups.some(({ ranges }) => ranges.some(({ family }) => family === 4))))
+    notes.push('in segments: live hosts are looked for as soon as there is a link, and keep their addresses');
   const desired: DesiredState = {
     groups,
     personas: usedPersonas(groups, configuration.personas),

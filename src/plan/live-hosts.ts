@@ -1,5 +1,6 @@
 // Which live hosts are looked for before a claim: those in ranges not held yet, link by link. How a link is probed is the
-// caller's matter. Segments are not probed before they exist; the gateway watches what speaks in them afterwards.
+// caller's matter. Segments are not probed before they exist; the gateway sweeps them when they begin, and watches what
+// speaks in them afterwards.
 
 import { type AddressRange, subtractRanges } from '../model/address.ts';
 import { type Configuration, hostDiversions } from '../model/configuration.ts';

@@ -23,6 +23,8 @@ export interface GatewayOffer {
   readonly networks: readonly NetworkOffer[];
   readonly personas: readonly Persona[];
   readonly limits: Limits;
+  /** Probes a second in search of live hosts, as configured. */
+  readonly claimRate: number;
   /** Decoys that services answer with their own TCP/IP stack; empty when none are bound. */
   readonly kernelPath: readonly KernelPathPort[];
 }

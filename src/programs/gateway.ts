@@ -20,6 +20,7 @@ import { Intake } from '../relay/intake.ts';
 import { KernelPathIntake } from '../relay/kernel-path-intake.ts';
 import type { IntakeNetwork } from '../relay/network.ts';
 import { watchLifeline } from './child.ts';
+import { ConflictReports } from './conflict-reports.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' } } });
@@ -40,6 +41,11 @@ async function main(): Promise<void> {
     house?.recorder.flush();
     await journal.close();
   };
+  const reports = new ConflictReports({
+    log,
+    send: ({ network, ip, mac, interface: link }) =>
+      callControl(run('report.sock'), 'conflict', { network, address: ip, mac, interface: link }, 30_000),
+  });
   const certificates = await openCertificateMint(join(data, 'tls'), log);
   let ready: () => void = () => {};
   const isReady = new Promise<void>((resolve) => {
@@ -60,11 +66,8 @@ async function main(): Promise<void> {
       onConnection: (connection) => catchAll.visit(connection),
       onDatagram: (datagram) => catchAll.datagram(datagram),
       onProbe: (probe) => journal.append({ kind: 'probe', probe }),
-      onConflict: ({ ip, mac, interface: link, network }) => {
-        callControl(run('report.sock'), 'conflict', { network, address: ip, mac, interface: link }, 30_000).catch((error) =>
-          log.error('netd does not take the report of a live host', { network, ip, mac, error: asWeirError(error).message }),
-        );
-      },
+      sweepRate: offer.claimRate,
+      onConflict: (conflict) => reports.add(conflict),
       onExhausted: (wanted) => void catchAll.shedOldestIdle(wanted),
     });
     lifetime.own('intake', intake);
@@ -98,7 +101,7 @@ async function main(): Promise<void> {
           .flatMap(({ bindings }) => bindings.flatMap(({ ranges }) => ranges)),
       }));
       if (house) {
-        house.intake.setNetworks(networks);
+        house.intake.setNetworks(networks, offer.claimRate);
         house.kernelPath.setNetworks(networks, offer.kernelPath);
       } else house = furnish(offer, networks);
       house?.intake.setSockets(sockets);
@@ -123,6 +126,7 @@ async function main(): Promise<void> {
         catchAll: house?.catchAll.counters(),
         sessions: house?.recorder.counters(),
         journal: journal.counters(),
+        conflicts: reports.counters,
       }),
       probe: async (args) => {
         const { link, ranges, rate } = probeArguments(args);

@@ -25,7 +25,7 @@ export const doorNetworks = (networks: readonly NetworkView[], personas: Readonl
  */
 export function describeOffer(
   networks: readonly NetworkView[],
-  configuration: Pick<Configuration, 'personas' | 'limits'>,
+  configuration: Pick<Configuration, 'personas' | 'limits' | 'probing'>,
   ownSubnets: readonly AddressRange[],
   kernelPath: GatewayOffer['kernelPath'] = [],
 ): GatewayOffer {
@@ -41,6 +41,7 @@ export function describeOffer(
     })),
     personas: [...configuration.personas.values()],
     limits: configuration.limits,
+    claimRate: configuration.probing.claimRate,
     kernelPath,
   };
 }

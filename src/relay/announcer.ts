@@ -101,18 +101,25 @@ export class Announcer {
     if (this.waiting && this.#conflicts.size < announcedLimit * 4) this.#conflicts.add(ip);
   }
 
-  /** Sends what is due, at most `budget` frames; how many. Call about every 50 ms while `waiting`. */
-  tick(directory: DecoyDirectory, diversions: ReadonlySet<string> | undefined, budget: number): number {
-    const now = this.#options.clock();
-    if (!this.#started) {
-      if (directory.groups.length === 0) return 0;
+  /** Chooses, when there is somebody to choose; those who have not asked yet. */
+  choose(directory: DecoyDirectory, diversions: ReadonlySet<string> | undefined): readonly Announced[] {
+    if (!this.#started && directory.groups.length > 0) {
       this.#started = true;
+      const due = this.#options.clock();
       this.#stages[0] = inAnyOrder(chooseAnnounced(directory, diversions)).map((one) => ({
         ...one,
         ip: renderAddress(one.address),
-        due: now,
+        due,
       }));
     }
+    return this.#stages[0];
+  }
+
+  /** Sends what is due, at most `budget` frames; how many. Call about every 50 ms while `waiting`. */
+  tick(directory: DecoyDirectory, diversions: ReadonlySet<string> | undefined, budget: number): number {
+    const now = this.#options.clock();
+    this.choose(directory, diversions);
+    if (!this.#started) return 0;
     this.#allowance = Math.min(framesPerSecond / 4, this.#allowance + ((now - this.#filledAt) * framesPerSecond) / 1_000_000);
     this.#filledAt = now;
     let sent = 0;

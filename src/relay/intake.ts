@@ -29,6 +29,8 @@ export interface IntakeOptions {
   /** Descriptors run out: close about `wanted` connections now. */
   readonly onExhausted?: (wanted: number) => void;
   readonly probeLimits?: Partial<ProbeLimits>;
+  /** As in PacketIntakeOptions. */
+  readonly sweepRate?: number;
   readonly descriptorLimit?: number;
 }
 
@@ -84,9 +86,9 @@ export class Intake {
   }
 
   /** Takes effect with the next connection, datagram and solicitation. */
-  setNetworks(networks: readonly IntakeNetwork[]): void {
+  setNetworks(networks: readonly IntakeNetwork[], sweepRate?: number): void {
     this.#tcp.setNetworks(networks);
-    this.#packets.setNetworks(networks);
+    this.#packets.setNetworks(networks, sweepRate);
   }
 
   /** Stops taking anything in, hands on pending probes, closes the sockets; connections already delivered go on. */

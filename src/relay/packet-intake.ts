@@ -27,6 +27,7 @@ import {
   type ToPacketWorker,
 } from './packet-protocol.ts';
 import type { ProbeLimits } from './probe-tracker.ts';
+import { sweepRateLimit } from './sweep-schedule.ts';
 
 export interface PacketIntakeOptions {
   readonly networks: readonly IntakeNetwork[];
@@ -36,6 +37,8 @@ export interface PacketIntakeOptions {
   readonly onProbe: (record: ProbeRecord) => void;
   readonly onConflict: (conflict: AddressConflict) => void;
   readonly probeLimits?: Partial<ProbeLimits>;
+  /** Probes a second with which segments are swept for live hosts, all together; at most and by default sweepRateLimit. */
+  readonly sweepRate?: number;
 }
 
 export interface PacketIntakeCounters extends ReplyCounters {
@@ -68,6 +71,7 @@ export class PacketIntake {
   #networks: ReadonlyMap<string, IntakeNetwork> = new Map();
   #names: ReadonlyMap<string, NameBook> = new Map();
   #sockets: readonly NamedSocket[] = [];
+  #sweepRate: number;
   #worker: Worker | undefined;
   #restart: NodeJS.Timeout | undefined;
   #latest: PacketCounters | undefined;
@@ -83,6 +87,7 @@ export class PacketIntake {
 
   constructor(options: PacketIntakeOptions) {
     this.#options = options;
+    this.#sweepRate = options.sweepRate ?? sweepRateLimit;
     this.#take(options.networks);
     this.#start();
   }
@@ -132,10 +137,11 @@ export class PacketIntake {
   }
 
   /** All networks there are from now on; their sockets come and go by `setSockets`. */
-  setNetworks(networks: readonly IntakeNetwork[]): void {
+  setNetworks(networks: readonly IntakeNetwork[], sweepRate = this.#sweepRate): void {
+    this.#sweepRate = sweepRate;
     this.#take(networks);
     for (const [name, sender] of this.#senders) sender.names = this.#namesOf(name);
-    this.#post({ type: 'networks', networks: networks.map(snapshotOf) });
+    this.#post({ type: 'networks', networks: networks.map(snapshotOf), sweepRate });
   }
 
   /** Ends the packet thread as a fault in it would. */
@@ -219,6 +225,7 @@ export class PacketIntake {
       networks: [...this.#networks.values()].map(snapshotOf),
       sockets: this.#read,
       probeLimits: this.#options.probeLimits ?? {},
+      sweepRate: this.#sweepRate,
     };
     const worker = new Worker(new URL('./packet-worker.js', import.meta.url), {
       workerData,

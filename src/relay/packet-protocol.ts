@@ -43,11 +43,12 @@ export interface PacketWorkerData {
   readonly networks: readonly NetworkSnapshot[];
   readonly sockets: readonly NamedSocket[];
   readonly probeLimits: Partial<ProbeLimits>;
+  readonly sweepRate: number;
 }
 
 export type ToPacketWorker =
   | { readonly type: 'sockets'; readonly sockets: readonly NamedSocket[] }
-  | { readonly type: 'networks'; readonly networks: readonly NetworkSnapshot[] }
+  | { readonly type: 'networks'; readonly networks: readonly NetworkSnapshot[]; readonly sweepRate: number }
   /** The receiver has worked off this much. */
   | { readonly type: 'credit'; readonly datagramBytes: number; readonly records: number; readonly queries: number }
   | { readonly type: 'report' }

@@ -17,7 +17,7 @@ import type { ProbeRecord } from '../model/event.ts';
 import { AcceptRing } from './accept-ring.ts';
 import { macBytes } from './announcer.ts';
 import { packDatagram, packedBytes } from './datagram-batch.ts';
-import { NeighbourKeeper } from './neighbour-keeper.ts';
+import { NeighbourKeeper, noNeighbourCounters } from './neighbour-keeper.ts';
 import { type IntakeNetwork, networkOf } from './network.ts';
 import {
   type FromPacketWorker,
@@ -29,6 +29,7 @@ import {
   type ToPacketWorker,
 } from './packet-protocol.ts';
 import { ProbeTracker } from './probe-tracker.ts';
+import { SweepSchedule } from './sweep-schedule.ts';
 
 /** Packed datagrams the main thread may have in hand; reading pauses beyond it. */
 const datagramCredit = 8 << 20;
@@ -84,7 +85,8 @@ const totals = {
   nameQueriesMalformed: 0,
   nameQueriesLost: 0,
 };
-const endedNeighbours = emptyNeighbourCounters();
+const endedNeighbours = noNeighbourCounters();
+const sweeps = new SweepSchedule(data.sweepRate, systemClock);
 
 const tracker = new ProbeTracker(
   ring.seeds,
@@ -99,11 +101,6 @@ const tracker = new ProbeTracker(
   },
   data.probeLimits,
 );
-
-function emptyNeighbourCounters(): NeighbourKeeper['counters'] {
-  const none = { frames: 0, malformed: 0, answered: 0, probed: 0, conflicts: 0, refused: 0, suppressed: 0 };
-  return { ...none, announceProbes: 0, announced: 0 };
-}
 
 function takeAccepts(): void {
   ring.drain((key, sequence) => tracker.accepted(key, sequence));
@@ -241,7 +238,7 @@ function watch(socket: NamedSocket): Watched | undefined {
     directory,
     ...(interfaces[name] ? { diversions: interfaces[name] } : {}),
     clock: systemClock,
-    send: (frame) => void sendTo(fd, frame, null),
+    send: (frame) => sendTo(fd, frame, null) >= 0,
     onConflict: (conflict) => post({ type: 'conflict', conflict }),
   });
   const one: Watched = { socket, keeper, readiness: new Readiness(fd, { readable: true }, () => readFrames(one, keeper)) };
@@ -301,6 +298,7 @@ let ticks = 0;
 const timer = setInterval(() => {
   ticks += 1;
   takeAccepts();
+  sweeps.tick([...watched.values()].flatMap(({ keeper }) => keeper ?? []));
   let announcements = announcementsPerTick;
   for (const { keeper } of watched.values()) {
     if (keeper?.waiting) keeper.tick();
@@ -327,6 +325,7 @@ port.on('message', (message: ToPacketWorker) => {
       break;
     case 'networks':
       networks = byName(message.networks);
+      sweeps.setRate(message.sweepRate);
       for (const { socket, keeper } of watched.values()) {
         const { directory, interfaces } = residents(socket);
         keeper?.setDirectory(directory, interfaces[socket.interface ?? '']);
