@@ -99,20 +99,17 @@ test('a segment without decoys wears no MAC, and one without IPv6 says nothing i
   assert.deepEqual(six.addresses, [interfaceAddress('fd50::2/64')]);
 });
 
-test('a segment whose decoys a service answers may forward, the others must not', () => {
-  const diversion = vxlanSegment('floor-3', { vni: 10 });
-  const configuration = withSegments([diversion]);
+test('a segment never forwards, also when a service answers for its decoys, and shows nothing of its loopback', () => {
+  const diversion = vxlanSegment('floor-3', { vni: 10, addresses: ['192.168.50.2/24', 'fd50::2/64'] });
   const binding = { diversion: 'floor-3', addresses: [rangeOf('192.168.50.40')], service: 'win', place: { file: '', line: 0 } };
-  const forwarding = (bindings: (typeof binding)[]): string | undefined => {
+  for (const bindings of [[], [binding]]) {
     const { segment } = planSegment(diversion, {
-      configuration: { ...configuration, bindings },
+      configuration: { ...withSegments([diversion]), bindings },
       facts: { links: [], gateways: [] },
       ports: { tcp: 7, udp: 8, narrow: 9 },
       tag: '0a1b',
     });
-    return sysctlOf(segment.inside.sysctls, 'net/ipv4/conf/lan/forwarding');
-  };
-  assert.equal(forwarding([]), '0');
-  assert.equal(forwarding([binding]), undefined);
-  assert.equal(forwarding([{ ...binding, diversion: 'floor-4' }]), '0');
+    for (const key of ['ipv4/conf/lan/forwarding', 'ipv6/conf/lan/forwarding', 'ipv4/conf/all/route_localnet'])
+      assert.equal(sysctlOf(segment.inside.sysctls, `net/${key}`), '0', key);
+  }
 });

@@ -90,7 +90,7 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
     manyLinks: false,
     interfaces: groups.length > 0 ? { [name]: segmentLink } : {},
     macLinks: groups.length > 0 ? [segmentLink] : [],
-    sysctls: segmentSysctls(diversion, configuration),
+    sysctls: segmentSysctls(diversion),
     live: [],
   };
   return { segment: { name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside }, notes };
@@ -100,7 +100,7 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
  * A new namespace starts with the kernel's values, and for IPv4 with those of the machine's first namespace (sysctl
  * net.core.devconf_inherit_init_net): what matters is therefore set, whatever it was.
  */
-function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { bindings }: Configuration): DesiredSysctl[] {
+function segmentSysctls({ addresses, groups }: NetworkDiversion): DesiredSysctl[] {
   const sixth = [...addresses.map(({ address }) => address), ...groups.flatMap(({ ranges }) => ranges)].some(
     ({ family }) => family === 6,
   );
@@ -120,14 +120,17 @@ function segmentSysctls({ name, addresses, groups }: NetworkDiversion, { binding
   four('send_redirects', '0', 'a decoy is no router');
   four('arp_announce', '0', 'a decoy asks for MACs in its own name');
   four('log_martians', '0', 'forged sources must not fill the log of the machine');
-  const router = bindings.some(({ diversion }) => diversion === name);
-  if (!router) needed.push({ key: `net/ipv4/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
+  four('proxy_arp', '0', 'a decoy is no router');
+  four('route_localnet', '0', 'what listens on loopback is for decoys alone');
+  four('arp_accept', '0', 'who announces himself unasked fills no table');
+  // On the kernel path too: bound decoys are led to their service below IP.
+  needed.push({ key: `net/ipv4/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
   needed.push({
     key: `net/ipv6/conf/${segmentLink}/disable_ipv6`,
     value: sixth ? '0' : '1',
     why: sixth ? 'the segment has IPv6' : 'nothing of ours speaks IPv6 there',
   });
-  if (sixth && !router) needed.push({ key: `net/ipv6/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
+  if (sixth) needed.push({ key: `net/ipv6/conf/${segmentLink}/forwarding`, value: '0', why: 'a decoy is no router' });
   if (sixth)
     for (const [key, why] of [
       ['accept_ra', 'anybody in the segment could make us another gateway'],
