@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decoyDirectory, decoyGroup, openPersona } from '../../test/support/decoy-segment.ts';
-import { addressBytes, parseAddress } from '../model/address.ts';
+import { type AddressRange, addressBytes, parseAddress, parseRange } from '../model/address.ts';
 import { NameBook } from '../model/name-book.ts';
 import { packDatagram, packedBytes, unpackDatagrams } from './datagram-batch.ts';
 import { Datagram, ReplySender } from './datagram-visit.ts';
@@ -80,4 +80,41 @@ test('nothing is sent to a decoy, a group, a loopback address or port 0: such a 
   answer('10.1.1.1', 1, '10.99.128.1');
   assert.equal(sender.counters.repliesFailed, 1);
   assert.equal(sender.counters.replies, 0);
+});
+
+test('what is said to a group stays on the link, whatever address stood in a frame to all', () => {
+  const lan = parseRange('10.1.0.0/24') as AddressRange;
+  const sender = new ReplySender('', new NameBook(decoyDirectory([decoyGroup(['10.1.0.128/25'])]), [lan]));
+  const packed = {
+    family: 4,
+    at: 0,
+    sourcePort: 5353,
+    destinationPort: 5353,
+    source: bytes('10.1.0.5'),
+    destination: bytes('10.1.0.200'),
+    payload: new Uint8Array(9),
+  } as const;
+  const say = (group: string): boolean => {
+    const origin = {
+      fd: 0x7fffffff, // no such descriptor: a send is counted as failed
+      family: 4,
+      toMac: new Uint8Array(6).fill(255),
+      fromMac: new Uint8Array(6),
+      decoyMac: new Uint8Array(6),
+      source: packed.source,
+      sourcePort: 5353,
+      destination: bytes(group),
+      destinationPort: 5353,
+      payload: packed.payload,
+    } as const;
+    return new Datagram(packed, '10.1.0.5', '10.1.0.200', 'lab', openPersona, sender, origin).replyOnLink(
+      new Uint8Array(20),
+      255,
+      true,
+    );
+  };
+  for (const group of ['192.0.2.1', '239.1.2.3', '10.1.0.7']) assert.equal(say(group), false);
+  assert.deepEqual([sender.counters.repliesRefused, sender.counters.repliesFailed], [3, 0]);
+  say('224.0.0.251');
+  assert.deepEqual([sender.counters.repliesRefused, sender.counters.repliesFailed], [3, 1]);
 });

@@ -21,7 +21,7 @@ export interface ReplyCounters {
   repliesOnLink: number;
   /** Longer than what came in (promise 6), or to be for the link and the source is not on it. */
   repliesTooLong: number;
-  /** To a source that is a decoy, a group or nobody: forged. */
+  /** To a source that is a decoy, a group or nobody: forged. Or to a group that is none of the link's. */
   repliesRefused: number;
   /** The kernel would not send it. */
   repliesFailed: number;
@@ -78,6 +78,10 @@ export class ReplySender {
     } else {
       if (!this.#may(origin.fd, ends.destination, ends.destinationPort)) return false;
       const group = { ...ends, destination: addressFromBytes(origin.destination), destinationPort: origin.destinationPort };
+      if (toGroup && !isLinkGroup(group.destination)) {
+        this.counters.repliesRefused += 1;
+        return false;
+      }
       const frame = renderNameFrame(toGroup ? origin.toMac : origin.fromMac, origin.decoyMac, toGroup ? group : ends, bytes);
       if (!this.#sent(sendTo(origin.fd, frame, null), bytes)) return false;
     }
@@ -112,6 +116,10 @@ function isAnswerable(address: Address, port: number): boolean {
   }
   return address.value > 1n && address.value >> 120n !== 0xffn;
 }
+
+/** What no router forwards (RFC 5771, section 4; RFC 4291, section 2.7): a frame to all can hold any address. */
+const isLinkGroup = ({ family, value }: Address): boolean =>
+  family === 4 ? value >> 8n === 0xe00000n : value >> 112n === 0xff02n;
 
 export class Datagram {
   readonly source: Endpoint;
