@@ -137,6 +137,8 @@ address at which a live host answers are left out when the plan is made, and \`w
 A machine, container or VM of yours can answer with its own TCP stack instead of the built-in catch-all. Packets to its decoys are routed
 to it unchanged, by the kernel alone; it owns their addresses (\`ip route add local 192.168.110.40/32 dev lo\`) and routes back through
 Weir's address \`from\`. Its sessions are on record like all others, and it can open no connection to anybody.
+Of the \`limits\`, \`sessions\` and \`session-bytes\` hold for them, and \`idle-timeout\` for datagrams: connections last as long as the
+service keeps them.
 
 \`\`\`yaml
 ${bindingExample}\`\`\`

@@ -22,6 +22,8 @@ export interface FlowLimits {
   readonly flows: number;
   /** Recorded of one session, both directions together. */
   readonly sessionBytes: number;
+  /** Captured of one connection, with headers (plan/services-ruleset.ts); of a longer one the kernel's counts tell the rest. */
+  readonly capturedBytes: number;
   /** How long a handshake may take. */
   readonly holdMs: number;
   /** How long the refusal of a datagram, or a segment overtaken by the end of its connection, may take. */
@@ -39,6 +41,7 @@ export interface FlowLimits {
 export const defaultFlowLimits: FlowLimits = {
   flows: 65_536,
   sessionBytes: 1 << 20,
+  capturedBytes: 16 << 20,
   holdMs: 3000,
   settleMs: 150,
   idleMs: 60_000,

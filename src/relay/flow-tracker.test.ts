@@ -225,6 +225,20 @@ test('of a long session no more is kept than the bound, and all of it counts', (
   assert.deepEqual(log.slice(1), ['in 1 hello', 'out 1 wor', 'skip 1 out 2', 'close 1 shutdown']);
 });
 
+test('what passes after the capture has enough is counted by the kernel, and once', () => {
+  for (const last of [[], [segment('in', rst, 106, 0)], [segment('in', rst, 99_106, 0)]]) {
+    const { log, feed, tracker } = stage({ capturedBytes: 1000 });
+    feed(...handshake(), segment('in', psh | ack, 101, 501, 'hello'), segment('out', psh | ack, 501, 106, 'world'), ...last);
+    // 99 KiB up in a hundred packets, four packets down.
+    tracker.ended(ending({ packetsIn: 100, bytesIn: 4000 + 99_005, packetsOut: 4, bytesOut: 165 }));
+    const exact = last[0]?.bytes[27] === 106;
+    assert.deepEqual(
+      log.slice(3),
+      exact ? ['close 1 client-reset'] : ['skip 1 in 99000', `close 1 ${last[0] ? 'client-reset' : 'idle'}`],
+    );
+  }
+});
+
 test('too many connections: the one longest silent makes room, and it is said', () => {
   const { log, feed, tracker } = stage({ flows: 2 });
   feed(...handshake(1), ...handshake(2), ...handshake(3));

@@ -24,6 +24,7 @@ import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
 import type { ProbeKind } from '../model/event.ts';
 import type { Direction, SessionOutcome } from '../model/session.ts';
 import { Flow, type FlowPlace, tcpFlag } from './flow.ts';
+import { headersOf, keepHeaders, payloadBytes } from './flow-packet.ts';
 import { defaultFlowLimits, type FlowCounters, type FlowLimits, type FlowSink, noFlows } from './flow-sink.ts';
 import { guessSystem } from './syn-fingerprint.ts';
 import { createTupleSeeds, tupleKey } from './tuple-key.ts';
@@ -87,7 +88,8 @@ export class FlowTracker {
     if (flow?.open) {
       // One that began after this ending is another connection with the same ends.
       if (ended.end > 0 && flow.start > ended.end) return;
-      this.#close(flow, flow.lastOutcome, ended.end || this.#clock());
+      const whole = ended.bytesIn + ended.bytesOut >= this.#limits.capturedBytes ? payloadBytes(ended) : undefined;
+      this.#close(flow, flow.lastOutcome, ended.end || this.#clock(), whole);
       this.#ended.delete(key);
       return;
     }
@@ -119,10 +121,8 @@ export class FlowTracker {
       },
       ['uncaptured'],
     );
-    // Payload at most: options of the headers are not known here.
-    const header = (addressBytes === 4 ? 20 : 40) + (protocol === protocolTcp ? 20 : 8);
-    this.#sink.skip(number, 'in', Math.max(0, ended.bytesIn - ended.packetsIn * header));
-    this.#sink.skip(number, 'out', Math.max(0, ended.bytesOut - ended.packetsOut * header));
+    const payload = payloadBytes(ended);
+    for (const direction of ['in', 'out'] as const) this.#sink.skip(number, direction, payload[direction]);
     this.#sink.close(number, 'idle', ended.end || this.#clock());
   }
 
@@ -367,14 +367,16 @@ export class FlowTracker {
     for (const { direction, bytes, at } of flow.takeHeld()) this.#chunk(flow, direction, bytes, at);
   }
 
-  #close(flow: Flow, outcome: Exclude<SessionOutcome, 'open'>, at: Micros): void {
+  /** `whole`: what the kernel counted, where the capture ends before the connection does. */
+  #close(flow: Flow, outcome: Exclude<SessionOutcome, 'open'>, at: Micros, whole?: Record<Direction, number>): void {
     this.#waiting -= flow.waitingBytes;
     const missing = flow.flush();
     flow.open = false;
     flow.done = true;
     for (const direction of ['in', 'out'] as const) {
-      const count = flow.skipped[direction] + missing[direction];
-      this.counters.missingBytes += missing[direction];
+      const beyond = whole && !flow.resumed ? Math.max(0, whole[direction] - flow.passed(direction)) : 0;
+      const count = flow.skipped[direction] + missing[direction] + beyond;
+      this.counters.missingBytes += missing[direction] + beyond;
       if (count > 0) this.#sink.skip(flow.number, direction, count);
     }
     this.#sink.close(flow.number, outcome, at);
@@ -387,7 +389,7 @@ export class FlowTracker {
   #challenge(flow: Flow, sequence: number, packet: CapturedPacket): void {
     if (flow.rival?.sequence === sequence) return;
     this.#dismiss(flow);
-    flow.rival = { sequence, packet: keep(packet) };
+    flow.rival = { sequence, packet: keepHeaders(packet) };
   }
 
   /** The flow that a service's SYN-ACK of this SYN begins, where it is not the one that was known. */
@@ -474,21 +476,4 @@ export class FlowTracker {
     const mac = macAt < 0 ? undefined : macText(bytes, macAt);
     this.#sink.probe(kind, place, headersOf(packet), mac, at);
   }
-}
-
-/** Both headers with all options, and the hop limit as it arrived: the capture sees the packet one hop on (ip_forward). */
-function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
-  const copy = bytes.slice(start, Math.min(end, start + 128));
-  const hopsAt = copy[0] >> 4 === 4 ? 8 : 7;
-  if (copy[hopsAt] < 255) copy[hopsAt] += 1;
-  return copy;
-}
-
-/** A copy as long as its headers, with the sender's MAC. */
-function keep({ direction, mark, at, bytes, start, end, macAt }: CapturedPacket): CapturedPacket {
-  const headers = bytes.subarray(start, Math.min(end, start + 128));
-  const copy = new Uint8Array(6 + headers.length);
-  if (macAt >= 0) copy.set(bytes.subarray(macAt, macAt + 6));
-  copy.set(headers, 6);
-  return { direction, mark, at, bytes: copy, start: 6, end: copy.length, macAt: macAt < 0 ? -1 : 0 };
 }

@@ -202,6 +202,12 @@ export class Flow {
     return before;
   }
 
+  /** Bytes of one direction that are known, whether they were captured or missing. */
+  passed(direction: Direction): number {
+    const stream = direction === 'in' ? this.#in : this.#out;
+    return stream ? stream.delivered + stream.missing : 0;
+  }
+
   /** Bytes that never came, after everything that did was handed on. */
   flush(): Record<Direction, number> {
     this.giveUp();

@@ -85,7 +85,7 @@ const tracker = new FlowTracker(
     },
   },
   (mark, ip) => places.find(mark, ip),
-  { flows: data.limits.sessions, sessionBytes: data.limits.sessionBytes },
+  { flows: data.limits.sessions, sessionBytes: data.limits.sessionBytes, idleMs: data.limits.idleTimeoutMs },
 );
 
 function add(event: FlowEvent): void {
