@@ -94,6 +94,8 @@ There is no link to look for live hosts on before a segment begins, so it is swe
 little later, for each living IPv4 decoy, for up to 65,536 in a segment, at \`probing.claim-rate\` but no more than 5,000 a second in all
 segments together. Who answers keeps its address: the decoy is given back and an alert (\`address-conflict\`) names host and segment. No decoy
 announces itself before it was asked for. Decoys added later are swept for as they are added; IPv6 decoys are asked for at their first touch.
+In a segment with \`evpn\` such probes do not reach the other ends, because the bridge holds them back (ARP suppression, RFC 9161): a host behind
+another VTEP is noticed when it speaks.
 
 ### VXLAN with the other ends listed
 
