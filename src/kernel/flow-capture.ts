@@ -2,7 +2,7 @@
 // next read; hostile packet bytes are passed on as they came. What becomes of them is relay/flow-tracker.ts.
 // Source: include/uapi/linux/netfilter/nfnetlink_log.h.
 
-import { EAGAIN, EINTR, ENOBUFS, receive } from './libc.ts';
+import { EAGAIN, EINTR, receive } from './libc.ts';
 import { nflogBatchBytes, openNflogSocket } from './tproxy-socket.ts';
 
 /** `in` from the attacker, `out` from the service, `odd` from the attacker and part of no connection. */
@@ -113,5 +113,3 @@ export class FlowCaptureReader {
     return packet.start >= 0;
   }
 }
-
-export const isOverrun = (result: number): boolean => result === -ENOBUFS;

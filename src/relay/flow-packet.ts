@@ -5,6 +5,9 @@ import type { CapturedPacket } from '../kernel/flow-capture.ts';
 import { protocolTcp } from '../kernel/packet-header.ts';
 import type { Direction } from '../model/session.ts';
 
+/** Kept of a packet: both headers, and extension headers of IPv6 as far as somebody might hide behind them. */
+const headerBytes = 240;
+
 /** Payload at most, each way: options of the headers are not known. */
 export function payloadBytes(ended: EndedConnection): Record<Direction, number> {
   const { addressBytes, protocol, bytesIn, bytesOut, packetsIn, packetsOut } = ended;
@@ -14,7 +17,7 @@ export function payloadBytes(ended: EndedConnection): Record<Direction, number> 
 
 /** Both headers with all options, and the hop limit as it arrived: the capture sees the packet one hop on (ip_forward). */
 export function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
-  const copy = bytes.slice(start, Math.min(end, start + 128));
+  const copy = bytes.slice(start, Math.min(end, start + headerBytes));
   const hopsAt = copy[0] >> 4 === 4 ? 8 : 7;
   if (copy[hopsAt] < 255) copy[hopsAt] += 1;
   return copy;
@@ -22,7 +25,7 @@ export function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
 
 /** A copy as long as its headers, with the sender's MAC. */
 export function keepHeaders({ direction, mark, at, bytes, start, end, macAt }: CapturedPacket): CapturedPacket {
-  const headers = bytes.subarray(start, Math.min(end, start + 128));
+  const headers = bytes.subarray(start, Math.min(end, start + headerBytes));
   const copy = new Uint8Array(6 + headers.length);
   if (macAt >= 0) copy.set(bytes.subarray(macAt, macAt + 6));
   copy.set(headers, 6);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { EndedConnection } from '../kernel/conntrack-events.ts';
 import type { CapturedPacket } from '../kernel/flow-capture.ts';
+import { parseSyn } from '../kernel/packet-header.ts';
 import { tcpFlag } from './flow.ts';
 import type { FlowLimits } from './flow-sink.ts';
 import { FlowTracker } from './flow-tracker.ts';
@@ -186,6 +187,29 @@ test('a FIN, SYN or RST that the service does not take hides nothing and ends no
     );
     assert.equal(tracker.counters.missingBytes, 0);
   }
+});
+
+test('a SYN behind extension headers is a probe with all it says; other ICMP is counted', () => {
+  const { tracker, log } = stage();
+  const options = 144;
+  const bytes = new Uint8Array(40 + options + 24);
+  bytes.set([0x60, 0, 0, 0, 0, 0, 60, 63]);
+  bytes.set([6, options / 8 - 1], 40);
+  bytes.set([3, 232, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, syn, 0x20, 0, 0, 0, 0, 0, 2, 4, 5, 180], 40 + options);
+  const seen: (number | undefined)[] = [];
+  const six = new FlowTracker(
+    () => 1_000_000_000,
+    { open() {}, chunk() {}, skip() {}, close() {}, probe: (_kind, _place, packet) => seen.push(parseSyn(packet)?.mss) },
+    () => ({ network: 'n', diversion: 'd', service: 'web' }),
+  );
+  six.packet({ direction: 'in', mark: 7, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 });
+  six.flush();
+  assert.deepEqual(seen, [1460]);
+  const icmp = segment('in', 0, 0, 0);
+  icmp.bytes[9] = 1;
+  icmp.bytes[20] = 13;
+  tracker.packet(icmp);
+  assert.deepEqual([tracker.counters.strange, log.length], [1, 0]);
 });
 
 test('which SYN the service took is what its answer says', () => {

@@ -266,6 +266,7 @@ export class FlowTracker {
     const six = layout.version === 6;
     if (packet.direction !== 'out') {
       if (type === (six ? 128 : 8)) this.#probe('echo', packet, layout, at);
+      else this.counters.strange += 1;
       return;
     }
     // A service that says a port is closed quotes the datagram it refuses (RFC 792, RFC 4443).

@@ -58,7 +58,7 @@ export interface KernelPathCounters extends FlowCounters {
   readonly packetsLost: number;
   /** Times the kernel dropped news of ended connections. */
   readonly endingsLost: number;
-  /** Probe records not handed over because the main thread was behind. */
+  /** Probes on no record: beyond the bounds of probe-tracker.ts, or because the main thread was behind. */
   readonly probesDropped: number;
 }
 

@@ -188,7 +188,8 @@ function setSockets(sockets: readonly NamedSocket[]): void {
 }
 
 function counters(): KernelPathCounters {
-  const all = { ...totals };
+  // What the tracker of probes drops is dropped here too: its bounds are per second and per source.
+  const all = { ...totals, probesDropped: totals.probesDropped + probes.counters.dropped };
   for (const { capture } of watched.values()) {
     all.packets += capture?.packets ?? 0;
     all.packetsLost += capture?.lost ?? 0;
