@@ -7,6 +7,7 @@ import { closeDescriptor } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import type { SessionHandle, SessionSink } from '../model/session.ts';
+import { sumCounters } from './counters.ts';
 import type {
   FlowEvent,
   FromKernelPathWorker,
@@ -40,6 +41,8 @@ export class KernelPathIntake {
   #worker: Worker | undefined;
   #restart: NodeJS.Timeout | undefined;
   #latest: KernelPathCounters | undefined;
+  /** Of threads that died. */
+  #past: KernelPathCounters | undefined;
   #restarts = 0;
   #reporting: (() => void)[] = [];
   #stopped: (() => void) | undefined;
@@ -51,9 +54,10 @@ export class KernelPathIntake {
     this.#ports = options.ports;
   }
 
-  /** The thread's own since it started, at most a second old; undefined when no decoy is bound. */
+  /** Of all threads there were, at most a second old; undefined when no decoy was ever bound. */
   get counters(): (KernelPathCounters & { readonly workerRestarts: number }) | undefined {
-    return this.#latest && { ...this.#latest, workerRestarts: this.#restarts };
+    const all = this.#latest && this.#past ? sumCounters(this.#past, this.#latest) : (this.#latest ?? this.#past);
+    return all && { ...all, workerRestarts: this.#restarts };
   }
 
   /** Fresh counters, or the latest known when the thread does not answer within the bound. */
@@ -161,11 +165,21 @@ export class KernelPathIntake {
       this.#stopped?.();
       if (this.#closing) return;
       this.#restarts += 1;
+      this.#keepCounters();
       // Connections go on in the kernel; what comes of them now is a session of its own.
       this.#endSessions('interrupted');
       this.#closeLeaving();
       this.#restart = setTimeout(() => this.#start(), restartAfterMs);
     });
+  }
+
+  /** What was open when a thread died is over as far as it could know. */
+  #keepCounters(): void {
+    const last = this.counters;
+    this.#latest = undefined;
+    if (!last) return;
+    const { workerRestarts: _, ...counters } = last;
+    this.#past = { ...counters, open: 0, closed: counters.opened };
   }
 
   #onMessage(message: FromKernelPathWorker): void {

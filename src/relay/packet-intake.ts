@@ -14,6 +14,7 @@ import { NameBook } from '../model/name-book.ts';
 import { askedDecoy } from '../model/name-question.ts';
 import type { AcceptRingMemory } from './accept-ring.ts';
 import { macBytes } from './announcer.ts';
+import { sumCounters } from './counters.ts';
 import { unpackDatagrams } from './datagram-batch.ts';
 import { createReplyCounters, Datagram, type ReplyCounters, ReplySender } from './datagram-visit.ts';
 import type { AddressConflict } from './neighbour-keeper.ts';
@@ -337,17 +338,4 @@ export class PacketIntake {
       if (this.#own.datagramsFailed === 1) this.#options.log.error('a packet was not taken over', { error: String(error) });
     }
   }
-}
-
-function sumCounters(a: PacketCounters, b: PacketCounters): PacketCounters {
-  const sum = (x: Record<string, unknown>, y: Record<string, unknown>): Record<string, unknown> =>
-    Object.fromEntries(
-      Object.entries(x).map(([key, value]) => {
-        const other = y[key];
-        return typeof value === 'number'
-          ? [key, value + (other as number)]
-          : [key, sum(value as Record<string, unknown>, other as Record<string, unknown>)];
-      }),
-    );
-  return sum({ ...a }, { ...b }) as unknown as PacketCounters;
 }

@@ -166,6 +166,7 @@ test('a thread that dies is followed by another, and the connection goes on as a
        s.on('data', (d) => process.stdout.write(d)); process.stdin.on('data', () => s.end('second'));`,
     ]);
     await sink.until(({ sessions }) => sessions.length === 1 && bytesOf(sessions[0], 'in').length === 5);
+    await intake.report();
     intake.killWorkerForTest();
     await sink.until(({ sessions }) => sessions[0].outcome === 'interrupted');
     await until('another thread answers', async () => ((await intake.report(100))?.workerRestarts ?? 0) === 1);
@@ -174,5 +175,7 @@ test('a thread that dies is followed by another, and the connection goes on as a
     assert.deepEqual(sink.sessions[1].findings.tags, ['resumed']);
     assert.equal(bytesOf(sink.sessions[1], 'in').toString(), 'second');
     assert.equal(ends(sink.sessions[1]), ends(sink.sessions[0]));
+    const counters = await intake.report();
+    assert.deepEqual([counters?.opened, counters?.closed, counters?.open], [2, 2, 0]);
   });
 });
