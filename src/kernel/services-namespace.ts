@@ -1,7 +1,7 @@
 // Reads and changes a namespace that routes between macvlan devices: its links, addresses, routes and rules, each by one
 // `ip` batch. Which there should be is plan/services-network.ts. Everything in the namespace is ours.
 
-import { type Family, parseRange, rangeToCidrs, renderAddress } from '../model/address.ts';
+import { type Address, type AddressRange, type Family, parseRange, rangeToCidrs, renderAddress } from '../model/address.ts';
 import type { CommandRunner } from './command.ts';
 import { routeProtocol } from './ip-route.ts';
 
@@ -168,4 +168,38 @@ export function describeRouteTexts(
   const count = (list: readonly RouteText[]): string =>
     list.length === 1 ? `${what} ${list[0].text}` : `${list.length} ${what}s (${list[0].text}, …)`;
   return [...(add.length > 0 ? [`add ${count(add)}`] : []), ...(remove.length > 0 ? [`remove ${count(remove)}`] : [])].join(', ');
+}
+
+/**
+ * By which next hops of table main a link leads where, at most so many; without one: to the link itself. Link-local
+ * destinations are left out.
+ */
+export async function readWays(
+  runner: CommandRunner,
+  link: string,
+  most: number,
+): Promise<{ destination: AddressRange; via?: Address }[]> {
+  const found: { destination: AddressRange; via?: Address }[] = [];
+  for (const family of [4, 6] as const) {
+    const { stdout } = await runner.run('ip', [`-${family}`, '-j', 'route', 'show', 'table', 'main', 'dev', link], {
+      anyCode: true,
+    });
+    for (const { dst, gateway, type } of parseRoutes(stdout)) {
+      const destination = parseRange(dst === 'default' ? (family === 4 ? '0.0.0.0/0' : '::/0') : (dst ?? ''));
+      const via = gateway === undefined ? undefined : parseRange(gateway);
+      if (!destination || (type !== undefined && type !== 'unicast') || found.length >= most) continue;
+      if (family === 6 && destination.first >> 118n === 0x3fan) continue;
+      found.push({ destination, ...(via ? { via: { family, value: via.first } } : {}) });
+    }
+  }
+  return found;
+}
+
+function parseRoutes(text: string): { dst?: string; gateway?: string; type?: string }[] {
+  try {
+    const value: unknown = JSON.parse(text || '[]');
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
 }

@@ -10,6 +10,7 @@ import { readNamespaceIdentity } from '../kernel/namespace-handle.ts';
 import { NamespaceHolds } from '../kernel/namespace-holds.ts';
 import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
 import { applyTransaction } from '../kernel/nft-apply.ts';
+import { readNftGeneration } from '../kernel/nft-digest.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
 import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
 import {
@@ -22,10 +23,12 @@ import {
   readMacvlanLinks,
   readRouteTexts,
   readRuleTexts,
+  readWays,
   renderRouteText,
 } from '../kernel/services-namespace.ts';
+import { readInterfaceIndex } from '../kernel/socket-place.ts';
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { parseRange, rangeSize, renderAddress } from '../model/address.ts';
+import { rangeSize, renderAddress } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
 import {
@@ -115,7 +118,7 @@ export class ServicesController implements Annex {
   /** Namespaces in which our table may be. */
   #places: readonly Place[] = [];
   /** By place and table: the text as applied, and the kernel's listing of it right after. */
-  readonly #applied = new Map<string, { text: string; listing: string }>();
+  readonly #applied = new Map<string, { text: string; listing: string; moment: string }>();
   /** As last looked at. */
   #reasons: readonly string[] = [];
   /** Sockets of the gateway keep a namespace alive without its name, and its devices with it: then the name is put back. */
@@ -249,20 +252,7 @@ export class ServicesController implements Annex {
     const names = new Set((desired?.bindings ?? []).map(({ diversion }) => desired?.interfaces[diversion]));
     for (const name of names) {
       if (name === undefined) continue;
-      const found: WayBack[] = [];
-      for (const family of [4, 6] as const) {
-        const { stdout } = await this.#home.run('ip', [`-${family}`, '-j', 'route', 'show', 'table', 'main', 'dev', name], {
-          anyCode: true,
-        });
-        for (const { dst, gateway, type } of parseRoutes(stdout)) {
-          const destination = parseRange(dst === 'default' ? (family === 4 ? '0.0.0.0/0' : '::/0') : (dst ?? ''));
-          const via = gateway === undefined ? undefined : parseRange(gateway);
-          if (!destination || (type !== undefined && type !== 'unicast') || found.length >= maxHomeWays) continue;
-          if (family === 6 && destination.first >> 118n === 0x3fan) continue;
-          found.push({ destination, ...(via ? { via: { family, value: via.first } } : {}) });
-        }
-      }
-      ways.set(name, found);
+      ways.set(name, await readWays(this.#home, name, maxHomeWays));
     }
     return ways;
   }
@@ -458,10 +448,15 @@ export class ServicesController implements Annex {
       const { stdout, code } = await runner.run('nft', ['-s', '-n', 'list', 'table', name.family, name.name], { anyCode: true });
       return code === 0 ? createHash('sha256').update(stdout).digest('hex') : '';
     };
-    const listing = await list();
     const key = keyOf(netns);
+    const known = this.#applied.get(key);
+    const text = table && renderTables([table]);
+    // As long as nobody changed any rule there it is as it was, and no program is asked.
+    const moment = momentOf(runner.netns, table);
+    if (known && known.text === text && known.moment === moment) return [];
+    const listing = await list();
     const where = netns === this.path ? ` in ${this.netns}` : network === '' ? '' : ` in ${network}`;
-    if (!table) {
+    if (!table || text === undefined) {
       if (listing === '') return [];
       const make = async (): Promise<void> => {
         await applyTransaction(runner, renderRemoval([name]));
@@ -469,16 +464,24 @@ export class ServicesController implements Annex {
       };
       return [{ object: 'table', network, line: `remove nft table ${name.family} ${name.name}${where}`, make }];
     }
-    const text = renderTables([table]);
-    const known = this.#applied.get(key);
-    if (listing !== '' && known?.listing === listing && known.text === text) return [];
+    if (listing !== '' && known?.listing === listing && known.text === text) {
+      known.moment = moment;
+      return [];
+    }
     const verb = listing === '' ? 'create' : known?.text === text ? 'put back' : 'replace';
     const make = async (): Promise<void> => {
       await applyTransaction(runner, renderRemoval([table]) + text);
-      this.#applied.set(key, { text, listing: await list() });
+      this.#applied.set(key, { text, moment: momentOf(runner.netns, table), listing: await list() });
     };
     return [{ object: 'table', network, line: `${verb} nft table ${table.family} ${table.name}${where}`, make }];
   }
+}
+
+/** A chain goes with its device, and no generation of the ruleset tells. */
+function momentOf(netns: string | undefined, table: NftTable | undefined): string {
+  const devices = (table?.chains ?? []).flatMap(({ hook }) => hook?.device ?? []);
+  const indexes = devices.map((device) => readInterfaceIndex(device, netns));
+  return [netns && readNamespaceIdentity(netns), readNftGeneration(netns).generation, ...indexes].join(' ');
 }
 
 const keyOf = (netns: string | undefined): string => netns ?? '';
@@ -488,12 +491,3 @@ const placesOf = (network: ServicesNetwork | undefined): Place[] => [
     (network?.ports ?? []).map(({ network: name, netns }): [string, Place] => [name, { network: name, netns }]),
   ).values(),
 ];
-
-function parseRoutes(text: string): { dst?: string; gateway?: string; type?: string }[] {
-  try {
-    const value: unknown = JSON.parse(text || '[]');
-    return Array.isArray(value) ? value : [];
-  } catch {
-    return [];
-  }
-}
