@@ -94,6 +94,15 @@ test('a FIN with data beyond it was none: nothing is hidden behind it', () => {
   assert.equal(stream.ended, true);
 });
 
+test('who joins in the middle hears also what lies before the first segment', () => {
+  const { stream, heard } = collect();
+  stream.push(1000, Buffer.from('later'), 0);
+  stream.push(100, Buffer.from('attack'), 0);
+  stream.push(998, Buffer.from('xylater!'), 0);
+  assert.equal(heard().toString(), 'laterattackxy!');
+  assert.equal(stream.delivered, 14);
+});
+
 test('the receiver says which of two beginnings it took', () => {
   const { stream, heard } = collect();
   stream.begin(50_000);

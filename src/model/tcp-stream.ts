@@ -35,6 +35,8 @@ export class TcpStream {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #end: number | undefined;
+  /** Begins where its first segment was, not with a SYN. */
+  #guessed = false;
   /** Bytes handed on, and bytes that never came. */
   delivered = 0;
   missing = 0;
@@ -83,9 +85,14 @@ export class TcpStream {
    */
   push(sequence: number, bytes: Uint8Array, at: Micros): void {
     if (bytes.length === 0) return;
-    if (this.#next === undefined) this.#next = sequence;
+    if (this.#next === undefined) {
+      this.#next = sequence;
+      this.#guessed = true;
+    }
     const offset = this.#offsetOf(sequence);
     if (offset === undefined) return;
+    // Whoever chose which segment came first shall not hide what lies before it: better twice than not at all.
+    if (offset < 0 && this.#guessed) this.#hand(bytes.subarray(0, -offset), at);
     // Nobody sends after a FIN: it was one that its receiver does not take either (RFC 7323, section 5.2), to hide the rest.
     if (this.#end !== undefined && offset + bytes.length > this.#end) this.#end = undefined;
     if (offset > this.#position) {
@@ -143,6 +150,10 @@ export class TcpStream {
   #deliver(bytes: Uint8Array, at: Micros): void {
     if (bytes.length === 0) return;
     this.#advance(bytes.length);
+    this.#hand(bytes, at);
+  }
+
+  #hand(bytes: Uint8Array, at: Micros): void {
     this.delivered += bytes.length;
     this.#receive(bytes, at);
   }
