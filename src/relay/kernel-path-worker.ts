@@ -179,6 +179,8 @@ function setSockets(sockets: readonly NamedSocket[]): void {
     if (wanted.has(fd)) continue;
     watched.delete(fd);
     one.readiness.close();
+    // Its namespace may be gone, and nobody tells of the connections that went with it.
+    if (one.conntrack) tracker.endingsLost();
     totals.packets += one.capture?.packets ?? 0;
     totals.packetsLost += one.capture?.lost ?? 0;
     released.push(fd);
