@@ -3,6 +3,7 @@
 import { netnsPath } from '../kernel/netns.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
+import type { Persona } from '../model/persona.ts';
 import type { NetworkState, SegmentState } from './desired-state.ts';
 import type { StoredState } from './state-file.ts';
 
@@ -15,6 +16,8 @@ export interface NetworkView {
   /** As applied; without the withheld ones taken out. */
   readonly groups: readonly DecoyGroup[];
   readonly withheld: readonly AddressRange[];
+  /** Of its groups, as they were when this was applied. */
+  readonly personas: readonly Persona[];
   /** Links with claimed decoys, and the diversions that use them. */
   readonly interfaces: Readonly<Record<string, { readonly promiscuous: boolean; readonly diversions: readonly string[] }>>;
   /** Of a segment. */
@@ -36,7 +39,10 @@ export function viewNetworks(stored: StoredState | undefined, netns: string | un
   ];
 }
 
-function viewOf(state: NetworkState, withheld: readonly AddressRange[]): Pick<NetworkView, 'groups' | 'withheld' | 'interfaces'> {
+function viewOf(
+  state: NetworkState,
+  withheld: readonly AddressRange[],
+): Pick<NetworkView, 'groups' | 'withheld' | 'personas' | 'interfaces'> {
   const interfaces: Record<string, { readonly promiscuous: boolean; readonly diversions: readonly string[] }> = {};
   for (const { kind, diversion } of state.groups) {
     const link = state.interfaces[diversion];
@@ -44,5 +50,5 @@ function viewOf(state: NetworkState, withheld: readonly AddressRange[]): Pick<Ne
     const diversions = [...new Set([...(interfaces[link]?.diversions ?? []), diversion])];
     interfaces[link] = { promiscuous: state.macLinks.includes(link), diversions };
   }
-  return { groups: state.groups, withheld, interfaces };
+  return { groups: state.groups, withheld, personas: state.personas, interfaces };
 }

@@ -9,15 +9,18 @@ import type { NetworkView } from '../plan/network-view.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import type { DoorNetwork } from './intake-door.ts';
 
-export const doorNetworks = (networks: readonly NetworkView[], personas: ReadonlyMap<string, Persona>): DoorNetwork[] =>
-  networks.map(({ name, netns, groups, interfaces }) => ({
+export const doorNetworks = (networks: readonly NetworkView[]): DoorNetwork[] =>
+  networks.map(({ name, netns, groups, personas, interfaces }) => ({
     name,
     ...(netns === undefined ? {} : { netns }),
     interfaces: Object.entries(interfaces).map(([link, { promiscuous, diversions }]) => {
       const here = groups.filter(({ diversion }) => diversions.includes(diversion));
-      return { name: link, promiscuous, names: asksWholeLink(personasOf(here, personas)) };
+      return { name: link, promiscuous, names: asksWholeLink(personasOf(here, byName(personas))) };
     }),
   }));
+
+const byName = (personas: readonly Persona[]): Map<string, Persona> =>
+  new Map(personas.map((persona) => [persona.name, persona]));
 
 /**
  * `ownSubnets` are those of the machine's own addresses. The machine's own network is always in the offer, also while
@@ -25,11 +28,11 @@ export const doorNetworks = (networks: readonly NetworkView[], personas: Readonl
  */
 export function describeOffer(
   networks: readonly NetworkView[],
-  configuration: Pick<Configuration, 'personas' | 'limits' | 'probing'>,
+  configuration: Pick<Configuration, 'limits' | 'probing'>,
   ownSubnets: readonly AddressRange[],
   kernelPath: GatewayOffer['kernelPath'] = [],
 ): GatewayOffer {
-  const home = { name: '', groups: [], withheld: [], interfaces: {} };
+  const home = { name: '', groups: [], withheld: [], personas: [], interfaces: {} };
   const all: readonly NetworkView[] = networks.some(({ name }) => name === '') ? networks : [home, ...networks];
   return {
     networks: all.map(({ name, groups, withheld, interfaces, segment }) => ({
@@ -39,7 +42,8 @@ export function describeOffer(
       interfaces: Object.fromEntries(Object.entries(interfaces).map(([link, { diversions }]) => [link, diversions])),
       subnets: segment ? segment.addresses.map(subnetOf) : ownSubnets,
     })),
-    personas: [...configuration.personas.values()],
+    // As applied: the file may say something else by now, that nobody applied.
+    personas: [...byName(networks.flatMap(({ personas }) => personas)).values()],
     limits: configuration.limits,
     claimRate: configuration.probing.claimRate,
     kernelPath,

@@ -110,8 +110,9 @@ async function main(): Promise<void> {
     }),
   );
   const personaRules = join(ownInstallation().root, 'rules');
-  let configuration: Configuration = read(values.config);
-  let planned: Plan | undefined;
+  /** Of the plan applied last; after a start that of the file, which may have been edited since. */
+  let configuration: Configuration = readAtStart();
+  let planned: { readonly plan: Plan; readonly configuration: Configuration } | undefined;
   let offering = false;
   let settled: 'none' | 'pending' | 'confirmed' | 'rolled-back' = 'none';
 
@@ -119,10 +120,20 @@ async function main(): Promise<void> {
     return readConfiguration(file, { personas: readPersonas(personaRules) });
   }
 
+  /** What is applied is looked after, and rolled back in time, whatever the file says by now: the next plan tells its mistakes. */
+  function readAtStart(): Configuration {
+    try {
+      return read(values.config);
+    } catch (error) {
+      log.error('the configuration is not usable; what is applied stays', { error: asWeirError(error).message });
+      return read(undefined);
+    }
+  }
+
   /** Tells the gateway what is true now: sockets for the interfaces in use, and who lives where. */
   function offer(): void {
     const networks = controller.networks();
-    door.open(doorNetworks(networks, configuration.personas), services.network && { netns: services.path, group: captureGroup });
+    door.open(doorNetworks(networks), services.network && { netns: services.path, group: captureGroup });
     const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath);
     handover.offer(door.sockets, description);
     door.closeLeft();
@@ -147,12 +158,12 @@ async function main(): Promise<void> {
 
   async function plan(file: string | undefined): Promise<PlanAnswer> {
     const next = file === undefined ? read(configuration.file ?? values.config) : read(file);
-    planned = await controller.plan(next, {
+    const made = await controller.plan(next, {
       ...(values.operator ? { sshConnection: values.operator } : {}),
       probeLiveHosts: (link, ranges) => askGatewayForLiveHosts(link, ranges, next.probing.claimRate),
     });
-    configuration = next;
-    return { text: renderPlan(planned), json: describePlan(planned), changes: planned.changes.length };
+    planned = { plan: made, configuration: next };
+    return { text: renderPlan(made), json: describePlan(made), changes: made.changes.length };
   }
 
   await controller.resume();
@@ -169,7 +180,10 @@ async function main(): Promise<void> {
       apply: async (args) => {
         if (!planned) await plan(fileOf(args));
         const confirmWithinMs = numberOf(args, 'confirmWithinMs');
-        if (planned) await controller.apply(planned, confirmWithinMs === undefined ? {} : { confirmWithinMs });
+        if (planned) {
+          await controller.apply(planned.plan, confirmWithinMs === undefined ? {} : { confirmWithinMs });
+          configuration = planned.configuration;
+        }
         // The plan may have raised the ceiling of the accept queue; listening again makes it hold.
         door.listenAgain();
         planned = undefined;

@@ -137,3 +137,32 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
     );
   }),
 );
+
+test(
+  'netd that dies while its file is edited still looks after what is applied',
+  {
+    skip: lacksKernelTests(),
+  },
+  () =>
+    withWeirLab({ configuration }, async (lab) => {
+      await lab.up();
+      assert.ok(await answersAt(lab));
+      lab.configure('diversions: [{ name: nonsense }]\n');
+      const pid = lab.processes().get('netd');
+      assert.ok(pid);
+      process.kill(pid, 'SIGKILL');
+      await until('netd is back and looks after what is applied', async () => {
+        const next = lab.processes().get('netd');
+        return (
+          next !== undefined &&
+          next !== pid &&
+          (await lab.reader.status().catch(() => undefined))?.diversions?.length !== undefined
+        );
+      });
+      await lab.sensor.run(['nft', 'delete', 'table', 'inet', 'weir']);
+      await until('rules are put back', async () =>
+        (await lab.sensor.run(['nft', 'list', 'tables'])).stdout.includes('inet weir'),
+      );
+      assert.ok(await answersAt(lab));
+    }),
+);
