@@ -20,7 +20,12 @@ const retention = z.strictObject({
 
 const management = z.strictObject({
   ports: fallback(forms.ports, [], 'ports', "Ports of this machine's own addresses that are never diverted."),
-  sources: fallback(forms.ranges, [], 'addresses', 'Whoever connects from here is never diverted, to whatever address.'),
+  sources: fallback(
+    forms.ranges,
+    [],
+    'addresses',
+    "Whoever connects from here to this machine's own addresses is never diverted. Decoys at other addresses answer them as well.",
+  ),
 });
 
 const consoleSettings = z.strictObject({
