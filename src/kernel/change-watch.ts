@@ -4,7 +4,6 @@
 
 import {
   AF_NETLINK,
-  addressOf,
   bindSocket,
   closeDescriptor,
   EAGAIN,
@@ -13,12 +12,10 @@ import {
   insideNetns,
   openSocket,
   receive,
-  SO_ATTACH_FILTER,
   SOCK_RAW,
-  SOL_SOCKET,
-  setSocketOption,
 } from './libc.ts';
 import { ownTableName } from './nft-ruleset.ts';
+import { attachFilter, type FilterInstruction } from './packet-socket.ts';
 import { Readiness } from './readiness.ts';
 import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
 
@@ -60,7 +57,7 @@ const routeKinds = new Map<number, ChangeKind>(
  * of neighbours only permanent bridge or VXLAN forwarding entries. A full routing table of somebody else or busy
  * neighbours wake nobody.
  */
-const filter: readonly (readonly [number, number, number, number])[] = [
+const filter: readonly FilterInstruction[] = [
   [0x30, 0, 0, 4], // low byte of the type
   [0x15, 3, 0, RTM_NEWROUTE],
   [0x15, 2, 0, RTM_NEWROUTE + 1],
@@ -178,7 +175,7 @@ export class ChangeWatch {
 function openGroups(protocol: number, groups: number, filtered: boolean): number {
   const fd = openSocket(AF_NETLINK, SOCK_RAW, protocol);
   return orClose(fd, () => {
-    if (filtered) attachFilter(fd);
+    if (filtered) attachFilter(fd, filter);
     setReceiveBuffer(fd, queueBytes);
     const address = new Uint8Array(12);
     new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
@@ -186,19 +183,4 @@ function openGroups(protocol: number, groups: number, filtered: boolean): number
     bindSocket(fd, address);
     return fd;
   });
-}
-
-function attachFilter(fd: number): void {
-  const program = new Uint8Array(filter.length * 8);
-  const view = new DataView(program.buffer);
-  for (const [index, [code, whenTrue, whenFalse, value]] of filter.entries()) {
-    view.setUint16(index * 8, code, true);
-    program[index * 8 + 2] = whenTrue;
-    program[index * 8 + 3] = whenFalse;
-    view.setUint32(index * 8 + 4, value, true);
-  }
-  const descriptor = new Uint8Array(16);
-  new DataView(descriptor.buffer).setUint16(0, filter.length, true);
-  new DataView(descriptor.buffer).setBigUint64(8, addressOf(program), true);
-  setSocketOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, descriptor);
 }

@@ -47,7 +47,8 @@ export interface PacketSocketOptions {
   readonly receives: { readonly all?: boolean; readonly allMulticast?: boolean; readonly groups?: readonly string[] };
 }
 
-function attachFilter(fd: number, program: readonly FilterInstruction[]): void {
+/** Of any socket, in the kernel (SO_ATTACH_FILTER, socket(7)). */
+export function attachFilter(fd: number, program: readonly FilterInstruction[]): void {
   const filter = new Uint8Array(program.length * 8);
   const view = new DataView(filter.buffer);
   for (const [index, [code, whenTrue, whenFalse, value]] of program.entries()) {

@@ -181,7 +181,11 @@ async function main(): Promise<void> {
         if (!planned) await plan(fileOf(args));
         const confirmWithinMs = numberOf(args, 'confirmWithinMs');
         if (planned) {
-          await controller.apply(planned.plan, confirmWithinMs === undefined ? {} : { confirmWithinMs });
+          await controller.apply(planned.plan, confirmWithinMs === undefined ? {} : { confirmWithinMs }).catch((error) => {
+            // Links that were taken back are others than before: their sockets too.
+            offerSoon();
+            throw error;
+          });
           configuration = planned.configuration;
         }
         // The plan may have raised the ceiling of the accept queue; listening again makes it hold.
