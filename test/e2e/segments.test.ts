@@ -138,3 +138,23 @@ test('adding decoys and segments while a client goes on: no touch of a standing 
     assert.ok((await get(host, '192.168.110.99')).startsWith('200'));
   }),
 );
+
+test(
+  'a change that the kernel refuses half-way leaves decoys answering, over IPv6 too, whose MACs the gateway tells',
+  {
+    skip,
+  },
+  () =>
+    withWeirLab({ configuration: `diversions:\n${segment('floor-3', 310, everything)}` }, async (lab) => {
+      const host = await addSegmentHost(lab, { vni: 310, addresses: ['192.168.110.5/24', 'fd11::5/64'] });
+      await lab.up();
+      assert.ok((await get(host, '[fd11::40]')).startsWith('200'));
+      // Somebody has VNI 340 of this machine in a namespace of theirs: no plan can see it.
+      await lab.sensor.ip('link add theirs type vxlan id 340 local 10.0.0.2 dstport 4789\n');
+      await lab.sensor.ip(`link set theirs netns ${host.name}\n`);
+      lab.configure(`diversions:\n${segment('floor-3', 330, everything)}${segment('floor-4', 340, everything)}`);
+      const refused = await lab.weir(['apply', '--yes'], { anyCode: true });
+      assert.equal(refused.code, 1, refused.stderr);
+      assert.ok((await get(host, '[fd11::41]')).startsWith('200'), 'a decoy nobody asked for yet');
+    }),
+);
