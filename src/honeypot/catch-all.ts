@@ -4,12 +4,12 @@
 import type { Socket } from 'node:net';
 import type { Clock, Micros } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { RecencyList } from '../base/recency-list.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { SessionOutcome, SessionSink, SessionStart } from '../model/session.ts';
 import type { CertificateMint } from './certificate-mint.ts';
 import { DatagramTable } from './datagram-table.ts';
 import { DelayLine } from './delay-line.ts';
-import { RecencyList } from './recency-list.ts';
 import type { Responder } from './responder.ts';
 import { responders } from './responders/registry.ts';
 import type { SessionHost } from './session-host.ts';

@@ -2,11 +2,11 @@
 // datagrams/. Nothing here sends more than it received, but for names on the link (docs/decisions/0014), nor to a source
 // that asks too fast.
 
+import { type Linked, RecencyList } from '../base/recency-list.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { SessionHandle, SessionSink } from '../model/session.ts';
 import type { DatagramResponder, LinkAnswer } from './datagram.ts';
 import { recogniseDatagram } from './datagrams/registry.ts';
-import { type Linked, RecencyList } from './recency-list.ts';
 import { overflowFactor } from './session-host.ts';
 import type { Datagram } from './visit.ts';
 

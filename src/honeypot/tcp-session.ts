@@ -2,6 +2,7 @@
 // and how it ended. Timers, tables and bounds over all sessions belong to catch-all.ts, answers to responders/.
 
 import type { TLSSocket } from 'node:tls';
+import type { Linked } from '../base/recency-list.ts';
 import { hostName } from '../model/host-name.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
@@ -10,7 +11,6 @@ import { attach, type Carrier, type StreamOwner, stopReading, tellWhenDrained } 
 import { describeHello, parseClientHello } from './client-hello.ts';
 import { detect } from './detect.ts';
 import { Inbox } from './inbox.ts';
-import type { Linked } from './recency-list.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';
 import { exclusiveService, isWrapped, serviceOf } from './services.ts';
 import { overflowFactor, type SessionHost } from './session-host.ts';

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { type Linked, RecencyList } from '../base/recency-list.ts';
 import { DelayLine } from './delay-line.ts';
 import { Inbox } from './inbox.ts';
-import { type Linked, RecencyList } from './recency-list.ts';
 
 describe('delay line', () => {
   test('falls due in order, once, and not when removed', () => {

@@ -271,6 +271,37 @@ test('too many connections: the one longest silent makes room, and it is said', 
   assert.equal(tracker.counters.open, 2);
 });
 
+test('a flood of datagrams sheds sessions that were opened, and closes each', () => {
+  const { log, tracker } = stage({ flows: 3 });
+  for (let port = 1; port <= 10; port += 1) {
+    const packet = segment('in', 0, 0, 0, '', port);
+    packet.bytes[9] = 17;
+    tracker.packet(packet);
+  }
+  assert.deepEqual([tracker.counters.opened, tracker.counters.closed, tracker.counters.shed], [7, 7, 7]);
+  tracker.flush();
+  assert.deepEqual([tracker.counters.opened, tracker.counters.closed, tracker.counters.open], [10, 10, 0]);
+  assert.equal(log.filter((line) => line.startsWith('close')).length, 10);
+});
+
+test('the five hundred thousandth SYN costs what the first did', () => {
+  const { tracker } = stage({ flows: 1000 });
+  const packet = segment('in', syn, 1, 0);
+  const view = new DataView(packet.bytes.buffer);
+  const round = (from: number): number => {
+    const started = performance.now();
+    for (let index = from; index < from + 50_000; index += 1) {
+      view.setUint32(12, 0x0b000000 + index);
+      tracker.packet(packet);
+    }
+    return performance.now() - started;
+  };
+  const first = round(0);
+  let last = 0;
+  for (let index = 1; index <= 8; index += 1) last = round(index * 50_000);
+  assert.ok(last < 5 * first + 200, `${first} ms, then ${last} ms`);
+});
+
 test('any bytes in any order: nothing is thrown, every session that opened closes, tables keep their bounds', () => {
   const anyPacket = fc.oneof(
     fc

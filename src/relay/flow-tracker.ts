@@ -6,6 +6,7 @@
 // the record of the process before says interrupted.
 
 import type { Clock, Micros } from '../base/clock.ts';
+import { RecencyList } from '../base/recency-list.ts';
 import type { EndedConnection } from '../kernel/conntrack-events.ts';
 import type { CapturedPacket } from '../kernel/flow-capture.ts';
 import {
@@ -26,6 +27,7 @@ import type { Direction, SessionOutcome } from '../model/session.ts';
 import { Flow, type FlowPlace, tcpFlag } from './flow.ts';
 import { headersOf, keepHeaders, payloadBytes } from './flow-packet.ts';
 import { defaultFlowLimits, type FlowCounters, type FlowLimits, type FlowSink, noFlows } from './flow-sink.ts';
+import { RecentKeys } from './recent-keys.ts';
 import { guessSystem } from './syn-fingerprint.ts';
 import { createTupleSeeds, tupleKey } from './tuple-key.ts';
 
@@ -37,13 +39,15 @@ export class FlowTracker {
   readonly #placeOf: (mark: number, ip: string) => FlowPlace | undefined;
   readonly #seeds = createTupleSeeds();
   readonly #started: Micros;
-  /** Nearly in order of activity. */
   readonly #flows = new Map<number, Flow>();
+  /** The same, nearly in order of activity. */
+  readonly #byActivity = new RecencyList<Flow>();
   /** Handshakes not completed, in order of arrival. */
   readonly #undecided = new Set<Flow>();
   /** Datagrams not refused yet, and connections that ended before their last segment came; with the time, in order of it. */
   readonly #settling = new Map<Flow, Micros>();
-  readonly #ended = new Map<number, Micros>();
+  readonly #ended: RecentKeys;
+  #endedAgedAt: Micros;
   /** Connections that began before may have ended unheard. */
   #endingsLostAt = 0;
   /** Until then an ending nobody knows may be one that was forgotten. */
@@ -63,6 +67,8 @@ export class FlowTracker {
     this.#placeOf = placeOf;
     this.#limits = { ...defaultFlowLimits, ...limits };
     this.#started = clock();
+    this.#ended = new RecentKeys(this.#limits.ended);
+    this.#endedAgedAt = this.#started;
   }
 
   packet(packet: CapturedPacket): void {
@@ -145,15 +151,15 @@ export class FlowTracker {
       else if (flow.over) this.#close(flow, flow.outcome, at);
     }
     const idleSince = now - this.#limits.idleMs * 1000;
-    for (const flow of this.#flows.values()) {
+    for (const flow of this.#byActivity) {
       if (flow.activeAt > idleSince) break;
       const unheard = flow.start < this.#endingsLostAt && flow.heardAt < now - this.#limits.unheardMs * 1000;
       if (flow.open && (flow.transport === 'udp' || unheard)) this.#close(flow, flow.lastOutcome, flow.heardAt);
       else this.#touch(flow, now);
     }
-    for (const [key, at] of this.#ended) {
-      if (at > now - 600_000_000) break;
-      this.#ended.delete(key);
+    if (now - this.#endedAgedAt > 300_000_000) {
+      this.#ended.age();
+      this.#endedAgedAt = now;
     }
   }
 
@@ -161,8 +167,10 @@ export class FlowTracker {
   flush(): void {
     const now = this.#clock();
     for (const flow of [...this.#undecided, ...this.#settling.keys()]) if (!flow.open) this.#decide(flow, now);
-    for (const flow of this.#flows.values()) if (flow.open) this.#close(flow, flow.over ? flow.outcome : 'shutdown', now);
-    this.#flows.clear();
+    for (const flow of this.#byActivity) {
+      if (flow.open) this.#close(flow, flow.over ? flow.outcome : 'shutdown', now);
+      this.#drop(flow);
+    }
   }
 
   #key(
@@ -249,7 +257,7 @@ export class FlowTracker {
     const key = this.#keyOf(packet, layout);
     let flow = this.#flows.get(key);
     if (flow?.done) {
-      this.#flows.delete(key);
+      this.#drop(flow);
       flow = undefined;
     }
     flow ??= this.#begin(key, packet, layout, at, false);
@@ -292,13 +300,14 @@ export class FlowTracker {
       return undefined;
     }
     if (this.#flows.size >= this.#limits.flows) {
-      const oldest = this.#flows.values().next().value as Flow;
+      const oldest = this.#byActivity.oldest as Flow;
       if (!oldest.done) {
         this.counters.shed += 1;
+        // What is no session yet is a probe, or a datagram's session at once.
+        if (!oldest.open) this.#decide(oldest, at);
         if (oldest.open) this.#close(oldest, 'shed', at);
-        else this.#decide(oldest, at);
       }
-      this.#flows.delete(oldest.key);
+      this.#drop(oldest);
     }
     const port = be16(bytes, layout.transportAt);
     const other = be16(bytes, layout.transportAt + 2);
@@ -319,6 +328,7 @@ export class FlowTracker {
       receive: (to, chunk, when) => this.#chunk(flow, to, chunk, when),
     });
     this.#flows.set(key, flow);
+    this.#byActivity.touch(flow);
     this.#ended.delete(key);
     if (resumed) this.#open(flow);
     else if (flow.transport === 'udp') this.#settling.set(flow, at);
@@ -383,7 +393,7 @@ export class FlowTracker {
     this.#sink.close(flow.number, outcome, at);
     this.counters.closed += 1;
     this.counters.open -= 1;
-    this.#forget(flow, at);
+    this.#forget(flow);
   }
 
   /** Keeps the latest SYN in the midst of a connection until its service has spoken. */
@@ -412,24 +422,20 @@ export class FlowTracker {
   }
 
   /** It is over: the kernel will tell once more, and that is no news then. */
-  #forget(flow: Flow, at: Micros): void {
+  #forget(flow: Flow): void {
     flow.done = true;
     this.#dismiss(flow);
     this.#undecided.delete(flow);
     this.#settling.delete(flow);
-    this.#flows.delete(flow.key);
-    if (this.#ended.size >= this.#limits.ended) {
-      this.#ended.delete(this.#ended.keys().next().value as number);
-      this.#forgottenUntil = this.#clock() + 60_000_000;
-    }
-    this.#ended.set(flow.key, at);
+    this.#drop(flow);
+    if (this.#ended.add(flow.key)) this.#forgottenUntil = this.#clock() + 60_000_000;
   }
 
   #refuse(flow: Flow, kind: ProbeKind): void {
     this.counters.probes += 1;
     this.#sink.probe(kind, flow.place, flow.packet, flow.mac, flow.start);
     this.#waiting -= flow.waitingBytes;
-    this.#forget(flow, flow.start);
+    this.#forget(flow);
   }
 
   /** Time is up for a handshake or a datagram's refusal. */
@@ -447,16 +453,18 @@ export class FlowTracker {
   #settle(flow: Flow, at: Micros): void {
     if (flow.open) this.#close(flow, flow.lastOutcome, at);
     else this.#decide(flow, at);
-    this.#flows.delete(flow.key);
+    this.#drop(flow);
   }
 
   /** Moves it to the end of the line, at most once a second. */
   #touch(flow: Flow, at: Micros): void {
-    if (at - flow.activeAt > 1_000_000) {
-      this.#flows.delete(flow.key);
-      this.#flows.set(flow.key, flow);
-    }
+    if (at - flow.activeAt > 1_000_000 && flow.listed) this.#byActivity.touch(flow);
     flow.activeAt = at;
+  }
+
+  #drop(flow: Flow): void {
+    if (this.#flows.get(flow.key) === flow) this.#flows.delete(flow.key);
+    this.#byActivity.remove(flow);
   }
 
   #stray(packet: CapturedPacket, layout: PacketLayout, flags: number, at: Micros): void {

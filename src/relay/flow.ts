@@ -3,6 +3,7 @@
 // Source: RFC 9293, section 3.5 (connection establishment and end).
 
 import type { Micros } from '../base/clock.ts';
+import type { Linked } from '../base/recency-list.ts';
 import type { CapturedPacket } from '../kernel/flow-capture.ts';
 import type { Direction, Endpoint, SessionOutcome, Transport } from '../model/session.ts';
 import { TcpStream } from '../model/tcp-stream.ts';
@@ -48,7 +49,10 @@ export interface FlowOptions {
 /** What a segment brought about; `over`: both sides have ended it. */
 export type FlowNews = 'nothing' | 'established' | 'refused' | 'aborted' | 'over';
 
-export class Flow {
+export class Flow implements Linked {
+  before: Linked | undefined = undefined;
+  after: Linked | undefined = undefined;
+  listed = false;
   readonly key: number;
   readonly number: number;
   readonly place: FlowPlace;
