@@ -69,6 +69,8 @@ export interface DiversionControllerOptions {
   readonly annexes?: readonly Annex[];
 }
 
+const rollbackRetryMs = 2000;
+
 /** Needs root. Every method rejects with WeirError; the kernel is then as before or, if that failed too, `fault` says so. */
 export class DiversionController {
   readonly #options: DiversionControllerOptions;
@@ -81,6 +83,7 @@ export class DiversionController {
   #stored: StoredState | undefined;
   #loaded = false;
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: DiversionControllerOptions) {
@@ -366,6 +369,7 @@ export class DiversionController {
 
   /** Stops the confirmation timer; the kernel stays as it is. */
   close(): void {
+    this.#closed = true;
     this.#stopTimer();
     this.#segments.close();
   }
@@ -452,9 +456,11 @@ export class DiversionController {
   #startTimer(deadline: Micros): void {
     const waitMs = Math.max(0, Math.ceil((deadline - this.#options.clock()) / 1000));
     this.#timer = setTimeout(() => {
-      this.rollback('it was not confirmed in time').catch((error) =>
-        this.#options.log.error('rolling back failed', { error: asWeirError(error).message }),
-      );
+      this.rollback('it was not confirmed in time').catch((error) => {
+        this.#options.log.error('rolling back failed, trying again', { error: asWeirError(error).message });
+        // Somebody may be locked out for as long as it does not work.
+        if (this.pending() && !this.#closed) this.#startTimer(this.#options.clock() + rollbackRetryMs * 1000);
+      });
     }, waitMs);
   }
 

@@ -9,7 +9,7 @@ import { parseAddress, renderAddress } from '../../src/model/address.ts';
 import { DecoyDirectory } from '../../src/model/decoy.ts';
 import type { Annex } from '../../src/plan/annex.ts';
 import { configurationOf, personaLibrary, serveReal, touch, withBed } from '../support/diversion-bed.ts';
-import { createSegment, lacksKernelTests, withLab } from '../support/namespace.ts';
+import { createSegment, lacksKernelTests, until, withLab } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
 
@@ -421,6 +421,42 @@ test('killed while it rolls back, or while it follows the gateway: the next star
         assert.equal(await sensor.snapshot(), before);
       },
       { annexes: [stuck] },
+    );
+  }),
+);
+
+test('a rollback that fails is tried again until it works', segment, () =>
+  withLab(async (lab) => {
+    const { sensor } = await createSegment(lab);
+    const before = await sensor.snapshot();
+    let refusals = 0;
+    const refusing: Annex = {
+      name: 'services',
+      difference: async () => [],
+      apply: async (desired) => {
+        if (desired?.groups[0]?.diversion !== 'own' || refusals === 0) return;
+        refusals -= 1;
+        throw new Error('not now');
+      },
+      repair: async () => [],
+      status: () => ({ reasons: [], lines: [] }),
+      close: async () => {},
+    };
+    await withBed(
+      lab,
+      sensor,
+      async ({ controller, events }) => {
+        await controller.apply(await controller.plan(configurationOf(own)));
+        const confirmed = await sensor.snapshot();
+        refusals = 1;
+        await controller.apply(await controller.plan(configurationOf(mixed)), { confirmWithinMs: 50 });
+        await until('it was refused once', () => refusals === 0);
+        await until('it worked in the end', () => events.some(({ name }) => name === 'rolled-back'), 10_000);
+        assert.equal(await sensor.snapshot(), confirmed);
+        await controller.down();
+        assert.equal(await sensor.snapshot(), before);
+      },
+      { annexes: [refusing] },
     );
   }),
 );
