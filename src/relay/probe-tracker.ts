@@ -3,6 +3,7 @@
 // record, or counted as dropped. No sockets, no timers: the owner calls `tick`.
 
 import type { Clock, Micros } from '../base/clock.ts';
+import { RecencyMap } from '../base/recency-map.ts';
 import { be16, be32, layOut, parseSyn, protocolTcp, protocolUdp } from '../kernel/packet-header.ts';
 import { macText } from '../kernel/saved-syn.ts';
 import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
@@ -112,8 +113,8 @@ export class ProbeTracker {
   readonly #holdMicros: number;
   readonly #emit: (record: ProbeRecord) => void;
   /** Both nearly in order of expiry: what is re-timed goes to the end. */
-  readonly #held = new Map<number, HeldSyn>();
-  readonly #accepted = new Map<number, { at: Micros; sequence: number | undefined }>();
+  readonly #held = new RecencyMap<number, HeldSyn>();
+  readonly #accepted = new RecencyMap<number, { at: Micros; sequence: number | undefined }>();
   readonly #open = new Map<string, OpenRecord>();
   #openTargets = 0;
   #budget: number;
@@ -166,8 +167,7 @@ export class ProbeTracker {
       this.counters.held -= held.count;
       this.counters.matched += held.count;
     }
-    if (this.#accepted.size >= this.#limits.held) this.#accepted.delete(first(this.#accepted));
-    this.#accepted.delete(key);
+    if (this.#accepted.size >= this.#limits.held && this.#accepted.oldest) this.#accepted.delete(this.#accepted.oldest[0]);
     this.#accepted.set(key, { at: this.#clock(), sequence });
   }
 
@@ -248,17 +248,16 @@ export class ProbeTracker {
         this.counters.held += 1;
         // Asked again: the backlog was full, or the answer lost. It may still succeed, within reason.
         held.until = Math.min(now, held.at + 2 * this.#holdMicros) + this.#holdMicros;
-        this.#held.delete(key);
         this.#held.set(key, held);
         return;
       }
       // The same ports again with another sequence number: the earlier attempt is over.
       this.#release(key, held);
     }
-    if (this.#held.size >= this.#limits.held) {
-      const oldest = first(this.#held);
+    const oldest = this.#held.oldest;
+    if (oldest && this.#held.size >= this.#limits.held) {
       this.counters.early += 1;
-      this.#release(oldest, this.#held.get(oldest) as HeldSyn);
+      this.#release(...oldest);
     }
     this.#held.set(key, {
       at: now,
@@ -388,8 +387,6 @@ export class ProbeTracker {
     });
   }
 }
-
-const first = (map: ReadonlyMap<number, unknown>): number => map.keys().next().value as number;
 
 /** The event model knows three transports: what is neither TCP nor UDP is shown with ICMP, without ports. */
 const transportOf = (protocol: number): ProbeTarget['transport'] =>
