@@ -5,6 +5,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Micros } from '../base/clock.ts';
+import { RecencyMap } from '../base/recency-map.ts';
 import {
   isZero,
   type NeighbourFrame,
@@ -116,9 +117,9 @@ export class NeighbourKeeper {
   #directory: DecoyDirectory;
   #diversions: ReadonlySet<string> | undefined;
   /** Target in hex -> the claim; least recently asked first. */
-  readonly #claimed = new Map<string, Claim>();
+  readonly #claimed = new RecencyMap<string, Claim>();
   readonly #pending = new Map<string, PendingClaim>();
-  readonly #reported = new Map<string, Micros>();
+  readonly #reported = new RecencyMap<string, Micros>();
   readonly #deferred = new Map<string, Omit<AddressConflict, 'at' | 'interface' | 'network'>>();
   /** A sweep of everybody in the directory but those in `#swept` shall begin. */
   #sweepDue: boolean;
@@ -194,7 +195,7 @@ export class NeighbourKeeper {
       if (claim.due > now) break;
       this.#pending.delete(key);
       if (!this.#holds(claim.target, claim)) continue;
-      if (this.#claimed.size >= maxClaimed) this.#claimed.delete(this.#claimed.keys().next().value as string);
+      if (this.#claimed.size >= maxClaimed && this.#claimed.oldest) this.#claimed.delete(this.#claimed.oldest[0]);
       this.#claimed.set(key, { mac: claim.mac, directory: claim.directory });
       for (const asker of claim.askers) this.#answer(claim.target, claim.mac, asker.mac, asker.ip);
     }
@@ -289,7 +290,7 @@ export class NeighbourKeeper {
     }
     this.#minuteConflicts += 1;
     this.#reported.delete(ip);
-    if (this.#reported.size >= maxReported) this.#reported.delete(this.#reported.keys().next().value as string);
+    if (this.#reported.size >= maxReported && this.#reported.oldest) this.#reported.delete(this.#reported.oldest[0]);
     this.#reported.set(ip, at);
     this.counters.conflicts += 1;
     this.#options.onConflict({ at, interface: link, network, ...found });
