@@ -1,5 +1,5 @@
 // Boots one guest and runs every program of test/guest/inside/ in it: tests of what the kernel below may lack. Each test in
-// there shows up as a test here. One boot for all: it takes seconds, and the guest is several times slower than the machine.
+// there shows up as a test here. One boot for all but those with a test file of their own name beside this one.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
@@ -8,12 +8,9 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { bootGuest } from '../support/guest.ts';
 import { lacksGuest } from '../support/guest-lack.ts';
-import { parseGuestOutput } from '../support/guest-reporter.ts';
+import { insideFolder, runGuestTests } from '../support/guest-tests.ts';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const reporter = path.join(here, '../support/guest-reporter.js');
-/** Of one program inside, on a machine that does other things too; alone they take a third. */
-const programBoundMs = 400_000;
 
 test('a kernel with VLANs', { skip: lacksGuest() }, async (t) => {
   const guest = await bootGuest({ memoryMiB: 3072 });
@@ -40,29 +37,11 @@ test('a kernel with VLANs', { skip: lacksGuest() }, async (t) => {
     assert.ok(!existsSync(trace), 'what a guest writes stays in its memory');
   });
 
-  const programs = readdirSync(path.join(here, 'inside'))
+  const programs = readdirSync(insideFolder)
     .filter((name) => name.endsWith('.js'))
+    .map((name) => path.basename(name, '.js'))
+    .filter((name) => !existsSync(path.join(here, `${name}.test.js`)))
     .sort();
   assert.ok(programs.length > 0);
-  for (const program of programs)
-    await t.test(path.basename(program, '.js'), async (inside) => {
-      const { stdout, stderr, code } = await guest.run(
-        ['node', `--test-reporter=${reporter}`, '--test-reporter-destination=stdout', path.join(here, 'inside', program)],
-        { timeoutMs: programBoundMs, anyCode: true, environment: { WEIR_TESTS: 'required' } },
-      );
-      const { outcomes, said } = parseGuestOutput(stdout);
-      for (const line of said.split('\n').filter((text) => text !== '')) inside.diagnostic(line);
-      for (const { name, ms, error, skipped } of outcomes)
-        await inside.test(name, (one) => {
-          one.diagnostic(`${ms} ms in the guest`);
-          assert.ok(!skipped, 'a guest has all that its tests need');
-          if (error !== undefined) throw new Error(error);
-        });
-      assert.ok(outcomes.length > 0, `no test ran: ${stderr}`);
-      assert.equal(
-        code === 0,
-        outcomes.every(({ error }) => error === undefined),
-        `exit ${code}: ${stderr}`,
-      );
-    });
+  for (const program of programs) await t.test(program, (inside) => runGuestTests(inside, guest, program));
 });

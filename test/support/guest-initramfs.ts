@@ -10,7 +10,7 @@ const rootModules = ['virtio_pci', 'virtio_console', '9pnet_virtio', '9p', 'over
 const networkModules = [
   // libcrc32c asks for it by a name that only modprobe understands.
   'crc32c_generic',
-  ...['8021q', 'bridge', 'dummy', 'macvlan', 'veth', 'vxlan', 'inet_diag', 'tcp_diag', 'udp_diag', 'af_packet_diag'],
+  ...['8021q', 'bridge', 'macvlan', 'veth', 'vxlan', 'inet_diag', 'tcp_diag', 'udp_diag', 'af_packet_diag'],
   ...['nf_tables', 'nft_chain_nat', 'nft_ct', 'nft_dup_netdev', 'nft_fib_inet', 'nft_fwd_netdev', 'nft_hash', 'nft_limit'],
   ...['nft_log', 'nft_numgen', 'nft_quota', 'nft_reject_inet', 'nft_socket', 'nft_tproxy'],
   ...['nf_conntrack_netlink', 'nf_log_syslog', 'nfnetlink_log'],

@@ -19,7 +19,7 @@ export interface GuestKernel {
 }
 
 /** Goes up when what is kept per version changes: older caches are then made anew. */
-const layout = 3;
+const layout = 4;
 const metaPackage = 'linux-image-amd64';
 
 /** Module folders that a guest without hardware needs; files directly in drivers/net are virtual devices for the most part. */
