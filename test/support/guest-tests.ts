@@ -13,8 +13,13 @@ const reporter = path.join(here, 'guest-reporter.js');
 /** Of one program, on a machine that does other things too; alone they take a third. */
 const programBoundMs = 500_000;
 
-/** `program` without its extension. What it prints is shown; a test that is skipped in there failed. */
-export async function runGuestTests(t: TestContext, guest: Guest, program: string): Promise<void> {
+/** `program` without its extension; `environment` is for it. What it prints is shown; a test that is skipped in there failed. */
+export async function runGuestTests(
+  t: TestContext,
+  guest: Guest,
+  program: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const { stdout, stderr, code } = await guest.run(
     [
       'node',
@@ -23,7 +28,7 @@ export async function runGuestTests(t: TestContext, guest: Guest, program: strin
       '--test-reporter-destination=stdout',
       path.join(insideFolder, `${program}.js`),
     ],
-    { timeoutMs: programBoundMs, anyCode: true, environment: { WEIR_TESTS: 'required' } },
+    { timeoutMs: programBoundMs, anyCode: true, environment: { WEIR_TESTS: 'required', ...environment } },
   );
   const { outcomes, said } = parseGuestOutput(stdout);
   for (const line of said.split('\n').filter((text) => text !== '')) t.diagnostic(line);
