@@ -7,7 +7,7 @@ import { WeirError } from '../../../src/base/errors.ts';
 import { createCommandRunner } from '../../../src/kernel/command.ts';
 import { readMissingFeatures } from '../../../src/kernel/features.ts';
 import { readLinks } from '../../../src/kernel/link-state.ts';
-import { withLab } from '../../../src/kernel/namespace-lab.ts';
+import { until, withLab } from '../../../src/kernel/namespace-lab.ts';
 import { configurationOf, withBed } from '../../support/diversion-bed.ts';
 
 const floor = (vlan: number): string => `diversions:
@@ -35,6 +35,8 @@ test('VLANs of others on the trunk are left to them', () =>
         '',
       ].join('\n'),
     );
+    // The kernel says so a moment after the link is up; a snapshot before that would change by itself.
+    await until('office is up', async () => / state UP /.test((await sensor.run(['ip', '-o', 'link', 'show', 'office'])).stdout));
     const runner = createCommandRunner(sensor.path);
     assert.deepEqual(await readMissingFeatures(runner, ['vlan', 'vxlan', 'macvlan', 'bridge', 'single-vxlan']), []);
     const links = new Map((await readLinks(runner)).map((link) => [link.name, link]));
