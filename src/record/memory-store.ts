@@ -135,12 +135,13 @@ export class MemoryStore implements Store {
 
   async counts(filter: Filter): Promise<Counts> {
     const sources = new Set<string>();
-    let bytesIn = 0;
+    // Exact, as a database sums: beyond 2^53 the order of additions would tell.
+    let bytesIn = 0n;
     let openSessions = 0;
     const sessions = this.#matching(filter);
     for (const session of sessions) {
       sources.add(session.source.ip);
-      bytesIn += session.bytesIn;
+      bytesIn += BigInt(session.bytesIn);
       if (session.outcome === 'open') openSessions += 1;
     }
     let probes = 0;
@@ -150,7 +151,7 @@ export class MemoryStore implements Store {
       probes += matchingPackets(filter, probe);
     }
     const alerts = [...this.#alerts.values()].filter(({ id, at }) => matchesTime(filter, id, at)).length;
-    return { sessions: sessions.length, openSessions, probes, sources: sources.size, bytesIn, alerts };
+    return { sessions: sessions.length, openSessions, probes, sources: sources.size, bytesIn: Number(bytesIn), alerts };
   }
 
   #times(): Micros[] {
