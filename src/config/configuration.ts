@@ -8,6 +8,7 @@ import type { Configuration, Diversion } from '../model/configuration.ts';
 import type { Place } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { type PortSet, unitePorts } from '../model/port-set.ts';
+import { nothingRelayed } from '../model/relayed-service.ts';
 import { readBindings, readServices } from './bindings.ts';
 import { DecoyGathering } from './decoy-groups.ts';
 import { ownDiversion, readDiversions } from './diversions.ts';
@@ -196,6 +197,7 @@ function assemble(
     diversions: Object.freeze(parts.diversions),
     services: Object.freeze(parts.services),
     bindings: Object.freeze(parts.bindings),
+    ...nothingRelayed,
     personas: parts.personas,
   });
 }

@@ -1,8 +1,8 @@
 // The socket or TLS stream a session speaks over, and how its events reach the session: shared functions, not a closure per
 // connection, because there are tens of thousands of them.
 
-import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { VisitStream } from './visit.ts';
 
 export interface StreamOwner {
   received(bytes: Buffer): void;
@@ -14,7 +14,7 @@ export interface StreamOwner {
 }
 
 const ownerKey = Symbol('owner');
-export type Carrier = (Socket | TLSSocket) & { [ownerKey]?: StreamOwner };
+export type Carrier = (VisitStream | TLSSocket) & { [ownerKey]?: StreamOwner };
 
 function onData(this: Carrier, bytes: Buffer): void {
   this[ownerKey]?.received(bytes);

@@ -1,7 +1,6 @@
 // The service behind everything that is bound to nothing else: owns all its sessions, their timers, tables and bounds.
 // One connection is tcp-session.ts, datagrams are datagram-table.ts, answers are responders/ and datagrams/.
 
-import type { Socket } from 'node:net';
 import type { Clock, Micros } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { RecencyList } from '../base/recency-list.ts';
@@ -14,7 +13,7 @@ import type { Responder } from './responder.ts';
 import { responders } from './responders/registry.ts';
 import type { SessionHost } from './session-host.ts';
 import { TcpSession } from './tcp-session.ts';
-import type { Datagram, Visit } from './visit.ts';
+import type { Datagram, Visit, VisitStream } from './visit.ts';
 
 /** Totals since the start; `open` and `openUdp` are of now. */
 export interface CatchAllCounters {
@@ -165,6 +164,7 @@ export class CatchAll {
       persona: visit.persona.name,
       ...(visit.sourceMac === undefined ? {} : { sourceMac: visit.sourceMac }),
       ...(visit.syn === undefined ? {} : { syn: visit.syn }),
+      ...(visit.agent === undefined ? {} : { agent: visit.agent }),
     };
     const handle = this.#sink.open(start);
     const sourceKey = `${visit.network} ${source.ip}`;
@@ -279,7 +279,7 @@ export class CatchAll {
 }
 
 /** Resets a connection that is on record already. */
-function drop(socket: Socket): void {
+function drop(socket: VisitStream): void {
   socket.on('error', () => {});
   socket.resetAndDestroy();
 }

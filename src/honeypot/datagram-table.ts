@@ -131,6 +131,7 @@ export class DatagramTable {
       diversion: datagram.diversion,
       service: 'catch-all',
       persona: datagram.persona.name,
+      ...(datagram.agent === undefined ? {} : { agent: datagram.agent }),
       ...(datagram.sourceMac === undefined ? {} : { sourceMac: datagram.sourceMac }),
     });
     if (group !== undefined) handle.find({ tags: ['asked-of-all', `group-${group}`] });

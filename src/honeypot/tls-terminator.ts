@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
 import type { CertificateMint } from './certificate-mint.ts';
 import { type ClientHello, certificateKind } from './client-hello.ts';
+import type { VisitStream } from './visit.ts';
 
 /** The context for this hello: by SNI, else by the decoy's own name. */
 export const contextFor = (mint: CertificateMint, hello: ClientHello, host: string): SecureContext =>
@@ -14,9 +15,10 @@ export const contextFor = (mint: CertificateMint, hello: ClientHello, host: stri
  * `received` is what was read from `socket` and belongs to the handshake. The caller has taken its `data` listener away
  * and paused the socket; it listens to `secure`, `data`, `end`, `error` and `close` of the result.
  */
-export function terminateTls(socket: Socket, received: Buffer, context: SecureContext, hello: ClientHello): TLSSocket {
+export function terminateTls(socket: VisitStream, received: Buffer, context: SecureContext, hello: ClientHello): TLSSocket {
   socket.unshift(received);
-  return new TLSSocket(socket, {
+  // Any duplex stream will do (tls.TLSSocket); the types know sockets alone.
+  return new TLSSocket(socket as Socket, {
     isServer: true,
     secureContext: context,
     // Offering a list that does not match would end the handshake: answer ALPN only where HTTP/1.1 is acceptable.

@@ -1,15 +1,18 @@
 // What arrives at the catch-all: an accepted connection or one datagram, with its true ends. Types only.
 // Where they come from is relay/; what is answered is catch-all.ts.
 
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Micros } from '../base/clock.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SynDetails } from '../model/session.ts';
 
+/** What a session is spoken over; a net.Socket is one, an agent's flow another. */
+export type VisitStream = Duplex & { resetAndDestroy(): unknown };
+
 /** One accepted TCP connection. `socket` has `allowHalfOpen` set and nothing was read from it; the catch-all owns it from now on. */
 export interface Visit {
-  readonly socket: Socket;
+  readonly socket: VisitStream;
   readonly source: Endpoint;
   /** What the attacker dialled: the decoy's address and port. */
   readonly destination: Endpoint;
@@ -19,9 +22,11 @@ export interface Visit {
   readonly persona: Persona;
   /** Of the network's decoys. */
   readonly names?: NameBook | undefined;
-  readonly sourceMac?: string;
-  readonly syn?: SynDetails;
+  readonly sourceMac?: string | undefined;
+  readonly syn?: SynDetails | undefined;
   readonly acceptedAt: Micros;
+  /** The agent that handed it over. */
+  readonly agent?: string;
 }
 
 /** One UDP datagram to a decoy. `payload` is not written into afterwards. */
@@ -38,6 +43,7 @@ export interface Datagram {
   readonly names?: NameBook;
   /** The multicast or broadcast address it went to; absent: it went to the decoy alone. */
   readonly group?: string;
+  readonly agent?: string;
   /** The source is on the network's own link. */
   readonly onLink: boolean;
   /** Sends from the decoy's address and port; false when it could not be sent. Never throws. */

@@ -4,6 +4,14 @@ import type { Address, AddressRange } from './address.ts';
 import type { DecoyGroup, Place } from './decoy.ts';
 import type { Persona } from './persona.ts';
 import type { PortSet } from './port-set.ts';
+import type {
+  AgentDiversion,
+  AgentSettings,
+  InnerGateway,
+  ProxyDiversion,
+  RelayBinding,
+  RelayedService,
+} from './relayed-service.ts';
 
 export interface Retention {
   readonly days: number;
@@ -156,5 +164,13 @@ export interface Configuration {
   readonly diversions: readonly Diversion[];
   readonly services: readonly KernelPathService[];
   readonly bindings: readonly Binding[];
+  /** Ports of other machines. Their agents do the diverting: nothing is planned here. */
+  readonly agentDiversions: readonly AgentDiversion[];
+  readonly proxyDiversions: readonly ProxyDiversion[];
+  /** Services that the gateway dials, and what is bound to them. */
+  readonly relayedServices: readonly RelayedService[];
+  readonly relayBindings: readonly RelayBinding[];
+  readonly innerGateways: readonly InnerGateway[];
+  readonly agents: AgentSettings;
   readonly personas: ReadonlyMap<string, Persona>;
 }

@@ -9,6 +9,7 @@ import { type Address, parseAddress } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { parsePorts } from '../model/port-set.ts';
+import { nothingRelayed } from '../model/relayed-service.ts';
 import { planDesired } from './desired.ts';
 import { checkLockOut, parseSshConnection } from './guard.ts';
 
@@ -61,6 +62,7 @@ function configuration(groups: readonly DecoyGroup[], more: { interface?: string
     console: { address: '127.0.0.1', port: 8443 },
     limits: { sessions: 1, sessionsPerSource: 1, sessionBytes: 1, idleTimeoutMs: 1, totalTimeoutMs: 1, bannerDelayMs: 1 },
     probing: { claimRate: 1 },
+    ...nothingRelayed,
     diversions: [
       {
         kind: 'host',

@@ -6,7 +6,7 @@
 
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import net from 'node:net';
-import { type Clock, type Micros, systemClock } from '../base/clock.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
   acceptConnection,
@@ -26,32 +26,15 @@ import { readSocketDrops } from '../kernel/udp-reader.ts';
 import type { Decoy } from '../model/decoy.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
-import type { Endpoint, SynDetails } from '../model/session.ts';
 import { type HiddenOption, hiddenOptions, type TcpStack } from '../model/tcp-stack.ts';
 import type { AcceptRing } from './accept-ring.ts';
+import type { Arrival } from './arrival.ts';
 import { type IntakeNetwork, nameBookOf, networkOf } from './network.ts';
 import { identifySyn } from './syn-fingerprint.ts';
 import { networkKey, tupleKey } from './tuple-key.ts';
 
-/**
- * An accepted connection. Nothing has been read; reading starts in the next turn of the loop, so the receiver attaches
- * its `data`, `end`, `error` and `close` listeners at once. `allowHalfOpen` is set, Nagle is off.
- */
-export interface Connection {
-  readonly socket: net.Socket;
-  readonly source: Endpoint;
-  readonly destination: Endpoint;
-  /** As in NamedSocket.network; empty: the machine's own. */
-  readonly network: string;
-  readonly diversion: string;
-  readonly persona: Persona;
-  /** Of the network's decoys. */
-  readonly names: NameBook | undefined;
-  /** The client's MAC, or the last router's; absent where the link has none or SYN cookies answered. */
-  readonly sourceMac: string | undefined;
-  readonly syn: SynDetails | undefined;
-  readonly acceptedAt: Micros;
-}
+/** An accepted connection; Nagle is off. */
+export type Connection = Arrival & { readonly socket: net.Socket };
 
 /** All ever counted; the sum of delivered, unknown, shed and failed is what the kernel gave us. */
 export interface TcpIntakeCounters {

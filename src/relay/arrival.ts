@@ -1,0 +1,58 @@
+// What the relay delivers, whatever way it came: from a TPROXY listener, behind a PROXY header, over an agent's link. The
+// receiver cannot tell them apart and need not. Types only.
+
+import type { Duplex } from 'node:stream';
+import type { Micros } from '../base/clock.ts';
+import type { NameBook } from '../model/name-book.ts';
+import type { Persona } from '../model/persona.ts';
+import type { Endpoint, SynDetails } from '../model/session.ts';
+
+/** A byte stream with TCP's two ways to end: `end()` is a FIN, `resetAndDestroy()` a RST. net.Socket is one. */
+export interface FlowStream extends Duplex {
+  resetAndDestroy(): unknown;
+}
+
+/**
+ * A connection to a decoy. Nothing has been read; reading starts in the next turn of the loop, so the receiver attaches its
+ * `data`, `end`, `error` and `close` listeners at once. Half-open: an `end` does not end the other direction. A RST from the
+ * attacker is an `error` with the code ECONNRESET, as on a socket.
+ */
+export interface Arrival {
+  readonly socket: FlowStream;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  /** As in NamedSocket.network; empty: the machine's own; `agent NAME` on an agent's machine, `proxy NAME` behind a proxy. */
+  readonly network: string;
+  readonly diversion: string;
+  readonly persona: Persona;
+  readonly names?: NameBook | undefined;
+  readonly sourceMac?: string | undefined;
+  readonly syn?: SynDetails | undefined;
+  readonly acceptedAt: Micros;
+  /** The agent that handed it over. */
+  readonly agent?: string;
+  /** Given by the hop before (PROXY v2 UNIQUE_ID), printable, at most 128 characters. */
+  readonly uniqueId?: string;
+  /** The service the hop before asks for; of `inner` proxy diversions only. */
+  readonly service?: string;
+}
+
+/** A datagram to a decoy, as in relay/datagram-visit.ts, from anywhere. `payload` is not written into afterwards. */
+export interface ArrivedDatagram {
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  readonly network: string;
+  readonly diversion: string;
+  readonly persona: Persona;
+  readonly sourceMac?: string;
+  readonly at: Micros;
+  readonly payload: Uint8Array;
+  readonly names?: NameBook;
+  readonly group?: string;
+  readonly onLink: boolean;
+  readonly agent?: string;
+  readonly uniqueId?: string;
+  readonly service?: string;
+  reply(bytes: Uint8Array): boolean;
+  replyOnLink(bytes: Uint8Array, hopLimit: 1 | 255, toGroup: boolean): boolean;
+}
