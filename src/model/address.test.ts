@@ -8,6 +8,7 @@ import {
   addressBytes,
   addressFromBytes,
   bitsOf,
+  normalAddressText,
   parseAddress,
   parseRange,
   rangeHolds,
@@ -15,6 +16,7 @@ import {
   rangesOverlap,
   rangeToCidrs,
   renderAddress,
+  renderAddressAt,
   renderRange,
   subtractRanges,
   uniteRanges,
@@ -199,5 +201,59 @@ test('overlap, membership and size agree', () => {
       assert.equal(rangeSize(a), BigInt(inA.size));
       assert.equal(rangeHolds(a, { family: b.family, value: b.first }), inA.has(`${b.family} ${b.first}`));
     }),
+  );
+});
+
+test('the short ways from text to text and from bytes to text agree with the long ones', () => {
+  const piece = fc.constantFrom(
+    '0',
+    '1',
+    'ffff',
+    'abcd',
+    '00ff',
+    'FFFF',
+    ':',
+    '::',
+    '.',
+    '192.0.2.1',
+    '10.0.0.07',
+    '::ffff:',
+    '12345',
+    'g',
+    '',
+  );
+  const valid = fc.bigInt({ min: 0n, max: (1n << 128n) - 1n }).map((value) => renderAddress({ family: 6, value }));
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.array(piece, { maxLength: 12 }).map((parts) => parts.join('')),
+        fc.ipV6(),
+        fc.ipV4(),
+        valid,
+      ),
+      (text) => {
+        const address = parseAddress(text);
+        const colon = text.includes(':');
+        assert.equal(normalAddressText(text, 6), colon && address ? renderAddress(address) : undefined);
+        assert.equal(normalAddressText(text, 4), !colon && address ? renderAddress(address) : undefined);
+      },
+    ),
+    { numRuns: 3000 },
+  );
+  const word = fc.constantFrom(0, 0, 0, 1, 255);
+  fc.assert(
+    fc.property(fc.array(word, { minLength: 18, maxLength: 18 }), fc.boolean(), (numbers, mapped) => {
+      const bytes = Uint8Array.from(numbers);
+      if (mapped) bytes.set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255], 2);
+      for (const [family, size] of [
+        [4, 4],
+        [6, 16],
+      ] as const) {
+        const text = renderAddress(addressFromBytes(bytes.subarray(2, 2 + size)));
+        const address = parseAddress(text);
+        assert.equal(renderAddressAt(bytes, 2, family), address && renderAddress(address));
+      }
+    }),
+    { numRuns: 1000 },
   );
 });

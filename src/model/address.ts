@@ -44,18 +44,27 @@ export function parseIpv4Number(text: string): number {
 }
 
 function parseIpv6Value(text: string): bigint | undefined {
-  const halves = text.split('::');
-  if (halves.length > 2) return undefined;
-  const head = ipv6Groups(halves[0], halves.length === 1);
-  const tail = halves.length === 2 ? ipv6Groups(halves[1], true) : [];
-  if (!head || !tail) return undefined;
-  const missing = 8 - head.length - tail.length;
-  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  const groups = parseIpv6Groups(text);
+  if (!groups) return undefined;
   let value = 0n;
-  for (const group of head) value = (value << 16n) | BigInt(group);
-  value <<= BigInt(16 * missing);
-  for (const group of tail) value = (value << 16n) | BigInt(group);
+  for (const group of groups) value = (value << 16n) | BigInt(group);
   return value;
+}
+
+/** Eight numbers of 16 bits. */
+function parseIpv6Groups(text: string): number[] | undefined {
+  const gap = text.indexOf('::');
+  if (gap < 0) {
+    const groups = ipv6Groups(text, true);
+    return groups?.length === 8 ? groups : undefined;
+  }
+  if (text.includes('::', gap + 1)) return undefined;
+  const head = ipv6Groups(text.slice(0, gap), false);
+  const tail = ipv6Groups(text.slice(gap + 2), true);
+  if (!head || !tail || head.length + tail.length > 7) return undefined;
+  while (head.length + tail.length < 8) head.push(0);
+  head.push(...tail);
+  return head;
 }
 
 /** Groups between colons; where the text ends the address, the last may be a dotted quad and counts as two. */
@@ -89,12 +98,16 @@ export function parseAddress(text: string): Address | undefined {
 
 /** `a.b.c.d`, or RFC 5952 text. */
 export function renderAddress(address: Address): string {
-  if (address.family === 4) {
-    const value = Number(address.value);
-    return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
-  }
+  if (address.family === 4) return renderIpv4Number(Number(address.value));
   const groups: number[] = [];
   for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((address.value >> shift) & 0xffffn));
+  return renderGroups(groups);
+}
+
+const renderIpv4Number = (value: number): string =>
+  `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
+
+function renderGroups(groups: readonly number[]): string {
   let bestStart = -1;
   let bestLength = 1;
   for (let start = 0; start < 8; start += 1) {
@@ -105,9 +118,36 @@ export function renderAddress(address: Address): string {
       bestLength = length;
     }
   }
-  const hex = (part: number[]): string => part.map((group) => group.toString(16)).join(':');
-  if (bestStart < 0) return hex(groups);
-  return `${hex(groups.slice(0, bestStart))}::${hex(groups.slice(bestStart + bestLength))}`;
+  const hex = (from: number, to: number): string => {
+    let text = '';
+    for (let index = from; index < to; index += 1) text += `${index > from ? ':' : ''}${groups[index].toString(16)}`;
+    return text;
+  };
+  return bestStart < 0 ? hex(0, 8) : `${hex(0, bestStart)}::${hex(bestStart + bestLength, 8)}`;
+}
+
+/** IPv4-mapped: the first 80 bits zero, the next 16 one. */
+function isMapped(groups: readonly number[]): boolean {
+  for (let index = 0; index < 5; index += 1) if (groups[index] !== 0) return false;
+  return groups[5] === 0xffff;
+}
+
+const renderUnmapped = (groups: readonly number[]): string =>
+  isMapped(groups) ? renderIpv4Number(groups[6] * 65536 + groups[7]) : renderGroups(groups);
+
+/** What `renderAddress(parseAddress(text))` gives for text of this family, without the numbers in between; undefined for other text. */
+export function normalAddressText(text: string, family: Family): string | undefined {
+  if (family === 4) return parseIpv4Number(text) < 0 ? undefined : text;
+  const groups = parseIpv6Groups(text);
+  return groups && renderUnmapped(groups);
+}
+
+/** The text of the 4 or 16 bytes at `at` in network order; IPv4-mapped IPv6 as IPv4. */
+export function renderAddressAt(bytes: Uint8Array, at: number, family: Family): string {
+  if (family === 4) return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+  const groups: number[] = [];
+  for (let index = 0; index < 16; index += 2) groups.push((bytes[at + index] << 8) | bytes[at + index + 1]);
+  return renderUnmapped(groups);
 }
 
 /** Network byte order: 4 or 16 bytes. */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { renderAddress } from './address.ts';
 import { crc32c } from './crc32c.ts';
 import { ProxyHeaderReader, type ProxyReading } from './proxy-header-reader.ts';
-import { type ProxyHeader, renderProxyV1, renderProxyV2, tlvType, v2Signature } from './proxy-protocol.ts';
+import { type ProxyHeader, parseProxyDatagram, renderProxyV1, renderProxyV2, tlvType, v2Signature } from './proxy-protocol.ts';
 
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 const read = (bytes: Uint8Array, versions?: (1 | 2)[]): ProxyReading =>
@@ -47,15 +47,17 @@ test('what is rendered is read back, however it is cut, and what follows is the 
         if (one && flow.transport === 'udp') return;
         const bytes = Buffer.concat([one ? renderProxyV1(flow) : renderProxyV2(flow, tlvs, { checksum }), rest]);
         const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
-        const reader = new ProxyHeaderReader();
+        const reader = new ProxyHeaderReader({ transports: ['tcp', 'udp'] });
         let from = 0;
         let got: ProxyReading = { state: 'more' };
         let tail = Buffer.alloc(0);
         for (const place of [...places, bytes.length]) {
-          const piece = bytes.subarray(from, place);
+          // The piece is overwritten afterwards, as a socket's buffer is: nothing may be kept as a view of it.
+          const piece = Buffer.from(bytes.subarray(from, place));
           if (got.state === 'more') {
             got = reader.push(piece);
             if (got.state === 'done') tail = Buffer.from(got.rest);
+            piece.fill(0xee);
           } else tail = Buffer.concat([tail, piece]);
           from = place;
         }
@@ -105,7 +107,7 @@ test('v1: exactly what the document allows', () => {
   const good = 'PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n';
   assert.equal(read(latin1(good)).state, 'done');
   assert.equal(read(latin1(good), [2]).state, 'bad');
-  assert.deepEqual(read(latin1('PROXY UNKNOWN ffff::1 x y\r\nrest')), {
+  assert.deepEqual(read(latin1('PROXY UNKNOWN\r\nrest')), {
     state: 'done',
     header: { version: 1, command: 'proxy', tlvs: [] },
     rest: latin1('rest'),
@@ -124,6 +126,10 @@ test('v1: exactly what the document allows', () => {
     ['PROXY UDP4 192.0.2.1 198.51.100.2 1 2\r\n', 'bad-line'],
     ['proxy TCP4 192.0.2.1 198.51.100.2 1 2\r\n', 'not-proxy'],
     [`PROXY UNKNOWN ${'x'.repeat(100)}\r\n`, 'line-too-long'],
+    ['PROXY UNKNOWN 192.0.2.1 198.51.100.2 1 2\r\n', 'bad-line'],
+    ['PROXY TCP6 1:2:3:4:5:6:7:8:: ::2 1 2\r\n', 'bad-address'],
+    ['PROXY TCP6 :::1 ::2 1 2\r\n', 'bad-address'],
+    ['PROXY TCP6 1::2::3 ::2 1 2\r\n', 'bad-address'],
     ['GET / HTTP/1.1\r\n', 'not-proxy'],
   ])
     assert.equal(faultOf(read(latin1(line))), fault, JSON.stringify(line));
@@ -141,13 +147,19 @@ test('v2: what other parsers let pass is refused', () => {
     [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([1, 0, 5, 0])])), 'bad-tlv'],
     [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([4, 0])])), 'bad-tlv'],
     [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([5, 0, 129]), new Uint8Array(129)])), 'bad-tlv'],
+    [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([2, 1, 0]), new Uint8Array(256)])), 'bad-tlv'],
+    [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([3, 0, 4, 0, 0, 0, 0, 3, 0, 4, 0, 0, 0, 0])])), 'bad-tlv'],
     [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([3, 0, 4, 0, 0, 0, 0])])), 'bad-checksum'],
     [v2(0x21, 0x11, Buffer.concat([addresses, Uint8Array.from([3, 0, 2, 0, 0])])), 'bad-checksum'],
     [v2(0x21, 0x11, new Uint8Array(0), 0xffff), 'too-long'],
   ] as const)
     assert.equal(faultOf(read(bytes)), fault, bytes.toString('hex'));
   assert.equal(read(v2(0x20, 0x00, Uint8Array.from([9, 9, 9]))).state, 'done', 'LOCAL may carry anything and is skipped');
-  assert.equal(read(v2(0x21, 0x31, new Uint8Array(216))).state, 'done', 'UNIX sockets carry no IP addresses');
+  assert.equal(faultOf(read(v2(0x21, 0x31, new Uint8Array(216)))), 'no-addresses', 'UNIX sockets carry no IP addresses');
+  assert.equal(faultOf(read(v2(0x21, 0x00, new Uint8Array(0)))), 'no-addresses');
+  assert.equal(faultOf(read(v2(0x21, 0x12, addresses))), 'other-transport', 'a stream carries no datagrams unless told');
+  const both = new ProxyHeaderReader({ transports: ['tcp', 'udp'] });
+  assert.equal(both.push(v2(0x21, 0x12, addresses)).state, 'done');
   assert.equal(read(v2(0x21, 0x11, addresses).subarray(0, 20)).state, 'more');
 });
 
@@ -156,4 +168,57 @@ test('a header that cannot be written is an error of the writer', () => {
   assert.throws(() => renderProxyV2(flow), RangeError);
   assert.throws(() => renderProxyV2(undefined, [{ type: 1, value: new Uint8Array(65535) }]), RangeError);
   assert.equal(Buffer.from(renderProxyV1(flow)).toString(), 'PROXY UNKNOWN\r\n');
+  const good = { ...flow, source: { ip: '192.0.2.1', port: 1 } };
+  for (const port of [-1, 65536, 1.5, Number.NaN]) {
+    const source = { ip: '192.0.2.1', port };
+    assert.throws(() => renderProxyV2({ ...good, source }), RangeError, `port ${port}`);
+    assert.throws(() => renderProxyV1({ ...good, source }), RangeError, `port ${port}`);
+  }
+  for (const [type, length] of [
+    [tlvType.uniqueId, 129],
+    [tlvType.authority, 256],
+    [tlvType.crc32c, 4],
+  ])
+    assert.throws(() => renderProxyV2(good, [{ type, value: new Uint8Array(length) }]), RangeError, `type ${type}`);
+  assert.equal(read(renderProxyV2(undefined)).state, 'done', 'without a flow the sender speaks for itself');
+});
+
+test('a datagram is a header and its payload, and nothing else is taken for one', () => {
+  fc.assert(
+    fc.property(flowOf('udp'), fc.array(tlv, { maxLength: 4 }), fc.uint8Array({ maxLength: 40 }), (flow, tlvs, payload) => {
+      const header = renderProxyV2(flow, tlvs, { checksum: true });
+      const datagram = Buffer.concat([header, payload]);
+      const parsed = parseProxyDatagram(datagram);
+      assert.ok('payload' in parsed, JSON.stringify(parsed));
+      assert.deepEqual(parsed.header.flow, flow);
+      assert.deepEqual([...parsed.payload], [...payload]);
+      for (let length = 0; length < header.length; length += 1)
+        assert.ok('fault' in parseProxyDatagram(datagram.subarray(0, length)), `cut at ${length}`);
+    }),
+    { numRuns: 30 },
+  );
+  const flow = { transport: 'tcp' as const, source: { ip: '192.0.2.1', port: 1 }, destination: { ip: '192.0.2.2', port: 2 } };
+  assert.deepEqual(parseProxyDatagram(renderProxyV2(flow)), { fault: 'other-transport' });
+  assert.deepEqual(parseProxyDatagram(renderProxyV1(flow)), { fault: 'not-proxy' });
+});
+
+test('byte by byte a reader keeps no more than its bound, and nothing once it has answered', () => {
+  const body = new Uint8Array(4096 - 16);
+  Buffer.from('04', 'hex').copy(body, 12);
+  new DataView(body.buffer).setUint16(13, body.length - 15);
+  for (const [bytes, bound] of [
+    [v2(0x21, 0x11, body), 4096],
+    [latin1(`PROXY TCP4 ${'1'.repeat(200)}`), 107],
+    [v2(0x20, 0, new Uint8Array(0), 0xffff), 16],
+  ] as const) {
+    const reader = new ProxyHeaderReader();
+    let most = 0;
+    for (const byte of bytes) {
+      const { state } = reader.push(Uint8Array.of(byte));
+      most = Math.max(most, reader.heldBytes);
+      if (state !== 'more') break;
+    }
+    assert.ok(most <= bound && most >= bound - 1, `${most} bytes held`);
+    assert.equal(reader.heldBytes, 0);
+  }
 });

@@ -1,8 +1,8 @@
 // The PROXY protocol's header, v1 and v2, as data: strict parsing and rendering. Pure; whoever listens decides who may send
 // one (it is expected or it is not, never guessed), and reading it piece by piece is proxy-header-reader.ts.
-// Source: https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt (sections 2.1, 2.2).
+// Source: https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt (sections 2.1, 2.2); stricter where docs/decisions/0020 says so.
 
-import { addressBytes, addressFromBytes, type Family, parseAddress, renderAddress } from './address.ts';
+import { addressBytes, type Family, normalAddressText, parseAddress, renderAddress, renderAddressAt } from './address.ts';
 import { crc32c } from './crc32c.ts';
 import type { Endpoint, Transport } from './session.ts';
 
@@ -32,15 +32,23 @@ export const maxV1Bytes = 107;
 export const v2HeadBytes = 16;
 /** Of a unique id (section 2.2.5). */
 export const maxUniqueIdBytes = 128;
+/** Of an authority; HAProxy takes no more, as long as a host name can be. */
+export const maxAuthorityBytes = 255;
 
 export const v2Signature = Uint8Array.from([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a]);
+
+export interface ProxyFlow {
+  readonly transport: Transport;
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+}
 
 export interface ProxyHeader {
   readonly version: 1 | 2;
   /** `local`: the sender speaks for itself (a health check); the connection's own addresses count. */
   readonly command: 'proxy' | 'local';
-  /** Absent: unknown, or a kind that carries no IP addresses (UNIX sockets). */
-  readonly flow?: { readonly transport: Transport; readonly source: Endpoint; readonly destination: Endpoint };
+  /** Absent: LOCAL, or v1's UNKNOWN. */
+  readonly flow?: ProxyFlow;
   readonly tlvs: readonly ProxyTlv[];
 }
 
@@ -54,8 +62,10 @@ export type ProxyFault =
   | 'unknown-version'
   | 'unknown-command'
   | 'unknown-family'
+  | 'no-addresses' // v2 PROXY of a family that is not IP: whoever is proxied stays unknown
+  | 'other-transport' // known, but not expected here
   | 'too-long' // more than the reader's bound
-  | 'too-short' // for the addresses of its family
+  | 'too-short' // for the addresses of its family, or a datagram that ends within its header
   | 'bad-tlv'
   | 'bad-checksum';
 
@@ -63,123 +73,140 @@ export type ProxyParse = { readonly header: ProxyHeader } | { readonly fault: Pr
 
 const fault = (what: ProxyFault): ProxyParse => ({ fault: what });
 
-/** One whole line without its CRLF, as Latin-1 text. */
+/** One whole line without its CRLF, as Latin-1 text. `UNKNOWN` stands alone: with anything behind it HAProxy refuses it too. */
 export function parseProxyLine(line: string): ProxyParse {
-  if (line === 'PROXY UNKNOWN' || line.startsWith('PROXY UNKNOWN '))
-    return { header: { version: 1, command: 'proxy', tlvs: [] } };
+  if (line === 'PROXY UNKNOWN') return { header: { version: 1, command: 'proxy', tlvs: [] } };
   const parts = line.split(' ');
   const family: Family | undefined = parts[1] === 'TCP4' ? 4 : parts[1] === 'TCP6' ? 6 : undefined;
   if (parts.length !== 6 || parts[0] !== 'PROXY' || family === undefined) return fault('bad-line');
-  const source = parseLineAddress(parts[2], family);
-  const destination = parseLineAddress(parts[3], family);
+  const source = normalAddressText(parts[2], family);
+  const destination = normalAddressText(parts[3], family);
   if (source === undefined || destination === undefined) return fault('bad-address');
-  const ports = [parsePort(parts[4]), parsePort(parts[5])];
-  if (ports[0] < 0 || ports[1] < 0) return fault('bad-port');
+  const from = parsePort(parts[4]);
+  const to = parsePort(parts[5]);
+  if (from < 0 || to < 0) return fault('bad-port');
   return {
     header: {
       version: 1,
       command: 'proxy',
-      flow: {
-        transport: 'tcp',
-        source: { ip: source, port: ports[0] },
-        destination: { ip: destination, port: ports[1] },
-      },
+      flow: { transport: 'tcp', source: { ip: source, port: from }, destination: { ip: destination, port: to } },
       tlvs: [],
     },
   };
 }
 
-function parseLineAddress(text: string, family: Family): string | undefined {
-  if (text.includes(':') !== (family === 6) || text.length > 45) return undefined;
-  const address = parseAddress(text);
-  return address && renderAddress(address);
-}
-
 const parsePort = (text: string): number => (/^(0|[1-9]\d{0,4})$/.test(text) && Number(text) <= 65535 ? Number(text) : -1);
 
-const families: Readonly<Record<number, { readonly bytes: number; readonly family?: Family; readonly transport?: Transport }>> = {
-  0: { bytes: 0 },
-  17: { bytes: 12, family: 4, transport: 'tcp' },
-  18: { bytes: 12, family: 4, transport: 'udp' },
-  33: { bytes: 36, family: 6, transport: 'tcp' },
-  34: { bytes: 36, family: 6, transport: 'udp' },
-  49: { bytes: 216 },
-  50: { bytes: 216 },
-};
+/** What is expected of a stream that carries streams. */
+export const streamTransports: readonly Transport[] = ['tcp'];
 
-/** One whole v2 header, from the signature to its last TLV; its length was checked against `bytes` by the reader. */
-export function parseProxyV2(bytes: Uint8Array): ProxyParse {
-  const version = bytes[12] >> 4;
+/**
+ * One whole v2 header, from the signature to its last TLV; its length was checked against `bytes` by the caller. The values of
+ * TLVs are views of `bytes`.
+ */
+export function parseProxyV2(bytes: Uint8Array, transports: readonly Transport[] = streamTransports): ProxyParse {
+  if (bytes[12] >> 4 !== 2) return fault('unknown-version');
   const command = bytes[12] & 15;
-  if (version !== 2) return fault('unknown-version');
   if (command > 1) return fault('unknown-command');
   // LOCAL: whatever follows is skipped (section 2.2).
   if (command === 0) return { header: { version: 2, command: 'local', tlvs: [] } };
-  const kind = families[bytes[13]];
-  if (kind === undefined) return fault('unknown-family');
-  if (bytes.length < v2HeadBytes + kind.bytes) return fault('too-short');
-  const tlvs = parseTlvs(bytes, v2HeadBytes + kind.bytes);
-  if (!tlvs) return fault('bad-tlv');
-  for (const tlv of tlvs) {
-    if (tlv.type === tlvType.uniqueId && tlv.value.length > maxUniqueIdBytes) return fault('bad-tlv');
-    if (tlv.type === tlvType.crc32c && !checksumHolds(bytes, tlv.value)) return fault('bad-checksum');
-  }
-  const { family, transport } = kind;
-  if (family === undefined || transport === undefined) return { header: { version: 2, command: 'proxy', tlvs } };
+  const kind = bytes[13];
+  const family: Family | undefined = kind === 0x11 || kind === 0x12 ? 4 : kind === 0x21 || kind === 0x22 ? 6 : undefined;
+  if (family === undefined) return fault(kind === 0 || kind === 0x31 || kind === 0x32 ? 'no-addresses' : 'unknown-family');
+  const transport: Transport = (kind & 15) === 1 ? 'tcp' : 'udp';
+  if (!transports.includes(transport)) return fault('other-transport');
   const size = family === 4 ? 4 : 16;
-  const ip = (at: number): string => renderAddress(plainAddress(bytes.subarray(at, at + size)));
-  const port = (at: number): number => (bytes[at] << 8) | bytes[at + 1];
   const portsAt = v2HeadBytes + 2 * size;
+  if (bytes.length < portsAt + 4) return fault('too-short');
+  const tlvs = parseTlvs(bytes, portsAt + 4);
+  if (typeof tlvs === 'string') return fault(tlvs);
   return {
     header: {
       version: 2,
       command: 'proxy',
       flow: {
         transport,
-        source: { ip: ip(v2HeadBytes), port: port(portsAt) },
-        destination: { ip: ip(v2HeadBytes + size), port: port(portsAt + 2) },
+        source: { ip: renderAddressAt(bytes, v2HeadBytes, family), port: (bytes[portsAt] << 8) | bytes[portsAt + 1] },
+        destination: {
+          ip: renderAddressAt(bytes, v2HeadBytes + size, family),
+          port: (bytes[portsAt + 2] << 8) | bytes[portsAt + 3],
+        },
       },
       tlvs,
     },
   };
 }
 
-/** As everywhere in Weir, an IPv4-mapped IPv6 address is the IPv4 one. */
-function plainAddress(bytes: Uint8Array) {
-  const address = addressFromBytes(bytes);
-  return address.family === 6 && address.value >> 32n === 0xffffn
-    ? { family: 4 as const, value: address.value & 0xffffffffn }
-    : address;
+export const beginsLike = (bytes: Uint8Array, signature: Uint8Array): boolean => {
+  const length = Math.min(bytes.length, signature.length);
+  for (let index = 0; index < length; index += 1) if (bytes[index] !== signature[index]) return false;
+  return true;
+};
+
+/**
+ * A datagram that begins with a v2 header, as a sender puts in front of each. The values of TLVs and the payload, which may be
+ * empty, are views of `bytes`. v1 cannot say UDP and is not taken.
+ */
+export function parseProxyDatagram(
+  bytes: Uint8Array,
+): { readonly header: ProxyHeader; readonly payload: Uint8Array } | { readonly fault: ProxyFault } {
+  if (bytes.length < v2Signature.length || !beginsLike(bytes, v2Signature)) return { fault: 'not-proxy' };
+  const total = v2HeadBytes + ((bytes[14] << 8) | bytes[15]);
+  if (bytes.length < total) return { fault: 'too-short' };
+  const parsed = parseProxyV2(bytes.subarray(0, total), datagramTransports);
+  return 'fault' in parsed ? parsed : { header: parsed.header, payload: bytes.subarray(total) };
 }
 
-/** Undefined when they do not end exactly at the end. */
-function parseTlvs(bytes: Uint8Array, start: number): ProxyTlv[] | undefined {
+const datagramTransports: readonly Transport[] = ['udp'];
+
+const noTlvs: readonly ProxyTlv[] = [];
+
+/** A fault when they do not end exactly at the end, or one of them is not as its type has it. */
+function parseTlvs(bytes: Uint8Array, start: number): readonly ProxyTlv[] | ProxyFault {
+  if (start === bytes.length) return noTlvs;
   const tlvs: ProxyTlv[] = [];
-  let at = start;
-  while (at < bytes.length) {
-    if (at + 3 > bytes.length) return undefined;
-    const length = (bytes[at + 1] << 8) | bytes[at + 2];
-    const end = at + 3 + length;
-    if (end > bytes.length) return undefined;
-    tlvs.push({ type: bytes[at], value: bytes.subarray(at + 3, end) });
+  let checksum: Uint8Array | undefined;
+  for (let at = start; at < bytes.length; ) {
+    if (at + 3 > bytes.length) return 'bad-tlv';
+    const type = bytes[at];
+    const end = at + 3 + ((bytes[at + 1] << 8) | bytes[at + 2]);
+    if (end > bytes.length) return 'bad-tlv';
+    const value = bytes.subarray(at + 3, end);
+    if (type === tlvType.crc32c) {
+      // Of two, each would have to hold with the other in place or as zero: senders and receivers differ.
+      if (checksum) return 'bad-tlv';
+      checksum = value;
+    } else if (value.length > longestValue(type)) return 'bad-tlv';
+    tlvs.push({ type, value });
     at = end;
   }
-  return tlvs;
+  return checksum && !checksumHolds(bytes, checksum) ? 'bad-checksum' : tlvs;
 }
+
+const longestValue = (type: number): number =>
+  type === tlvType.uniqueId ? maxUniqueIdBytes : type === tlvType.authority ? maxAuthorityBytes : 0xffff;
 
 /** Over the whole header with the checksum's own four bytes as zero (section 2.2.3). */
 function checksumHolds(bytes: Uint8Array, value: Uint8Array): boolean {
   if (value.length !== 4) return false;
   const at = value.byteOffset - bytes.byteOffset;
-  const sum = crc32c(bytes.subarray(at + 4), crc32c(new Uint8Array(4), crc32c(bytes.subarray(0, at))));
-  return new DataView(value.buffer, value.byteOffset, 4).getUint32(0) === sum;
+  const sum = crc32c(bytes.subarray(at + 4), crc32c(fourZeros, crc32c(bytes.subarray(0, at))));
+  return ((value[0] << 24) | (value[1] << 16) | (value[2] << 8) | value[3]) >>> 0 === sum;
 }
 
-/** With its CRLF. UDP cannot be said in v1: `UNKNOWN` then. */
-export function renderProxyV1(flow: ProxyHeader['flow']): Uint8Array {
+const fourZeros = new Uint8Array(4);
+
+function checkPorts({ source, destination }: ProxyFlow): void {
+  for (const { port } of [source, destination])
+    if (!Number.isInteger(port) || port < 0 || port > 65535) throw new RangeError(`a PROXY header cannot carry port ${port}`);
+}
+
+/** With its CRLF. UDP cannot be said in v1: `UNKNOWN` then. Throws RangeError for a port that is none. */
+export function renderProxyV1(flow: ProxyFlow | undefined): Uint8Array {
   const source = flow && parseAddress(flow.source.ip);
   const destination = flow && parseAddress(flow.destination.ip);
   if (flow?.transport !== 'tcp' || !source || !destination) return Buffer.from('PROXY UNKNOWN\r\n', 'latin1');
+  checkPorts(flow);
   const family = source.family === 6 || destination.family === 6 ? 6 : 4;
   const text = ({ family: own, value }: typeof source): string =>
     family === 6 && own === 4 ? `::ffff:${renderAddress({ family: own, value })}` : renderAddress({ family: own, value });
@@ -191,21 +218,26 @@ export function renderProxyV1(flow: ProxyHeader['flow']): Uint8Array {
 
 /**
  * `tlvs` in order; with `checksum` a CRC32C is put in front of them. Addresses of different families are both written as
- * IPv6. Throws RangeError when addresses and TLVs exceed 65,535 bytes or a flow is not of IP addresses.
+ * IPv6. Throws RangeError for what no strict reader takes: addresses and TLVs of more than 65,535 bytes, a flow that is not of IP
+ * addresses and ports, a unique id, authority or checksum that parseProxyV2 refuses. Without a flow it says LOCAL.
  */
 export function renderProxyV2(
-  flow: ProxyHeader['flow'],
+  flow: ProxyFlow | undefined,
   tlvs: readonly ProxyTlv[] = [],
   options: { readonly checksum?: boolean; readonly local?: boolean } = {},
 ): Uint8Array {
-  const addresses = flow && !options.local ? renderFlow(flow) : { family: 0, bytes: new Uint8Array(0) };
+  const local = options.local === true || flow === undefined;
+  const addresses = local ? { family: 0, bytes: new Uint8Array(0) } : renderFlow(flow);
+  for (const { type, value } of tlvs)
+    if (type === tlvType.crc32c || value.length > longestValue(type))
+      throw new RangeError(`a PROXY header cannot carry type ${type} with ${value.length} bytes`);
   const all = options.checksum ? [{ type: tlvType.crc32c, value: new Uint8Array(4) }, ...tlvs] : tlvs;
   const length = addresses.bytes.length + all.reduce((sum, { value }) => sum + 3 + value.length, 0);
   if (length > 0xffff) throw new RangeError(`a PROXY header of ${length} bytes is too long`);
   const bytes = new Uint8Array(v2HeadBytes + length);
   const view = new DataView(bytes.buffer);
   bytes.set(v2Signature);
-  bytes[12] = 0x20 | (options.local ? 0 : 1);
+  bytes[12] = 0x20 | (local ? 0 : 1);
   bytes[13] = addresses.family;
   view.setUint16(14, length);
   bytes.set(addresses.bytes, v2HeadBytes);
@@ -220,7 +252,9 @@ export function renderProxyV2(
   return bytes;
 }
 
-function renderFlow({ transport, source, destination }: NonNullable<ProxyHeader['flow']>): { family: number; bytes: Uint8Array } {
+function renderFlow(flow: ProxyFlow): { family: number; bytes: Uint8Array } {
+  const { transport, source, destination } = flow;
+  checkPorts(flow);
   const ends = [source, destination].map(({ ip }) => parseAddress(ip));
   if (!ends[0] || !ends[1]) throw new RangeError('a PROXY header needs IP addresses');
   const family = ends[0].family === 6 || ends[1].family === 6 ? 6 : 4;
