@@ -17,6 +17,7 @@ import { JournalWriter } from './journal-writer.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Recorder, type RecorderOptions } from './recorder.ts';
 import { SessionRecorder } from './session-recorder.ts';
+import { spoolWriter } from './spool-batch.ts';
 import type { SessionSummary, Store } from './store.ts';
 
 const everything = { limit: 10_000 };
@@ -210,4 +211,30 @@ test('reading the same journals again from the start changes nothing', async (co
   const second = await run(context, data, store);
   await until(async () => (await second.status()).lagBytes === 0 && (await second.status()).applied > 20, 'the replay');
   assert.equal(JSON.stringify(await store.sessions(everything)), before);
+});
+
+test('sessions out of spools are not ended when their writer at the centre starts anew', async (context) => {
+  const data = scratch(context);
+  const store = new MemoryStore();
+  const recorder = await run(context, data, store);
+  const write = async (writer: string, port: number): Promise<void> => {
+    const journal = new JournalWriter({ directory: join(data, 'journal', writer), clock: systemClock, log: silentLog });
+    const sessions = new SessionRecorder({ journal, limits: { sessionBytes: 1000 }, clock: systemClock });
+    sessions.open(start(port));
+    sessions.flush();
+    await journal.close();
+  };
+  for (const port of [1, 2]) {
+    await write('gateway', port);
+    await write(spoolWriter, 100 + port);
+  }
+  await until(async () => (await store.sessions(everything)).length === 4, 'all sessions');
+  await until(async () => (await recorder.status()).interrupted > 0, 'the interrupted one');
+  const outcomes = (await store.sessions(everything)).map(({ source, outcome }) => [source.port, outcome]);
+  assert.deepEqual(outcomes.sort(), [
+    [1, 'interrupted'],
+    [101, 'open'],
+    [102, 'open'],
+    [2, 'open'],
+  ]);
 });

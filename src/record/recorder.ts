@@ -12,6 +12,7 @@ import { type JournalBatch, JournalReader, type WriterRun } from './journal-read
 import { JournalWriter } from './journal-writer.ts';
 import { applyRetention, readSegments, replayFrom } from './retention.ts';
 import { interrupted, parseRun } from './session-summary.ts';
+import { spoolWriter } from './spool-batch.ts';
 import type { Store, StoreSize } from './store.ts';
 
 export interface RecorderOptions {
@@ -226,7 +227,8 @@ export class Recorder {
     const newest = new Map(runs.map(({ writer, epoch }) => [writer, epoch]));
     for (const session of await this.#options.store.openSessions()) {
       const run = parseRun(session.writer);
-      if (!run || run.epoch >= (newest.get(run.writer) ?? 0)) continue;
+      // Those are held by agents, which end them themselves.
+      if (!run || run.writer === spoolWriter || run.epoch >= (newest.get(run.writer) ?? 0)) continue;
       ended.push({ kind: 'session', session: interrupted(session) });
     }
     if (ended.length > 0) {
