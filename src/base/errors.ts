@@ -17,6 +17,7 @@ export const errorCodes = {
   'journal-damaged': 'a journal segment does not parse; it is cut at the last good record',
   'store-damaged': 'the store does not open; it is set aside and rebuilt from the journal',
   'store-unavailable': 'the store cannot answer now',
+  'identity-damaged': 'a key, a certificate or the list of agents on disk does not parse',
   'disk-full': 'the data directory has no room',
   'not-found': 'no such object',
   'bad-request': 'a request or argument does not parse',

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Log } from '../base/log.ts';
 import { addressBytes, parseAddress } from '../model/address.ts';
-import { bits, der, integer, octets, oid, sequence, set, time, utf8 } from './der.ts';
+import { bits, der, integer, octets, oid, sequence, set, time, utf8 } from '../model/der.ts';
 
 export type KeyKind = 'ec' | 'rsa';
 

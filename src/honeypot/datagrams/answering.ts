@@ -2,8 +2,8 @@
 // DTLS and QUIC hellos, game queries, BACnet. Larger answers are never given. Sources are named beside each.
 
 import { createHmac, randomBytes } from 'node:crypto';
+import { der, integer, octets, sequence } from '../../model/der.ts';
 import type { DatagramResponder } from '../datagram.ts';
-import { der, integer, octets, sequence } from '../der.ts';
 import { answerRpc } from '../responders/infrastructure.ts';
 import { readElement, readElements } from '../responders/ldap.ts';
 import { answerSip, parseMessage } from '../responders/sip.ts';

@@ -1,7 +1,7 @@
 // LDAP: anonymous binds succeed, others give their name and password and fail; the root entry; StartTLS.
 // Sources: RFC 4511 (messages), RFC 4512 5.1 (root DSE), RFC 4513.
 
-import { der, integer, octets, sequence, set } from '../der.ts';
+import { der, integer, octets, sequence, set } from '../../model/der.ts';
 import { clip } from '../line.ts';
 import type { Conversation, Dialogue, Responder } from '../responder.ts';
 

@@ -1,7 +1,7 @@
 // RDP: connection request with its cookie, TLS, and network level authentication up to the client's user name.
 // Sources: MS-RDPBCGR 2.2.1.1 to 2.2.1.2, MS-CSSP 2.2.1, X.224.
 
-import { der, integer, octets, sequence } from '../der.ts';
+import { der, integer, octets, sequence } from '../../model/der.ts';
 import { clip } from '../line.ts';
 import type { Conversation, Dialogue, Responder } from '../responder.ts';
 import { readElement } from './ldap.ts';

@@ -2,8 +2,8 @@
 // Sources: MS-SMB2 2.2.3 to 2.2.6, MS-SMB 2.2.4, MS-CIFS 2.2.3 and 2.2.4, RFC 1002 4.3, MS-SPNG.
 
 import { randomBytes } from 'node:crypto';
+import { der, octets, oid, sequence } from '../../model/der.ts';
 import { addressNumber } from '../../model/host-name.ts';
-import { der, octets, oid, sequence } from '../der.ts';
 import type { Conversation, Dialogue, Responder } from '../responder.ts';
 import { findNtlm, parseAuthenticate, renderChallenge } from './ntlm.ts';
 

@@ -30,4 +30,6 @@ export interface AgentEntry {
   /** ISO 8601. */
   readonly since: string;
   readonly certificateUntil?: string;
+  /** Why it cannot come, or what is odd about it, with the next step. */
+  readonly reason?: string;
 }
