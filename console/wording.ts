@@ -160,6 +160,7 @@ const outcomes: Readonly<Record<string, string>> = {
   shed: 'closed to make room under flood',
   shutdown: 'Weir was stopped',
   interrupted: 'the process that held it died',
+  'service-unreachable': 'the service it was meant for did not answer',
 };
 
 export const explainOutcome = (outcome: string): string => outcomes[outcome] ?? printable(outcome, 40);

@@ -43,6 +43,7 @@ function facts(session: SessionDocument, context: CommandContext): [string, stri
     ],
     ['lasted', event.duration === undefined ? undefined : renderDuration(event.duration / 1000)],
     ['ended', `${weir.session.outcome}: ${explainOutcome(weir.session.outcome)}`],
+    ['relayed', weir.relay && relayTimes(weir.relay)],
     ['protocol', network.protocol && printable(network.protocol, 40)],
     [
       'TLS',
@@ -66,6 +67,9 @@ function facts(session: SessionDocument, context: CommandContext): [string, stri
   ];
   return rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== '');
 }
+
+const relayTimes = ({ connect, first_byte: first }: NonNullable<SessionDocument['weir']['relay']>): string =>
+  `service accepted after ${renderDuration(connect / 1000)}${first === undefined ? ', said nothing' : `, first byte ${renderDuration(first / 1000)} later`}`;
 
 function conversation(stored: StoredSessionDocument, how: 'text' | 'hex', context: CommandContext): string[] {
   const { style } = context;

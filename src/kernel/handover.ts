@@ -40,7 +40,7 @@ export interface Offer {
 export const maxOfferBytes = 64 << 20;
 export const maxReturnedBytes = 16 << 20;
 
-const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'names', 'raw', 'capture', 'conntrack'];
+const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'names', 'raw', 'proxy', 'capture', 'conntrack'];
 
 /** Everything of a socket but its descriptor. */
 export type SocketLabel = Omit<NamedSocket, 'fd'>;
@@ -75,6 +75,8 @@ export function parseLabels(body: Uint8Array): SocketLabel[] {
     const interfaceIndex = number('interfaceIndex');
     const mac = text('mac');
     const network = text('network');
+    const transport = fields.transport === 'tcp' || fields.transport === 'udp' ? fields.transport : undefined;
+    const diversion = text('diversion');
     return {
       name,
       role,
@@ -84,6 +86,8 @@ export function parseLabels(body: Uint8Array): SocketLabel[] {
       ...(interfaceName ? { interface: interfaceName } : {}),
       ...(interfaceIndex === undefined ? {} : { interfaceIndex }),
       ...(mac ? { mac } : {}),
+      ...(transport ? { transport } : {}),
+      ...(diversion ? { diversion } : {}),
     };
   });
 }
@@ -114,7 +118,7 @@ export function matchesLabel(fd: number, label: SocketLabel): boolean {
     default: {
       const name = new Uint8Array(28);
       if (readSocketName(fd, name) < 0 || socketPort(name) !== label.port) return false;
-      if (label.role === 'udp') return domain === inet && type === SOCK_DGRAM;
+      if (label.role === 'udp' || label.transport === 'udp') return domain === inet && type === SOCK_DGRAM;
       return domain === inet && type === SOCK_STREAM && option(SO_ACCEPTCONN) === 1;
     }
   }

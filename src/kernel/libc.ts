@@ -78,6 +78,19 @@ const calls = {
   ) => number,
   shutdown: library.func('int shutdown(int, int)') as (fd: number, how: number) => number,
   close: library.func('int close(int)') as (fd: number) => number,
+  epoll_create1: library.func('int epoll_create1(int)') as (flags: number) => number,
+  epoll_ctl: library.func('int epoll_ctl(int, int, int, void *)') as (
+    epoll: number,
+    operation: number,
+    fd: number,
+    event: Pointer,
+  ) => number,
+  epoll_wait: library.func('int epoll_wait(int, void *, int, int)') as (
+    epoll: number,
+    events: Pointer,
+    count: number,
+    timeoutMs: number,
+  ) => number,
   mount: library.func('int mount(const char *, const char *, const char *, unsigned long, void *)') as (
     source: string,
     target: string,
@@ -139,6 +152,8 @@ export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;
 export const SO_MEMINFO = 55;
 export const SO_COOKIE = 57;
+export const SO_ERROR = 4;
+export const MSG_PEEK = 0x02;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CTRUNC = 0x08;
@@ -151,6 +166,9 @@ export const openSocket = (domain: number, type: number, protocol: number): numb
 
 export const bindSocket = (fd: number, address: Uint8Array): void =>
   void checked('bind', calls.bind(fd, address, address.length));
+
+/** As `bindSocket`; 0, or the negated errno. */
+export const tryBindSocket = (fd: number, address: Uint8Array): number => negated(calls.bind(fd, address, address.length));
 
 /** 0, or the negated errno. */
 export const connectSocket = (fd: number, address: Uint8Array): number => negated(calls.connect(fd, address, address.length));
@@ -205,6 +223,9 @@ export const sendTo = (fd: number, bytes: Uint8Array, address: Uint8Array | null
 /** Bytes received, or the negated errno. */
 export const receive = (fd: number, into: Uint8Array): number => negated(calls.recv(fd, into, into.length, MSG_DONTWAIT));
 
+/** As `receive`; what was read stays in the queue. */
+export const peek = (fd: number, into: Uint8Array): number => negated(calls.recv(fd, into, into.length, MSG_DONTWAIT | MSG_PEEK));
+
 /** `message` is a struct msghdr. Bytes sent, or the negated errno. */
 export const sendMessage = (fd: number, message: Uint8Array): number =>
   negated(calls.sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL));
@@ -236,6 +257,25 @@ export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd
 
 /** Sends a FIN; reading goes on. Never throws: a peer that is already gone is told nothing. */
 export const shutdownWriting = (fd: number): void => void calls.shutdown(fd, 1);
+
+/** What went wrong on a socket since it was last asked (SO_ERROR); 0: nothing. */
+export function takeSocketError(fd: number): number {
+  const result = readSocketOption(fd, SOL_SOCKET, SO_ERROR, socketErrorBytes);
+  return result < 0 ? -result : socketError[0];
+}
+const socketError = new Int32Array(1);
+const socketErrorBytes = new Uint8Array(socketError.buffer);
+
+/** A new epoll instance; see epoll(7). */
+export const openEpoll = (): number => checked('epoll_create1', calls.epoll_create1(0o2000000));
+
+/** `event` is a struct epoll_event. 0, or the negated errno. */
+export const controlEpoll = (epoll: number, operation: 1 | 2 | 3, fd: number, event: Uint8Array | null): number =>
+  negated(calls.epoll_ctl(epoll, operation, fd, event));
+
+/** Events ready now, at most `count`, written into `events`; does not wait. Or the negated errno. */
+export const readEpoll = (epoll: number, events: Uint8Array, count: number): number =>
+  negated(calls.epoll_wait(epoll, events, count, 0));
 
 /** Never throws: a descriptor that is already gone is nothing to act upon. */
 export const closeDescriptor = (fd: number): void => void calls.close(fd);

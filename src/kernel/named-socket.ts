@@ -5,9 +5,9 @@ import type { Family } from '../model/address.ts';
 /**
  * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
  * that sees ARP and neighbour discovery of one interface, `names` one that sees questions for names which go to the whole
- * link, `raw` the sender of UDP answers; `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
+ * link, `raw` the sender of UDP answers; `proxy` where proxies connect or send to (by `transport`); `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
  */
-export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'capture' | 'conntrack';
+export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'proxy' | 'capture' | 'conntrack';
 
 /**
  * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`, `narrow4` for a `tcp`
@@ -20,8 +20,11 @@ export interface NamedSocket {
   /** The network diversion in whose namespace the socket lives; absent: the machine's own namespace. */
   readonly network?: string;
   readonly family?: Family;
-  /** Of `tcp` and `udp`. */
+  /** Of `tcp`, `udp` and `proxy`. */
   readonly port?: number;
+  /** Of `proxy`: what it carries, and for which diversion. */
+  readonly transport?: 'tcp' | 'udp';
+  readonly diversion?: string;
   /** Of `neighbour` and `names`. */
   readonly interface?: string;
   readonly interfaceIndex?: number;

@@ -24,6 +24,8 @@ export const tlvType = {
   agent: 0xe0,
   decoy: 0xe1,
   linkLayer: 0xe2,
+  /** Which service an inner gateway is to reach. */
+  service: 0xe3,
 } as const;
 
 /** Longest v1 line with its CRLF. */

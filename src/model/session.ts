@@ -37,7 +37,8 @@ export type SessionOutcome =
   | 'byte-limit'
   | 'shed' // closed to make room under flood
   | 'shutdown' // Weir was stopped in order
-  | 'interrupted'; // the process that held it died
+  | 'interrupted' // the process that held it died
+  | 'service-unreachable'; // the service it was meant for did not answer; a tag tells the error
 
 /** `in` is from the attacker, `out` is what the decoy sent. */
 export type Direction = 'in' | 'out';
@@ -79,6 +80,9 @@ export interface SessionFindings {
   readonly tls?: TlsDetails;
   readonly userName?: string;
   readonly password?: string;
+  /** How long the service took to accept, and from then to its first byte; of relayed sessions, microseconds. */
+  readonly connectMicros?: number;
+  readonly firstByteMicros?: number;
   readonly tags?: readonly string[];
 }
 

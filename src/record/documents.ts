@@ -43,6 +43,8 @@ export interface SessionDocument {
     readonly persona?: string;
     readonly agent?: string;
     readonly password?: string;
+    /** Of relayed sessions, nanoseconds: until the service had accepted, and from then to its first byte. */
+    readonly relay?: { readonly connect: number; readonly first_byte?: number };
     readonly syn?: SynDocument;
     readonly payload: {
       readonly sha256?: string;

@@ -8,7 +8,7 @@ import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
 import type { Sql } from './duckdb-query.ts';
-import { createTables, schemaVersion, tables } from './duckdb-schema.ts';
+import { createTables, migrations, schemaVersion, tables } from './duckdb-schema.ts';
 
 export interface Partition {
   /** `2026-11-22`, or `2026-11-22T43200000000` for a part that begins that many microseconds into the day. */
@@ -131,13 +131,23 @@ export class DuckDbDatabase {
         for (const statement of createTables) await this.writer.run(inCatalog(statement, partition.catalog));
         await this.writer.run(`INSERT INTO ${partition.catalog}.format VALUES (${schemaVersion})`);
         await this.writer.run('COMMIT');
-      } else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
+      } else if (version !== undefined && version in migrations && !readOnly) await this.#migrate(partition, version);
+      else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
     } catch (error) {
       await this.writer.run('ROLLBACK').catch(() => {});
       await this.writer.run(`DETACH ${partition.catalog}`).catch(() => {});
       throw error;
     }
     this.partitions = [...this.partitions, partition].sort((a, b) => a.from - b.from);
+  }
+
+  /** All of it or nothing, whenever this process dies. */
+  async #migrate({ catalog }: Partition, from: number): Promise<void> {
+    await this.writer.run('BEGIN');
+    for (let version = from; version < schemaVersion; version += 1)
+      for (const statement of migrations[version]) await this.writer.run(inCatalog(statement, catalog));
+    await this.writer.run(`UPDATE ${catalog}.format SET version = ${schemaVersion}`);
+    await this.writer.run('COMMIT');
   }
 
   /** Undefined when the file has no tables yet. */
@@ -249,4 +259,4 @@ export class DuckDbDatabase {
 }
 
 const inCatalog = (statement: string, catalog: string): string =>
-  statement.replace('CREATE TABLE IF NOT EXISTS ', `CREATE TABLE IF NOT EXISTS ${catalog}.`);
+  statement.replace(/^(CREATE TABLE IF NOT EXISTS|ALTER TABLE) /, `$1 ${catalog}.`);

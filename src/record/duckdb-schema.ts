@@ -6,7 +6,7 @@ import type { SessionRecord, SynDetails, TlsDetails } from '../model/session.ts'
 import { recordedAddress } from './filter-match.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 1;
+export const schemaVersion = 2;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -14,7 +14,8 @@ const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGIN
   persona VARCHAR, agent VARCHAR, protocol VARCHAR, user_name VARCHAR, password VARCHAR, tags VARCHAR,
   bytes_in BIGINT, bytes_out BIGINT, truncated BOOLEAN, chunk_count UINTEGER, payload_hash VARCHAR, preview BLOB,
   syn VARCHAR, tls_version VARCHAR, tls_server_name VARCHAR, tls_ja3 VARCHAR, tls_ja4 VARCHAR, tls_alpn VARCHAR,
-  writer VARCHAR, recorded_at BIGINT, packed BLOB, in_body VARCHAR, out_body VARCHAR`;
+  writer VARCHAR, recorded_at BIGINT, packed BLOB, in_body VARCHAR, out_body VARCHAR,
+  connect_micros BIGINT, first_byte_micros BIGINT`;
 
 /**
  * `sessions` holds those that ended, one row each, written once. `open_records` is a log: the newest row of an id is its
@@ -33,6 +34,13 @@ export const createTables: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS system_events (id VARCHAR, start BIGINT, name VARCHAR, body BLOB)`,
   `CREATE TABLE IF NOT EXISTS format (version INTEGER)`,
 ];
+
+/** What makes a partition of an earlier format one of the next, by its number. New columns stand last, as in `createTables`. */
+export const migrations: Readonly<Record<number, readonly string[]>> = {
+  1: ['sessions', 'open_records'].flatMap((table) =>
+    ['connect_micros', 'first_byte_micros'].map((column) => `ALTER TABLE ${table} ADD COLUMN ${column} BIGINT`),
+  ),
+};
 
 export const tables = ['sessions', 'open_records', 'pieces', 'probes', 'targets', 'alerts', 'system_events'] as const;
 export type TableName = (typeof tables)[number];
@@ -73,6 +81,8 @@ export const summaryColumns = [
   'tls_alpn',
   'writer',
   'recorded_at',
+  'connect_micros',
+  'first_byte_micros',
 ].join(', ');
 
 /** An address as one number for range conditions: IPv6 as it is, IPv4 as its mapped form; null when it is none. */
@@ -112,6 +122,11 @@ export function appendBytes(appender: DuckDBAppender, bytes: Uint8Array | undefi
 const json = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value));
 const whole = (value: number): bigint => BigInt(Math.trunc(value));
 
+function appendNumber(appender: DuckDBAppender, value: number | undefined): void {
+  if (value === undefined) appender.appendNull();
+  else appender.appendBigInt(whole(value));
+}
+
 /** What a row has beside the newest record's facts. */
 export interface RowExtra {
   readonly chunkCount: number;
@@ -123,8 +138,7 @@ export function appendSession(appender: DuckDBAppender, session: SessionRecord, 
   appender.appendVarchar(session.id);
   appender.appendUInteger(Math.min(session.sequence, 0xffffffff));
   appender.appendBigInt(whole(session.start));
-  if (session.end === undefined) appender.appendNull();
-  else appender.appendBigInt(whole(session.end));
+  appendNumber(appender, session.end);
   appender.appendVarchar(session.outcome);
   appender.appendVarchar(session.transport);
   appender.appendVarchar(session.source.ip);
@@ -156,11 +170,12 @@ export function appendSession(appender: DuckDBAppender, session: SessionRecord, 
   appendText(appender, session.tls?.ja4);
   appendText(appender, json(session.tls?.alpn));
   appendText(appender, session.writer);
-  if (session.recordedAt === undefined) appender.appendNull();
-  else appender.appendBigInt(whole(session.recordedAt));
+  appendNumber(appender, session.recordedAt);
   appendBytes(appender, bytes.packed);
   appendText(appender, bytes.inBody);
   appendText(appender, bytes.outBody);
+  appendNumber(appender, session.connectMicros);
+  appendNumber(appender, session.firstByteMicros);
   appender.endRow();
 }
 
@@ -207,6 +222,8 @@ export function readSummary(row: readonly Cell[]): SessionSummary {
   const alpn = parsed<string[]>(next());
   const writer = text(next());
   const recordedAt = next();
+  const connectMicros = next();
+  const firstByteMicros = next();
   const tls: TlsDetails | undefined =
     version === undefined
       ? undefined
@@ -240,5 +257,7 @@ export function readSummary(row: readonly Cell[]): SessionSummary {
     ...optional('preview', preview === null ? undefined : new Uint8Array(preview as Uint8Array)),
     ...optional('writer', writer),
     ...optional('recordedAt', recordedAt === null ? undefined : number(recordedAt)),
+    ...optional('connectMicros', connectMicros === null ? undefined : number(connectMicros)),
+    ...optional('firstByteMicros', firstByteMicros === null ? undefined : number(firstByteMicros)),
   };
 }

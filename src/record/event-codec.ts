@@ -27,6 +27,7 @@ const outcomes: readonly SessionOutcome[] = [
   'shed',
   'shutdown',
   'interrupted',
+  'service-unreachable',
 ];
 const probeKinds: readonly ProbeKind[] = ['half-open', 'closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo'];
 const severities: readonly Severity[] = ['info', 'low', 'medium', 'high'];
@@ -51,7 +52,7 @@ export function bodyBound(event: WeirEvent): number {
   if (event.kind === 'session') {
     const session = event.session;
     let bound =
-      160 +
+      180 +
       textBound(session.id) +
       textBound(session.source.ip) +
       textBound(session.destination.ip) +
@@ -122,7 +123,9 @@ function writeSession(session: SessionRecord): void {
       (tls === undefined ? 0 : 512) |
       (userName === undefined ? 0 : 1024) |
       (password === undefined ? 0 : 2048) |
-      (tags === undefined ? 0 : 4096),
+      (tags === undefined ? 0 : 4096) |
+      (session.connectMicros === undefined ? 0 : 8192) |
+      (session.firstByteMicros === undefined ? 0 : 16_384),
   );
   writer.time(start);
   if (end !== undefined) writer.signed(end - start);
@@ -143,9 +146,13 @@ function writeSession(session: SessionRecord): void {
   if (userName !== undefined) writer.text(userName);
   if (password !== undefined) writer.text(password);
   if (tags !== undefined) writeTexts(tags);
+  if (session.connectMicros !== undefined) writer.varint(wholeMicros(session.connectMicros));
+  if (session.firstByteMicros !== undefined) writer.varint(wholeMicros(session.firstByteMicros));
   writer.varint(session.firstChunk);
   writeChunks(session.chunks, start);
 }
+
+const wholeMicros = (micros: number): number => Math.max(0, Math.round(micros));
 
 function writeChunks(chunks: readonly Chunk[], start: Micros): void {
   writer.varint(chunks.length);
@@ -336,6 +343,8 @@ function readSession(reader: ByteReader): SessionRecord {
   if (flags & 1024) session.userName = reader.text();
   if (flags & 2048) session.password = reader.text();
   if (flags & 4096) session.tags = readTexts(reader);
+  if (flags & 8192) session.connectMicros = reader.varint();
+  if (flags & 16_384) session.firstByteMicros = reader.varint();
   session.firstChunk = reader.varint();
   session.chunks = readChunks(reader, start);
   return session;

@@ -135,6 +135,8 @@ class OpenSession implements SessionHandle {
   #tls: TlsDetails | undefined;
   #userName: string | undefined;
   #password: string | undefined;
+  #connectMicros: number | undefined;
+  #firstByteMicros: number | undefined;
   #tags: readonly string[] | undefined;
 
   constructor(recorder: SessionRecorder, start: SessionStart) {
@@ -181,6 +183,8 @@ class OpenSession implements SessionHandle {
     if (findings.tls !== undefined) this.#tls = findings.tls;
     if (findings.userName !== undefined) this.#userName = findings.userName;
     if (findings.password !== undefined) this.#password = findings.password;
+    if (findings.connectMicros !== undefined) this.#connectMicros = findings.connectMicros;
+    if (findings.firstByteMicros !== undefined) this.#firstByteMicros = findings.firstByteMicros;
     if (findings.tags !== undefined) {
       const united = this.#tags ? [...new Set([...this.#tags, ...findings.tags])] : [...new Set(findings.tags)];
       this.#tags = united.slice(0, maxTags);
@@ -250,6 +254,8 @@ class OpenSession implements SessionHandle {
       tls: this.#tls,
       userName: this.#userName,
       password: this.#password,
+      connectMicros: this.#connectMicros,
+      firstByteMicros: this.#firstByteMicros,
       tags: this.#tags,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,

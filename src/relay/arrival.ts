@@ -18,7 +18,13 @@ export interface FlowStream extends Duplex {
  * attacker is an `error` with the code ECONNRESET, as on a socket.
  */
 export interface Arrival {
+  /** Where there is `takeDescriptor`, made when it is first looked at; whoever takes an arrival takes one of the two. */
   readonly socket: FlowStream;
+  /**
+   * The connection as a descriptor, non-blocking and watched by nobody: for who reads it without Node. Undefined once `socket`
+   * was looked at; afterwards `socket` may not be. A copy by spreading looks at `socket`.
+   */
+  readonly takeDescriptor?: () => number | undefined;
   readonly source: Endpoint;
   readonly destination: Endpoint;
   /** As in NamedSocket.network; empty: the machine's own; `agent NAME` on an agent's machine, `proxy NAME` behind a proxy. */
@@ -54,5 +60,7 @@ export interface ArrivedDatagram {
   readonly uniqueId?: string;
   readonly service?: string;
   reply(bytes: Uint8Array): boolean;
+  /** As `reply`, for later: it keeps nothing of the payload. It has an allowance of its own, as large as what is left now. */
+  replyLater?(): (bytes: Uint8Array) => boolean;
   replyOnLink(bytes: Uint8Array, hopLimit: 1 | 255, toGroup: boolean): boolean;
 }

@@ -180,6 +180,22 @@ export class Datagram {
     return sent;
   }
 
+  /** As `reply`, for later: it keeps nothing of the batch, and has an allowance of its own, as large as what is left now. */
+  replyLater(): (bytes: Uint8Array) => boolean {
+    const ends = this.#ends(this.persona.ttl);
+    const sender = this.#sender;
+    let left = this.#origin ? 0 : this.#left;
+    return (bytes) => {
+      if (bytes.length > left) {
+        sender.counters.repliesTooLong += 1;
+        return false;
+      }
+      const sent = sender.send(ends, bytes);
+      if (sent) left -= bytes.length;
+      return sent;
+    };
+  }
+
   /** As `reply`, also longer than what came in, to a host on the network's own link or to the group it asked. */
   replyOnLink(bytes: Uint8Array, hopLimit: 1 | 255, toGroup: boolean): boolean {
     return this.#sender.sendOnLink(this.#ends(hopLimit), bytes, this.#origin, toGroup && this.#origin !== undefined);

@@ -1,9 +1,18 @@
-// Moves bytes between an attacker's connection and a service's, both ways: back-pressure, half-close and RST are passed on,
-// idle and total time are bounded, bytes counted. Who dials and what is recorded is the owner's; nothing is looked into.
+// Moves bytes between an attacker's stream and a service's, both ways: back-pressure, half-close and RST are passed on, bytes
+// counted, idle and total time bounded where asked for. Who dials and what is recorded is the owner's. For two sockets of our
+// own descriptor-pump.ts does the same, faster.
 
-import type { Socket } from 'node:net';
 import type { Clock, Micros } from '../base/clock.ts';
 import type { Direction, SessionOutcome } from '../model/session.ts';
+import type { FlowStream } from './arrival.ts';
+
+export type FlowEnd = Exclude<SessionOutcome, 'open'>;
+
+/** What moves the bytes of one flow. */
+export interface FlowPump {
+  /** Ends both sides at once; with a RST to the client where `outcome` is `shed`. Idempotent. */
+  end(outcome: FlowEnd): void;
+}
 
 export interface PumpLimits {
   readonly idleTimeoutMs: number;
@@ -13,7 +22,7 @@ export interface PumpLimits {
 }
 
 export interface PumpEnd {
-  readonly outcome: Exclude<SessionOutcome, 'open'>;
+  readonly outcome: FlowEnd;
   /** From the client, from the service. */
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -22,28 +31,30 @@ export interface PumpEnd {
 }
 
 export interface PumpOptions {
-  readonly client: Socket;
-  readonly service: Socket;
-  readonly limits: PumpLimits;
+  readonly client: FlowStream;
+  readonly service: FlowStream;
+  /** Absent: the owner ends it in time. */
+  readonly limits?: PumpLimits;
   readonly clock: Clock;
   /** Sees every piece once, in order, before it is passed on; keeps what it wants by copying. Must not throw or block. */
   readonly onBytes?: (direction: Direction, bytes: Uint8Array) => void;
+  readonly onHalfClose?: (direction: Direction) => void;
   readonly onEnd: (end: PumpEnd) => void;
 }
 
-/** Both sockets have `allowHalfOpen`, nothing was read from them yet, and are the pump's until `onEnd`. */
-export class Pump {
+/** Both streams have `allowHalfOpen`, nothing was read from them yet, and are the pump's until `onEnd`. */
+export class Pump implements FlowPump {
   readonly #options: PumpOptions;
   readonly #started: Micros;
   #bytesIn = 0;
   #bytesOut = 0;
   #firstByteAt: Micros | undefined;
   #lastAt: Micros;
-  #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #clientEnded = false;
   #serviceEnded = false;
   /** Who ended it first, as far as known. */
-  #outcome: PumpEnd['outcome'] | undefined;
+  #outcome: FlowEnd | undefined;
   #open = 2;
   #ended = false;
 
@@ -51,7 +62,7 @@ export class Pump {
     this.#options = options;
     this.#started = options.clock();
     this.#lastAt = this.#started;
-    this.#timer = this.#watch();
+    if (options.limits) this.#timer = this.#watch(options.limits);
     this.#join(options.client, options.service, 'in');
     this.#join(options.service, options.client, 'out');
   }
@@ -60,8 +71,7 @@ export class Pump {
     return { in: this.#bytesIn, out: this.#bytesOut };
   }
 
-  /** Ends both sides at once; with a RST to the client where `outcome` is `shed`. Idempotent. */
-  end(outcome: PumpEnd['outcome']): void {
+  end(outcome: FlowEnd): void {
     if (this.#ended) return;
     this.#outcome ??= outcome;
     const { client, service } = this.#options;
@@ -70,7 +80,7 @@ export class Pump {
     service.destroy();
   }
 
-  #join(from: Socket, to: Socket, direction: Direction): void {
+  #join(from: FlowStream, to: FlowStream, direction: Direction): void {
     from.on('data', (bytes: Buffer) => {
       this.#passed(direction, bytes);
       // A side that can no longer be written to is ending; what still comes for it has nowhere to go.
@@ -113,11 +123,12 @@ export class Pump {
     else this.#serviceEnded = true;
     this.#outcome ??= direction === 'in' ? 'client-closed' : 'server-closed';
     this.#lastAt = this.#options.clock();
+    this.#options.onHalfClose?.(direction);
   }
 
   /** One timer a connection, moved forward only when it fires: bytes do not touch it. */
-  #watch(): NodeJS.Timeout {
-    const { limits, clock } = this.#options;
+  #watch(limits: PumpLimits): NodeJS.Timeout {
+    const { clock } = this.#options;
     const now = clock();
     const idleMs =
       this.#clientEnded || this.#serviceEnded ? Math.min(limits.lingerMs, limits.idleTimeoutMs) : limits.idleTimeoutMs;
@@ -129,7 +140,7 @@ export class Pump {
         const at = clock();
         if (at >= endAt) this.end('time-limit');
         else if (at >= this.#lastAt + idleMs * 1000) this.end('idle');
-        else this.#timer = this.#watch();
+        else this.#timer = this.#watch(limits);
       },
       Math.max(1, (next - now) / 1000),
     );

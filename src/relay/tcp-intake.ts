@@ -5,7 +5,7 @@
 // already reset (every connect scan), and on EMFILE it silently accepts and closes the whole backlog.
 
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import net from 'node:net';
+import type net from 'node:net';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -28,13 +28,14 @@ import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import { type HiddenOption, hiddenOptions, type TcpStack } from '../model/tcp-stack.ts';
 import type { AcceptRing } from './accept-ring.ts';
+import { AcceptedDescriptor } from './accepted-descriptor.ts';
 import type { Arrival } from './arrival.ts';
 import { type IntakeNetwork, nameBookOf, networkOf } from './network.ts';
 import { identifySyn } from './syn-fingerprint.ts';
 import { networkKey, tupleKey } from './tuple-key.ts';
 
 /** An accepted connection; Nagle is off. */
-export type Connection = Arrival & { readonly socket: net.Socket };
+export type Connection = Arrival & { readonly socket: net.Socket; readonly takeDescriptor: () => number | undefined };
 
 /** All ever counted; the sum of delivered, unknown, shed and failed is what the kernel gave us. */
 export interface TcpIntakeCounters {
@@ -252,18 +253,13 @@ export class TcpIntake {
       const address = six ? undefined : ((own[4] << 24) | (own[5] << 16) | (own[6] << 8) | own[7]) >>> 0;
       syn = identifySyn(syn, { address, port }, hiddenFrom(decoy.persona));
     }
-    let socket: net.Socket;
-    try {
-      socket = new net.Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
-    } catch (error) {
-      this.counters.failed += 1;
-      closeDescriptor(fd);
-      this.#complain('a connection could not be adopted', { error: String(error) });
-      return;
-    }
+    const accepted = new AcceptedDescriptor(fd);
     try {
       this.#options.onConnection({
-        socket,
+        get socket() {
+          return accepted.adopt();
+        },
+        takeDescriptor: accepted.take,
         source: { ip: six ? ipv6Text(peer, 8) : ipv4Text(peer, 4), port: sourcePort },
         destination: { ip, port },
         network,
@@ -277,8 +273,7 @@ export class TcpIntake {
       this.counters.delivered += 1;
     } catch (error) {
       this.counters.failed += 1;
-      socket.on('error', () => {});
-      socket.destroy();
+      accepted.drop();
       this.#complain('a connection was not taken over', { error: String(error) });
     }
   }

@@ -43,7 +43,7 @@ export const sessionArbitrary: fc.Arbitrary<SessionRecord> = fc
   .record(
     {
       sequence: fc.integer({ min: 0, max: 1000 }),
-      outcome: fc.constantFrom('open' as const, 'client-closed' as const, 'idle' as const, 'shed' as const),
+      outcome: fc.constantFrom('open' as const, 'client-closed' as const, 'idle' as const, 'service-unreachable' as const),
       start: time,
       end: time,
       transport: fc.constantFrom('tcp' as const, 'udp' as const),
@@ -60,6 +60,8 @@ export const sessionArbitrary: fc.Arbitrary<SessionRecord> = fc
       tls,
       userName: text,
       password: text,
+      connectMicros: count,
+      firstByteMicros: count,
       tags: fc.array(text, { maxLength: 5 }),
       bytesIn: count,
       bytesOut: count,

@@ -61,6 +61,13 @@ export function renderSession(session: SessionSummary): EcsDocument {
       persona: session.persona,
       agent: session.agent,
       password: session.password,
+      relay:
+        session.connectMicros === undefined
+          ? undefined
+          : {
+              connect: nanoseconds(session.connectMicros),
+              first_byte: session.firstByteMicros === undefined ? undefined : nanoseconds(session.firstByteMicros),
+            },
       payload: { sha256: session.payloadHash, truncated: session.truncated },
       syn: synFields(session.syn),
       tags: session.tags,

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { DuckDBInstance } from '@duckdb/node-api';
+import type { WeirEvent } from '../model/event.ts';
+import { dayStart } from './day.ts';
+import { DuckDbStore } from './duckdb-store.ts';
+import { everything, sampleSession } from './store-contract.ts';
+
+const day = dayStart('2026-03-14');
+const asEvent = (session: ReturnType<typeof sampleSession>): WeirEvent => ({ kind: 'session', session });
+
+/** Makes every partition one of format 1, as it was before relayed sessions had times. */
+async function age(directory: string): Promise<number> {
+  const files = readdirSync(directory).filter((name) => /^\d{4}.*\.duckdb$/.test(name));
+  for (const file of files) {
+    const instance = await DuckDBInstance.create(join(directory, file));
+    const connection = await instance.connect();
+    for (const table of ['sessions', 'open_records'])
+      for (const column of ['connect_micros', 'first_byte_micros'])
+        await connection.run(`ALTER TABLE ${table} DROP COLUMN ${column}`);
+    await connection.run('UPDATE format SET version = 1');
+    connection.closeSync();
+    instance.closeSync();
+  }
+  return files.length;
+}
+
+test('a store of the format before answers the same, and takes sessions with times', async () => {
+  const dataDirectory = mkdtempSync(join(tmpdir(), 'weir-store-'));
+  try {
+    const first = await DuckDbStore.open({ dataDirectory });
+    await first.apply([asEvent(sampleSession(day)), asEvent(sampleSession(day + 9, { outcome: 'open', end: undefined }))], {});
+    const before = await everything(first);
+    await first.close();
+    assert.ok((await age(join(dataDirectory, 'store'))) > 0);
+    const second = await DuckDbStore.open({ dataDirectory });
+    try {
+      assert.deepEqual(await everything(second), before);
+      const relayed = sampleSession(day + 20, { connectMicros: 1234, firstByteMicros: 56_789 });
+      const silent = sampleSession(day + 30, { connectMicros: 0, outcome: 'service-unreachable' });
+      await second.apply([asEvent(relayed), asEvent(silent)], {});
+      const [one, two] = [await second.session(relayed.id), await second.session(silent.id)];
+      assert.deepEqual([one?.session.connectMicros, one?.session.firstByteMicros], [1234, 56_789]);
+      assert.deepEqual([two?.session.connectMicros, two?.session.firstByteMicros], [0, undefined]);
+    } finally {
+      await second.close();
+    }
+  } finally {
+    rmSync(dataDirectory, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,225 @@
+// The pump for two sockets of our own: bytes go from one to the other through one buffer that all flows share, with no object
+// of Node's in between. Same promises as pump.ts (back-pressure, half-close, RST); idle and total time are the relay's.
+
+import { closeDescriptor, EAGAIN, EINTR, errnoName, receive, resetConnection, sendTo, shutdownWriting } from '../kernel/libc.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type SocketPoller } from '../kernel/socket-poller.ts';
+import type { Direction } from '../model/session.ts';
+import type { FlowEnd, FlowPump } from './pump.ts';
+
+/** Read at once, and the most of one direction of a flow that waits to be written. */
+export const pumpBufferBytes = 128 * 1024;
+/** Reads of one direction before others get their turn. */
+const readsPerTurn = 8;
+
+/** Valid until the next read; one thread, one buffer. */
+const shared = new Uint8Array(pumpBufferBytes);
+
+export interface DescriptorPumpOptions {
+  readonly poller: SocketPoller;
+  readonly client: number;
+  readonly service: number;
+  /** Sent to the service before the client's first bytes, together with them where they are there. */
+  readonly header: Uint8Array;
+  /** Sees every piece once, in order, before it is passed on; `bytes` is valid during the call alone. Must not throw or block. */
+  readonly onBytes: (direction: Direction, bytes: Uint8Array) => void;
+  readonly onHalfClose: (direction: Direction) => void;
+  /** Once; also while the pump is being made. */
+  readonly onEnd: (outcome: FlowEnd) => void;
+}
+
+/** One direction. */
+interface Way {
+  readonly direction: Direction;
+  readonly from: number;
+  readonly to: number;
+  /** Not yet taken by `to`; while there is any, nothing is read. */
+  waiting: Uint8Array | undefined;
+  readable: boolean;
+  writable: boolean;
+  /** `from` has something to tell beyond bytes: its end or an error. Only reading on tells which. */
+  ending: boolean;
+  /** `from` sent its FIN, and it was passed on. */
+  ended: boolean;
+  closed: boolean;
+}
+
+const wayOf = (direction: Direction, from: number, to: number): Way => ({
+  direction,
+  from,
+  to,
+  waiting: undefined,
+  readable: true,
+  writable: true,
+  ending: false,
+  ended: false,
+  closed: false,
+});
+
+/** Both descriptors are non-blocking, connected and the pump's until `onEnd`, when they are closed. */
+export class DescriptorPump implements FlowPump {
+  readonly #options: DescriptorPumpOptions;
+  readonly #in: Way;
+  readonly #out: Way;
+  #header: Uint8Array | undefined;
+  #outcome: FlowEnd | undefined;
+  #over = false;
+  #soon = false;
+
+  constructor(options: DescriptorPumpOptions) {
+    const { poller, client, service, header } = options;
+    this.#options = options;
+    this.#header = header.length > 0 ? header : undefined;
+    this.#in = wayOf('in', client, service);
+    this.#out = wayOf('out', service, client);
+    // What the service may have said already is told by the watch.
+    this.#out.readable = false;
+    poller.watch(client, { ready: (events) => this.#ready(this.#in, this.#out, events) });
+    poller.watch(service, { ready: (events) => this.#ready(this.#out, this.#in, events) });
+    this.#move(this.#in);
+  }
+
+  end(outcome: FlowEnd): void {
+    this.#finish(outcome, outcome === 'shed' ? 'client' : 'nobody');
+  }
+
+  /** `ours` reads from the socket that has news, `theirs` writes to it. */
+  #ready(ours: Way, theirs: Way, events: number): void {
+    if (this.#over) return;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) ours.readable = true;
+    if (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) ours.ending = true;
+    if (events & EPOLLOUT) theirs.writable = true;
+    if (events & EPOLLERR && (ours.ended || ours.waiting)) {
+      // Reading would not tell, or may not be done.
+      this.#reset(ours);
+      return;
+    }
+    if (ours.readable) this.#move(ours);
+    if (!this.#over && theirs.writable && (theirs.waiting || theirs.readable)) this.#move(theirs);
+  }
+
+  #move(way: Way): void {
+    if (way.waiting && !this.#sendWaiting(way)) return;
+    if (way === this.#in && this.#header && !way.readable) {
+      const header = this.#header;
+      this.#header = undefined;
+      if (!this.#send(way, header)) return;
+    }
+    for (let reads = 0; way.readable && !way.ended; reads += 1) {
+      if (reads === readsPerTurn) {
+        this.#later();
+        return;
+      }
+      const before = way === this.#in ? this.#header : undefined;
+      const offset = before?.length ?? 0;
+      const got = receive(way.from, offset === 0 ? shared : shared.subarray(offset));
+      if (got === -EINTR) continue;
+      if (got === -EAGAIN) {
+        way.readable = false;
+        if (before) this.#move(way);
+        return;
+      }
+      if (got < 0) {
+        this.#broken(way, -got);
+        return;
+      }
+      if (before) {
+        shared.set(before);
+        this.#header = undefined;
+      }
+      if (got === 0) {
+        if (before && !this.#send(way, before)) return;
+        this.#halfClose(way);
+        return;
+      }
+      this.#options.onBytes(way.direction, shared.subarray(offset, offset + got));
+      if (this.#over) return;
+      // A socket that gave less than was asked for is empty, unless its end waits behind.
+      if (got < shared.length - offset && !way.ending) way.readable = false;
+      if (!this.#send(way, shared.subarray(0, offset + got))) return;
+    }
+  }
+
+  #later(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    this.#options.poller.soon(() => {
+      this.#soon = false;
+      if (!this.#over) this.#move(this.#in);
+      if (!this.#over) this.#move(this.#out);
+    });
+  }
+
+  /** True when all of it was taken; the rest is kept. */
+  #send(way: Way, bytes: Uint8Array): boolean {
+    let rest = bytes;
+    while (way.writable) {
+      const sent = sendTo(way.to, rest, null);
+      if (sent === rest.length) return true;
+      if (sent >= 0) rest = rest.subarray(sent);
+      else if (sent === -EAGAIN) way.writable = false;
+      else if (sent !== -EINTR) {
+        this.#lastWords(way === this.#in ? this.#out : this.#in);
+        this.#broken(way === this.#in ? this.#out : this.#in, -sent);
+        return false;
+      }
+    }
+    way.waiting = rest.slice();
+    return false;
+  }
+
+  #sendWaiting(way: Way): boolean {
+    if (!way.writable) return false;
+    const { waiting } = way;
+    way.waiting = undefined;
+    return waiting === undefined || this.#send(way, waiting);
+  }
+
+  /** Who no longer takes anything may have said why before. */
+  #lastWords(way: Way): void {
+    for (let reads = 0; reads < readsPerTurn && !this.#over && !way.ended && !way.waiting; reads += 1) {
+      const got = receive(way.from, shared);
+      if (got <= 0) return;
+      this.#options.onBytes(way.direction, shared.subarray(0, got));
+      if (this.#over || sendTo(way.to, shared.subarray(0, got), null) !== got) return;
+    }
+  }
+
+  #halfClose(way: Way): void {
+    way.ended = true;
+    way.readable = false;
+    this.#outcome ??= way === this.#in ? 'client-closed' : 'server-closed';
+    shutdownWriting(way.to);
+    this.#options.onHalfClose(way.direction);
+    const other = way === this.#in ? this.#out : this.#in;
+    if (other.ended) this.#finish(this.#outcome, 'nobody');
+  }
+
+  /** A read from `way.from`, or a write to it, failed. */
+  #broken(way: Way, errno: number): void {
+    const name = errnoName(errno);
+    if (name === 'ECONNRESET' || name === 'EPIPE') this.#reset(way);
+    else this.#finish(name === 'ETIMEDOUT' ? 'idle' : way === this.#in ? 'client-reset' : 'server-closed', 'nobody');
+  }
+
+  /** `way.from` has reset its connection: so is the other. */
+  #reset(way: Way): void {
+    this.#finish(way === this.#in ? 'client-reset' : 'server-closed', way === this.#in ? 'service' : 'client');
+  }
+
+  #finish(outcome: FlowEnd, resetWhom: 'client' | 'service' | 'nobody'): void {
+    if (this.#over) return;
+    this.#over = true;
+    const { poller, client, service, onEnd } = this.#options;
+    for (const [fd, whom] of [
+      [client, 'client'],
+      [service, 'service'],
+    ] as const) {
+      poller.forgetClosing(fd);
+      if (whom === resetWhom) resetConnection(fd);
+      else closeDescriptor(fd);
+    }
+    this.#in.waiting = undefined;
+    this.#out.waiting = undefined;
+    onEnd(this.#outcome ?? outcome);
+  }
+}

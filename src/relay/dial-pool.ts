@@ -1,0 +1,16 @@
+// Where sockets for transparent dialling come from: made by netd in the services namespace, which the gateway cannot enter.
+// Types only; the pool over run/handover.sock is programs/ with kernel/handover-client.ts.
+
+import type { Family } from '../model/address.ts';
+import type { Transport } from '../model/session.ts';
+
+export interface DialPool {
+  /**
+   * An unbound socket in the services namespace that may take any address (IP_TRANSPARENT, IP_BIND_ADDRESS_NO_PORT), marked
+   * for the service's wire; from now on the caller's. Undefined: none left just now, or no such service.
+   */
+  take(service: string, transport: Transport, family: Family): number | undefined;
+}
+
+/** No service is dialled transparently. */
+export const noDialPool: DialPool = { take: () => undefined };
