@@ -1,5 +1,5 @@
-// Services and bindings: which decoys are routed to a machine of the user's, after the most specific binding has won.
-// Pure; whether the wire to a service exists is plan/guard-network.ts.
+// Bindings: which decoys are routed to a service on the kernel path, after the most specific binding has won, and who else
+// answers which ports. What only concerns services that are dialled is relay-bindings.ts. Pure.
 
 import {
   type Address,
@@ -14,124 +14,28 @@ import {
   uniteRanges,
 } from '../model/address.ts';
 import type { Binding, Diversion, KernelPathService } from '../model/configuration.ts';
-import { edgesOfSubnet, renderInterfaceAddress, reservedInSegment, subnetOf } from '../model/segment.ts';
+import type { AgentDiversion, ProxyDiversion, RelayBinding } from '../model/relayed-service.ts';
+import { reservedInSegment } from '../model/segment.ts';
 import type { Mistakes } from './issues.ts';
 import { suggestion } from './mistake.ts';
-import { type BindingText, bindingEntry, kernelPathService } from './network-schema.ts';
+import { type BindingText, bindingEntry } from './network-schema.ts';
 import { isMapping } from './personas.ts';
+import { RelayBindingReading } from './relay-bindings.ts';
+import { builtIn, handedOn, type ReadServices } from './services.ts';
 
 type Path = readonly PropertyKey[];
 
-/** What answers wherever nothing else is bound. */
-const builtIn = 'catch-all';
 const maxBindings = 512;
-const knownKinds = new Set(['container', 'vm', 'external']);
 
-/** A mapping of `services` that is none of ours: what this version lacks, or undefined. */
-function lacking(value: Readonly<Record<string, unknown>>): { key: string; mistake: string } | undefined {
-  const { kind, path } = value;
-  if (typeof kind === 'string' && kind !== 'external')
-    return {
-      key: 'kind',
-      mistake: knownKinds.has(kind)
-        ? `this version starts no services of kind \`${kind}\``
-        : `there is no kind of service \`${kind}\``,
-    };
-  if (kind === 'external' && (path === undefined || typeof path === 'string') && path !== 'kernel')
-    return {
-      key: path === undefined ? 'kind' : 'path',
-      mistake:
-        path === undefined
-          ? 'this version reaches external services by `path: kernel` only'
-          : `there is no path \`${path}\` to a service in this version`,
-    };
-  return undefined;
-}
-
-export function readServices(list: readonly unknown[], mistakes: Mistakes, file: string): KernelPathService[] {
-  const services: KernelPathService[] = [];
-  const names = new Map<string, number>();
-  for (const [index, value] of list.entries()) {
-    const at = ['services', index];
-    if (isMapping(value) && typeof value.name === 'string') {
-      const before = names.get(value.name);
-      if (value.name === builtIn)
-        mistakes.add([...at, 'name'], `\`${builtIn}\` is the name of what is built in`, 'give the service another name');
-      else if (before !== undefined)
-        mistakes.add(
-          [...at, 'name'],
-          `the service \`${value.name}\` stands here and on line ${before}`,
-          'give one of them another name',
-        );
-      else names.set(value.name, mistakes.lineOf([...at, 'name']));
-    }
-    const missing = isMapping(value) ? lacking(value) : undefined;
-    if (missing) {
-      mistakes.add(
-        [...at, missing.key],
-        missing.mistake,
-        'use `kind: external` with `path: kernel`: a machine of yours that answers with its own TCP stack; the rest goes to `catch-all`',
-      );
-      continue;
-    }
-    const parsed = kernelPathService.safeParse(value);
-    if (!parsed.success) {
-      mistakes.addIssues(parsed.error, kernelPathService, at);
-      continue;
-    }
-    const { name, address, interface: link, from } = parsed.data;
-    const service = { kind: 'external', path: 'kernel', name, address, interface: link, from } as const;
-    checkWire(service, services, at, mistakes);
-    services.push(Object.freeze({ ...service, place: { file, line: mistakes.lineOf(at) } }));
-  }
-  return services;
-}
-
-function checkWire(
-  service: Omit<KernelPathService, 'place'>,
-  before: readonly KernelPathService[],
-  at: Path,
-  mistakes: Mistakes,
-): void {
-  const { address, from } = service;
-  const wire = subnetOf(from);
-  const text = renderAddress(address);
-  if (address.family !== from.address.family)
-    mistakes.add(
-      [...at, 'from'],
-      `${renderInterfaceAddress(from)} and the service ${text} are not of one family`,
-      'write both in one',
-    );
-  else if (!rangeHolds(wire, address))
-    mistakes.add(
-      [...at, 'from'],
-      `the service ${text} is not on the wire of ${renderInterfaceAddress(from)}, which is ${renderRange(wire)}`,
-      "write a free address of the service's own subnet",
-    );
-  else if (address.value === from.address.value)
-    mistakes.add([...at, 'from'], `${text} is the service itself`, 'write another, free address of its subnet');
-  for (const edge of edgesOfSubnet(wire)) {
-    if (edge.address.value === from.address.value)
-      mistakes.add(
-        [...at, 'from'],
-        `${renderInterfaceAddress(from)} is ${edge.what} of its subnet`,
-        'write a free address of it',
-      );
-    if (edge.address.value === address.value && address.family === wire.family)
-      mistakes.add([...at, 'address'], `${text} is ${edge.what} of ${renderRange(wire)}`, "write the service's own address");
-  }
-  const other = before.find((one) => one.interface !== service.interface && rangesOverlap(subnetOf(one.from), wire));
-  if (other)
-    mistakes.add(
-      [...at, 'from'],
-      `${renderRange(wire)} is the wire of ${service.interface} here and of ${other.interface} on line ${other.place.line}`,
-      'give the two wires different subnets',
-    );
-}
-
-interface BindingContext {
+export interface BindingContext {
+  /** Those of agents too: `remote` has their names. */
   readonly diversions: readonly Diversion[];
-  readonly services: readonly KernelPathService[];
+  readonly remote: ReadonlySet<string>;
+  readonly agentDiversions: readonly AgentDiversion[];
+  readonly proxyDiversions: readonly ProxyDiversion[];
+  readonly services: ReadServices;
+  /** The file is an agent's part: `gateway` answers there too. */
+  readonly ofAgent: boolean;
   /** The list of diversions as it stands in the file. */
   readonly written: unknown;
   readonly mistakes: Mistakes;
@@ -145,23 +49,30 @@ interface Claim {
   readonly diversion: Diversion;
   readonly ranges: readonly AddressRange[];
   readonly size: bigint;
+  /** Absent: something answers that is asked port by port. */
+  readonly kernel?: KernelPathService;
 }
 
 const sizeOf = (ranges: readonly AddressRange[]): bigint => ranges.reduce((sum, range) => sum + rangeSize(range), 0n);
 const list = (ranges: readonly AddressRange[]): string =>
   `${ranges.slice(0, 3).map(renderRange).join(', ')}${ranges.length > 3 ? ', ...' : ''}`;
 
-/** Disjoint within a diversion, never of `catch-all`: that answers what is left. */
-export function readBindings(entries: readonly unknown[], context: BindingContext): Binding[] {
+/** `bindings` are disjoint within a diversion, and of this machine's own diversions; `relayed` of all. */
+export function readBindings(
+  entries: readonly unknown[],
+  context: BindingContext,
+): { bindings: readonly Binding[]; relayed: readonly RelayBinding[] } {
   const { mistakes, services, diversions, file } = context;
   if (entries.length > maxBindings) {
     mistakes.add(['bindings'], `${entries.length} bindings are more than ${maxBindings}`, 'list more addresses in fewer of them');
-    return [];
+    return { bindings: [], relayed: [] };
   }
   // Names of what did not parse are known all the same: one mistake is one message.
-  const serviceNames = new Set([builtIn, ...namesIn(services), ...namesIn(mistakes.valueAt(['services']))]);
-  const diversionNames = new Set([...namesIn(diversions), ...namesIn(context.written)]);
+  const serviceNames = new Set([builtIn, ...(context.ofAgent ? [handedOn] : []), ...namesIn(mistakes.valueAt(['services']))]);
+  const flows = [...context.agentDiversions, ...context.proxyDiversions];
+  const diversionNames = new Set([...namesIn(diversions), ...namesIn(flows), ...namesIn(context.written)]);
   const claims: Claim[] = [];
+  const relay = new RelayBindingReading(context);
   for (const [index, value] of entries.entries()) {
     const at = ['bindings', index];
     const parsed = bindingEntry.safeParse(value);
@@ -171,33 +82,47 @@ export function readBindings(entries: readonly unknown[], context: BindingContex
     }
     const written = parsed.data;
     const known = addUnknown('service', written.service, serviceNames, at, mistakes);
-    if (written.service !== builtIn && written.ports !== undefined)
-      mistakes.add(
-        [...at, 'ports'],
-        '`ports` does not go with a service on the kernel path: the whole address is routed to it',
-        'leave `ports` out, or bind other addresses',
-      );
+    const kernel = services.kernel.find(({ name }) => name === written.service);
+    for (const key of ['ports', 'protocol'] as const)
+      if (kernel && written[key] !== undefined)
+        mistakes.add(
+          [...at, key],
+          `\`${key}\` does not go with a service on the kernel path: the whole address is routed to it`,
+          `leave \`${key}\` out, or bind other addresses`,
+        );
     if (written.diversion === undefined) {
       if (written.service !== builtIn) mistakes.add(at, '`diversion` is missing', 'add `diversion:` with the name of one above');
       continue;
     }
     if (!addUnknown('diversion', written.diversion, diversionNames, at, mistakes) || !known) continue;
     const diversion = diversions.find(({ name }) => name === written.diversion);
-    if (!diversion) continue;
-    const ranges = boundRanges(written, diversion, at, mistakes);
-    if (ranges) claims.push({ written, at, diversion, ranges, size: sizeOf(ranges) });
+    const flow = flows.find(({ name }) => name === written.diversion);
+    if (flow && kernel)
+      mistakes.add(
+        [...at, 'service'],
+        `\`${kernel.name}\` takes packets, and \`${flow.name}\` hands over connections`,
+        'bind a service without `path: kernel`',
+      );
+    else if (flow) relay.add({ written, at, flow });
+    else if (diversion) {
+      const owned = !kernel && diversion.groups.some(({ kind }) => kind === 'own');
+      const ranges = boundRanges(written, diversion, owned, at, mistakes);
+      if (!ranges) continue;
+      claims.push({ written, at, diversion, ranges, size: sizeOf(ranges), ...(kernel ? { kernel } : {}) });
+      if (!kernel) relay.add({ written, at, diversion, ranges });
+    }
   }
   const left = mostSpecific(claims, mistakes);
   const bindings: Binding[] = [];
   for (const claim of claims) {
-    const service = services.find(({ name }) => name === claim.written.service);
     const addresses = left.get(claim) ?? [];
-    if (!service || addresses.length === 0) continue;
-    checkRouted(claim, addresses, service, mistakes);
+    if (!claim.kernel || addresses.length === 0) continue;
+    checkRouted(claim, addresses, claim.kernel, mistakes);
     const place = { file, line: mistakes.lineOf(claim.at) };
-    bindings.push(Object.freeze({ diversion: claim.diversion.name, addresses, service: service.name, place }));
+    if (!context.remote.has(claim.diversion.name))
+      bindings.push(Object.freeze({ diversion: claim.diversion.name, addresses, service: claim.kernel.name, place }));
   }
-  return bindings;
+  return { bindings, relayed: relay.finish() };
 }
 
 function namesIn(value: unknown): string[] {
@@ -223,15 +148,21 @@ function addUnknown(
   return false;
 }
 
-/** The decoys that a binding asks for; undefined after a mistake. */
-function boundRanges(written: BindingText, diversion: Diversion, at: Path, mistakes: Mistakes): AddressRange[] | undefined {
+/** The decoys that a binding asks for, but for own addresses (`owned`: it may mean those as well); undefined after a mistake. */
+function boundRanges(
+  written: BindingText,
+  diversion: Diversion,
+  owned: boolean,
+  at: Path,
+  mistakes: Mistakes,
+): AddressRange[] | undefined {
   const claimed = uniteRanges(diversion.groups.filter(({ kind }) => kind === 'claimed').flatMap(({ ranges }) => ranges));
   // Addresses that the segment itself needs are decoys of nobody.
   const reserved = diversion.kind === 'network' ? reservedInSegment(diversion) : [];
   const holes = reserved.map(({ address }) => ({ family: address.family, first: address.value, last: address.value }));
   const decoys = subtractRanges(claimed, holes);
   const wanted = written.addresses;
-  const strangers = wanted ? subtractRanges(wanted, claimed) : [];
+  const strangers = wanted && !owned ? subtractRanges(wanted, claimed) : [];
   if (strangers.length > 0) {
     mistakes.add(
       [...at, 'addresses'],
@@ -241,7 +172,7 @@ function boundRanges(written: BindingText, diversion: Diversion, at: Path, mista
     return undefined;
   }
   const ranges = wanted ? overlapRanges(wanted, decoys) : decoys;
-  if (ranges.length > 0) return ranges;
+  if (ranges.length > 0 || owned) return ranges;
   if (diversion.groups.length > 0)
     mistakes.add(
       wanted ? [...at, 'addresses'] : at,
@@ -282,14 +213,18 @@ function mostSpecific(claims: readonly Claim[], mistakes: Mistakes): Map<Claim, 
   for (const claim of claims) {
     const taken: AddressRange[] = [];
     for (const other of rivals.get(claim) ?? []) {
+      // Between those that are asked port by port: relay-bindings.ts.
+      if (!claim.kernel && !other.kernel) continue;
       const shared = overlapRanges(claim.ranges, other.ranges);
       const within = sizeOf(shared) === other.size && other.size < claim.size;
-      const around = sizeOf(shared) === claim.size && claim.size < other.size;
-      if (within) {
+      const narrowed = isNarrowed(other);
+      const around = sizeOf(shared) === claim.size && (claim.size < other.size || isNarrowed(claim));
+      if (claim.kernel && narrowed && sizeOf(shared) === other.size) {
         // Ports of one address cannot go two ways: the narrower promise would be broken.
-        if (other.written.ports !== undefined && claim.written.service !== builtIn) addPortsWithin(other, claim, mistakes);
+        addPortsWithin(other, claim, mistakes);
         taken.push(...other.ranges);
-      } else if (!around && claims.indexOf(claim) > claims.indexOf(other))
+      } else if (within) taken.push(...other.ranges);
+      else if (!around && claims.indexOf(claim) > claims.indexOf(other))
         mistakes.add(
           claim.at,
           `${list(shared)} ${shared.length === 1 && shared[0].first === shared[0].last ? 'is' : 'are'} bound here and on line ${mistakes.lineOf(other.at)}, and neither binding is the more specific`,
@@ -301,11 +236,14 @@ function mostSpecific(claims: readonly Claim[], mistakes: Mistakes): Map<Claim, 
   return left;
 }
 
+const isNarrowed = ({ written: { ports, protocol } }: Claim): boolean => ports !== undefined || protocol !== undefined;
+
 function addPortsWithin(narrow: Claim, wide: Claim, mistakes: Mistakes): void {
+  const key = narrow.written.ports === undefined ? 'protocol' : 'ports';
   mistakes.add(
-    [...narrow.at, 'ports'],
+    [...narrow.at, key],
     `line ${mistakes.lineOf(wide.at)} routes these addresses to \`${wide.written.service}\`, and routes them whole`,
-    'leave `ports` out: `catch-all` then answers every port of these addresses',
+    `leave \`${key}\` out: \`${narrow.written.service}\` then answers every port of these addresses`,
   );
 }
 

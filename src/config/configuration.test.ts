@@ -276,13 +276,6 @@ const mistakes: [name: string, text: string, line: number, mistake: RegExp, next
     /`DMZ` is not a name/,
     /1 to 32/,
   ],
-  [
-    'later kind',
-    'version: 1\ndiversions:\n  - name: a\n    kind: proxy\n    listen: 0.0.0.0:7000\n',
-    4,
-    /no diversions of kind `proxy`/,
-    /kind: host/,
-  ],
   ['no such kind', 'version: 1\ndiversions:\n  - name: a\n    kind: hots\n', 4, /no kind of diversion/, /did you mean `host`/],
   ['size without unit', 'version: 1\nretention: { size: 20 }\n', 2, /`20` is not a size/, /20GiB/],
   ['size out of range', 'version: 1\nretention: { size: 1MiB }\n', 2, /out of range/, /256MiB/],

@@ -4,14 +4,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
 import { type Address, parseAddress } from '../model/address.ts';
-import type { Configuration, Diversion } from '../model/configuration.ts';
-import type { Place } from '../model/decoy.ts';
+import type { Binding, Configuration } from '../model/configuration.ts';
 import type { Persona } from '../model/persona.ts';
 import { type PortSet, unitePorts } from '../model/port-set.ts';
-import { nothingRelayed } from '../model/relayed-service.ts';
-import { readBindings, readServices } from './bindings.ts';
-import { DecoyGathering } from './decoy-groups.ts';
-import { ownDiversion, readDiversions } from './diversions.ts';
+import type { RelayBinding, RelayedService } from '../model/relayed-service.ts';
+import { renderAgentRules, ruledAgents } from './agent-rules.ts';
+import { readBindings } from './bindings.ts';
+import { ownDiversion, type ReadDiversions, readDiversions } from './diversions.ts';
 import { Mistakes } from './issues.ts';
 import { type Mistake, mistakesError, suggestion } from './mistake.ts';
 import {
@@ -23,7 +22,11 @@ import {
   type PersonaLibrary,
   personaFrom,
 } from './personas.ts';
+import { checkNotDecoy } from './relay-bindings.ts';
+import { checkDoors, type Door } from './relay-diversions.ts';
+import { checkNoCircle, type ReadGateway, readGateways } from './relayed-services.ts';
 import { type ConfigurationText, configurationFile, personaFile } from './schema.ts';
+import { machinesOf, type ReadServices, readServices } from './services.ts';
 import { readYaml } from './yaml-source.ts';
 
 /** Larger files are refused before they are read. */
@@ -64,30 +67,129 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
   const written = parsed.success ? parsed.data : undefined;
   const vocabulary = readVocabulary(source.value, context.personas, mistakes);
   if (!vocabulary) return { mistakes: mistakes.list() };
-  const gathering = new DecoyGathering(vocabulary, mistakes, file);
-  const list = source.value.diversions;
-  const diversions =
-    list === undefined || !Array.isArray(list)
-      ? [ownDiversion(file, 0)]
-      : readDiversions(list, { gathering, mistakes, file, ...context.observed });
-  const lineOfDecoy = gathering.finish();
-  const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
-  const services = readServices(listed(source.value.services), mistakes, file);
-  const bindings = readBindings(listed(source.value.bindings), { diversions, services, written: list, mistakes, file });
+  const { value } = source;
+  const own = typeof value.agent === 'string' ? value.agent : undefined;
+  const diversions = Array.isArray(value.diversions)
+    ? readDiversions(value.diversions, {
+        vocabulary,
+        mistakes,
+        file,
+        ...context.observed,
+        ...(own === undefined ? {} : { agent: own }),
+      })
+    : { ...noDiversions, own: [ownDiversion(file, 0)] };
+  const relayed = readRelayed(value, diversions, own, mistakes, file);
+  checkOpenDoors(written, diversions, relayed.gateways, own !== undefined, mistakes);
   if (mistakes.any || !written) return { mistakes: mistakes.list() };
-  const placed = diversions.map((diversion) => {
-    const network = diversion.kind === 'network' ? diversion.name : undefined;
-    const placeOf = (address: Address): Place => ({ file, line: lineOfDecoy(address, network) || diversion.place.line });
-    return Object.freeze({ ...diversion, placeOf });
-  });
-  return { configuration: assemble(written, { diversions: placed, services, bindings, personas: vocabulary.personas }, file) };
+  return { configuration: assemble(written, diversions, relayed, vocabulary.personas, file) };
 }
+
+const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+const noDiversions: ReadDiversions = { own: [], remote: [], agents: [], proxies: [] };
+
+/** Who answers instead of the catch-all, and what agents are told. */
+interface Relayed {
+  readonly services: ReadServices;
+  readonly bindings: readonly Binding[];
+  readonly relayBindings: readonly RelayBinding[];
+  readonly gateways: ReadonlyMap<string, ReadGateway>;
+  readonly rules: ReadonlyMap<string, string>;
+}
+
+function readRelayed(
+  value: Readonly<Record<string, unknown>>,
+  diversions: ReadDiversions,
+  own: string | undefined,
+  mistakes: Mistakes,
+  file: string,
+): Relayed {
+  const gateways = readGateways(listed(value.gateways), mistakes, file);
+  const services = readServices(listed(value.services), {
+    gateways,
+    written: value.gateways,
+    mistakes,
+    file,
+    machines: machinesOf(listed(value.bindings), listed(value.diversions)),
+  });
+  const remote = diversions.remote.map(({ diversion }) => diversion);
+  const { bindings, relayed: relayBindings } = readBindings(listed(value.bindings), {
+    diversions: [...diversions.own, ...remote],
+    remote: new Set(remote.map(({ name }) => name)),
+    agentDiversions: diversions.agents,
+    proxyDiversions: diversions.proxies,
+    services,
+    ofAgent: own !== undefined,
+    written: value.diversions,
+    mistakes,
+    file,
+  });
+  const pathOf = ({ name }: RelayedService): readonly PropertyKey[] => [
+    'services',
+    listed(value.services).findIndex((one) => isMapping(one) && one.name === name),
+  ];
+  checkNoCircle(services.relayed, diversions.proxies, pathOf, mistakes);
+  checkNotDecoy(services.relayed, diversions.own, { mistakes, written: pathOf });
+  const whole = { value, gateways, kernelServices: new Set(services.kernel.map(({ name }) => name)) };
+  const rules = new Map(
+    own !== undefined || mistakes.any ? [] : ruledAgents(whole).map((agent) => [agent, renderAgentRules(agent, whole)]),
+  );
+  const elsewhere = machinesOf(listed(value.bindings), listed(value.diversions));
+  const kernel = services.kernel.filter(({ name }) => own !== undefined || (elsewhere.get(name)?.has('') ?? true));
+  return { services: { ...services, kernel }, bindings, relayBindings, gateways, rules };
+}
+
+/** What listens here for others: each at a place of its own; and links arrive somewhere when there are agents. */
+function checkOpenDoors(
+  written: ConfigurationText | undefined,
+  { agents, proxies, remote }: ReadDiversions,
+  gateways: ReadonlyMap<string, ReadGateway>,
+  ofAgent: boolean,
+  mistakes: Mistakes,
+): void {
+  if (!written) return;
+  const { console: page, agents: section } = written;
+  const address = parseAddress(page.address);
+  const placed = (list: readonly unknown[], name: string): number => list.findIndex((one) => isMapping(one) && one.name === name);
+  const doors: Door[] = [
+    ...(address ? [{ address, port: page.port, what: 'the console', at: ['console'] }] : []),
+    ...(section.listen ? [{ ...section.listen, what: '`agents`', at: ['agents', 'listen'] }] : []),
+    ...proxies.map(({ name, listen }) => ({
+      ...listen,
+      what: `\`${name}\``,
+      at: ['diversions', placed(listed(mistakes.valueAt(['diversions'])), name), 'listen'],
+    })),
+  ];
+  checkDoors(doors, mistakes);
+  if (ofAgent || section.listen) return;
+  const [first] = [...agents, ...remote.map(({ diversion, agent }) => ({ ...diversion, agent }))].sort(
+    (a, b) => a.place.line - b.place.line,
+  );
+  const [gateway] = gateways.values();
+  const user = first
+    ? { name: first.agent, at: ['diversions', placed(listed(mistakes.valueAt(['diversions'])), first.name)] }
+    : gateway && { name: gateway.name, at: gateway.at };
+  if (user)
+    mistakes.add(
+      user.at,
+      `the agent \`${user.name}\` has nowhere to connect to`,
+      'add `agents: { listen: 0.0.0.0:7443 }`, with the address and port where agents reach this machine',
+    );
+}
+
+const nothingBound: Relayed = {
+  services: { kernel: [], relayed: [] },
+  bindings: [],
+  relayBindings: [],
+  gateways: new Map(),
+  rules: new Map(),
+};
 
 /** What holds without a file: all free ports of this machine's own addresses. */
 export function defaultConfiguration(personas: PersonaLibrary): Configuration {
   const written = configurationFile.parse({ version: 1 });
-  const diversions = [ownDiversion('(defaults)', 0)];
-  return assemble(written, { diversions, services: [], bindings: [], personas: personas.personas }, undefined);
+  const diversions = { ...noDiversions, own: [ownDiversion('(defaults)', 0)] };
+  return assemble(written, diversions, nothingBound, personas.personas, undefined);
 }
 
 /**
@@ -156,15 +258,18 @@ function readVocabulary(
 /** RFC 4271, section 8. */
 const bgpPort = 179;
 
-const isLoopback = (text: string): boolean => {
-  const address = parseAddress(text);
-  return address !== undefined && (address.family === 4 ? address.value >> 24n === 127n : address.value === 1n);
-};
+const isLoopback = ({ family, value }: Address): boolean => (family === 4 ? value >> 24n === 127n : value === 1n);
 
-/** Ports at which the network itself speaks to this machine: a console for others, VTEPs, BGP. They must stay reachable. */
-function neededPorts(written: ConfigurationText, diversions: readonly Diversion[]): PortSet {
-  const ports = isLoopback(written.console.address) ? [] : [written.console.port];
-  for (const diversion of diversions)
+/** Ports at which the network itself speaks to this machine: a console, agents, proxies, VTEPs, BGP. They must stay reachable. */
+function neededPorts({ console: page, agents }: ConfigurationText, { own, proxies }: ReadDiversions): PortSet {
+  const address = parseAddress(page.address);
+  const doors = [
+    ...(address ? [{ address, port: page.port }] : []),
+    ...(agents.listen ? [agents.listen] : []),
+    ...proxies.map(({ listen }) => listen),
+  ];
+  const ports = doors.flatMap((door) => (isLoopback(door.address) ? [] : [door.port]));
+  for (const diversion of own)
     if (diversion.kind === 'network' && diversion.attachment.kind === 'vxlan')
       ports.push(diversion.attachment.port, ...(diversion.attachment.evpn ? [bgpPort] : []));
   return ports.map((port) => ({ first: port, last: port }));
@@ -172,7 +277,9 @@ function neededPorts(written: ConfigurationText, diversions: readonly Diversion[
 
 function assemble(
   written: ConfigurationText,
-  parts: Pick<Configuration, 'diversions' | 'services' | 'bindings' | 'personas'>,
+  diversions: ReadDiversions,
+  { services, bindings, relayBindings, gateways, rules }: Relayed,
+  personas: Configuration['personas'],
   file: string | undefined,
 ): Configuration {
   return Object.freeze({
@@ -181,7 +288,7 @@ function assemble(
     ...(file === undefined ? {} : { file }),
     retention: Object.freeze({ days: written.retention.days, sizeBytes: written.retention.size }),
     management: Object.freeze({
-      ports: unitePorts([...written.management.ports, ...neededPorts(written, parts.diversions)]),
+      ports: unitePorts([...written.management.ports, ...neededPorts(written, diversions)]),
       sources: written.management.sources,
     }),
     console: Object.freeze(written.console),
@@ -194,10 +301,23 @@ function assemble(
       bannerDelayMs: written.limits['banner-delay'],
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
-    diversions: Object.freeze(parts.diversions),
-    services: Object.freeze(parts.services),
-    bindings: Object.freeze(parts.bindings),
-    ...nothingRelayed,
-    personas: parts.personas,
+    diversions: Object.freeze(diversions.own),
+    services: Object.freeze(services.kernel),
+    bindings: Object.freeze(bindings),
+    agentDiversions: Object.freeze(diversions.agents),
+    proxyDiversions: Object.freeze(diversions.proxies),
+    remoteDiversions: Object.freeze(diversions.remote),
+    relayedServices: Object.freeze(services.relayed),
+    relayBindings: Object.freeze(relayBindings),
+    innerGateways: Object.freeze(
+      [...gateways.values()].map(({ name, address, port, place }) => Object.freeze({ name, address, port, place })),
+    ),
+    agents: Object.freeze({
+      ...(written.agents.listen ? { listen: written.agents.listen } : {}),
+      publicNames: written.agents.names ?? [],
+      rules,
+    }),
+    ...(written.agent === undefined ? {} : { agent: written.agent }),
+    personas,
   });
 }

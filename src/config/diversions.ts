@@ -1,34 +1,56 @@
-// The list of diversions: names, kinds, host diversions. Those of kind `network` are network-diversions.ts, their decoys
-// decoy-groups.ts.
+// The list of diversions: names, kinds, machines, host diversions. Those of kind `network` are network-diversions.ts, those
+// of kind `agent` and `proxy` relay-diversions.ts, decoys decoy-groups.ts.
 
+import type { Address } from '../model/address.ts';
 import type { Diversion, HostDiversion } from '../model/configuration.ts';
+import type { Place } from '../model/decoy.ts';
 import { populationModulus } from '../model/population.ts';
-import { type DecoyGathering, defaultSeed } from './decoy-groups.ts';
+import type { AgentDiversion, ProxyDiversion, RemoteDiversion } from '../model/relayed-service.ts';
+import { DecoyGathering, defaultSeed, type Vocabulary } from './decoy-groups.ts';
 import type { Mistakes } from './issues.ts';
 import { suggestion } from './mistake.ts';
 import { NetworkReading } from './network-diversions.ts';
 import { isMapping } from './personas.ts';
+import { FlowDiversionReading } from './relay-diversions.ts';
 import { decoyEntry, hostDiversion } from './schema.ts';
 
-/** Diversions of the design that this version does not have. */
-const laterKinds: Readonly<Record<string, string>> = {
-  agent: 'ports on another machine',
-  proxy: 'connections with a PROXY header',
-};
-
 export interface DiversionContext {
-  readonly gathering: DecoyGathering;
+  readonly vocabulary: Vocabulary;
   readonly mistakes: Mistakes;
   readonly file: string;
   /** The machine's interfaces, when they are known. */
   readonly interfaces?: readonly string[];
+  /** Whose part this file is, when it is an agent's: what names it is here. */
+  readonly agent?: string;
 }
 
 /** Those that could be read; the mistakes say why the others could not. */
-export function readDiversions(list: readonly unknown[], context: DiversionContext): Diversion[] {
-  const { mistakes } = context;
-  const networks = new NetworkReading(context.gathering, mistakes, context.file);
-  const diversions: Diversion[] = [];
+export interface ReadDiversions {
+  readonly own: readonly Diversion[];
+  readonly remote: readonly RemoteDiversion[];
+  readonly agents: readonly AgentDiversion[];
+  readonly proxies: readonly ProxyDiversion[];
+}
+
+/** One machine's decoys: the address spaces of two are strangers to each other. */
+interface Machine {
+  readonly gathering: DecoyGathering;
+  readonly networks: NetworkReading;
+}
+
+const kinds = ['host', 'network', 'agent', 'proxy'];
+
+export function readDiversions(list: readonly unknown[], context: DiversionContext): ReadDiversions {
+  const { mistakes, file, vocabulary } = context;
+  const machines = new Map<string, Machine>();
+  const machineOf = (agent: string): Machine => {
+    const gathering = new DecoyGathering(vocabulary, mistakes, file);
+    const machine = machines.get(agent) ?? { gathering, networks: new NetworkReading(gathering, mistakes, file) };
+    machines.set(agent, machine);
+    return machine;
+  };
+  const flows = new FlowDiversionReading(context);
+  const found: { readonly agent: string; readonly diversion: Diversion }[] = [];
   const names = new Map<string, number>();
   for (const [index, value] of list.entries()) {
     const at = ['diversions', index];
@@ -47,32 +69,57 @@ export function readDiversions(list: readonly unknown[], context: DiversionConte
       }
     }
     const kind = isMapping(value) ? value.kind : undefined;
-    if (typeof kind === 'string' && kind !== 'host' && kind !== 'network') addUnknownKind(kind, at, mistakes);
+    if (kind === 'agent') flows.readAgent(value, at);
+    else if (kind === 'proxy') flows.readProxy(value, at);
+    else if (typeof kind === 'string' && kind !== 'host' && kind !== 'network') addUnknownKind(kind, at, mistakes);
     else {
+      const agent = agentOf(value, at, context);
+      const { gathering, networks } = machineOf(agent);
       const network = isMapping(value) && (kind === 'network' || (kind === undefined && ('vlan' in value || 'vxlan' in value)));
-      const diversion = network ? networks.read(value, space, at) : readHostDiversion(value, context, at);
-      if (diversion) diversions.push(diversion);
+      const diversion = network ? networks.read(value, space, at) : readHostDiversion(value, context, gathering, agent, at);
+      if (diversion) found.push({ agent, diversion });
     }
   }
-  return diversions;
+  const lines = new Map([...machines].map(([agent, { gathering }]) => [agent, gathering.finish()]));
+  const placed = found.map(({ agent, diversion }) => {
+    const network = diversion.kind === 'network' ? diversion.name : undefined;
+    const placeOf = (address: Address): Place => ({
+      file,
+      line: lines.get(agent)?.(address, network) || diversion.place.line,
+    });
+    return { agent, diversion: Object.freeze({ ...diversion, placeOf }) };
+  });
+  return {
+    own: placed.flatMap(({ agent, diversion }) => (agent === '' ? [diversion] : [])),
+    remote: placed.filter(({ agent }) => agent !== ''),
+    ...flows.finish(),
+  };
+}
+
+/** The agent that runs a diversion; empty: this machine does. */
+function agentOf(value: unknown, at: readonly PropertyKey[], { agent: own, mistakes }: DiversionContext): string {
+  const agent = isMapping(value) && typeof value.agent === 'string' ? value.agent : '';
+  if (own === undefined || agent === '') return agent;
+  if (agent !== own) mistakes.add([...at, 'agent'], `this file is the part of \`${own}\``, 'leave this diversion out');
+  return '';
 }
 
 function addUnknownKind(kind: string, at: readonly PropertyKey[], mistakes: Mistakes): void {
-  const later = laterKinds[kind];
-  const guess = suggestion(kind, ['host', 'network', ...Object.keys(laterKinds)]);
+  const guess = suggestion(kind, kinds);
   mistakes.add(
     [...at, 'kind'],
-    later === undefined
-      ? `there is no kind of diversion \`${kind}\``
-      : `this version has no diversions of kind \`${kind}\` (${later})`,
-    guess !== undefined && later === undefined
-      ? `did you mean \`${guess}\`?`
-      : 'use `kind: host` or `kind: network`, or remove this diversion',
+    `there is no kind of diversion \`${kind}\``,
+    guess === undefined ? `use one of ${kinds.join(', ')}` : `did you mean \`${guess}\`?`,
   );
 }
 
-function readHostDiversion(value: unknown, context: DiversionContext, at: readonly PropertyKey[]): HostDiversion | undefined {
-  const { gathering, mistakes, file, interfaces } = context;
+function readHostDiversion(
+  value: unknown,
+  { mistakes, file, interfaces }: DiversionContext,
+  gathering: DecoyGathering,
+  agent: string,
+  at: readonly PropertyKey[],
+): HostDiversion | undefined {
   const parsed = hostDiversion.safeParse(value);
   if (!parsed.success) {
     mistakes.addIssues(parsed.error, hostDiversion, at);
@@ -84,7 +131,7 @@ function readHostDiversion(value: unknown, context: DiversionContext, at: readon
     return undefined;
   }
   const { name, interface: link, decoys } = parsed.data;
-  if (link !== undefined && interfaces && !interfaces.includes(link)) {
+  if (agent === '' && link !== undefined && interfaces && !interfaces.includes(link)) {
     const guess = suggestion(link, interfaces);
     mistakes.add(
       [...at, 'interface'],

@@ -65,3 +65,50 @@ bindings:                         # the most specific wins; what is not bound go
   - { diversion: floor-3, addresses: [192.168.110.32/28], service: win }
   - { diversion: floor-3, addresses: [192.168.110.40], service: catch-all }
 `;
+
+export const relayExample = `diversions:
+  - name: dmz
+    kind: host
+    interface: eth0
+    decoys: [{ addresses: 10.66.0.0/24, persona: linux-server }]
+  - name: front
+    kind: proxy                   # any HAProxy, nginx or load balancer that speaks PROXY v1/v2
+    listen: 0.0.0.0:7000
+    allow: [192.0.2.10]
+services:
+  - { name: ssh, kind: external, address: "10.1.0.9:2222", proxy-protocol: false }
+  - { name: web, kind: external, address: 10.1.0.10, proxy-protocol: true }     # at the decoy's own port
+  - { name: win, kind: external, address: 10.2.0.9, path: transparent, interface: eth2, from: 10.2.0.1/24 }
+bindings:
+  - { diversion: dmz, ports: [80, 8080], service: web }
+  - { diversion: dmz, ports: [22], protocol: tcp, service: ssh }
+  - { diversion: dmz, addresses: [10.66.0.32/28], ports: [445], service: win }
+  - { diversion: front, service: web }
+`;
+
+export const agentExample = `agents: { listen: 0.0.0.0:7443, names: [weir.example.org] }
+diversions:
+  - name: branch
+    kind: agent
+    agent: branch-1
+    listen: { ports: [23, 445, 3389, 8000-8100], udp-ports: [161] }
+  - name: branch-lan              # a whole range, run by an agent with privileges on its own machine
+    kind: host
+    agent: branch-1
+    interface: eth0
+    decoys: [{ addresses: 10.99.0.0/24, population: mixed-office, alive: 40% }]
+`;
+
+export const chainExample = `agents: { listen: 0.0.0.0:7443 }
+diversions:
+  - name: dmz
+    kind: host
+    interface: eth0
+    decoys: [{ addresses: 10.66.0.0/24, persona: linux-web }]
+gateways:
+  - { name: vm-1, address: 10.8.0.2:7000 }
+services:
+  - { name: shop, kind: external, address: 172.17.0.2, via: vm-1 }      # as seen from vm-1
+bindings:
+  - { diversion: dmz, ports: [80, 443], service: shop }
+`;

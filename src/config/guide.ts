@@ -2,10 +2,20 @@
 
 import { z } from 'zod';
 import { renderPorts } from '../model/port-set.ts';
-import { bindingExample, claimExample, evpnExample, staticVxlanExample, vlanExample } from './guide-examples.ts';
+import {
+  agentExample,
+  bindingExample,
+  chainExample,
+  claimExample,
+  evpnExample,
+  relayExample,
+  staticVxlanExample,
+  vlanExample,
+} from './guide-examples.ts';
 import { unwrap } from './issues.ts';
 import { bindingEntry, kernelPathService, networkDiversion } from './network-schema.ts';
 import type { PersonaLibrary } from './personas.ts';
+import { agentDiversion, externalService, gatewayEntry, proxyDiversion } from './relay-schema.ts';
 import { configurationFile, decoyEntry, hostDiversion, namedPopulation, personaFile } from './schema.ts';
 import type { KeyNotes } from './schema-keys.ts';
 import { stackFile } from './stacks.ts';
@@ -115,6 +125,26 @@ A routing daemon (FRR) learns the other ends from \`peers\`, and tells them of e
 \`\`\`yaml
 ${evpnExample}\`\`\`
 
+## An agent diversion
+
+Ports of another machine: an agent there hands over each connection and datagram, with its true source, over one link. \`weir agents add\`
+gives the token that lets it in. \`host\` and \`network\` diversions with \`agent:\` are run by an agent with privileges on its machine, with
+everything they have here; their addresses have nothing to do with this machine's.
+
+\`\`\`yaml
+${agentExample}\`\`\`
+
+${table(agentDiversion)}
+
+Everything an agent has to know of this file is pushed to it over its link, and nothing else.
+
+## A proxy diversion
+
+Connections of proxies and load balancers that say whom they speak for, by the PROXY protocol v1 or v2 (UDP: v2 in front of each
+datagram). A connection without a header is reset: it is never guessed. What belongs to its \`listen\` port is never diverted.
+
+${table(proxyDiversion)}
+
 ## Decoys of a diversion
 
 Either \`addresses\` (or \`address\`), and either \`persona\` or \`population\`. No address may be a decoy twice.
@@ -134,7 +164,34 @@ Blocks are taken as written: \`10.66.0.0/24\` is 256 addresses. Whether its firs
 segment depends on the interface, so that is where it is decided: those of the interface's own subnet, the default gateway and every
 address at which a live host answers are left out when the plan is made, and \`weir plan\` shows them.
 
-## Services on the kernel path
+## Services
+
+Who answers instead of the built-in catch-all: a machine, container or program of yours, by the bindings that name it. The gateway
+connects to no other address than those written here.
+
+### A service that is dialled
+
+The gateway takes the connection, dials the service, and passes both directions on, with half-closes and resets. The service learns
+whom it speaks with in one of three ways: not at all; by a PROXY header (\`proxy-protocol\`); or because the connection itself comes from the
+attacker's address and goes to the decoy's (\`path: transparent\`). Either way the session is on record with its true source. Ports
+that a binding names are open at its decoys, whatever their persona says. Over UDP no answer is longer than what it answers.
+
+\`\`\`yaml
+${relayExample}\`\`\`
+
+${table(externalService)}
+
+### A service behind another gateway
+
+\`via\` names an agent that reaches the service: an inner gateway, in a virtual machine or another network. The chain is written once,
+here; each gateway on the way gets its part over its agent's link. Sessions are recorded by the first.
+
+\`\`\`yaml
+${chainExample}\`\`\`
+
+${table(gatewayEntry)}
+
+### A service on the kernel path
 
 A machine, container or VM of yours can answer with its own TCP stack instead of the built-in catch-all. Packets to its decoys are routed
 to it unchanged, by the kernel alone; it owns their addresses (\`ip route add local 192.168.110.40/32 dev lo\`) and routes back through
@@ -156,6 +213,7 @@ ${table(bindingEntry)}
 | form | written as |
 |---|---|
 | address | \`10.66.0.5\`, \`2001:db8::5\` |
+| address:port | \`10.1.0.9:2222\`, \`"[2001:db8::9]:22"\` |
 | address/length | an address with the length of its subnet: \`192.168.110.2/24\`, \`2001:db8:110::2/64\` |
 | addresses | a list, or one: addresses, blocks \`10.66.0.0/17\`, ranges \`10.66.0.10-10.66.0.20\`, both families |
 | ports | a list, or one: \`80\`, \`8000-8100\`, \`"22,80"\`; \`all\` in personas |

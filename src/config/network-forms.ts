@@ -35,7 +35,7 @@ function isWhole(value: unknown, least: number, most: number): value is number {
 }
 
 /** One address that a host may have; `what` completes "10.0.0.0/8 is not ...". */
-function readHost(value: unknown, what: string): Address | Wrong {
+export function readHost(value: unknown, what: string): Address | Wrong {
   const address = typeof value === 'string' ? parseAddress(value.trim()) : undefined;
   if (!address) return new Wrong(`${quoted(value)} is not ${what}`, 'write one address, such as 10.0.0.1 or "2001:db8::1"');
   const why = whyUnusable({ family: address.family, first: address.value, last: address.value });
@@ -55,7 +55,7 @@ function readGateway(value: unknown): Address | Wrong {
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
 
 /** One value or a list of 1 to `most`; the path of a mistake leads to the item. */
-const oneOrMore = <T>(most: number, what: string, read: (value: unknown) => T | Wrong) =>
+export const oneOrMore = <T>(most: number, what: string, read: (value: unknown) => T | Wrong) =>
   form((value): readonly T[] | Wrong => {
     const items = listOf(value);
     if (items.length < 1 || items.length > most)

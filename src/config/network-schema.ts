@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import * as forms from './forms.ts';
 import * as network from './network-forms.ts';
+import { transport } from './relay-forms.ts';
 import { decoyEntry } from './schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
 
@@ -62,6 +63,7 @@ export const networkDiversion = z.strictObject({
     'address',
     'The way to attackers beyond the segment: one or a list, at most one of each family.',
   ),
+  agent: optional(forms.name, 'name', 'The agent on whose machine this happens; without it, on this one.'),
   mtu: optional(
     forms.wholeNumber(576, 9216),
     'bytes',
@@ -94,7 +96,12 @@ export const kernelPathService = z.strictObject({
 export const bindingEntry = z.strictObject({
   diversion: optional(forms.name, 'name', 'Whose decoys. Required, except for `catch-all`.'),
   addresses: optional(forms.ranges, 'addresses', 'Which of its decoys; without it, all of them. The more specific binding wins.'),
-  ports: optional(forms.ports, 'ports', 'Only with `catch-all`: a service on the kernel path gets whole addresses.'),
+  ports: optional(
+    forms.ports,
+    'ports',
+    'Which of their ports. Those named for a service are open, whatever the persona says; without it, all that are open. A service on the kernel path gets whole addresses.',
+  ),
+  protocol: optional(transport, '`tcp` or `udp`', 'Only these; without it, both.'),
   service: required(
     forms.name,
     'name',

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import * as forms from './forms.ts';
+import { agentsSection } from './relay-schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
 
 const mebibyte = 2 ** 20;
@@ -252,6 +253,7 @@ export const hostDiversion = z.strictObject({
     'interface',
     'Where the addresses are. Required, except for `own`: there it narrows to one interface.',
   ),
+  agent: optional(forms.name, 'name', 'The agent on whose machine this happens; without it, on this one.'),
   decoys: required(z.array(decoyEntry, { error: () => 'this is not a list' }), 'list', 'What is claimed, and how it looks.'),
 });
 
@@ -290,7 +292,7 @@ export const configurationFile = z.strictObject({
   services: z
     .array(z.unknown(), { error: () => 'this is not a list' })
     .prefault([])
-    .meta({ form: 'list', description: 'What answers instead of the built-in catch-all: machines of yours on the kernel path.' }),
+    .meta({ form: 'list', description: 'What answers instead of the built-in catch-all: machines and programs of yours.' }),
   bindings: z
     .array(z.unknown(), { error: () => 'this is not a list' })
     .prefault([])
@@ -298,6 +300,12 @@ export const configurationFile = z.strictObject({
       form: 'list',
       description: 'Which service answers which decoys. What is not bound goes to `catch-all`.',
     }),
+  agents: agentsSection.prefault({}).meta({ description: 'Other machines that hand over what touches them.' }),
+  gateways: z
+    .array(z.unknown(), { error: () => 'this is not a list' })
+    .prefault([])
+    .meta({ form: 'list', description: 'Agents that reach services this machine does not reach itself: inner gateways.' }),
+  agent: optional(forms.name, 'name', 'Only in the rules of an agent, which its gateway writes: whose they are.'),
 });
 
 export type ConfigurationText = z.output<typeof configurationFile>;

@@ -1,6 +1,7 @@
 // Agents: what the far end is told, and what it says of itself, as it travels on the control stream of its link (one JSON
 // object a line) and as `weir agents` shows it. Data only; the link is relay/, who may speak is relay/agents/.
 
+import { createHash } from 'node:crypto';
 import type { Health } from './status.ts';
 
 /** Of the link. A gateway speaks with agents of the same number only, and tells the others to be upgraded. */
@@ -96,6 +97,10 @@ export type GatewayMessage =
   | { readonly kind: 'upgrade'; readonly version: string; readonly sha256: string; readonly bytes: number }
   /** The link ends; the reason is for the agent's status: `revoked`, `replaced`, `shutdown`, `protocol`. */
   | { readonly kind: 'goodbye'; readonly reason: string };
+
+/** Names a text of rules: the first 12 hex digits of its SHA-256. */
+export const rulesDigest = (configuration: string): string =>
+  createHash('sha256').update(configuration).digest('hex').slice(0, 12);
 
 /** Where one agent stands, as `weir agents` and the status show it. */
 export interface AgentStatus {

@@ -11,6 +11,7 @@ import type {
   ProxyDiversion,
   RelayBinding,
   RelayedService,
+  RemoteDiversion,
 } from './relayed-service.ts';
 
 export interface Retention {
@@ -167,10 +168,13 @@ export interface Configuration {
   /** Ports of other machines. Their agents do the diverting: nothing is planned here. */
   readonly agentDiversions: readonly AgentDiversion[];
   readonly proxyDiversions: readonly ProxyDiversion[];
+  readonly remoteDiversions: readonly RemoteDiversion[];
   /** Services that the gateway dials, and what is bound to them. */
   readonly relayedServices: readonly RelayedService[];
   readonly relayBindings: readonly RelayBinding[];
   readonly innerGateways: readonly InnerGateway[];
   readonly agents: AgentSettings;
+  /** Whose part this is: the rules an agent was given. Absent: a configuration of its own. */
+  readonly agent?: string;
   readonly personas: ReadonlyMap<string, Persona>;
 }

@@ -2,7 +2,7 @@
 // proxies that lead here. Data, and the one look-up they share: who answers at this decoy. Pure.
 
 import { type Address, type AddressRange, parseAddress, rangeHolds, rangeSize } from './address.ts';
-import type { InterfaceAddress } from './configuration.ts';
+import type { Diversion, InterfaceAddress } from './configuration.ts';
 import type { Place } from './decoy.ts';
 import { hasPort, type PortSet } from './port-set.ts';
 import type { Transport } from './session.ts';
@@ -25,7 +25,7 @@ export interface RelayedService {
   readonly proxyVersion?: 1 | 2;
   /** With `transparent`, as in KernelPathService. */
   readonly wire?: { readonly interface: string; readonly from: InterfaceAddress };
-  /** The inner gateway (an agent) that reaches it; everything else here is as seen from there. */
+  /** The inner gateway (an agent) that it is handed on to, the first of several; everything else here is as seen from the last. */
   readonly via?: string;
   readonly place: Place;
 }
@@ -45,7 +45,7 @@ export interface RelayBinding {
   readonly addresses?: readonly AddressRange[];
   readonly ports?: PortSet;
   readonly transport?: Transport;
-  /** `catch-all`: the built-in one, where a wider binding says something else. */
+  /** `catch-all`: the built-in one, where a wider binding says something else. `gateway`: in an agent's rules, whatever the gateway has. */
   readonly service: string;
   readonly place: Place;
 }
@@ -68,12 +68,18 @@ export interface ProxyDiversion {
   readonly kind: 'proxy';
   readonly name: string;
   readonly listen: { readonly address: Address; readonly port: number };
-  /** Who may connect; everybody else is reset unheard, and counted. */
+  /** Who may connect; everybody else is reset unheard, and counted. Empty with `inner` alone: the address the agent's link leads to. */
   readonly allow: readonly AddressRange[];
   readonly persona: string;
   /** Takes what another gateway hands on: that one records, here it is only relayed, to the service its header names. */
   readonly inner?: boolean;
   readonly place: Place;
+}
+
+/** A `host` or `network` diversion that an agent runs on its machine: in its rules, not planned here. */
+export interface RemoteDiversion {
+  readonly agent: string;
+  readonly diversion: Diversion;
 }
 
 /** What the gateway needs to know of agents. */
@@ -90,6 +96,7 @@ export interface AgentSettings {
 export const nothingRelayed: {
   readonly agentDiversions: readonly AgentDiversion[];
   readonly proxyDiversions: readonly ProxyDiversion[];
+  readonly remoteDiversions: readonly RemoteDiversion[];
   readonly relayedServices: readonly RelayedService[];
   readonly relayBindings: readonly RelayBinding[];
   readonly innerGateways: readonly InnerGateway[];
@@ -97,6 +104,7 @@ export const nothingRelayed: {
 } = {
   agentDiversions: [],
   proxyDiversions: [],
+  remoteDiversions: [],
   relayedServices: [],
   relayBindings: [],
   innerGateways: [],
