@@ -31,6 +31,12 @@ export interface DemoOptions {
   readonly keep: boolean;
 }
 
+/** Of benchmarks that can be run longer or otherwise; each says which it has. */
+export interface BenchSettings {
+  readonly headers?: number;
+  readonly seed?: number;
+}
+
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */
 export interface Actions {
   up(options: ApplyOptions, context: ActionContext): Promise<number>;
@@ -41,7 +47,7 @@ export interface Actions {
   confirm(context: ActionContext): Promise<ActionResult>;
   rollback(context: ActionContext): Promise<ActionResult>;
   demo(options: DemoOptions, context: ActionContext): Promise<number>;
-  bench(name: string | undefined, context: ActionContext): Promise<number>;
+  bench(name: string | undefined, settings: BenchSettings, context: ActionContext): Promise<number>;
   test(patterns: readonly string[], context: ActionContext): Promise<number>;
   /** What is known when the recorder does not answer; undefined when nothing of Weir runs. */
   status(context: ActionContext): Promise<Status | undefined>;

@@ -3,13 +3,15 @@
 
 import {
   beginsLike,
+  endOfLine,
   maxV1Bytes,
   type ProxyFault,
   type ProxyHeader,
   type ProxyParse,
-  parseProxyLine,
+  parseProxyV1,
   parseProxyV2,
   streamTransports,
+  v1Start,
   v2HeadBytes,
   v2Signature,
 } from './proxy-protocol.ts';
@@ -33,9 +35,6 @@ export interface ProxyReaderOptions {
 const more: ProxyReading = { state: 'more' };
 const bad = (fault: ProxyFault): ProxyReading => ({ state: 'bad', fault });
 const bothVersions: readonly (1 | 2)[] = [1, 2];
-const v1Start = Uint8Array.from(Buffer.from('PROXY ', 'latin1'));
-const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
 
 export class ProxyHeaderReader {
   readonly #maxBytes: number;
@@ -115,13 +114,10 @@ export class ProxyHeaderReader {
   }
 
   #parseV1(bytes: Uint8Array): ProxyParse | undefined {
-    const limit = Math.min(bytes.length, maxV1Bytes);
-    let end = v1Start.length;
-    while (end < limit && bytes[end] !== lineFeed) end += 1;
-    if (end >= limit) return bytes.length >= maxV1Bytes ? { fault: 'line-too-long' } : undefined;
-    if (bytes[end - 1] !== carriageReturn) return { fault: 'bad-line' };
+    const end = endOfLine(bytes);
+    if (end < 0) return bytes.length >= maxV1Bytes ? { fault: 'line-too-long' } : undefined;
     this.#headerBytes = end + 1;
-    return parseProxyLine(Buffer.from(bytes.buffer, bytes.byteOffset, end - 1).toString('latin1'));
+    return parseProxyV1(bytes, end);
   }
 
   #parseV2(bytes: Uint8Array, foreign: boolean): ProxyParse | undefined {

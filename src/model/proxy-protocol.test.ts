@@ -200,6 +200,14 @@ test('a datagram is a header and its payload, and nothing else is taken for one'
   const flow = { transport: 'tcp' as const, source: { ip: '192.0.2.1', port: 1 }, destination: { ip: '192.0.2.2', port: 2 } };
   assert.deepEqual(parseProxyDatagram(renderProxyV2(flow)), { fault: 'other-transport' });
   assert.deepEqual(parseProxyDatagram(renderProxyV1(flow)), { fault: 'not-proxy' });
+  // As nginx writes it before the first datagram of a flow.
+  assert.deepEqual(parseProxyDatagram(latin1('PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello'), [1]), {
+    header: { version: 1, command: 'proxy', flow: { ...flow, transport: 'udp' }, tlvs: [] },
+    payload: latin1('hello'),
+  });
+  assert.deepEqual(parseProxyDatagram(latin1('PROXY TCP4 192.0.2.1'), [1]), { fault: 'too-short' });
+  assert.deepEqual(parseProxyDatagram(latin1(`PROXY ${'x'.repeat(120)}`), [1]), { fault: 'line-too-long' });
+  assert.deepEqual(parseProxyDatagram(renderProxyV2({ ...flow, transport: 'udp' }), [1]), { fault: 'not-proxy' });
 });
 
 test('byte by byte a reader keeps no more than its bound, and nothing once it has answered', () => {

@@ -37,6 +37,7 @@ export const maxUniqueIdBytes = 128;
 /** Of an authority; HAProxy takes no more, as long as a host name can be. */
 export const maxAuthorityBytes = 255;
 
+export const v1Start = Uint8Array.from(Buffer.from('PROXY ', 'latin1'));
 export const v2Signature = Uint8Array.from([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a]);
 
 export interface ProxyFlow {
@@ -74,6 +75,19 @@ export type ProxyFault =
 export type ProxyParse = { readonly header: ProxyHeader } | { readonly fault: ProxyFault };
 
 const fault = (what: ProxyFault): ProxyParse => ({ fault: what });
+
+/** Where the line feed of a v1 line is, or -1 while there is none within the longest line. */
+export function endOfLine(bytes: Uint8Array): number {
+  const limit = Math.min(bytes.length, maxV1Bytes);
+  for (let at = v1Start.length; at < limit; at += 1) if (bytes[at] === 0x0a) return at;
+  return -1;
+}
+
+/** A v1 line whose line feed is at `end`. */
+export function parseProxyV1(bytes: Uint8Array, end: number): ProxyParse {
+  if (bytes[end - 1] !== 0x0d) return fault('bad-line');
+  return parseProxyLine(Buffer.from(bytes.buffer, bytes.byteOffset, end - 1).toString('latin1'));
+}
 
 /** One whole line without its CRLF, as Latin-1 text. `UNKNOWN` stands alone: with anything behind it HAProxy refuses it too. */
 export function parseProxyLine(line: string): ProxyParse {
@@ -146,13 +160,17 @@ export const beginsLike = (bytes: Uint8Array, signature: Uint8Array): boolean =>
 };
 
 /**
- * A datagram that begins with a v2 header, as a sender puts in front of each. The values of TLVs and the payload, which may be
- * empty, are views of `bytes`. v1 cannot say UDP and is not taken.
+ * A datagram that begins with a header. The values of TLVs and the payload, which may be empty, are views of `bytes`. v1 cannot
+ * say UDP, yet nginx writes a v1 line of TCP before the first datagram of each flow (and nothing before the others): with it
+ * among the versions such a line is taken, and its flow said to be UDP.
  */
 export function parseProxyDatagram(
   bytes: Uint8Array,
+  versions: readonly (1 | 2)[] = datagramVersions,
 ): { readonly header: ProxyHeader; readonly payload: Uint8Array } | { readonly fault: ProxyFault } {
-  if (bytes.length < v2Signature.length || !beginsLike(bytes, v2Signature)) return { fault: 'not-proxy' };
+  if (versions.includes(1) && bytes.length >= v1Start.length && beginsLike(bytes, v1Start)) return parseLineDatagram(bytes);
+  if (!versions.includes(2) || bytes.length < v2Signature.length || !beginsLike(bytes, v2Signature))
+    return { fault: 'not-proxy' };
   const total = v2HeadBytes + ((bytes[14] << 8) | bytes[15]);
   if (bytes.length < total) return { fault: 'too-short' };
   const parsed = parseProxyV2(bytes.subarray(0, total), datagramTransports);
@@ -160,6 +178,17 @@ export function parseProxyDatagram(
 }
 
 const datagramTransports: readonly Transport[] = ['udp'];
+const datagramVersions: readonly (1 | 2)[] = [2];
+
+function parseLineDatagram(bytes: Uint8Array): ReturnType<typeof parseProxyDatagram> {
+  const end = endOfLine(bytes);
+  if (end < 0) return { fault: bytes.length >= maxV1Bytes ? 'line-too-long' : 'too-short' };
+  const parsed = parseProxyV1(bytes, end);
+  if ('fault' in parsed) return parsed;
+  const { flow } = parsed.header;
+  const header = flow ? { ...parsed.header, flow: { ...flow, transport: 'udp' as const } } : parsed.header;
+  return { header, payload: bytes.subarray(end + 1) };
+}
 
 const noTlvs: readonly ProxyTlv[] = [];
 

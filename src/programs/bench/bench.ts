@@ -3,7 +3,7 @@
 
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { WeirError } from '../../base/errors.ts';
-import type { ActionContext } from '../../cli/actions.ts';
+import type { ActionContext, BenchSettings } from '../../cli/actions.ts';
 import { benchJournal } from '../../record/journal-bench.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
@@ -11,18 +11,23 @@ import { benchDiversion } from './diversion.ts';
 import { spread } from './figures.ts';
 import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
+import { benchProxyFuzz } from './proxy-fuzz.ts';
 
 export interface BenchReport {
   /** Lines for people. */
   readonly text: string;
   readonly json: Record<string, unknown>;
+  /** 0 unless something was found that must not be. */
+  readonly exitCode?: number;
 }
 
 export type Say = (text: string) => void;
 
 interface Bench {
   readonly about: string;
-  readonly run: (say: Say) => Promise<BenchReport>;
+  readonly run: (say: Say, settings: BenchSettings) => Promise<BenchReport>;
+  /** Which settings it has. */
+  readonly settings?: readonly (keyof BenchSettings)[];
 }
 
 const benches: Readonly<Record<string, Bench>> = {
@@ -37,6 +42,11 @@ const benches: Readonly<Record<string, Bench>> = {
   },
   idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
   flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },
+  'proxy-fuzz': {
+    about: 'ten million mutated PROXY headers through the reader; what it takes, a real HAProxy takes and understands alike',
+    run: benchProxyFuzz,
+    settings: ['headers', 'seed'],
+  },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
 
@@ -51,7 +61,7 @@ async function journal(): Promise<BenchReport> {
   return { text, json: { ...result } };
 }
 
-export async function runBench(name: string | undefined, context: ActionContext): Promise<number> {
+export async function runBench(name: string | undefined, settings: BenchSettings, context: ActionContext): Promise<number> {
   const { stdout, stderr } = context.environment;
   if (name === undefined) {
     const list = Object.entries(benches).map(([key, { about }]) => `  ${key.padEnd(10)} ${about}`);
@@ -61,14 +71,17 @@ export async function runBench(name: string | undefined, context: ActionContext)
   const bench = Object.hasOwn(benches, name) ? benches[name] : undefined;
   if (!bench)
     throw new WeirError('bad-request', `there is no benchmark ${name}`, { next: `one of: ${Object.keys(benches).join(', ')}` });
+  for (const key of Object.keys(settings) as (keyof BenchSettings)[])
+    if (settings[key] !== undefined && !bench.settings?.includes(key))
+      throw new WeirError('bad-request', `weir bench ${name} has no --${key}`);
   if (process.getuid?.() !== 0)
     throw new WeirError('not-permitted', 'weir bench makes network namespaces and needs root: run it with sudo');
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryBytes: totalmem(), node: process.version };
-  const report = await bench.run((text) => void stderr.write(`${text}\n`));
+  const report = await bench.run((text) => void stderr.write(`${text}\n`), settings);
   await stdout.write(
     context.json
       ? `${JSON.stringify({ bench: name, machine, ...report.json })}\n`
       : `${report.text}\n(${machine.cores} cores, ${machine.cpu}, Node ${machine.node})\n`,
   );
-  return 0;
+  return report.exitCode ?? 0;
 }
