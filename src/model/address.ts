@@ -51,37 +51,50 @@ function parseIpv6Value(text: string): bigint | undefined {
   return value;
 }
 
-/** Eight numbers of 16 bits. */
+/** Eight numbers of 16 bits. The text may end in a dotted quad, which counts as two. */
 function parseIpv6Groups(text: string): number[] | undefined {
-  const gap = text.indexOf('::');
-  if (gap < 0) {
-    const groups = ipv6Groups(text, true);
-    return groups?.length === 8 ? groups : undefined;
-  }
-  if (text.includes('::', gap + 1)) return undefined;
-  const head = ipv6Groups(text.slice(0, gap), false);
-  const tail = ipv6Groups(text.slice(gap + 2), true);
-  if (!head || !tail || head.length + tail.length > 7) return undefined;
-  while (head.length + tail.length < 8) head.push(0);
-  head.push(...tail);
-  return head;
-}
-
-/** Groups between colons; where the text ends the address, the last may be a dotted quad and counts as two. */
-function ipv6Groups(part: string, endsAddress: boolean): number[] | undefined {
-  if (part === '') return [];
   const groups: number[] = [];
-  const pieces = part.split(':');
-  for (let index = 0; index < pieces.length; index += 1) {
-    const piece = pieces[index];
-    if (endsAddress && index === pieces.length - 1 && piece.includes('.')) {
-      const quad = parseIpv4Number(piece);
+  let gap = text.startsWith('::') ? 0 : -1;
+  let at = gap === 0 ? 2 : 0;
+  while (at < text.length) {
+    const start = at;
+    let group = 0;
+    for (let digit = hexDigit(text, at); digit >= 0; digit = hexDigit(text, at)) {
+      group = group * 16 + digit;
+      at += 1;
+      if (at - start > 4) return undefined;
+    }
+    if (text.charCodeAt(at) === 46) {
+      const quad = parseIpv4Number(text.slice(start));
       if (quad < 0) return undefined;
       groups.push(quad >>> 16, quad & 0xffff);
-    } else if (/^[0-9a-fA-F]{1,4}$/.test(piece)) groups.push(Number.parseInt(piece, 16));
-    else return undefined;
+      break;
+    }
+    if (at === start || groups.length === 8) return undefined;
+    groups.push(group);
+    if (at === text.length) break;
+    if (text.charCodeAt(at) !== 58 || at + 1 === text.length) return undefined;
+    at += 1;
+    if (text.charCodeAt(at) === 58) {
+      if (gap >= 0) return undefined;
+      gap = groups.length;
+      at += 1;
+    }
   }
+  if (gap < 0) return groups.length === 8 ? groups : undefined;
+  if (groups.length > 7) return undefined;
+  groups.splice(gap, 0, ...noGroups.slice(groups.length));
   return groups;
+}
+
+const noGroups: readonly number[] = [0, 0, 0, 0, 0, 0, 0, 0];
+
+/** -1 for what is not one, and past the end. */
+function hexDigit(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  if (code >= 48 && code <= 57) return code - 48;
+  const letter = code | 32;
+  return letter >= 97 && letter <= 102 && code < 128 ? letter - 87 : -1;
 }
 
 /** Undefined when it is not an address. Zone identifiers (`%eth0`) are refused; IPv4-mapped IPv6 becomes IPv4. */

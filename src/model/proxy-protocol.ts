@@ -111,7 +111,17 @@ export function parseProxyLine(line: string): ProxyParse {
   };
 }
 
-const parsePort = (text: string): number => (/^(0|[1-9]\d{0,4})$/.test(text) && Number(text) <= 65535 ? Number(text) : -1);
+/** -1 for what is not 0 to 65535 without a leading zero. */
+function parsePort(text: string): number {
+  if (text.length === 0 || text.length > 5 || (text.length > 1 && text.charCodeAt(0) === 48)) return -1;
+  let port = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    port = port * 10 + digit;
+  }
+  return port <= 65535 ? port : -1;
+}
 
 /** What is expected of a stream that carries streams. */
 export const streamTransports: readonly Transport[] = ['tcp'];

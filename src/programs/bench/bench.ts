@@ -12,6 +12,7 @@ import { spread } from './figures.ts';
 import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
 import { benchProxyFuzz } from './proxy-fuzz.ts';
+import { benchProxyRead } from './proxy-read.ts';
 
 export interface BenchReport {
   /** Lines for people. */
@@ -47,6 +48,7 @@ const benches: Readonly<Record<string, Bench>> = {
     run: benchProxyFuzz,
     settings: ['headers', 'seed'],
   },
+  'proxy-read': { about: 'PROXY headers read per second against the shortest code that reads them', run: benchProxyRead },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
 

@@ -61,6 +61,8 @@ const bytesOfInterest = [
 const lengthsOfInterest = [
   0, 1, 2, 3, 4, 11, 12, 13, 15, 35, 36, 37, 127, 128, 129, 255, 256, 257, 4079, 4080, 4081, 16368, 65535,
 ];
+/** The last is a checksum, which is written with the others only by the renderer. */
+const types = [1, 2, 4, 5, 0x20, 0x30, 0xe0, 0xe1, 0xff, 6, 0, tlvType.crc32c];
 
 export class ProxyMutator {
   #state: number;
@@ -103,7 +105,7 @@ export class ProxyMutator {
   #change(): void {
     const bytes = this.#bytes;
     const at = this.random(this.#length + 1);
-    switch (this.random(12)) {
+    switch (this.random(13)) {
       case 0:
       case 1:
         bytes[at] ^= 1 << this.random(8);
@@ -136,6 +138,9 @@ export class ProxyMutator {
         break;
       case 10:
         this.#word();
+        break;
+      case 11:
+        bytes[this.#placeOfTlv()] = types[this.random(types.length)];
         break;
       default:
         this.#replace(at, 0, bytes.slice(at, Math.min(this.#length, at + this.random(30))));
@@ -230,9 +235,8 @@ export class ProxyMutator {
   }
 
   #tlvs(): ProxyTlv[] {
-    const types = [1, 2, 4, 5, 0x20, 0x30, 0xe0, 0xe1, 0xff, 6, 0];
     return Array.from({ length: this.random(3) === 0 ? this.random(5) : 0 }, () => {
-      const type = types[this.random(types.length)];
+      const type = types[this.random(types.length - 1)];
       const most = type === tlvType.uniqueId ? 129 : this.random(40) === 0 && type !== tlvType.authority ? 3000 : 60;
       return { type, value: this.#noise(this.random(most)) };
     });
