@@ -1,7 +1,8 @@
 // Tells that somebody, maybe we ourselves, changed links, addresses, routes, rules or our tables in one network
-// namespace. Only that and of which kind: what is true now is read by whoever asks. Two netlink sockets, no polling.
-// Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,neighbour}.h, linux/netfilter/nf_tables.h.
+// namespace. Only that and of which kind: what is true now is read by whoever asks. Links, addresses, routes and rules are
+// told by netlink at once, nft rulesets by generation-watch.ts. Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,neighbour}.h.
 
+import { GenerationWatch } from './generation-watch.ts';
 import {
   AF_NETLINK,
   bindSocket,
@@ -14,12 +15,14 @@ import {
   receive,
   SOCK_RAW,
 } from './libc.ts';
-import { ownTableName } from './nft-ruleset.ts';
 import { attachFilter, type FilterInstruction } from './packet-socket.ts';
 import { Readiness } from './readiness.ts';
 import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
 
-/** `unknown`: the kernel had more to tell than fitted, or told something that does not parse: anything may have changed. */
+/**
+ * `table`: somebody changed the nft ruleset, not necessarily our tables. `unknown`: the kernel had more to tell than fitted, or
+ * told something that does not parse: anything may have changed.
+ */
 export type ChangeKind = 'link' | 'address' | 'route' | 'rule' | 'neighbour' | 'sysctl' | 'table' | 'unknown';
 
 export interface ChangeWatchOptions {
@@ -30,15 +33,9 @@ export interface ChangeWatchOptions {
 }
 
 const NETLINK_ROUTE = 0;
-const NETLINK_NETFILTER = 12;
 // Groups as bits: RTNLGRP_LINK 1, NEIGH 3, IPV4_IFADDR 5, IPV4_ROUTE 7, IPV4_RULE 8, IPV6_IFADDR 9, IPV6_ROUTE 11, IPV6_RULE 19,
 // IPV4_NETCONF 24, IPV6_NETCONF 25. The last two tell of forwarding and reverse path filters, not of every sysctl.
 const routeGroups = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25].reduce((bits, group) => bits | (1 << (group - 1)), 0);
-const NFNLGRP_NFTABLES = 7;
-const NFNL_SUBSYS_NFTABLES = 10;
-const NFT_MSG_NEWGEN = 15;
-/** Attribute 1 of every message about a table, chain, rule, set or element is the table's name. */
-const NFTA_TABLE = 1;
 
 const RTM_NEWROUTE = 24;
 const RTM_NEWNEIGH = 28;
@@ -83,8 +80,9 @@ const bufferBytes = 64 << 10;
 const queueBytes = 1 << 20;
 
 export class ChangeWatch {
-  readonly #fds: readonly number[];
-  readonly #watches: readonly Readiness[];
+  readonly #fd: number;
+  readonly #watch: Readiness;
+  readonly #rules: GenerationWatch;
   readonly #buffer = new Uint8Array(bufferBytes);
   readonly #view = new DataView(this.#buffer.buffer);
   readonly #onChange: ChangeWatchOptions['onChange'];
@@ -95,30 +93,26 @@ export class ChangeWatch {
   /** Throws `not-found` (no such namespace), `not-permitted`, or `system-call`. It does not keep the process running. */
   constructor(options: ChangeWatchOptions) {
     this.#onChange = options.onChange;
-    const route = insideNetns(options.netns, () => openGroups(NETLINK_ROUTE, routeGroups, true));
-    const nft = orClose(route, () =>
-      insideNetns(options.netns, () => openGroups(NETLINK_NETFILTER, 1 << (NFNLGRP_NFTABLES - 1), false)),
-    );
-    this.#fds = [route, nft];
-    this.#watches = [
-      new Readiness(route, { readable: true }, () => this.#read(route, (type) => routeKinds.get(type))),
-      new Readiness(nft, { readable: true }, () => this.#read(nft, (type, start, end) => this.#tableKind(type, start, end))),
-    ];
-    for (const watch of this.#watches) watch.unref();
+    this.#fd = insideNetns(options.netns, openRouteGroups);
+    const told: ReadonlySet<ChangeKind> = new Set(['table']);
+    this.#rules = orClose(this.#fd, () => new GenerationWatch(options.netns, () => this.#onChange(told)));
+    this.#watch = new Readiness(this.#fd, { readable: true }, () => this.#read());
+    this.#watch.unref();
   }
 
   /** Idempotent. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const watch of this.#watches) watch.close();
-    for (const fd of this.#fds) closeDescriptor(fd);
+    this.#rules.close();
+    this.#watch.close();
+    closeDescriptor(this.#fd);
   }
 
-  #read(fd: number, kindOf: (type: number, start: number, end: number) => ChangeKind | undefined): void {
+  #read(): void {
     const kinds = new Set<ChangeKind>();
     for (let count = 0; this.#open && count < maxDatagrams; count += 1) {
-      const got = receive(fd, this.#buffer);
+      const got = receive(this.#fd, this.#buffer);
       if (got === -EAGAIN || got === -EINTR) break;
       if (got < 0) {
         if (got === -ENOBUFS) this.overruns += 1;
@@ -126,60 +120,33 @@ export class ChangeWatch {
         if (got !== -ENOBUFS) break;
         continue;
       }
-      this.#walk(got, kindOf, kinds);
+      this.#walk(got, kinds);
     }
     if (kinds.size > 0 && this.#open) this.#onChange(kinds);
   }
 
-  #walk(
-    length: number,
-    kindOf: (type: number, start: number, end: number) => ChangeKind | undefined,
-    kinds: Set<ChangeKind>,
-  ): void {
+  #walk(length: number, kinds: Set<ChangeKind>): void {
     for (let at = 0; at + 16 <= length; ) {
       const size = this.#view.getUint32(at, true);
       if (size < 16 || at + size > length) {
         kinds.add('unknown');
         return;
       }
-      const kind = kindOf(this.#view.getUint16(at + 4, true), at + 16, at + size);
+      const kind = routeKinds.get(this.#view.getUint16(at + 4, true));
       if (kind) kinds.add(kind);
       at += (size + 3) & ~3;
     }
   }
-
-  /** Other people's tables are none of our business. */
-  #tableKind(type: number, start: number, end: number): ChangeKind | undefined {
-    if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) return undefined;
-    for (let at = start + 4; at + 4 <= end; ) {
-      const size = this.#view.getUint16(at, true);
-      if (size < 4 || at + size > end) return 'unknown';
-      if ((this.#view.getUint16(at + 2, true) & 0x3fff) === NFTA_TABLE)
-        return this.#isOwnTable(at + 4, at + size) ? 'table' : undefined;
-      at += (size + 3) & ~3;
-    }
-    return 'unknown';
-  }
-
-  #isOwnTable(start: number, end: number): boolean {
-    const length = ownTableName.length;
-    if (end - start <= length) return false;
-    for (let index = 0; index < length; index += 1)
-      if (this.#buffer[start + index] !== ownTableName.charCodeAt(index)) return false;
-    // The tables of annexes have ours as the beginning of their names: weir-services.
-    const next = this.#buffer[start + length];
-    return next === 0 || next === 0x2d;
-  }
 }
 
-function openGroups(protocol: number, groups: number, filtered: boolean): number {
-  const fd = openSocket(AF_NETLINK, SOCK_RAW, protocol);
+function openRouteGroups(): number {
+  const fd = openSocket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
   return orClose(fd, () => {
-    if (filtered) attachFilter(fd, filter);
+    attachFilter(fd, filter);
     setReceiveBuffer(fd, queueBytes);
     const address = new Uint8Array(12);
     new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
-    new DataView(address.buffer).setUint32(8, groups, true);
+    new DataView(address.buffer).setUint32(8, routeGroups, true);
     bindSocket(fd, address);
     return fd;
   });

@@ -16,7 +16,7 @@ export interface NftGeneration {
   readonly families: readonly NftFamily[];
 }
 
-const NETLINK_NETFILTER = 12;
+export const NETLINK_NETFILTER = 12;
 const subsystem = 10 << 8;
 const NFT_MSG_NEWTABLE = subsystem | 0;
 const NFT_MSG_GETTABLE = subsystem | 1;
@@ -47,13 +47,19 @@ const own = (socket: RouteSocket, type: number, what: string): NetlinkMessage[] 
     .dump(type, [header()], what)
     .filter(({ body }) => textIn(parseAttributes(body.subarray(headerBytes)).get(TABLE)) === ownTableName);
 
+/** Of the namespace that the socket (of NETLINK_NETFILTER) is in; undefined where the kernel has no nftables. */
+export function askGeneration(socket: RouteSocket): number | undefined {
+  const answer = socket.get(NFT_MSG_GETGEN, [header()], 'reading the generation of the ruleset');
+  if (!answer || answer.type !== NFT_MSG_NEWGEN) return undefined;
+  const id = parseAttributes(answer.body.subarray(headerBytes)).get(NFTA_GEN_ID);
+  return id && id.length === 4 ? new DataView(id.buffer, id.byteOffset).getUint32(0) : 0;
+}
+
 /** Throws `not-found` when there is no such namespace; zero where the kernel has no nftables. */
 export const readNftGeneration = (netns: string | undefined): NftGeneration =>
   withNftSocket(netns, (socket) => {
-    const answer = socket.get(NFT_MSG_GETGEN, [header()], 'reading the generation of the ruleset');
-    if (!answer || answer.type !== NFT_MSG_NEWGEN) return { generation: 0, ownTables: 0, families: [] };
-    const id = parseAttributes(answer.body.subarray(headerBytes)).get(NFTA_GEN_ID);
-    const generation = id && id.length === 4 ? new DataView(id.buffer, id.byteOffset).getUint32(0) : 0;
+    const generation = askGeneration(socket);
+    if (generation === undefined) return { generation: 0, ownTables: 0, families: [] };
     const numbers = new Set(own(socket, NFT_MSG_GETTABLE, 'reading tables').map(({ body }) => body[0]));
     const families = ownTableFamilies.filter((family) => numbers.has(familyNumbers[family]));
     return { generation, ownTables: families.length, families };
