@@ -3,7 +3,8 @@
 // (ruleset-link.ts).
 
 import { WeirError } from '../base/errors.ts';
-import type { NftSet } from '../kernel/nft-ruleset.ts';
+import { renderVerdict } from '../kernel/nft-render.ts';
+import { match, type NftRule, type NftSet, type NftStatement, type NftVerdict, verdict } from '../kernel/nft-ruleset.ts';
 import {
   type Address,
   type AddressRange,
@@ -131,6 +132,35 @@ export const rangeElements = (ranges: readonly AddressRange[], family: Family): 
   ranges.filter((range) => range.family === family).map(renderRange);
 
 export const addressType = (family: Family): string => (family === 4 ? 'ipv4_addr' : 'ipv6_addr');
+
+/** So few ranges are compared with one by one, which costs a packet less than a look-up in a set of intervals. */
+const maxCompared = 2;
+
+/** Whether a field holds an address of these ranges: tests, each for a rule of its own. A set is added where they are many. */
+export function testRanges(
+  name: string,
+  family: Family,
+  ranges: readonly string[],
+  sets: NftSet[],
+): (field: string) => readonly NftStatement[] {
+  if (ranges.length <= maxCompared) return (field) => ranges.map((range) => match(field, range));
+  sets.push({ name, type: addressType(family), interval: true, elements: ranges });
+  return (field) => [match(field, { set: name })];
+}
+
+/** The rules that lead from a field's address to what is to be done with its range, which do not overlap; by a map where they are many. */
+export function leadRanges(
+  name: string,
+  family: Family,
+  field: string,
+  targets: readonly (readonly [range: string, to: NftVerdict])[],
+  sets: NftSet[],
+): NftRule[] {
+  if (targets.length <= maxCompared) return targets.map(([range, to]) => [match(field, range), verdict(to)]);
+  const elements = targets.map(([range, to]) => `${range} : ${renderVerdict(to)}`);
+  sets.push({ name, type: addressType(family), data: 'verdict', interval: true, elements });
+  return [[{ do: 'vmap', key: field, map: { map: name } }]];
+}
 
 /** Addresses given back to a live host; grows while we run, so it is there even when empty. */
 export const withheldSet = (withheld: readonly AddressRange[], family: Family): NftSet => ({

@@ -70,7 +70,11 @@ const heldBy = (model: Model): AddressRange[] => [
 function ruled(tables: readonly NftTable[]): AddressRange[] {
   const inet = tables.find(({ family }) => family === 'inet');
   const elements = inet?.sets.filter(({ name }) => /^(claimed|single)[46]$/.test(name)).flatMap((set) => set.elements) ?? [];
-  return uniteRanges(elements.map((element) => parseRange(element.split(' : ')[0]) as AddressRange));
+  const rules = inet?.chains.find(({ name }) => name === 'divert')?.rules ?? [];
+  const compared = rules.flatMap(([first]) =>
+    first.do === 'match' && first.left === 'ip daddr' && typeof first.right === 'string' ? [first.right] : [],
+  );
+  return uniteRanges([...elements, ...compared].map((element) => parseRange(element.split(' : ')[0]) as AddressRange));
 }
 
 const desiredStates = fc

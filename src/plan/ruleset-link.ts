@@ -24,11 +24,13 @@ import {
   addressType,
   aliveShare,
   type DecoyLayout,
+  leadRanges,
   onlyPersona,
   personaOf,
   type RangeGroup,
   rangeElements,
   shareIntervals,
+  testRanges,
   withheldSet,
 } from './decoy-layout.ts';
 import type { NetworkState } from './desired-state.ts';
@@ -128,6 +130,7 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
   const sets: NftSet[] = [];
   const chains: NftChain[] = [];
   const take: NftRule[] = [];
+  const takeArp: NftRule[] = [];
   const arriveArp: NftRule[] = [];
   const leave: Record<'ip' | 'ip6' | 'arp', NftRule[]> = { ip: [], ip6: [neighbourDiscovery, refusedInName], arp: [] };
   const stacks = new StackWear(desired.ports.narrow, desired.announcedSize);
@@ -137,8 +140,9 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     const field = family === 4 ? 'ip' : 'ip6';
     const ranges = layout.claimed.flatMap((group) => rangeElements(group.ranges, family));
     if (ranges.length > 0) {
-      sets.push({ name: `ranges${family}`, type: addressType(family), interval: true, elements: ranges });
-      take.push([match(`${field} daddr`, { set: `ranges${family}` }), takeHost]);
+      const isRange = testRanges(`ranges${family}`, family, ranges, sets);
+      take.push(...isRange(`${field} daddr`).map((test) => [test, takeHost]));
+      if (family === 4) takeArp.push(...isRange('arp daddr ip').map((test) => [test, takeHost]));
       planRangeWear(layout, family, stacks, sets, chains, leave);
     }
     const singles = layout.singles.filter((single) => single.address.family === family);
@@ -177,8 +181,6 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     for (const mac of Object.values(group.macs)) vendors.add(`${mac.toLowerCase().slice(0, 8)}:00:00:00`);
   const isOurs = match(`ether daddr & ${vendorMask}`, [...vendors].sort());
   arriveArp.push([match('meta pkttype', 'other'), isOurs, goto('take-arp')]);
-  const takeArp: NftRule[] = [];
-  if (sets.some(({ name }) => name === 'ranges4')) takeArp.push([match('arp daddr ip', { set: 'ranges4' }), takeHost]);
   if (sets.some(({ name }) => name === 'mac4'))
     takeArp.push([{ do: 'set-by-map', field: 'ether daddr', key: 'arp daddr ip', map: { map: 'mac4' } }, takeHost]);
   chains.push({ name: 'take', rules: take }, { name: 'take-arp', rules: takeArp });
@@ -192,11 +194,8 @@ function planFrameTable(desired: NetworkState, layout: DecoyLayout, withheld: re
     ],
   });
   for (const name of ['ip', 'ip6', 'arp'] as const) chains.push({ name: `leave-${name}`, rules: leave[name] });
-  const byProtocol: (readonly [string, NftVerdict])[] = (['ip', 'ip6', 'arp'] as const).map((name) => [
-    name,
-    { goto: `leave-${name}` },
-  ]);
-  chains.push({ name: 'leave', rules: [[{ do: 'vmap', key: 'meta protocol', map: { entries: byProtocol } }]] });
+  const byProtocol = (['ip', 'ip6', 'arp'] as const).map((name) => [match('meta protocol', name), goto(`leave-${name}`)]);
+  chains.push({ name: 'leave', rules: byProtocol });
   desired.macLinks.forEach((device, index) => {
     chains.push({
       name: `ingress-${index}`,
@@ -247,7 +246,7 @@ function planRangeWear(
   const kinds = family === 4 ? (['ip', 'arp'] as const) : (['ip6'] as const);
   for (const kind of kinds) {
     const source = kind === 'arp' ? 'arp saddr ip' : `${kind} saddr`;
-    const elements: string[] = [];
+    const targets: [string, NftVerdict][] = [];
     layout.claimed.forEach((group, index) => {
       const ranges = rangeElements(group.ranges, family);
       if (ranges.length === 0) return;
@@ -273,11 +272,9 @@ function planRangeWear(
         const key = { hash: source, modulus: populationModulus, seed: group.population.seed };
         chains.push({ name: entry, rules: entries.length > 0 ? [[{ do: 'vmap', key, map: { entries } }]] : [] });
       }
-      elements.push(...ranges.map((range) => `${range} : jump ${entry}`));
+      targets.push(...ranges.map((range): [string, NftVerdict] => [range, { jump: entry }]));
     });
-    const name = `wear-${kind}`;
-    sets.push({ name, type: addressType(family), data: 'verdict', interval: true, elements });
-    leave[kind].push([{ do: 'vmap', key: source, map: { map: name } }]);
+    leave[kind].push(...leadRanges(`wear-${kind}`, family, source, targets, sets));
   }
 }
 

@@ -136,15 +136,15 @@ export class StackWear {
   }
 
   #add(name: string, stack: TcpStack, family: Family): string | undefined {
-    const ways: [string, NftVerdict][] = [];
+    const ways: NftRule[] = [];
     const tcp = this.#addTcp(name, stack, family);
-    if (tcp !== undefined) ways.push(['tcp', { goto: tcp }]);
+    if (tcp !== undefined) ways.push([match('meta l4proto', 'tcp'), goto(tcp)]);
     const icmp = family === 4 ? this.#chain(`${name}.icmp`, this.#icmpRules(stack)) : undefined;
-    if (icmp !== undefined) ways.push(['icmp', { goto: icmp }]);
+    if (icmp !== undefined) ways.push([match('meta l4proto', 'icmp'), goto(icmp)]);
     // What left with another one meant it: names go no further than the link (docs/decisions/0014).
     const unset = match(family === 4 ? 'ip ttl' : 'ip6 hoplimit', linuxTtl);
     const rules: NftRule[] = stack.ttl === linuxTtl ? [] : [[unset, ...ttlRule(family, stack.ttl)]];
-    if (ways.length > 0) rules.push([{ do: 'vmap', key: 'meta l4proto', map: { entries: ways } }]);
+    rules.push(...ways);
     if (family === 4) rules.push(...this.#identification(stack.identification, [match('meta l4proto', 'udp')]));
     return this.#chain(name, rules);
   }

@@ -18,7 +18,7 @@ import {
   tcpFlags,
   tcpFlagsNot,
 } from '../kernel/nft-ruleset.ts';
-import { type AddressRange, type Family, renderAddress } from '../model/address.ts';
+import { type AddressRange, type Family, renderAddress, renderRange } from '../model/address.ts';
 import type { Persona } from '../model/persona.ts';
 import { populationModulus } from '../model/population.ts';
 import { type PortSet, renderPorts } from '../model/port-set.ts';
@@ -26,11 +26,13 @@ import {
   addressType,
   type DecoyLayout,
   layOutDecoys,
+  leadRanges,
   onlyPersona,
   personaOf,
   type RangeGroup,
   rangeElements,
   shareIntervals,
+  testRanges,
   withheldSet,
 } from './decoy-layout.ts';
 import type { Guards, NetworkState } from './desired-state.ts';
@@ -73,16 +75,26 @@ const synMask = ['syn', 'ack', 'rst'];
 const allFlags = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg'];
 const isSyn = tcpFlags(synMask, ['syn']);
 const isTcp = match('meta l4proto', 'tcp');
+const untrack: readonly NftStatement[] = [{ do: 'notrack' }, accept];
+const portUnreachable: NftStatement = { do: 'reject', how: 'port-unreachable' };
 const isUdp = match('meta l4proto', 'udp');
 const families: readonly Family[] = [4, 6];
 const destination = (family: Family): string => (family === 4 ? 'ip daddr' : 'ip6 daddr');
 const source = (family: Family): string => (family === 4 ? 'ip saddr' : 'ip6 saddr');
 
+/** Of each state the tables made last: many singles take long, and what is applied is looked at again and again. */
+const planned = new WeakMap<NetworkState, { readonly from: string; readonly tables: readonly NftTable[] }>();
+
 /** Every table of ours for this state; none when there are no decoys. `withheld` are addresses given back. */
-export function planRuleset(desired: NetworkState, withheld: readonly AddressRange[], notes: RestoreNotes): NftTable[] {
+export function planRuleset(desired: NetworkState, withheld: readonly AddressRange[], notes: RestoreNotes): readonly NftTable[] {
   if (desired.groups.length === 0) return [];
+  const from = [...withheld.map(renderRange), ...notes].join('\n');
+  const known = planned.get(desired);
+  if (known?.from === from) return known.tables;
   const layout = layOutDecoys(desired);
-  return [planPacketTable(desired, layout, withheld, notes), ...planLinkTables(desired, layout, withheld)];
+  const tables = [planPacketTable(desired, layout, withheld, notes), ...planLinkTables(desired, layout, withheld)];
+  planned.set(desired, { from, tables });
+  return tables;
 }
 
 function planPacketTable(
@@ -95,6 +107,13 @@ function planPacketTable(
   const chains = new ChainBook(desired.ports.narrow);
   const untrackIn: NftRule[] = [];
   const untrackOut: NftRule[] = [];
+  // Datagrams to closed ports of decoys, whatever of this machine's own listens there: what the gateway gets is left alone,
+  // what should have stayed silent never comes here. Refused at input because only a packet that was routed to us is
+  // refused in the name of the address it was sent to.
+  const refusal: NftRule[] = [
+    [matchNot('meta l4proto', 'udp'), accept],
+    [match('socket transparent', 1), accept],
+  ];
   const divert: NftRule[] = [
     // A SYN may meet a socket in TIME_WAIT; only tproxy knows how to begin anew, so SYNs take the long way.
     [tcpFlagsNot(['syn', 'ack'], ['syn']), { do: 'match', left: 'socket transparent', not: false, right: 1 }, accept],
@@ -103,8 +122,6 @@ function planPacketTable(
   for (const family of families) {
     sets.push(withheldSet(withheld, family));
     divert.push([match(destination(family), { set: `withheld${family}` }), accept]);
-  }
-  for (const family of families) {
     const singles = layout.singles.filter((single) => single.address.family === family);
     if (singles.length > 0) {
       const target = (single: (typeof singles)[number]): string =>
@@ -122,8 +139,9 @@ function planPacketTable(
         interval: false,
         elements: singles.map(({ text }) => text),
       });
-      untrackIn.push([match(destination(family), { set: `single-set${family}` }), { do: 'notrack' }]);
-      untrackOut.push([match(source(family), { set: `single-set${family}` }), { do: 'notrack' }]);
+      untrackIn.push([match(destination(family), { set: `single-set${family}` }), ...untrack]);
+      untrackOut.push([match(source(family), { set: `single-set${family}` }), ...untrack]);
+      refusal.push([match(destination(family), { set: `single-set${family}` }), portUnreachable]);
       const held = family === 6 ? singles.filter(({ claim, persona }) => claim && persona).map(({ text }) => text) : [];
       if (held.length > 0) {
         // Addresses the kernel has on a link are its own to defend and to confirm (RFC 4861, 7.2).
@@ -133,22 +151,21 @@ function planPacketTable(
       }
       divert.push([{ do: 'vmap', key: destination(family), map: { map: `single${family}` } }]);
     }
-    const ranges: string[] = [];
-    const targets: string[] = [];
+    const targets: [string, NftVerdict][] = [];
     layout.claimed.forEach((group, index) => {
       const elements = rangeElements(group.ranges, family);
       if (elements.length === 0) return;
       const entry = chains.claimedEntry(group, index, family, layout);
-      ranges.push(...elements);
-      targets.push(...elements.map((element) => `${element} : goto ${entry}`));
+      targets.push(...elements.map((element): [string, NftVerdict] => [element, { goto: entry }]));
     });
-    if (ranges.length > 0) {
-      sets.push({ name: `claimed${family}`, type: addressType(family), data: 'verdict', interval: true, elements: targets });
-      sets.push({ name: `claimed-set${family}`, type: addressType(family), interval: true, elements: ranges });
-      untrackIn.push([match(destination(family), { set: `claimed-set${family}` }), { do: 'notrack' }]);
-      untrackOut.push([match(source(family), { set: `claimed-set${family}` }), { do: 'notrack' }]);
-      divert.push([{ do: 'vmap', key: destination(family), map: { map: `claimed${family}` } }]);
+    divert.push(...leadRanges(`claimed${family}`, family, destination(family), targets, sets));
+    const ranges = targets.map(([range]) => range);
+    const isClaimed = testRanges(`claimed-set${family}`, family, ranges, sets);
+    for (const test of isClaimed(destination(family))) {
+      untrackIn.push([test, ...untrack]);
+      refusal.push([test, portUnreachable]);
     }
+    for (const test of isClaimed(source(family))) untrackOut.push([test, ...untrack]);
     const owned: string[] = [];
     layout.own.forEach((group, index) => {
       const elements = rangeElements(group.ranges, family);
@@ -173,7 +190,7 @@ function planPacketTable(
   hook('untrack-in', 'prerouting', -300, untrackIn);
   hook('untrack-out', 'output', -300, untrackOut);
   hook('divert', 'prerouting', -90, divert);
-  if (chains.refusesDatagrams) hook('refuse', 'input', -90, planRefusal(sets));
+  if (chains.refusesDatagrams) hook('refuse', 'input', -90, refusal);
   notes.forEach((comment, index) => {
     base.push({ name: `restore-${index}`, comment, rules: [] });
   });
@@ -184,23 +201,6 @@ function planPacketTable(
     sets,
     chains: [...chains.inOrder(), ...base],
   };
-}
-
-/**
- * Datagrams to closed ports of decoys, whatever of this machine's own listens there: what the gateway gets is left alone,
- * what should have stayed silent never comes here. Refused here because only a packet that was routed to us is refused in
- * the name of the address it was sent to.
- */
-function planRefusal(sets: readonly NftSet[]): NftRule[] {
-  const rules: NftRule[] = [
-    [matchNot('meta l4proto', 'udp'), accept],
-    [match('socket transparent', 1), accept],
-  ];
-  for (const family of families)
-    for (const name of [`single-set${family}`, `claimed-set${family}`])
-      if (sets.some((one) => one.name === name))
-        rules.push([match(destination(family), { set: name }), { do: 'reject', how: 'port-unreachable' }]);
-  return rules;
 }
 
 /** What must stay reachable on this machine's own addresses; comes before any diversion of them. */

@@ -72,20 +72,9 @@ async function deleteRule(place: TestNamespace, among: (count: number) => number
   await place.run(rules[among(rules.length)]);
 }
 
-/** Takes one element out of a set of ours. */
-async function deleteElement(place: TestNamespace): Promise<void> {
-  const { stdout } = await place.run(['nft', '-j', 'list', 'set', 'inet', 'weir', 'claimed-set4']);
-  const set = JSON.parse(stdout).nftables.find((item: { set?: unknown }) => item.set).set as {
-    elem: ({ prefix?: { addr: string; len: number }; range?: [string, string] } | string)[];
-  };
-  const [first] = set.elem;
-  const text =
-    typeof first === 'string'
-      ? first
-      : first.prefix
-        ? `${first.prefix.addr}/${first.prefix.len}`
-        : `${first.range?.[0]}-${first.range?.[1]}`;
-  await place.run(['nft', 'delete', 'element', 'inet', 'weir', 'claimed-set4', `{ ${text} }`]);
+/** Puts an element into a set of ours, as if a decoy had been given back. */
+async function addElement(place: TestNamespace): Promise<void> {
+  await place.run(['nft', 'add', 'element', 'inet', 'weir', 'withheld4', '{ 192.168.50.77 }']);
 }
 
 async function deleteRoute(place: TestNamespace, among: (count: number) => number): Promise<void> {
@@ -114,7 +103,7 @@ const damages: readonly Damage[] = [
     act: ({ lab }, among) => lab.sensor.run(['nft', 'delete', 'table', ['inet', 'netdev'][among(2)], 'weir']),
   },
   { name: 'a rule at home', weight: 2, act: ({ lab }, among) => deleteRule(lab.sensor, among) },
-  { name: 'an element at home', weight: 1, act: ({ lab }) => deleteElement(lab.sensor) },
+  { name: 'an element at home', weight: 1, act: ({ lab }) => addElement(lab.sensor) },
   { name: 'a route at home', weight: 2, act: ({ lab }, among) => deleteRoute(lab.sensor, among) },
   { name: 'the promiscuous flag', weight: 1, act: ({ lab }) => lab.sensor.run(['ip', 'link', 'set', 'eth0', 'promisc', 'off']) },
   {
@@ -132,7 +121,7 @@ const damages: readonly Damage[] = [
   },
   { name: 'a ruleset', weight: 2, act: ({ inside }, among) => inside[floors[among(3)]].run(['nft', 'flush', 'ruleset']) },
   { name: 'a rule', weight: 3, act: ({ inside }, among) => deleteRule(inside[floors[among(3)]], among) },
-  { name: 'an element', weight: 1, act: ({ inside }, among) => deleteElement(inside[floors[among(3)]]) },
+  { name: 'an element', weight: 1, act: ({ inside }, among) => addElement(inside[floors[among(3)]]) },
   { name: 'a route', weight: 2, act: ({ inside }, among) => deleteRoute(inside[floors[among(3)]], among) },
   { name: 'a link', weight: 3, act: ({ inside }, among) => inside[floors[among(3)]].run(['ip', 'link', 'delete', 'lan']) },
   {

@@ -255,7 +255,7 @@ test('what is deleted or changed in a segment is put back, each told, and nothin
       const floor = inside(bed, 'floor-1');
       const damage: Record<string, () => Promise<unknown>> = {
         table: () => floor.nft('delete table netdev weir\n'),
-        element: () => floor.nft('delete element inet weir claimed-set4 { 192.168.50.10-192.168.50.250 }\n'),
+        element: () => floor.nft('add element inet weir withheld4 { 192.168.50.77 }\n'),
         rule: () => floor.nft('add rule inet weir divert accept\n'),
         route: () => floor.run(['ip', 'route', 'flush', 'table', 'local', 'proto', '87']),
         gateway: () => floor.ip('route del default via 192.168.50.1\nroute del default via fd50::1\n'),
