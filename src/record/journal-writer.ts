@@ -389,8 +389,7 @@ export class JournalWriter implements EventSink {
       const { bytesWritten } = await handle.write(encodeSegmentHeader(header), 0, segmentHeaderBytes, 0);
       if (bytesWritten < segmentHeaderBytes) throw Object.assign(new Error('no room for a header'), { code: 'ENOSPC' });
       await handle.datasync();
-      this.#directoryHandle ??= await open(this.#directory, 'r');
-      await this.#directoryHandle.sync();
+      await this.#syncDirectory();
     } catch (error) {
       await handle?.close().catch(() => {});
       if (handle) await unlink(path).catch(() => {});
@@ -404,6 +403,16 @@ export class JournalWriter implements EventSink {
     this.#segment += 1;
     this.#offset = segmentHeaderBytes;
     this.#syncedOffset = segmentHeaderBytes;
+  }
+
+  async #syncDirectory(): Promise<void> {
+    try {
+      this.#directoryHandle ??= await open(this.#directory, 'r');
+      await this.#directoryHandle.sync();
+    } catch (error) {
+      // Where directories cannot be opened or flushed (Windows), making a file is durable by itself.
+      if (!['EISDIR', 'EPERM', 'EACCES', 'EINVAL'].includes(String((error as NodeJS.ErrnoException).code))) throw error;
+    }
   }
 
   async #failed(error: unknown): Promise<void> {

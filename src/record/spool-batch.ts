@@ -22,8 +22,8 @@ export interface SpoolRecord {
   readonly recordedAt: Micros;
 }
 
-/** When it happened, for events whose time of recording is not at hand. */
-function timeOf(event: WeirEvent): Micros {
+/** When it was recorded, as far as it says so; else when it happened. */
+export function recordTime(event: WeirEvent): Micros {
   if (event.kind === 'session') return event.session.recordedAt ?? event.session.end ?? event.session.start;
   if (event.kind === 'probe') return event.probe.end;
   return event.kind === 'alert' ? event.alert.at : event.system.at;
@@ -44,7 +44,7 @@ export class SpoolBatch {
   }
 
   /** False when there is no room for it any more; an empty batch has room for whatever a journal holds. */
-  add(event: WeirEvent, recordedAt = timeOf(event)): boolean {
+  add(event: WeirEvent, recordedAt = recordTime(event)): boolean {
     const bound = bodyBound(event) + 4;
     if (this.#records >= maxSpoolBatchRecords || this.#used + bound > maxSpoolBatchBytes) return false;
     if (this.#used + bound > this.#bytes.length) {

@@ -1,0 +1,139 @@
+// One attacker's connection at an agent, joined with its flow on the link: back-pressure, half-close and RST pass both ways. What
+// the gateway turns away at once is given back with every byte, for somebody else to answer. Bounds on time are the gateway's.
+
+import type { FlowStream } from './arrival.ts';
+
+export interface HandedFlowOptions {
+  readonly client: FlowStream;
+  /** The flow that LinkClient.openFlow gave. */
+  readonly flow: FlowStream;
+  /** The gateway will not have it. `client` is as it came, and the receiver's again; called once, instead of `onEnd`. */
+  onTurnedAway(client: FlowStream): void;
+  /** Both sides are gone. */
+  onEnd(): void;
+}
+
+/** Of an error of the flow's: it was turned away before anything was done with it. */
+export const turnedAwayCode = 'ECONNREFUSED';
+
+/** What the client sends is kept until the gateway has answered, up to so much: past it there is no way back. */
+const keptBytes = 64 * 1024;
+/** A gateway that turns a flow away does so within the first round trips. */
+const keptMs = 10_000;
+/** How long the client may take to read the rest once the gateway is done with it. */
+const lingerMs = 20_000;
+
+/** Both have `allowHalfOpen`, and nothing was read from them. */
+export class HandedFlow {
+  readonly #options: HandedFlowOptions;
+  readonly #since = performance.now();
+  #kept: Buffer[] | undefined = [];
+  #keptBytes = 0;
+  #clientEnded = false;
+  #open = 2;
+  #over = false;
+  #lingering: NodeJS.Timeout | undefined;
+
+  constructor(options: HandedFlowOptions) {
+    this.#options = options;
+    const { client, flow } = options;
+    client.on('data', this.#fromClient);
+    client.on('end', this.#clientEnd);
+    client.on('error', this.#clientError);
+    client.on('close', this.#clientClosed);
+    client.on('drain', this.#clientDrained);
+    flow.on('data', (bytes: Buffer) => {
+      this.#kept = undefined;
+      if (client.writable && !client.write(bytes)) flow.pause();
+    });
+    flow.on('drain', () => client.resume());
+    flow.on('end', () => {
+      this.#kept = undefined;
+      client.end();
+    });
+    flow.on('error', (error: NodeJS.ErrnoException) => this.#flowFailed(error));
+    flow.on('close', () => this.#flowClosed());
+  }
+
+  /** Ends both at once, with a RST each. */
+  reset(): void {
+    if (this.#over) return;
+    this.#kept = undefined;
+    this.#options.flow.resetAndDestroy();
+    this.#options.client.resetAndDestroy();
+  }
+
+  readonly #fromClient = (bytes: Buffer): void => {
+    const { client, flow } = this.#options;
+    if (this.#kept) {
+      this.#keptBytes += bytes.length;
+      if (this.#keptBytes > keptBytes || performance.now() - this.#since > keptMs) this.#kept = undefined;
+      else this.#kept.push(bytes);
+    }
+    if (flow.writable && !flow.write(bytes)) client.pause();
+  };
+
+  readonly #clientDrained = (): void => {
+    this.#options.flow.resume();
+  };
+
+  readonly #clientEnd = (): void => {
+    this.#clientEnded = true;
+    this.#options.flow.end();
+  };
+
+  readonly #clientError = (error: NodeJS.ErrnoException): void => {
+    this.#kept = undefined;
+    // A connection that times out is gone without a RST; the far end hears the same of both.
+    if (error.code !== undefined) this.#options.flow.resetAndDestroy();
+  };
+
+  readonly #clientClosed = (): void => {
+    const { flow } = this.#options;
+    clearTimeout(this.#lingering);
+    if (!this.#clientEnded && !flow.destroyed) flow.resetAndDestroy();
+    this.#closed();
+  };
+
+  #flowFailed(error: NodeJS.ErrnoException): void {
+    const { client } = this.#options;
+    if (error.code === turnedAwayCode && this.#kept && !this.#clientEnded && !client.destroyed) this.#giveBack(this.#kept);
+    // Turned away too late, reset by the service, or the link broke: the attacker sees a RST, as of a machine that crashed.
+    else client.resetAndDestroy();
+  }
+
+  #giveBack(kept: readonly Buffer[]): void {
+    const { client, onTurnedAway } = this.#options;
+    this.#over = true;
+    client.off('data', this.#fromClient);
+    client.off('end', this.#clientEnd);
+    client.off('error', this.#clientError);
+    client.off('close', this.#clientClosed);
+    client.off('drain', this.#clientDrained);
+    if (kept.length > 0) client.unshift(Buffer.concat(kept));
+    // Flows again from the next turn on, to whoever listens by then.
+    client.resume();
+    onTurnedAway(client);
+  }
+
+  #flowClosed(): void {
+    if (this.#over) return;
+    const { client } = this.#options;
+    if (!client.destroyed) {
+      if (client.writableEnded) {
+        this.#lingering = setTimeout(() => client.resetAndDestroy(), lingerMs).unref();
+        // Nobody is left to read what it sends.
+        client.resume();
+      } else client.resetAndDestroy();
+    }
+    this.#closed();
+  }
+
+  #closed(): void {
+    this.#open -= 1;
+    if (this.#open > 0 || this.#over) return;
+    this.#over = true;
+    this.#kept = undefined;
+    this.#options.onEnd();
+  }
+}
