@@ -100,7 +100,7 @@ export class HandedDatagrams {
       tlvs: flowTlvs(network, sourceMac),
       onDatagram: (bytes) => {
         const held = this.#flows.get(key);
-        if (held?.flow !== flow) return;
+        if (!held || held.flow !== flow) return;
         held.activeMs = performance.now();
         this.counters.replies += 1;
         held.reply(bytes);

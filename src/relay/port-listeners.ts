@@ -3,8 +3,8 @@
 
 import type net from 'node:net';
 import type { Log } from '../base/log.ts';
-import type { RefusedListener } from '../model/agent.ts';
 import { renderAddress } from '../model/address.ts';
+import type { RefusedListener } from '../model/agent.ts';
 import type { PortSet } from '../model/port-set.ts';
 import { hasPort } from '../model/port-set.ts';
 import type { AgentDiversion } from '../model/relayed-service.ts';
@@ -161,7 +161,12 @@ export class PortListeners {
       const key = keyOf(one);
       if (wanted.has(key)) return;
       if (wanted.size < this.#options.maxSockets) wanted.set(key, one);
-      else dropped.push({ transport: one.transport, port: one.port, why: `more than ${this.#options.maxSockets} sockets: raise the limit of open files` });
+      else
+        dropped.push({
+          transport: one.transport,
+          port: one.port,
+          why: `more than ${this.#options.maxSockets} sockets: raise the limit of open files`,
+        });
     };
     const onAddresses = (transport: Transport, port: number, addresses: readonly OwnAddress[]): void => {
       for (const { ip, bind, family } of addresses) add({ transport, bind, family, ip, port });
@@ -181,8 +186,7 @@ export class PortListeners {
     }
     for (const diversion of this.#diversions) {
       if (diversion.addresses.length === 0) continue;
-      for (const port of portsOf(diversion.tcp))
-        if (!wanted.has(`tcp  ${port}`)) onAddresses('tcp', port, named(diversion));
+      for (const port of portsOf(diversion.tcp)) if (!wanted.has(`tcp  ${port}`)) onAddresses('tcp', port, named(diversion));
       for (const port of portsOf(diversion.udp)) onAddresses('udp', port, named(diversion));
     }
     return { wanted, dropped };
@@ -213,7 +217,8 @@ export class PortListeners {
       else this.#open.set(key, port);
     } catch (error) {
       const code = String((error as NodeJS.ErrnoException).code ?? (error as Error).message);
-      if (one.bind === '' && code === 'EADDRINUSE' && !this.#split.has(one.port) && this.#own.length > 0) this.#split.add(one.port);
+      if (one.bind === '' && code === 'EADDRINUSE' && !this.#split.has(one.port) && this.#own.length > 0)
+        this.#split.add(one.port);
       else refused.push({ transport: one.transport, port: one.port, why: one.bind === '' ? code : `${code} on ${one.ip}` });
     }
   }
@@ -223,12 +228,22 @@ export class PortListeners {
       this.counters.errors += 1;
     };
     if (one.transport === 'udp')
-      return bindUdp(one.bind, one.family, one.port, (message) => this.#datagram(message, { ip: one.ip, port: one.port }), failed);
+      return bindUdp(
+        one.bind,
+        one.family,
+        one.port,
+        (message) => this.#datagram(message, { ip: one.ip, port: one.port }),
+        failed,
+      );
     if (one.bind !== '') return listenTcp(one.bind, one.port, this.#connected, failed);
     try {
       return await listenTcp(this.#everywhere, one.port, this.#connected, failed);
     } catch (error) {
-      if (this.#everywhere !== '::' || !['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL'].includes(String((error as NodeJS.ErrnoException).code))) throw error;
+      if (
+        this.#everywhere !== '::' ||
+        !['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL'].includes(String((error as NodeJS.ErrnoException).code))
+      )
+        throw error;
       this.#everywhere = '0.0.0.0';
       return listenTcp(this.#everywhere, one.port, this.#connected, failed);
     }
