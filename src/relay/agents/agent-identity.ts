@@ -4,8 +4,8 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import type { Micros } from '../../base/clock.ts';
+import { ensureDirectory, readWhole, writeDurably } from '../../base/durable-file.ts';
 import { WeirError } from '../../base/errors.ts';
-import { ensureDirectory, readWhole, writeDurably } from './durable-file.ts';
 import { deriveEnrolment, type EnrolmentToken, gatewayNameOf } from './enrolment-token.ts';
 import { renderKey, renderPem, renderRequest } from './render-certificate.ts';
 

@@ -4,9 +4,9 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import type { Micros } from '../../base/clock.ts';
+import { readWhole, writeDurably } from '../../base/durable-file.ts';
 import { WeirError } from '../../base/errors.ts';
 import { parseAddress } from '../../model/address.ts';
-import { readWhole, writeDurably } from './durable-file.ts';
 import { gatewayNameOf } from './enrolment-token.ts';
 import { renderCertificate, renderKey, renderPem, sha256Hex } from './render-certificate.ts';
 
