@@ -26,6 +26,8 @@ export const tlvType = {
   linkLayer: 0xe2,
   /** Which service an inner gateway is to reach. */
   service: 0xe3,
+  /** What an agent's listener saw of the SYN. */
+  syn: 0xe4,
 } as const;
 
 /** Longest v1 line with its CRLF. */

@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { AgentMessage, GatewayMessage } from '../../model/agent.ts';
 import type { ProxyFlow, ProxyTlv } from '../../model/proxy-protocol.ts';
+import type { SynDetails } from '../../model/session.ts';
 
 /** PEM. From a token (enrolment), or what enrolment gave. */
 export interface LinkCredentials {
@@ -40,7 +41,8 @@ export interface LinkClientOptions extends LinkTarget {
   credentials(): LinkCredentials;
   /** Asked for each connection. */
   hello(): Hello;
-  onWelcome?(welcome: Welcome): void;
+  /** `skewMicros`: by what our clock is ahead of the gateway's, wrong by at most the way to it. */
+  onWelcome?(welcome: Welcome, skewMicros: number): void;
   /** Answer with `send({kind: 'applied', ..})`. */
   onRules(rules: string, configuration: string): void;
   /** Answer with `send({kind: 'touched', ..})`. */
@@ -75,7 +77,7 @@ export interface LinkClientLimits {
   readonly datagramBytes: number;
   /** Messages that may wait for the control stream. */
   readonly controlBytes: number;
-  /** How long the gateway may take to make a batch of records durable. */
+  /** How long the gateway may take to make a batch of records durable, once it has begun to take it; ten times as long until then. */
   readonly spoolMs: number;
 }
 
@@ -96,6 +98,8 @@ export const linkClientLimits: LinkClientLimits = {
 /** A flow as its header says it. Useful types: tlvType.uniqueId, .linkLayer (the source's MAC, 6 bytes), .netns (a segment's name). */
 export interface FlowRequest {
   readonly flow: ProxyFlow;
+  /** Where the listener has it. */
+  readonly syn?: SynDetails;
   readonly tlvs?: readonly ProxyTlv[];
 }
 

@@ -1,0 +1,106 @@
+// What is known of one agent, linked or not, and what its status says about it. The link is agent-link.ts.
+
+import { renderMicros } from '../../base/clock.ts';
+import type { AgentMessage, AgentStatus } from '../../model/agent.ts';
+import type { Health } from '../../model/status.ts';
+import type { AgentEntry } from '../agents/agent-gate.ts';
+import type { AgentLink } from './agent-link.ts';
+
+type Message<Kind extends AgentMessage['kind']> = Extract<AgentMessage, { kind: Kind }>;
+
+export interface AgentRecord {
+  link?: AgentLink | undefined;
+  /** When it came or went, microseconds. */
+  since?: number;
+  /** Why it went. */
+  lastEnd?: string;
+  hello?: Message<'hello'>;
+  health?: Message<'health'>;
+  applied?: Message<'applied'>;
+  skewMicros?: number;
+  lastTouch?: number;
+  upgrade?: NonNullable<AgentStatus['upgrade']>;
+}
+
+/** A clock further off than this is worth a word: records of it are corrected, logs on that machine are not. */
+const notableSkewMicros = 5_000_000;
+const soonMs = 7 * 24 * 3600 * 1000;
+
+export function describeAgent(
+  entry: AgentEntry,
+  record: AgentRecord,
+  wanted: string | undefined,
+  gateway: { readonly version: string; readonly nowMicros: number },
+): AgentStatus {
+  const { link, hello, health, applied } = record;
+  const state = entry.state !== 'enrolled' ? entry.state : link ? 'linked' : 'away';
+  const lastTouch = link?.flows.lastAt ?? record.lastTouch;
+  const spool = health?.spool ?? hello?.spool;
+  const skewMicros = health?.skewMicros ?? record.skewMicros;
+  const until = link?.certificateUntil ?? entry.certificateUntil;
+  const judged = judge(state, record, wanted, gateway, until, skewMicros);
+  return {
+    name: entry.name,
+    state,
+    ...judged,
+    ...(hello ? { version: hello.version, platform: `${hello.platform} ${hello.arch}, Node ${hello.node}` } : {}),
+    ...(link ? { peer: link.peer, openFlows: link.flows.open } : {}),
+    since: record.since === undefined ? entry.since : renderMicros(record.since),
+    ...(lastTouch === undefined ? {} : { lastTouch: renderMicros(lastTouch) }),
+    ...(link?.latencyMicros === undefined ? {} : { latencyMicros: link.latencyMicros }),
+    ...(health ? { flows: health.flows, memoryBytes: health.memoryBytes } : link ? { flows: link.flows.flows } : {}),
+    ...(spool ? { spool } : {}),
+    ...(skewMicros === undefined ? {} : { skewMicros }),
+    ...(wanted === undefined
+      ? {}
+      : {
+          rules: {
+            wanted,
+            ...appliedRules(record),
+            refused: applied?.refused ?? [],
+          },
+        }),
+    ...(until === undefined ? {} : { certificateUntil: until }),
+    ...(record.upgrade ? { upgrade: record.upgrade } : {}),
+  };
+}
+
+const appliedRules = ({ applied, hello }: AgentRecord): { applied?: string } => {
+  const rules = applied?.rules ?? hello?.rules;
+  return rules === undefined ? {} : { applied: rules };
+};
+
+function judge(
+  state: AgentStatus['state'],
+  record: AgentRecord,
+  wanted: string | undefined,
+  { version, nowMicros }: { readonly version: string; readonly nowMicros: number },
+  certificateUntil: string | undefined,
+  skewMicros: number | undefined,
+): { health: Health; reasons: readonly string[] } {
+  const { hello, health, applied } = record;
+  if (state === 'waiting' || state === 'revoked') return { health: 'good', reasons: [] };
+  if (state === 'away')
+    return {
+      health: 'bad',
+      reasons: [record.lastEnd ? `it is away: ${record.lastEnd}` : 'it has not come since the gateway started'],
+    };
+  const reasons = [...(health?.reasons ?? [])];
+  if (hello && hello.version !== version)
+    reasons.push(`it runs ${hello.version}, this gateway ${version}: upgrade it with weir agents upgrade`);
+  if (wanted !== undefined && appliedRules(record).applied !== wanted) reasons.push('it does not work with the latest rules yet');
+  const refused = applied?.refused ?? [];
+  if (refused.length > 0)
+    reasons.push(
+      `it cannot listen on ${refused.length} of its ports, such as ${refused[0].port}/${refused[0].transport}: ${refused[0].why}`,
+    );
+  if (skewMicros !== undefined && Math.abs(skewMicros) > notableSkewMicros)
+    reasons.push(
+      `its clock is ${Math.round(Math.abs(skewMicros) / 1e6)} s ${skewMicros > 0 ? 'ahead' : 'behind'}: set it; times on record are corrected`,
+    );
+  if (certificateUntil !== undefined && Date.parse(certificateUntil) - nowMicros / 1000 < soonMs)
+    reasons.push(`its certificate ends ${certificateUntil} and was not renewed yet`);
+  if (record.upgrade?.state === 'failed') reasons.push(`its upgrade failed: ${record.upgrade.reason ?? 'no reason was given'}`);
+  const worst = health?.health ?? 'good';
+  return { health: worst === 'good' && reasons.length > 0 ? 'degraded' : worst, reasons };
+}

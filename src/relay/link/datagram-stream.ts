@@ -1,0 +1,104 @@
+// Datagrams of one source and destination over a stream of the link, both ways: each is its length in two bytes and its
+// payload. What finds the stream full is dropped, as datagrams are.
+
+import { constants } from 'node:http2';
+import type { LinkStream } from './link-flow.ts';
+
+export interface DatagramStreamOptions {
+  /** What may wait for the link before more is dropped. */
+  readonly waitingBytes: number;
+  /** The bytes are the receiver's own. */
+  onDatagram(bytes: Uint8Array): void;
+  /** Once, whoever ended it. */
+  onEnd(): void;
+}
+
+const maxPayload = 65_535;
+
+export class DatagramStream {
+  readonly stream: LinkStream;
+  readonly #options: DatagramStreamOptions;
+  /** The beginning of a frame, at most one. */
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  /** How many bytes the frame that has begun will have, as far as known. */
+  #wanted = 2;
+  #ended = false;
+  lastAtMs = performance.now();
+
+  constructor(stream: LinkStream, options: DatagramStreamOptions) {
+    this.stream = stream;
+    this.#options = options;
+    stream.on('data', (bytes: Buffer) => this.take(bytes));
+    stream.on('end', () => this.close());
+    stream.on('error', () => {});
+    stream.on('close', () => this.#end());
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** False: dropped. */
+  send(bytes: Uint8Array): boolean {
+    if (this.#ended || !this.stream.writable || bytes.length > maxPayload) return false;
+    if (this.stream.writableLength > this.#options.waitingBytes) return false;
+    const frame = Buffer.allocUnsafe(2 + bytes.length);
+    frame.writeUInt16BE(bytes.length);
+    frame.set(bytes, 2);
+    this.stream.write(frame);
+    this.lastAtMs = performance.now();
+    return true;
+  }
+
+  /** Ends our half; what still comes is dropped. The gateway, which may, ends the stream. */
+  close(): void {
+    if (this.#ended) return;
+    this.#end();
+    if (this.stream.destroyed) return;
+    this.stream.end();
+    this.stream.resume();
+  }
+
+  /** Gateway's end only (link-flow.ts says why). */
+  terminate(): void {
+    this.#end();
+    if (!this.stream.closed) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    this.stream.resume();
+  }
+
+  /** Bytes of the stream's body, whoever read them. */
+  take(bytes: Buffer): void {
+    if (this.#ended) return;
+    if (bytes.length === 0) return;
+    this.lastAtMs = performance.now();
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    if (this.#heldBytes < this.#wanted) {
+      // A copy: the piece may be a part of a large buffer that would be kept with it.
+      this.#held[this.#held.length - 1] = Buffer.from(bytes);
+      return;
+    }
+    let all = this.#held.length === 1 ? bytes : Buffer.concat(this.#held);
+    this.#wanted = 2;
+    while (all.length >= 2) {
+      const end = 2 + all.readUInt16BE(0);
+      if (all.length < end) {
+        this.#wanted = end;
+        break;
+      }
+      this.#options.onDatagram(Uint8Array.prototype.slice.call(all, 2, end));
+      if (this.#ended) return;
+      all = all.subarray(end);
+    }
+    this.#held = all.length === 0 ? [] : [Buffer.from(all)];
+    this.#heldBytes = all.length;
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#held = [];
+    this.#options.onEnd();
+  }
+}

@@ -1,0 +1,123 @@
+// The messages of model/agent.ts as they arrive from the other end: checked, bounded, text made harmless to show. And two that
+// never leave the link. Pure.
+
+import { z } from 'zod';
+import { printable } from '../../base/printable.ts';
+import type { AgentMessage, GatewayMessage } from '../../model/agent.ts';
+
+/** Of a flow, named by its HTTP/2 stream: why these are not RST_STREAM is in link-flow.ts. */
+export type FlowMessage =
+  | { readonly kind: 'reset'; readonly stream: number; readonly bytes: number }
+  | { readonly kind: 'abandon'; readonly stream: number };
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const text = (most: number) =>
+  z
+    .string()
+    .max(most)
+    .transform((value) => printable(value, most));
+const rulesName = z.string().regex(/^[0-9a-f]{12}$/);
+const versionName = z.string().regex(/^[0-9A-Za-z.+-]{1,64}$/);
+const pem = z.string().max(16_384);
+const stream = z.number().int().min(1).max(0x7fff_ffff);
+
+const spool = z.strictObject({
+  records: count,
+  bytes: count,
+  droppedRecords: count,
+  diskFull: z.boolean(),
+  oldest: text(40).optional(),
+});
+const refused = z
+  .array(z.strictObject({ transport: z.enum(['tcp', 'udp']), port: z.number().int().min(0).max(65535), why: text(200) }))
+  .max(256);
+
+const agentMessage = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('hello'),
+    protocol: count,
+    version: versionName,
+    platform: text(32),
+    arch: text(32),
+    node: text(32),
+    hostname: text(255),
+    capabilities: z
+      .array(z.enum(['tcp', 'udp', 'low-ports', 'host', 'network', 'transparent', 'vxlan', 'wireguard']).catch('tcp'))
+      .max(32),
+    clock: count,
+    rules: rulesName.optional(),
+    spool,
+  }),
+  z.strictObject({ kind: z.literal('applied'), rules: rulesName, refused, addresses: z.array(text(64)).max(256) }),
+  z.strictObject({
+    kind: z.literal('health'),
+    health: z.enum(['good', 'degraded', 'bad']),
+    reasons: z.array(text(300)).max(32),
+    memoryBytes: count,
+    openFlows: count,
+    flows: count,
+    answeredAlone: count,
+    spool,
+    skewMicros: z.number().int(),
+  }),
+  z.strictObject({
+    kind: z.literal('touched'),
+    id: z.string().max(64),
+    from: text(64).optional(),
+    error: text(300).optional(),
+  }),
+  z.strictObject({ kind: z.literal('renew'), request: pem }),
+  z.strictObject({
+    kind: z.literal('upgrade'),
+    version: versionName,
+    state: z.enum(['staged', 'failed']),
+    reason: text(300).optional(),
+  }),
+  z.strictObject({ kind: z.literal('reset'), stream, bytes: count }),
+  z.strictObject({ kind: z.literal('abandon'), stream }),
+]);
+
+const gatewayMessage = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('welcome'),
+    protocol: count,
+    version: versionName,
+    agent: z.string().max(255),
+    clock: count,
+  }),
+  z.object({ kind: z.literal('rules'), rules: rulesName, configuration: z.string() }),
+  z.object({
+    kind: z.literal('touch'),
+    id: z.string().max(64),
+    transport: z.enum(['tcp', 'udp']),
+    ip: z.string().max(64),
+    port: z.number().int().min(1).max(65535),
+    payload: z.string().max(4096),
+  }),
+  z.object({ kind: z.literal('certificate'), certificate: pem }),
+  z.object({
+    kind: z.literal('upgrade'),
+    version: versionName,
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    bytes: count,
+  }),
+  z.object({ kind: z.literal('goodbye'), reason: text(200) }),
+]);
+
+const parseJson = (line: string): unknown => {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+};
+
+/** Undefined: not a message an agent sends. */
+export function parseAgentMessage(line: string): AgentMessage | FlowMessage | undefined {
+  return agentMessage.safeParse(parseJson(line)).data;
+}
+
+/** Undefined: not a message a gateway sends, or a newer gateway's. */
+export function parseGatewayMessage(line: string): GatewayMessage | undefined {
+  return gatewayMessage.safeParse(parseJson(line)).data;
+}
