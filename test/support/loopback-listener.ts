@@ -1,13 +1,24 @@
 // A listener on loopback as a bare descriptor, and a directory that owns loopback: for tests that need no diversion.
 
-import { AF_INET, bindSocket, listenSocket, openSocket, readSocketName, SOCK_STREAM } from '../../src/kernel/libc.ts';
+import {
+  AF_INET,
+  bindSocket,
+  listenSocket,
+  openSocket,
+  readSocketName,
+  SO_REUSEADDR,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  setSocketOption,
+} from '../../src/kernel/libc.ts';
 import { loopbackOf, renderSocketAddress, socketPort } from '../../src/kernel/socket-address.ts';
 import { decoyDirectory, decoyGroup } from './decoy-segment.ts';
 
-/** The descriptor is the caller's. */
-export function openListener(): { fd: number; port: number } {
+/** The descriptor is the caller's. Any free port, or that one, also where it was in use a moment ago. */
+export function openListener(wanted = 0): { fd: number; port: number } {
   const fd = openSocket(AF_INET, SOCK_STREAM, 0);
-  bindSocket(fd, renderSocketAddress(loopbackOf(4), 0));
+  setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  bindSocket(fd, renderSocketAddress(loopbackOf(4), wanted));
   listenSocket(fd, 4096);
   const own = new Uint8Array(28);
   readSocketName(fd, own);

@@ -31,6 +31,8 @@ export class AgentFlows implements FlowKeeper {
   readonly #rate: RateBudget | undefined;
   /** All streams of flows, by number, from their first byte to their last. */
   readonly #streams = new Map<number, LinkFlow | DatagramStream | undefined>();
+  /** What was said of flows whose header is not read yet. */
+  readonly #early = new Map<number, FlowMessage>();
   readonly #stalled = new Set<LinkFlow>();
   readonly #timer: NodeJS.Timeout;
   flows = 0;
@@ -59,14 +61,20 @@ export class AgentFlows implements FlowKeeper {
       return;
     }
     this.#streams.set(id, undefined);
-    stream.once('close', () => this.#streams.delete(id));
+    stream.once('close', () => {
+      this.#streams.delete(id);
+      this.#early.delete(id);
+    });
     stream.respond({ ':status': 200 });
     this.#readHeader(stream);
   }
 
   take(message: FlowMessage): void {
     const flow = this.#streams.get(message.stream);
-    if (!(flow instanceof LinkFlow)) return;
+    if (!(flow instanceof LinkFlow)) {
+      if (flow === undefined && this.#streams.has(message.stream)) this.#early.set(message.stream, message);
+      return;
+    }
     if (message.kind === 'reset') flow.peerReset(message.bytes);
     else flow.peerAbandoned();
   }
@@ -198,6 +206,8 @@ export class AgentFlows implements FlowKeeper {
       socket.resetAndDestroy();
       this.#owner.complain('a flow was not taken over', { agent: this.#agent, error: String(error) });
     }
+    const early = stream.id === undefined ? undefined : this.#early.get(stream.id);
+    if (early) this.take(early);
   }
 
   #exchange(stream: ServerHttp2Stream, flow: ProxyFlow, facts: FlowFacts, place: AgentPlace, first: Uint8Array): void {

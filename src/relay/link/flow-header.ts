@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { printable } from '../../base/printable.ts';
 import { type ProxyHeader, type ProxyTlv, renderProxyV2, tlvType } from '../../model/proxy-protocol.ts';
 import type { SynDetails } from '../../model/session.ts';
+import { uniqueIdOf } from '../proxy-header-text.ts';
 import type { FlowRequest } from './link-client-options.ts';
 
 export interface FlowFacts {
@@ -43,22 +44,20 @@ export function renderFlowHeader({ flow, tlvs, syn }: FlowRequest): Uint8Array {
 }
 
 /** Undefined: not as our agents write it (no checksum, a type twice, a value that is none). */
-export function readFlowFacts({ tlvs }: ProxyHeader): FlowFacts | undefined {
+export function readFlowFacts(header: ProxyHeader): FlowFacts | undefined {
   const seen = new Map<number, Uint8Array>();
-  for (const { type, value } of tlvs) {
+  for (const { type, value } of header.tlvs) {
     if (seen.has(type)) return undefined;
     seen.set(type, value);
   }
   if (!seen.has(tlvType.crc32c)) return undefined;
-  const id = seen.get(tlvType.uniqueId);
   const mac = seen.get(tlvType.linkLayer);
   const network = seen.get(tlvType.netns);
   const synText = seen.get(tlvType.syn);
-  const uniqueId = id && asciiText(id, 128);
+  const uniqueId = uniqueIdOf(header);
   const name = network && asciiText(network, 64);
   const syn = synText && parseSynText(synText);
-  if ((id && uniqueId === undefined) || (network && name === undefined) || (synText && !syn) || (mac && mac.length !== 6))
-    return undefined;
+  if ((network && name === undefined) || (synText && !syn) || (mac && mac.length !== 6)) return undefined;
   return {
     network: name ?? '',
     ...(uniqueId === undefined ? {} : { uniqueId }),
