@@ -1,6 +1,7 @@
 // The seam between the command line and what the programs do: verbs that change the machine or start processes are
 // functions passed in. Verbs that only read (sessions, top, ...) are this room's own.
 
+import type { AgentReport, AgentToken, AgentTouches, AgentUpgrade } from '../model/agent.ts';
 import type { Status } from '../model/status.ts';
 import type { CommandEnvironment } from './environment.ts';
 
@@ -37,6 +38,22 @@ export interface BenchSettings {
   readonly seed?: number;
 }
 
+/** Asked of the running gateway; root. Throw `not-running`, `not-permitted`, or what the gateway says. */
+export interface AgentActions {
+  report(context: ActionContext): Promise<AgentReport>;
+  /** Without a time: the gateway's default, a day. */
+  add(name: string, expiresInMs: number | undefined, context: ActionContext): Promise<AgentToken>;
+  remove(name: string, context: ActionContext): Promise<'revoked' | 'withdrawn' | 'forgotten'>;
+  /** The agent connects to decoys of its own; whether that is on record is for the caller to look up. */
+  touch(name: string, context: ActionContext): Promise<AgentTouches>;
+  /** Without names: all. */
+  upgrade(
+    names: readonly string[] | undefined,
+    stage: number | undefined,
+    context: ActionContext,
+  ): Promise<readonly AgentUpgrade[]>;
+}
+
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */
 export interface Actions {
   up(options: ApplyOptions, context: ActionContext): Promise<number>;
@@ -51,4 +68,5 @@ export interface Actions {
   test(patterns: readonly string[], context: ActionContext): Promise<number>;
   /** What is known when the recorder does not answer; undefined when nothing of Weir runs. */
   status(context: ActionContext): Promise<Status | undefined>;
+  readonly agents: AgentActions;
 }

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { asWeirError, type ErrorCode, type WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
+import { agentsVerb } from './agents.ts';
 import { alertsVerb } from './alerts.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
 import { CommandContext, type CommonOptions } from './command-context.ts';
@@ -23,6 +24,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
   ['Change the kernel:', [planVerb, applyVerb, confirmVerb, rollbackVerb]],
   ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, decoysVerb, exportVerb]],
+  ['Other machines:', [agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];
 
@@ -108,6 +110,7 @@ export async function runCommandLine(argv: readonly string[], environment: Comma
     for (const verb of verbs) {
       const command = verb(run).helpGroup(heading);
       command.copyInheritedSettings(program);
+      for (const part of command.commands) part.copyInheritedSettings(command);
       program.addCommand(command);
     }
   try {

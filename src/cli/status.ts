@@ -4,6 +4,7 @@ import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import type { ProcessStatus, Status } from '../model/status.ts';
+import { agentStatusRows } from './agent-rows.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { annexFacts, describeRepairs, diversionRows, networkRows } from './status-networks.ts';
 import { renderTable } from './table.ts';
@@ -85,6 +86,7 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
   if (status.processes?.length) lines.push('', ...processRows(status.processes, context));
   if (status.diversions?.length)
     lines.push('', ...diversionRows(status.diversions, context), ...networkRows(status.diversions, context));
+  if (status.agents?.length) lines.push('', ...agentStatusRows(status.agents, context));
   const facts: [string, string][] = [];
   if (status.sessions)
     facts.push([

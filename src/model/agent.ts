@@ -2,6 +2,7 @@
 // object a line) and as `weir agents` shows it. Data only; the link is relay/, who may speak is relay/agents/.
 
 import { createHash } from 'node:crypto';
+import type { Endpoint } from './session.ts';
 import type { Health } from './status.ts';
 
 /** Of the link. A gateway speaks with agents of the same number only, and tells the others to be upgraded. */
@@ -122,7 +123,13 @@ export interface AgentStatus {
   readonly flows?: number;
   readonly spool?: SpoolState;
   readonly skewMicros?: number;
-  readonly rules?: { readonly wanted: string; readonly applied?: string; readonly refused: readonly RefusedListener[] };
+  readonly rules?: {
+    readonly wanted: string;
+    readonly applied?: string;
+    readonly refused: readonly RefusedListener[];
+    /** The agent's own, on which it listens, as its `applied` said. */
+    readonly addresses?: readonly string[];
+  };
   readonly memoryBytes?: number;
   readonly certificateUntil?: string;
   readonly upgrade?: {
@@ -130,4 +137,51 @@ export interface AgentStatus {
     readonly state: 'offered' | 'staged' | 'done' | 'failed';
     readonly reason?: string;
   };
+}
+
+/** All of them, and what is wrong with their identities as a whole, a sentence each with the next step. */
+export interface AgentReport {
+  readonly agents: readonly AgentStatus[];
+  readonly reasons: readonly string[];
+}
+
+/** What `weir agents add` answers. */
+export interface AgentToken {
+  readonly name: string;
+  /** One line; works once. */
+  readonly token: string;
+  /** ISO 8601. */
+  readonly expires: string;
+  /** The agent has a certificate, which holds until that of this token was seen. */
+  readonly again: boolean;
+  /** `HOST:PORT` where agents reach the gateway, the best guess first; empty: nothing listens for agents. */
+  readonly gateways: readonly string[];
+  /** The configuration has nothing for an agent of this name. */
+  readonly unused: boolean;
+}
+
+/** One decoy of an agent's that the agent connected to itself, for `weir agents test`. */
+export interface AgentTouch {
+  readonly diversion: string;
+  readonly transport: 'tcp' | 'udp';
+  readonly decoy: Endpoint;
+  /** Where the agent says it came from. */
+  readonly source?: Endpoint;
+  /** Instead of `source`: why not. */
+  readonly error?: string;
+}
+
+/** What the agent was let do; `error`: nothing, and why. */
+export interface AgentTouches {
+  readonly agent: string;
+  readonly touches: readonly AgentTouch[];
+  readonly error?: { readonly step: 'known' | 'link' | 'rules'; readonly message: string; readonly next?: string };
+}
+
+/** How far the upgrade of one agent is. */
+export interface AgentUpgrade {
+  readonly agent: string;
+  readonly state: 'offered' | 'refused';
+  readonly version?: string;
+  readonly reason?: string;
 }

@@ -1,6 +1,8 @@
 // The state of a running Weir as `weir status`, GET /api/status and the console's banner show it. Data only.
 // Each program fills in what it knows; whoever shows it copes with what is absent.
 
+import type { AgentStatus } from './agent.ts';
+
 export type Health = 'good' | 'degraded' | 'bad';
 
 export interface ProcessStatus {
@@ -72,6 +74,8 @@ export interface Status {
   readonly processes?: readonly ProcessStatus[];
   readonly diversions?: readonly DiversionStatus[];
   readonly annexes?: readonly AnnexReport[];
+  /** Absent when no agent was ever added. */
+  readonly agents?: readonly AgentStatus[];
   readonly repairs?: RepairStatus;
   /** Set while an apply waits for `weir confirm`; ISO 8601. */
   readonly confirmBefore?: string;

@@ -11,6 +11,7 @@ import type { Status } from '../model/status.ts';
 import { DiversionController } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
+import { agentActions } from './agent-actions.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
 import { ownInstallation } from './installation.ts';
@@ -142,4 +143,5 @@ export const actions: Actions = {
   bench: runBench,
   test: async (patterns) => test(patterns),
   status,
+  agents: agentActions,
 };

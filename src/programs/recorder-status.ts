@@ -1,6 +1,7 @@
 // Puts together what `weir status` shows from what each program says of itself, and judges it. Pure.
 
 import { renderMicros } from '../base/clock.ts';
+import type { AgentReport, AgentStatus } from '../model/agent.ts';
 import type { Health, Status } from '../model/status.ts';
 import type { RecorderStatus } from '../record/recorder.ts';
 import type { IntakeCounters } from '../relay/intake.ts';
@@ -19,8 +20,25 @@ export interface GatewayStatus {
     readonly diskFull?: boolean;
     readonly lastError?: string;
   };
+  /** As agentReport() says it; absent where no agent was ever added. */
+  readonly agents?: AgentReport;
   readonly error?: string;
 }
+
+/** As many as a person reads; `weir agents` has all. */
+const maxAgentReasons = 8;
+
+/** Why agents are not well: those that wait for their first start and those revoked are as they should be. */
+export function agentReasons({ agents, reasons }: AgentReport): string[] {
+  const ailing = agents.filter(({ state, health }) => (state === 'linked' && health !== 'good') || state === 'away');
+  const told = ailing.slice(0, maxAgentReasons).map((agent) => `agent ${agent.name}: ${describeAilment(agent)}`);
+  if (ailing.length > told.length) told.push(`${ailing.length - told.length} more agents are not well: see weir agents`);
+  return [...reasons, ...told];
+}
+
+const describeAilment = ({ state, since, reasons }: AgentStatus): string =>
+  [...(state === 'away' ? [`away${since === undefined ? '' : ` since ${since.slice(0, 19)}Z`}`] : []), ...reasons].join('; ') ||
+  'not well';
 
 /** What the recorder knows of itself, in the words of Status. */
 export function recorderPart(status: RecorderStatus): RecorderPart {
@@ -82,7 +100,7 @@ export function mergeStatus(system: Partial<Status>, gateway: GatewayStatus, rec
     if (count) drops[name] = count;
   }
   for (const [name, count] of lossesWithin(gateway.intake?.packets)) drops[`packets: ${name}`] = count;
-  const reasons = [...(system.reasons ?? []), ...recorder.reasons];
+  const reasons = [...(system.reasons ?? []), ...recorder.reasons, ...(gateway.agents ? agentReasons(gateway.agents) : [])];
   if (gateway.error) reasons.push(`the gateway does not answer (${gateway.error}): the supervisor starts it again`);
   if (gateway.journal?.diskFull)
     reasons.push(`the journal cannot be written (${gateway.journal.lastError ?? 'disk full'}): free space in the data directory`);
@@ -95,6 +113,7 @@ export function mergeStatus(system: Partial<Status>, gateway: GatewayStatus, rec
   return {
     ...system,
     ...recorder.status,
+    ...(gateway.agents && gateway.agents.agents.length > 0 ? { agents: gateway.agents.agents } : {}),
     health,
     reasons,
     ...(open === undefined ? {} : { sessions: { open, ...(total === undefined ? {} : { total }) } }),

@@ -112,6 +112,8 @@ export class CommandBed {
   readonly thrown = new Map<string, WeirError>();
   /** What the action `status` gives. */
   status: unknown;
+  /** What an action about agents gives, by its name, from its arguments. */
+  agentAnswers: Record<string, (...args: unknown[]) => unknown> = {};
   /** Changes to the configuration that commands read. */
   configured: Partial<Configuration> = {};
 
@@ -124,6 +126,7 @@ export class CommandBed {
     this.called = [];
     this.thrown.clear();
     this.status = undefined;
+    this.agentAnswers = {};
     this.configured = {};
     this.store = new MemoryStore();
     await this.store.apply(sampleEvents(now), {});
@@ -147,12 +150,23 @@ export class CommandBed {
         if (this.store === undefined) throw new WeirError('not-found', `no store below ${data}`);
         return this.store;
       },
-      actions: Object.fromEntries(
-        ['up', 'down', 'plan', 'apply', 'confirm', 'rollback', 'demo', 'bench', 'test', 'status'].map((name) => [
-          name,
-          (...args: unknown[]) => this.#act(name, args),
-        ]),
-      ) as unknown as Actions,
+      actions: {
+        ...Object.fromEntries(
+          ['up', 'down', 'plan', 'apply', 'confirm', 'rollback', 'demo', 'bench', 'test', 'status'].map((name) => [
+            name,
+            (...args: unknown[]) => this.#act(name, args),
+          ]),
+        ),
+        agents: Object.fromEntries(
+          ['report', 'add', 'remove', 'touch', 'upgrade'].map((name) => [
+            name,
+            async (...args: unknown[]) => {
+              await this.#act(`agents.${name}`, args);
+              return this.agentAnswers[name]?.(...args);
+            },
+          ]),
+        ),
+      } as unknown as Actions,
     };
   }
 

@@ -21,7 +21,7 @@ export class GateBed {
   /** Microseconds; TLS itself goes by the machine's clock. */
   now = parseMicros(new Date().toISOString());
   registry!: AgentRegistry;
-  #server!: tls.Server;
+  #server: tls.Server | undefined;
   #verdict: (verdict: Verdict) => void = () => {};
   /** Agents whose links had to end, in order. */
   readonly gone: string[] = [];
@@ -29,16 +29,17 @@ export class GateBed {
 
   async open(names: readonly string[] = []): Promise<void> {
     this.registry = await this.reopen(names);
-    this.#server = tls.createServer(this.registry.tlsOptions());
+    const server = tls.createServer(this.registry.tlsOptions());
+    this.#server = server;
     this.registry.onChange((gone) => {
       this.gone.push(...gone);
-      this.#server.setSecureContext(this.registry.tlsOptions());
+      server.setSecureContext(this.registry.tlsOptions());
     });
-    this.#server.on('tlsClientError', (_, socket) => {
+    server.on('tlsClientError', (_, socket) => {
       socket.destroy();
       this.#verdict('handshake');
     });
-    this.#server.on('secureConnection', (socket) => {
+    server.on('secureConnection', (socket) => {
       socket.on('error', () => {});
       const peer = this.registry.admit(socket);
       if (peer === undefined) {
@@ -49,7 +50,7 @@ export class GateBed {
       this.#verdict(peer);
       socket.end('welcome');
     });
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   }
 
   /** Another registry over the same files, as after a restart. */
@@ -63,10 +64,11 @@ export class GateBed {
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return (this.listener.address() as AddressInfo).port;
   }
 
   get listener(): tls.Server {
+    if (!this.#server) throw new Error('not open');
     return this.#server;
   }
 
@@ -103,7 +105,8 @@ export class GateBed {
   }
 
   async close(): Promise<void> {
-    await new Promise((resolve) => this.#server.close(resolve));
+    const server = this.#server;
+    if (server) await new Promise((resolve) => server.close(resolve));
     await this.registry.close();
     rmSync(this.directory, { recursive: true });
   }

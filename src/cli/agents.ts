@@ -1,0 +1,165 @@
+// `weir agents` and its parts: who there is, a token for a new one, an end, a proof that the way is whole, another version. What the
+// running gateway answers is made readable here.
+
+import type { Command } from 'commander';
+import { parseMicros } from '../base/clock.ts';
+import { WeirError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
+import { agentColumns } from './agent-rows.ts';
+import { testAgents } from './agent-test.ts';
+import type { CommandContext, CommonOptions } from './command-context.ts';
+import { type Run, type Verb, verbCommand } from './verb.ts';
+import { plural, renderInstant } from './wording.ts';
+
+async function list(context: CommandContext): Promise<number> {
+  const { agents, reasons } = await context.environment.actions.agents.report(context.action);
+  if (context.json) {
+    await context.printJsonLines(agents);
+    return 0;
+  }
+  if (agents.length === 0) await context.print('no agents: `weir agents add NAME` makes a token for the first');
+  else await context.printTable(agentColumns(context), agents);
+  for (const reason of reasons) await context.note(printable(reason, 500));
+  for (const agent of agents)
+    for (const reason of agent.reasons) await context.note(`${printable(agent.name, 40)}: ${printable(reason, 500)}`);
+  return 0;
+}
+
+const unitsInMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `90m`, `24h`, `7d`. Throws `bad-request`. */
+function parseExpiryMs(text: string): number {
+  const match = /^(\d{1,5})([mhd])$/.exec(text.trim());
+  if (!match)
+    throw new WeirError('bad-request', `--expires: '${printable(text, 40)}' is not a time`, { next: 'write 90m, 24h or 7d' });
+  return Number(match[1]) * unitsInMs[match[2]];
+}
+
+async function add(name: string, options: { readonly expires?: string }, context: CommandContext): Promise<number> {
+  const expiresInMs = options.expires === undefined ? undefined : parseExpiryMs(options.expires);
+  const made = await context.environment.actions.agents.add(name, expiresInMs, context.action);
+  const { token, gateways, again, unused, expires } = made;
+  const command = `weir agent --gateway ${gateways[0] ?? 'HOST:PORT'} --token ${token}`;
+  if (context.json) await context.printJson({ ...made, command });
+  else {
+    const { bold, dim } = context.style;
+    await context.print(
+      [
+        dim(`On the machine that is to be ${name}, once, until ${renderInstant(parseMicros(expires)).slice(0, 16)} UTC:`),
+        '',
+        `  ${bold(printable(command, 1000))}`,
+        '',
+        dim('The token alone, for a file or a form:'),
+        '',
+        `  ${printable(token, 200)}`,
+      ].join('\n'),
+    );
+  }
+  if (gateways.length === 0)
+    await context.note(
+      'nothing listens for agents yet: add `agents: { listen: 0.0.0.0:7443 }` to weir.yaml and run `weir apply`',
+    );
+  else if (gateways.length > 1)
+    await context.note(`this machine is also ${gateways.slice(1, 6).join(', ')}: use what the agent can reach`);
+  if (again) await context.note(`${name} has enrolled before: its certificate holds until this token's was seen`);
+  if (unused) await context.note(`weir.yaml has nothing for it yet: add a diversion with \`agent: ${name}\``);
+  return 0;
+}
+
+const removals = {
+  revoked: 'revoked: its link has ended and its certificate opens nothing; remove it again to forget it',
+  withdrawn: 'withdrawn: its token opens nothing, and it never came',
+  forgotten: 'forgotten',
+} as const;
+
+async function remove(names: readonly string[], context: CommandContext): Promise<number> {
+  for (const name of names) {
+    const was = await context.environment.actions.agents.remove(name, context.action);
+    if (context.json) await context.printJson({ name, was });
+    else await context.print(`${printable(name, 40)} is ${removals[was]}`);
+  }
+  return 0;
+}
+
+interface UpgradeOptions {
+  readonly all?: boolean;
+  readonly stage?: string;
+}
+
+async function upgrade(names: readonly string[], options: UpgradeOptions, context: CommandContext): Promise<number> {
+  const all = options.all === true;
+  if (all === names.length > 0)
+    throw new WeirError('bad-request', all ? 'name agents or say --all, not both' : 'name the agents, or say --all');
+  if (options.stage !== undefined && !/^[1-9]\d{0,3}$/.test(options.stage))
+    throw new WeirError('bad-request', `--stage: '${printable(options.stage, 40)}' is not a number from 1 to 9999`);
+  const stage = options.stage === undefined ? undefined : Number(options.stage);
+  const upgrades = await context.environment.actions.agents.upgrade(all ? undefined : names, stage, context.action);
+  if (context.json) await context.printJsonLines(upgrades);
+  else {
+    const { style } = context;
+    await context.printTable(
+      [
+        { title: 'AGENT', text: ({ agent }) => printable(agent, 40), paint: style.bold },
+        {
+          title: 'UPGRADE',
+          text: ({ state }) => state,
+          paint: (text, { state }) => (state === 'offered' ? style.green(text) : style.yellow(text)),
+        },
+        { title: 'VERSION', text: ({ version }) => printable(version ?? '-', 40) },
+        { title: 'WHY', text: ({ reason }) => printable(reason ?? '-', 200), flexible: true },
+      ],
+      upgrades,
+    );
+    const offered = upgrades.filter(({ state }) => state === 'offered').length;
+    await context.note(`${plural(offered, 'agent')} offered the new version; weir agents shows how it goes`);
+  }
+  return upgrades.some(({ state }) => state === 'refused') ? 1 : 0;
+}
+
+/** Options may stand before or after the part's name: commander gives those all verbs have to `agents` itself. */
+function parts(run: Run): Command[] {
+  return [
+    verbCommand('add', 'a one-time token for an agent, and what to type on its machine', [
+      'weir agents add branch-1',
+      'weir agents add branch-1 --expires 7d --json',
+    ])
+      .argument('<name>', 'as diversions in weir.yaml call it: a-z, 0-9 and -')
+      .option('--expires <time>', 'how long the token is good: 90m, 24h (the default), 7d')
+      .action((name: string, _: unknown, command: Command) =>
+        run(command.optsWithGlobals(), (context) => add(name, command.opts(), context)),
+      ),
+    verbCommand('remove', 'revoke an agent, now; once more: forget it', ['weir agents remove branch-1'])
+      .argument('<names...>', 'as weir agents lists them')
+      .action((names: string[], _: unknown, command: Command) =>
+        run(command.optsWithGlobals(), (context) => remove(names, context)),
+      ),
+    verbCommand('test', 'each agent touches its own decoys; the record proves the way; exit code 1 when one is broken', [
+      'weir agents test',
+      'weir agents test branch-1 --json',
+    ])
+      .argument('[names...]', 'without: all')
+      .action((names: string[], _: unknown, command: Command) =>
+        run(command.optsWithGlobals(), (context) => testAgents(names, context)),
+      ),
+    verbCommand('upgrade', "bring agents to this gateway's version; what does not report goes back by itself", [
+      'weir agents upgrade branch-1',
+      'weir agents upgrade --all --stage 10',
+    ])
+      .argument('[names...]', 'as weir agents lists them')
+      .option('--all', 'every agent')
+      .option('--stage <count>', 'so many at a time, the next when those have reported')
+      .action((names: string[], _: unknown, command: Command) =>
+        run(command.optsWithGlobals(), (context) => upgrade(names, command.opts(), context)),
+      ),
+  ];
+}
+
+export const agentsVerb: Verb = (run) => {
+  const command = verbCommand('agents', 'machines that hand their ports to this gateway', [
+    'weir agents',
+    'weir agents add branch-1',
+    'weir agents test',
+  ]).action((options: CommonOptions) => run(options, list));
+  for (const part of parts(run)) command.addCommand(part);
+  return command;
+};
