@@ -5,6 +5,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { WeirError } from '../base/errors.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import type { Binding, Configuration } from '../model/configuration.ts';
+import type { Place } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { type PortSet, unitePorts } from '../model/port-set.ts';
 import type { RelayBinding, RelayedService } from '../model/relayed-service.ts';
@@ -81,7 +82,8 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
   const relayed = readRelayed(value, diversions, own, mistakes, file);
   checkOpenDoors(written, diversions, relayed.gateways, own !== undefined, mistakes);
   if (mistakes.any || !written) return { mistakes: mistakes.list() };
-  return { configuration: assemble(written, diversions, relayed, vocabulary.personas, file) };
+  const place = { file, line: mistakes.lineOf(['agents', 'listen']) };
+  return { configuration: assemble(written, diversions, { ...relayed, place }, vocabulary.personas, file) };
 }
 
 const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
@@ -95,6 +97,8 @@ interface Relayed {
   readonly relayBindings: readonly RelayBinding[];
   readonly gateways: ReadonlyMap<string, ReadGateway>;
   readonly rules: ReadonlyMap<string, string>;
+  /** Where links arrive. */
+  readonly place?: Place;
 }
 
 function readRelayed(
@@ -278,7 +282,7 @@ function neededPorts({ console: page, agents }: ConfigurationText, { own, proxie
 function assemble(
   written: ConfigurationText,
   diversions: ReadDiversions,
-  { services, bindings, relayBindings, gateways, rules }: Relayed,
+  { services, bindings, relayBindings, gateways, rules, place }: Relayed,
   personas: Configuration['personas'],
   file: string | undefined,
 ): Configuration {
@@ -313,7 +317,7 @@ function assemble(
       [...gateways.values()].map(({ name, address, port, place }) => Object.freeze({ name, address, port, place })),
     ),
     agents: Object.freeze({
-      ...(written.agents.listen ? { listen: written.agents.listen } : {}),
+      ...(written.agents.listen ? { listen: written.agents.listen, ...(place ? { place } : {}) } : {}),
       publicNames: written.agents.names ?? [],
       rules,
     }),

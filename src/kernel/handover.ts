@@ -40,7 +40,18 @@ export interface Offer {
 export const maxOfferBytes = 64 << 20;
 export const maxReturnedBytes = 16 << 20;
 
-const roles: readonly SocketRole[] = ['tcp', 'udp', 'nflog', 'neighbour', 'names', 'raw', 'proxy', 'capture', 'conntrack'];
+const roles: readonly SocketRole[] = [
+  'tcp',
+  'udp',
+  'nflog',
+  'neighbour',
+  'names',
+  'raw',
+  'proxy',
+  'agents',
+  'capture',
+  'conntrack',
+];
 
 /** Everything of a socket but its descriptor. */
 export type SocketLabel = Omit<NamedSocket, 'fd'>;

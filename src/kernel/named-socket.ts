@@ -5,9 +5,10 @@ import type { Family } from '../model/address.ts';
 /**
  * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
  * that sees ARP and neighbour discovery of one interface, `names` one that sees questions for names which go to the whole
- * link, `raw` the sender of UDP answers; `proxy` where proxies connect or send to (by `transport`); `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
+ * link, `raw` the sender of UDP answers; `proxy` where proxies connect or send to (by `transport`), `agents` where agents
+ * connect to; `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
  */
-export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'proxy' | 'capture' | 'conntrack';
+export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'proxy' | 'agents' | 'capture' | 'conntrack';
 
 /**
  * `name` is unique within a list and stable over restarts: `tcp4`, `udp6`, `nflog`, `neighbour-eth0`, `narrow4` for a `tcp`

@@ -22,6 +22,7 @@ import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
 
 const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
+const SO_REUSEPORT = 15;
 const receiveBytes = 4 << 20;
 
 export interface ProxySocketPlan {
@@ -48,7 +49,7 @@ export function openProxySockets(plans: readonly ProxySocketPlan[], existing: re
       for (const transport of ['tcp', 'udp'] as const) {
         const name = proxySocketName(transport, plan);
         const known = existing.find((one) => one.name === name && one.role === 'proxy');
-        const fd = known ? known.fd : openProxySocket(transport, plan);
+        const fd = known ? known.fd : openPlainSocket(transport, plan);
         if (!known) opened.push(fd);
         const { address, port } = plan;
         sockets.push(known ?? { name, role: 'proxy', fd, family: address.family, port, transport, diversion: plan.name });
@@ -60,11 +61,19 @@ export function openProxySockets(plans: readonly ProxySocketPlan[], existing: re
   }
 }
 
-const openProxySocket = (transport: 'tcp' | 'udp', { address, port, netns }: ProxySocketPlan): number =>
+/**
+ * An IPv6 wildcard takes IPv4 too. Shares its port with our own only (SO_REUSEPORT, socket(7): of one user), so that one that
+ * moves between an address and all of them is open before the old one, which the gateway still has, is closed.
+ */
+export const openPlainSocket = (
+  transport: 'tcp' | 'udp',
+  { address, port, netns, shared = true }: Omit<ProxySocketPlan, 'name'> & { readonly shared?: boolean },
+): number =>
   insideNetns(netns, () => {
     const domain = address.family === 4 ? AF_INET : AF_INET6;
     const fd = openSocket(domain, transport === 'tcp' ? SOCK_STREAM : SOCK_DGRAM, 0);
     return orClose(fd, () => {
+      if (shared) setSocketOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
       if (transport === 'tcp') setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
       else setReceiveBuffer(fd, receiveBytes);
       if (address.family === 6) setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, address.value === 0n ? 0 : 1);

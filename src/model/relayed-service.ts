@@ -86,6 +86,8 @@ export interface RemoteDiversion {
 export interface AgentSettings {
   /** Where links arrive; absent: no agents. */
   readonly listen?: { readonly address: Address; readonly port: number };
+  /** Where `listen` stands. */
+  readonly place?: Place;
   /** Names under which agents reach us, for our certificate, beside our own addresses. */
   readonly publicNames: readonly string[];
   /** By agent: the JSON text of a weir.yaml with its own part alone. */
@@ -111,20 +113,28 @@ export const nothingRelayed: {
   agents: { publicNames: [], rules: new Map() },
 };
 
-/** Finds the most specific binding: fewest addresses, then fewest ports, then one transport before both; built once. */
+/** Of two that hold, the first says who answers: fewest addresses, then fewest ports, then one transport before both. */
+export function bySpecificity(bindings: readonly RelayBinding[]): RelayBinding[] {
+  const sorted = bindings.map((binding) => ({ binding, weight: weightOf(binding) }));
+  sorted.sort(
+    (a, b) =>
+      Number(a.weight.addresses > b.weight.addresses) - Number(a.weight.addresses < b.weight.addresses) ||
+      a.weight.ports - b.weight.ports ||
+      a.weight.transports - b.weight.transports,
+  );
+  return sorted.map(({ binding }) => binding);
+}
+
+/** Finds the most specific binding; built once. */
 export class BindingTable {
-  readonly #byDiversion = new Map<string, readonly RelayBinding[]>();
+  readonly #byDiversion = new Map<string, RelayBinding[]>();
 
   constructor(bindings: readonly RelayBinding[]) {
-    const sorted = bindings.map((binding) => ({ binding, weight: weightOf(binding) }));
-    sorted.sort(
-      (a, b) =>
-        Number(a.weight.addresses > b.weight.addresses) - Number(a.weight.addresses < b.weight.addresses) ||
-        a.weight.ports - b.weight.ports ||
-        a.weight.transports - b.weight.transports,
-    );
-    for (const { binding } of sorted)
-      this.#byDiversion.set(binding.diversion, [...(this.#byDiversion.get(binding.diversion) ?? []), binding]);
+    for (const binding of bySpecificity(bindings)) {
+      const known = this.#byDiversion.get(binding.diversion);
+      if (known) known.push(binding);
+      else this.#byDiversion.set(binding.diversion, [binding]);
+    }
   }
 
   /** The service's name; undefined: nothing is bound, the catch-all answers. */

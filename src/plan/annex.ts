@@ -23,7 +23,7 @@ export interface AnnexStatus {
 
 /** One operation at a time; the controller sees to that. */
 export interface Annex {
-  readonly name: 'fabric' | 'services';
+  readonly name: 'fabric' | 'services' | 'doors';
   /** Path of its own namespace; absent while nothing applied needs one. What changes in there is watched. */
   readonly namespace?: string | undefined;
   /** What apply(desired) would change, one line each for people; empty: nothing. Reads only. */

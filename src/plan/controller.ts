@@ -113,7 +113,7 @@ export class DiversionController {
     const missingFeatures = await readMissingFeatures(this.#runner, neededFeatures(configuration));
     const facts = { ...(await this.observe()), missingFeatures };
     const operator = parseSshConnection(options.sshConnection);
-    checkLockOut(configuration, facts, operator);
+    checkLockOut(configuration, facts, operator, stored?.current?.relay);
     const live = uniteRanges([
       ...knownLiveHosts(configuration, facts),
       ...(await probeFreshRanges(configuration, options.probeLiveHosts, stored?.current)),

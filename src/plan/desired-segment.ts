@@ -7,6 +7,7 @@ import { rangeHolds, renderAddress, subtractRanges } from '../model/address.ts';
 import type { Configuration, NetworkDiversion } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { reservedInSegment } from '../model/segment.ts';
+import { planBoundPorts } from './bound-ports.ts';
 import {
   backlogKey,
   type DesiredSysctl,
@@ -79,9 +80,11 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
   if (leftAlone.size > shown.length) shown.push(`${leftAlone.size - shown.length} more`);
   const notes = shown.length > 0 ? [`in ${name}: ${shown.join(', ')}`] : [];
   const mtu = segmentMtu(diversion, facts);
+  const bound = planBoundPorts(configuration.relayBindings, groups);
   const inside: NetworkState = {
     groups,
     personas: usedPersonas(groups, configuration.personas),
+    ...(bound.length > 0 ? { bound } : {}),
     guards: { ports: [], sources: [], resolvers: [] },
     ports,
     // Everybody's link in the segment carries as little, and the segment's gateway says so to those behind it (RFC 1191).

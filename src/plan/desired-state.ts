@@ -7,6 +7,14 @@ import type { Binding, InterfaceAddress, KernelPathService, NetworkDiversion } f
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import type { PortSet } from '../model/port-set.ts';
+import type {
+  AgentDiversion,
+  AgentSettings,
+  InnerGateway,
+  ProxyDiversion,
+  RelayBinding,
+  RelayedService,
+} from '../model/relayed-service.ts';
 
 /** Ports on 127.0.0.1 and ::1 where the gateway's TPROXY sockets wait. */
 export interface GatewayPorts {
@@ -31,12 +39,35 @@ export interface DesiredSysctl {
   readonly why: string;
 }
 
+/** Ports of decoys that are open whatever their persona says, because a service has them. */
+export interface BoundPorts {
+  readonly diversion: string;
+  /** Absent: all decoys of the diversion. Disjoint from those of its other entries. */
+  readonly ranges?: readonly AddressRange[];
+  readonly tcp: PortSet;
+  readonly udp: PortSet;
+}
+
+/** What is relayed: where flows come in besides decoys of our own, and where they lead. As applied, for the gateway. */
+export interface RelayState {
+  readonly agentDiversions: readonly AgentDiversion[];
+  readonly proxyDiversions: readonly ProxyDiversion[];
+  readonly services: readonly RelayedService[];
+  readonly bindings: readonly RelayBinding[];
+  readonly innerGateways: readonly InnerGateway[];
+  /** Of agent and proxy diversions. */
+  readonly personas: readonly Persona[];
+  readonly agents: Omit<AgentSettings, 'rules'> & { readonly rules: Readonly<Record<string, string>> };
+}
+
 /** What should be true inside one network namespace. */
 export interface NetworkState {
   /** Own groups with the addresses of this machine filled in; claimed ones without live hosts and reserved addresses. */
   readonly groups: readonly DecoyGroup[];
   /** Those that the groups' populations name. */
   readonly personas: readonly Persona[];
+  /** Absent: none. */
+  readonly bound?: readonly BoundPorts[];
   readonly guards: Guards;
   readonly ports: GatewayPorts;
   /**
@@ -94,12 +125,16 @@ export interface DesiredState extends NetworkState {
   readonly segments: readonly SegmentState[];
   readonly services: readonly KernelPathService[];
   readonly bindings: readonly Binding[];
+  /** Absent: nothing is. */
+  readonly relay?: RelayState;
 }
 
 /** The state of a machine without Weir. */
 export const isEmptyState = (desired: NetworkState | undefined): boolean =>
   desired === undefined ||
-  (desired.groups.length === 0 && !('segments' in desired && (desired as DesiredState).segments.length > 0));
+  (desired.groups.length === 0 &&
+    !('segments' in desired && (desired as DesiredState).segments.length > 0) &&
+    !('relay' in desired && desired.relay !== undefined));
 
 /** The same state with the gateway elsewhere; the same object where nothing changes. */
 export function atPorts(desired: DesiredState, ports: GatewayPorts): DesiredState {

@@ -17,6 +17,7 @@ import {
 import { type Configuration, type HostDiversion, hostDiversions, networkDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { renderPorts, unitePorts } from '../model/port-set.ts';
+import { planBoundPorts } from './bound-ports.ts';
 import { planSegment } from './desired-segment.ts';
 import {
   backlogKey,
@@ -27,6 +28,7 @@ import {
   wantedBacklog,
 } from './desired-state.ts';
 import type { OperatorSession } from './guard.ts';
+import { planRelay } from './relay-state.ts';
 
 export interface DesiredInput {
   readonly configuration: Configuration;
@@ -111,9 +113,12 @@ export function planDesired(input: DesiredInput): DesiredOutput {
   });
   if (segments.some(({ inside }) => inside.groups.some(({ ranges }) => ranges.some(({ family }) => family === 4))))
     notes.push('in segments: live hosts are looked for as soon as there is a link, and keep their addresses');
+  const bound = planBoundPorts(configuration.relayBindings, groups);
+  const relay = planRelay(configuration);
   const desired: DesiredState = {
     groups,
     personas: usedPersonas(groups, configuration.personas),
+    ...(bound.length > 0 ? { bound } : {}),
     guards: {
       ports: guardPorts,
       sources: configuration.management.sources,
@@ -129,6 +134,7 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     segments,
     services: configuration.services,
     bindings: configuration.bindings,
+    ...(relay ? { relay } : {}),
   };
   return { desired, notes, warnings };
 }

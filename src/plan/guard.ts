@@ -17,6 +17,8 @@ import {
 import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup, Place } from '../model/decoy.ts';
 import { hasPort } from '../model/port-set.ts';
+import type { RelayState } from './desired-state.ts';
+import { checkDoors } from './guard-doors.ts';
 import { checkNetworks } from './guard-network.ts';
 
 /** One thing to correct. */
@@ -60,8 +62,16 @@ const impossible: readonly (AddressRange & { readonly what: string })[] = [
 /** More mistakes than this are counted, not listed. */
 const maxMistakes = 20;
 
-/** Throws `lock-out` with every mistake found, `config-invalid` when none of them could lock anybody out. */
-export function checkLockOut(configuration: Configuration, facts: ObservedFacts, operator: OperatorSession | undefined): void {
+/**
+ * Throws `lock-out` with every mistake found, `config-invalid` when none of them could lock anybody out. `applied` is what is
+ * relayed now: what listens for it is ours.
+ */
+export function checkLockOut(
+  configuration: Configuration,
+  facts: ObservedFacts,
+  operator: OperatorSession | undefined,
+  applied?: RelayState,
+): void {
   const lockOuts: PlanMistake[] = [];
   const invalid: PlanMistake[] = [];
   for (const diversion of hostDiversions(configuration.diversions)) {
@@ -79,6 +89,7 @@ export function checkLockOut(configuration: Configuration, facts: ObservedFacts,
     for (const group of diversion.groups) if (group.kind === 'own') checkOwn(configuration, group, facts, operator, lockOuts);
   }
   checkNetworks(configuration, facts, operator, { lockOuts, invalid });
+  checkDoors(configuration, facts, applied, invalid);
   const all = [...lockOuts, ...invalid];
   if (all.length === 0) return;
   const shown = all.slice(0, maxMistakes);
@@ -145,16 +156,26 @@ function checkOwn(
   operator: OperatorSession | undefined,
   mistakes: PlanMistake[],
 ): void {
+  const used = new Map<number, string>();
+  for (const port of facts.sshPorts) used.set(port, 'the SSH server of this machine listens there');
+  if (operator) used.set(operator.port, 'your own SSH session uses it');
+  for (const { first, last } of configuration.management.ports)
+    for (let port = first; port <= last && used.size < 4096; port += 1)
+      if (!used.has(port)) used.set(port, 'it is a management port');
+  for (const { diversion, ports, service, place } of configuration.relayBindings)
+    for (const [port, why] of used)
+      if (diversion === group.diversion && service !== 'catch-all' && ports && hasPort(ports, port))
+        mistakes.push(
+          at(
+            place,
+            `port ${port} of this machine's own addresses would lead to ${service}, but ${why}`,
+            `leave port ${port} out: it is never diverted`,
+          ),
+        );
   for (const { persona: name } of group.population.shares) {
     const open = configuration.personas.get(name)?.tcp.open ?? [];
     // A persona with every port open means "whatever is free".
     if (open.length === 1 && open[0].first <= 1 && open[0].last === 65535) continue;
-    const used = new Map<number, string>();
-    for (const port of facts.sshPorts) used.set(port, 'the SSH server of this machine listens there');
-    if (operator) used.set(operator.port, 'your own SSH session uses it');
-    for (const { first, last } of configuration.management.ports)
-      for (let port = first; port <= last && used.size < 4096; port += 1)
-        if (!used.has(port)) used.set(port, 'it is a management port');
     for (const [port, why] of used)
       if (hasPort(open, port))
         mistakes.push(

@@ -7,7 +7,14 @@ import { renderPorts } from '../model/port-set.ts';
 import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
 import { describeWays, wayOf } from './claims.ts';
 import type { Plan } from './controller.ts';
-import type { SegmentState } from './desired-state.ts';
+import type { RelayState, SegmentState } from './desired-state.ts';
+import {
+  describeAgentDiversion,
+  describeBinding,
+  describeProxyDiversion,
+  describeService,
+  renderEndpoint,
+} from './relay-state.ts';
 import type { Step } from './step.ts';
 
 /** What `weir plan` shows: changes first, then what stays out of reach, then doubts. Ends with a newline. */
@@ -22,6 +29,8 @@ export function renderPlan(plan: Plan): string {
   if (summary.length > 0) lines.push('', 'Decoys:', ...summary.map((line) => `    ${line}`));
   const segments = bounded(plan.desired.segments.map(summariseSegment));
   if (segments.length > 0) lines.push('', 'Segments:', ...segments.map((line) => `    ${line}`));
+  const relayed = bounded(summariseRelay(plan.desired.relay));
+  if (relayed.length > 0) lines.push('', 'Relayed:', ...relayed.map((line) => `    ${line}`));
   const ways = describeWays([...plan.desired.groups, ...plan.desired.segments.flatMap(({ inside }) => inside.groups)]);
   if (ways.length > 0) lines.push('', 'How their addresses become ours:', ...ways.map((line) => `    ${line}`));
   const notes = bounded(plan.notes);
@@ -52,6 +61,7 @@ export function describePlan(plan: Plan): Record<string, unknown> {
       gateways: gateways.map(renderAddress),
       decoys: inside.groups.slice(0, maxGroups).map(describeGroup),
     })),
+    ...(plan.desired.relay ? { relayed: describeRelay(plan.desired.relay) } : {}),
     protected: {
       ports: renderPorts(plan.desired.guards.ports),
       sources: plan.desired.guards.sources.map(renderRange),
@@ -60,6 +70,35 @@ export function describePlan(plan: Plan): Record<string, unknown> {
     warnings: plan.warnings,
   };
 }
+
+function summariseRelay(relay: RelayState | undefined): string[] {
+  if (!relay) return [];
+  const { agents, agentDiversions, proxyDiversions, services, bindings } = relay;
+  return [
+    ...(agents.listen ? [`agents: links at ${renderEndpoint(agents.listen)}`] : []),
+    ...agentDiversions.map((one) => `${one.name}: ${describeAgentDiversion(one)}`),
+    ...proxyDiversions.map((one) => `${one.name}: ${describeProxyDiversion(one)}`),
+    ...services.map((one) => `service ${one.name}: ${describeService(one)}`),
+    ...bindings.map((one) => `bound: ${describeBinding(one)}`),
+  ];
+}
+
+const describeRelay = ({
+  agents,
+  agentDiversions,
+  proxyDiversions,
+  services,
+  bindings,
+}: RelayState): Record<string, unknown> => ({
+  ...(agents.listen ? { agents: renderEndpoint(agents.listen) } : {}),
+  diversions: [
+    ...agentDiversions.map((one) => ({ name: one.name, kind: one.kind, agent: one.agent, what: describeAgentDiversion(one) })),
+    ...proxyDiversions.map((one) => ({ name: one.name, kind: one.kind, what: describeProxyDiversion(one) })),
+  ],
+  services: services.map((one) => ({ name: one.name, path: one.path, what: describeService(one) })),
+  bindings: bindings.map(describeBinding),
+  rules: Object.keys(agents.rules),
+});
 
 const maxGroups = 1000;
 const maxRanges = 1000;

@@ -22,6 +22,7 @@ import { type AddressRange, type Family, renderAddress, renderRange } from '../m
 import type { Persona } from '../model/persona.ts';
 import { populationModulus } from '../model/population.ts';
 import { type PortSet, renderPorts } from '../model/port-set.ts';
+import { type BoundMatch, isAllPorts, planBoundMatches } from './bound-ports.ts';
 import {
   addressType,
   type DecoyLayout,
@@ -104,7 +105,7 @@ function planPacketTable(
   notes: RestoreNotes,
 ): NftTable {
   const sets: NftSet[] = [];
-  const chains = new ChainBook(desired.ports.narrow);
+  const chains = new ChainBook(desired.ports.narrow, planBoundMatches(desired.bound ?? [], sets));
   const untrackIn: NftRule[] = [];
   const untrackOut: NftRule[] = [];
   // Datagrams to closed ports of decoys, whatever of this machine's own listens there: what the gateway gets is left alone,
@@ -239,9 +240,11 @@ class ChainBook {
   readonly #chains = new Map<string, NftChain>();
   readonly portSets = new Map<string, { ports: PortSet }>();
   readonly #narrow: number | undefined;
+  readonly #bound: readonly BoundMatch[];
 
-  constructor(narrow: number | undefined) {
+  constructor(narrow: number | undefined, bound: readonly BoundMatch[]) {
     this.#narrow = narrow;
+    this.#bound = bound;
   }
 
   inOrder(): NftChain[] {
@@ -299,13 +302,22 @@ class ChainBook {
     ]);
   }
 
-  #ports(transport: 'tcp' | 'udp', persona: Persona): NftStatement[] | undefined {
+  /** What leads to the gateway, each by itself: what the persona has open, and what a service has. Each ends before its verdict. */
+  #open(transport: 'tcp' | 'udp', diversion: string, persona: Persona): NftStatement[][] {
     const { open } = persona[transport];
-    if (open.length === 0) return undefined;
-    if (open.length === 1 && open[0].first <= 1 && open[0].last === 65535) return [];
-    const name = `${transport}.${persona.name}`;
-    this.portSets.set(name, { ports: open });
-    return [match(`${transport} dport`, { set: name })];
+    const to = (name: string, ports: PortSet): NftStatement[] => {
+      if (isAllPorts(ports)) return [];
+      this.portSets.set(name, { ports });
+      return [match(`${transport} dport`, { set: name })];
+    };
+    const bound = isAllPorts(open)
+      ? []
+      : this.#bound
+          .filter((one) => one.diversion === diversion && one[transport].length > 0)
+          .flatMap(({ name, addresses, [transport]: ports }) =>
+            addresses.map((where) => [...where, ...to(`${transport}.${name}`, ports)]),
+          );
+    return [...bound, ...(open.length === 0 ? [] : [to(`${transport}.${persona.name}`, open)])];
   }
 
   /** A living decoy of an address that was claimed: nothing of this machine's own may answer. */
@@ -315,18 +327,15 @@ class ChainBook {
     const rules: NftRule[] = [];
     const stack = playedStack(persona, this.#narrow);
     const look = answersAsLinux(stack) ? '' : `.${stack.name}`;
-    const tcpOpen = this.#ports('tcp', persona);
-    if (tcpOpen) {
-      const toGateway = goto(needsNarrow(stack) ? narrowChain : 'to-gateway');
-      rules.push([isTcp, ...tcpOpen, goto(this.#tcp('open-tcp', 'syn', diversion, [...planOpenPort(stack), [toGateway]], look))]);
-    }
+    const toGateway = goto(needsNarrow(stack) ? narrowChain : 'to-gateway');
+    for (const where of this.#open('tcp', diversion, persona))
+      rules.push([isTcp, ...where, goto(this.#tcp('open-tcp', 'syn', diversion, [...planOpenPort(stack), [toGateway]], look))]);
     const tcpShut =
       persona.tcp.otherwise === 'closed'
         ? this.#tcp('closed-tcp', 'closed', diversion, planClosedPort(stack), look)
         : this.#tcp('filtered-tcp', 'filtered', diversion, [[drop]]);
     rules.push([isTcp, goto(tcpShut)]);
-    const udpOpen = this.#ports('udp', persona);
-    if (udpOpen) rules.push([isUdp, ...udpOpen, goto('to-gateway')]);
+    for (const where of this.#open('udp', diversion, persona)) rules.push([isUdp, ...where, goto('to-gateway')]);
     const udpShut =
       persona.udp.otherwise === 'closed'
         ? this.add(`closed-udp.${diversion}${look}`, [[log('closed', diversion)], ...planClosedDatagram(stack), [accept]])
@@ -343,8 +352,8 @@ class ChainBook {
     const name = `own.${diversion}.${persona.name}`;
     if (this.#chains.has(name)) return name;
     const rules: NftRule[] = [];
-    const tcpOpen = this.#ports('tcp', persona);
-    if (tcpOpen) rules.push([isTcp, ...tcpOpen, goto(this.#tcp('own-open-tcp', 'syn', diversion, [[goto('to-gateway-own')]]))]);
+    for (const where of this.#open('tcp', diversion, persona))
+      rules.push([isTcp, ...where, goto(this.#tcp('own-open-tcp', 'syn', diversion, [[goto('to-gateway-own')]]))]);
     rules.push([
       isTcp,
       goto(
@@ -353,8 +362,7 @@ class ChainBook {
           : this.#tcp('own-filtered-tcp', 'filtered', diversion, [[drop]]),
       ),
     ]);
-    const udpOpen = this.#ports('udp', persona);
-    if (udpOpen) rules.push([isUdp, ...udpOpen, goto('to-gateway-own')]);
+    for (const where of this.#open('udp', diversion, persona)) rules.push([isUdp, ...where, goto('to-gateway-own')]);
     rules.push(
       persona.udp.otherwise === 'closed' ? [isUdp, log('closed', diversion)] : [isUdp, log('filtered', diversion), drop],
     );

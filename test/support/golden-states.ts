@@ -127,6 +127,37 @@ const states: Record<string, () => GoldenState> = {
     withheld: [],
     notes: [],
   }),
+  bound: () => ({
+    desired: state(
+      [
+        group(
+          'dmz',
+          'claimed',
+          ['10.66.0.0/24', '2001:db8:66::/64'],
+          [
+            { persona: 'web', share: 5000 },
+            { persona: 'desktop', share: 4000 },
+          ],
+        ),
+        group('dmz', 'claimed', ['10.66.1.1'], everybody('all-open')),
+        group('own', 'own', ['192.0.2.7'], everybody('web')),
+      ],
+      {
+        bound: [
+          {
+            diversion: 'dmz',
+            ranges: [rangeOf('10.66.0.16/28'), rangeOf('2001:db8:66::5')],
+            tcp: portsOf('22,2222-2230'),
+            udp: allPorts,
+          },
+          { diversion: 'dmz', ranges: [rangeOf('10.66.0.0/28')], tcp: allPorts, udp: noPorts },
+          { diversion: 'own', tcp: portsOf('22'), udp: portsOf('53') },
+        ],
+      },
+    ),
+    withheld: [],
+    notes: [],
+  }),
   'own-tracked': () => ({
     desired: state([group('own', 'own', ['192.0.2.7'], everybody('web'))], { tracking: true }),
     withheld: [],
