@@ -26,9 +26,9 @@ test('doors open, stay, move and close', { skip: lacksKernelTests() }, () =>
     const { path } = await lab.namespace('d');
     const runner = createCommandRunner(path);
     const listeners = async (): Promise<string[]> =>
-      (await readSockets(runner)).listeners.map(
-        ({ transport, address, port }) => `${transport} ${renderAddress(address)} ${port}`,
-      );
+      (await readSockets(runner)).listeners
+        .map(({ transport, address, port }) => `${transport} ${renderAddress(address)} ${port}`)
+        .sort();
     const doors = new DoorsController({ log, netns: path });
     const first = state(`${agents}diversions:\n${front('0.0.0.0:7000')}`);
     assert.equal((await doors.difference(first)).length, 2);
