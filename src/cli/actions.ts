@@ -41,8 +41,8 @@ export interface BenchSettings {
 /** Asked of the running gateway; root. Throw `not-running`, `not-permitted`, or what the gateway says. */
 export interface AgentActions {
   report(context: ActionContext): Promise<AgentReport>;
-  /** Without a time: the gateway's default, a day. */
-  add(name: string, expiresInMs: number | undefined, context: ActionContext): Promise<AgentToken>;
+  /** A token for each, or none. Without a time: the gateway's default, a day. */
+  add(names: readonly string[], expiresInMs: number | undefined, context: ActionContext): Promise<readonly AgentToken[]>;
   remove(name: string, context: ActionContext): Promise<'revoked' | 'withdrawn' | 'forgotten'>;
   /** The agent connects to decoys of its own; whether that is on record is for the caller to look up. */
   touch(name: string, context: ActionContext): Promise<AgentTouches>;

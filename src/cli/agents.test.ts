@@ -68,10 +68,10 @@ describe('weir agents', () => {
   });
 
   it('prints what to type on the other machine; as JSON, one object and nothing else', async () => {
-    bed.agentAnswers = { add: () => token };
+    bed.agentAnswers = { add: () => [token] };
     const { code, out, err } = await bed.run('agents add branch-1 --expires 7d');
     assert.equal(code, 0);
-    assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.add', ['branch-1', 7 * 86_400_000]]);
+    assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.add', [['branch-1'], 7 * 86_400_000]]);
     assert.match(out, /until 2026-03-05 05:06 UTC:\n\n {2}weir agent --gateway weir\.example\.org:7443 --token weir1\.abc\n/);
     assert.match(err, /also 192\.0\.2\.1:7443/);
     for (const line of ['agents add branch-1 --json', 'agents --json add branch-1', 'agents add --json branch-1']) {
@@ -80,12 +80,16 @@ describe('weir agents', () => {
         ...token,
         command: 'weir agent --gateway weir.example.org:7443 --token weir1.abc',
       });
-      assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.add', ['branch-1', undefined]]);
+      assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.add', [['branch-1'], undefined]]);
     }
-    bed.agentAnswers = { add: () => ({ ...token, again: true, unused: true, gateways: [] }) };
+    bed.agentAnswers = { add: () => [{ ...token, again: true, unused: true, gateways: [] }] };
     const odd = await bed.run('agents add branch-1');
     assert.match(odd.out, /--gateway HOST:PORT/);
     assert.match(odd.err, /nothing listens for agents yet.*\n.*enrolled before.*\n.*weir\.yaml has nothing for it yet/);
+    bed.agentAnswers = { add: (names) => (names as string[]).map((name) => ({ ...token, name })) };
+    const fleet = await bed.run('agents add a b c');
+    assert.equal(fleet.out.match(/weir agent --gateway /g)?.length, 3);
+    assert.equal((await bed.run('agents add a b c --json')).out.trim().split('\n').length, 3);
     assert.equal((await bed.run('agents add branch-1 --expires soon')).code, 2);
     bed.thrown.set('agents.add', new WeirError('not-running', 'none runs', { next: 'start it with `weir up`' }));
     const failed = await bed.run('agents add branch-1 --json');

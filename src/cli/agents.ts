@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
+import type { AgentToken } from '../model/agent.ts';
 import { agentColumns } from './agent-rows.ts';
 import { testAgents } from './agent-test.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
@@ -35,34 +36,37 @@ function parseExpiryMs(text: string): number {
   return Number(match[1]) * unitsInMs[match[2]];
 }
 
-async function add(name: string, options: { readonly expires?: string }, context: CommandContext): Promise<number> {
+const commandOf = ({ gateways, token }: AgentToken): string =>
+  `weir agent --gateway ${gateways[0] ?? 'HOST:PORT'} --token ${token}`;
+
+async function add(names: readonly string[], options: { readonly expires?: string }, context: CommandContext): Promise<number> {
   const expiresInMs = options.expires === undefined ? undefined : parseExpiryMs(options.expires);
-  const made = await context.environment.actions.agents.add(name, expiresInMs, context.action);
-  const { token, gateways, again, unused, expires } = made;
-  const command = `weir agent --gateway ${gateways[0] ?? 'HOST:PORT'} --token ${token}`;
-  if (context.json) await context.printJson({ ...made, command });
-  else {
-    const { bold, dim } = context.style;
-    await context.print(
-      [
-        dim(`On the machine that is to be ${name}, once, until ${renderInstant(parseMicros(expires)).slice(0, 16)} UTC:`),
-        '',
-        `  ${bold(printable(command, 1000))}`,
-        '',
-        dim('The token alone, for a file or a form:'),
-        '',
-        `  ${printable(token, 200)}`,
-      ].join('\n'),
-    );
-  }
+  const made = await context.environment.actions.agents.add(names, expiresInMs, context.action);
+  const { bold, dim } = context.style;
+  if (context.json) await context.printJsonLines(made.map((one) => ({ ...one, command: commandOf(one) })));
+  else
+    for (const one of made) {
+      const until = renderInstant(parseMicros(one.expires)).slice(0, 16);
+      await context.print(
+        [
+          dim(`On the machine that is to be ${one.name}, once, until ${until} UTC:`),
+          '',
+          `  ${bold(printable(commandOf(one), 1000))}`,
+          ...(made.length > 1 ? [''] : ['', dim('The token alone, for a file or a form:'), '', `  ${printable(one.token, 200)}`]),
+        ].join('\n'),
+      );
+    }
+  const gateways = made[0]?.gateways ?? [];
   if (gateways.length === 0)
     await context.note(
       'nothing listens for agents yet: add `agents: { listen: 0.0.0.0:7443 }` to weir.yaml and run `weir apply`',
     );
   else if (gateways.length > 1)
     await context.note(`this machine is also ${gateways.slice(1, 6).join(', ')}: use what the agent can reach`);
-  if (again) await context.note(`${name} has enrolled before: its certificate holds until this token's was seen`);
-  if (unused) await context.note(`weir.yaml has nothing for it yet: add a diversion with \`agent: ${name}\``);
+  for (const { name, again, unused } of made) {
+    if (again) await context.note(`${name} has enrolled before: its certificate holds until this token's was seen`);
+    if (unused) await context.note(`weir.yaml has nothing for it yet: add a diversion with \`agent: ${name}\``);
+  }
   return 0;
 }
 
@@ -123,10 +127,10 @@ function parts(run: Run): Command[] {
       'weir agents add branch-1',
       'weir agents add branch-1 --expires 7d --json',
     ])
-      .argument('<name>', 'as diversions in weir.yaml call it: a-z, 0-9 and -')
+      .argument('<names...>', 'as diversions in weir.yaml call them: a-z, 0-9 and -')
       .option('--expires <time>', 'how long the token is good: 90m, 24h (the default), 7d')
-      .action((name: string, _: unknown, command: Command) =>
-        run(command.optsWithGlobals(), (context) => add(name, command.opts(), context)),
+      .action((names: string[], _: unknown, command: Command) =>
+        run(command.optsWithGlobals(), (context) => add(names, command.opts(), context)),
       ),
     verbCommand('remove', 'revoke an agent, now; once more: forget it', ['weir agents remove branch-1'])
       .argument('<names...>', 'as weir agents lists them')

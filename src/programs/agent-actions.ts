@@ -29,7 +29,8 @@ async function ask(context: ActionContext, verb: string, args: unknown, timeoutM
 
 export const agentActions: AgentActions = {
   report: async (context) => (await ask(context, 'agents', null, shortMs)) as AgentReport,
-  add: async (name, expiresInMs, context) => (await ask(context, 'agents-add', { name, expiresInMs }, shortMs)) as AgentToken,
+  add: async (names, expiresInMs, context) =>
+    (await ask(context, 'agents-add', { names, expiresInMs }, shortMs)) as readonly AgentToken[],
   remove: async (name, context) =>
     ((await ask(context, 'agents-remove', { name }, shortMs)) as { was: 'revoked' | 'withdrawn' | 'forgotten' }).was,
   touch: async (name, context) => (await ask(context, 'agents-touch', { name }, touchMs)) as AgentTouches,

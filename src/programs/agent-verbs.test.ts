@@ -51,6 +51,8 @@ describe('verbs about agents', () => {
   let touch: () => Promise<{ from: string }>;
   let offered: unknown[];
   const socket = (): string => path.join(bed.directory, 'g.sock');
+  const addOne = async (name: string, expiresInMs?: number): Promise<AgentToken> =>
+    ((await call('agents-add', { names: [name], expiresInMs })) as AgentToken[])[0];
   const call = (verb: string, args: unknown = null): Promise<unknown> => callControl(socket(), verb, args, 5000);
 
   beforeEach(async () => {
@@ -95,18 +97,27 @@ describe('verbs about agents', () => {
   after(() => bed.close());
 
   it('makes a token, says where to go with it, and whether anything waits for the agent', async () => {
-    const made = (await call('agents-add', { name: 'branch-1', expiresInMs: 3_600_000 })) as AgentToken;
+    const made = await addOne('branch-1', 3_600_000);
     assert.equal(parseToken(made.token).authority, bed.registry.authority);
     assert.deepEqual(made.gateways, ['weir.example.org:7443', '192.0.2.1:7443']);
     assert.deepEqual([made.again, made.unused], [false, false]);
-    assert.equal(((await call('agents-add', { name: 'other' })) as AgentToken).unused, true);
+    assert.equal((await addOne('other')).unused, true);
     settings = { publicNames: [], rules: new Map() };
-    assert.deepEqual(((await call('agents-add', { name: 'other' })) as AgentToken).gateways, []);
+    assert.deepEqual((await addOne('other')).gateways, []);
     settings = { publicNames: [], rules: new Map(), listen: { address: address('::'), port: 1 } };
-    for (const gateway of ((await call('agents-add', { name: 'other' })) as AgentToken).gateways)
-      assert.ok(parseEndpoint(gateway), gateway);
-    for (const args of [null, 7, {}, { name: 7 }, { name: 'No' }, { name: 'a', expiresInMs: '1' }, { name: 'a', expiresInMs: 1 }])
+    for (const gateway of (await addOne('other')).gateways) assert.ok(parseEndpoint(gateway), gateway);
+    for (const args of [
+      null,
+      7,
+      {},
+      { names: [] },
+      { names: [7] },
+      { names: ['a', 'No'] },
+      { names: ['a'], expiresInMs: '1' },
+      { names: ['a'], expiresInMs: 1 },
+    ])
       await assert.rejects(call('agents-add', args), isCode('bad-request'), JSON.stringify(args));
+    assert.ok(!bed.registry.agents().some(({ name }) => name === 'a'), 'all or none');
     assert.deepEqual(await call('agents-remove', { name: 'other' }), { name: 'other', was: 'withdrawn' });
     await assert.rejects(call('agents-remove', { name: 'other' }), isCode('not-found'));
   });
@@ -130,7 +141,7 @@ describe('verbs about agents', () => {
   });
 
   it('has an agent touch one decoy of each family and transport, never a port it refused', async () => {
-    await call('agents-add', { name: 'branch-1' });
+    await addOne('branch-1');
     statuses = [
       status({ rules: { ...status().rules, refused: [{ transport: 'tcp', port: 23, why: 'EACCES' }] } as AgentStatus['rules'] }),
     ];
@@ -156,7 +167,7 @@ describe('verbs about agents', () => {
     const step = async (): Promise<string | undefined> =>
       ((await call('agents-touch', { name: 'branch-1' })) as AgentTouches).error?.step;
     assert.equal(await step(), 'known');
-    await call('agents-add', { name: 'branch-1' });
+    await addOne('branch-1');
     statuses = [status({ state: 'away', reasons: ['the link was cut'] })];
     const cut = (await call('agents-touch', { name: 'branch-1' })) as AgentTouches;
     assert.deepEqual([cut.error?.step, cut.error?.message], ['link', 'it is away; the link was cut']);

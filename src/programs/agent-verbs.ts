@@ -22,7 +22,7 @@ import type { AddedAgent } from '../relay/agents/agent-registry.ts';
 
 /** What of AgentRegistry is asked here. */
 export interface AgentKeeper {
-  add(name: string, expiresInMs?: number): Promise<AddedAgent>;
+  addAll(names: readonly string[], expiresInMs?: number): Promise<readonly AddedAgent[]>;
   remove(name: string): Promise<'revoked' | 'withdrawn' | 'forgotten'>;
   agents(): readonly AgentEntry[];
   reasons(): readonly string[];
@@ -195,14 +195,16 @@ export function agentVerbs(options: AgentVerbsOptions): Readonly<Record<string, 
   const { registry, links, upgrades, settings } = options;
   return {
     agents: (): AgentReport => agentReport(options),
-    'agents-add': async (args): Promise<AgentToken> => {
-      const name = nameOf(args);
-      const { expiresInMs } = args as { expiresInMs?: unknown };
+    'agents-add': async (args): Promise<readonly AgentToken[]> => {
+      const { names, expiresInMs } = (args ?? {}) as { names?: unknown; expiresInMs?: unknown };
+      if (!(Array.isArray(names) && names.length > 0 && names.every((name) => typeof name === 'string')))
+        throw new WeirError('bad-request', 'names is a list of agents');
       if (expiresInMs !== undefined && typeof expiresInMs !== 'number')
         throw new WeirError('bad-request', 'expiresInMs is a number of milliseconds');
       const { agents } = settings();
-      const added = await registry.add(name, expiresInMs);
-      return { ...added, gateways: gatewaysOf(agents), unused: !agents.rules.has(added.name) };
+      const gateways = gatewaysOf(agents);
+      const added = await registry.addAll(names, expiresInMs);
+      return added.map((one) => ({ ...one, gateways, unused: !agents.rules.has(one.name) }));
     },
     'agents-remove': async (args) => ({ name: nameOf(args), was: await registry.remove(nameOf(args)) }),
     'agents-touch': (args): Promise<AgentTouches> => touchAll(nameOf(args), options),

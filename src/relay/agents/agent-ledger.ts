@@ -88,29 +88,37 @@ export class AgentLedger {
     return holder && 'token' in holder && parseMicros(holder.token.expires) <= now ? undefined : holder;
   }
 
-  /** In place of the agent's former token. Throws `bad-request` for a name that is none, or when there are too many. */
-  add(token: LedgerToken, now: Micros): void {
-    if (!isAgentName(token.agent))
-      throw new WeirError('bad-request', `'${token.agent.slice(0, 40)}' is not a name of an agent`, {
+  /**
+   * One for each of different agents, in place of their former ones; all or none. Throws `bad-request` for a name that is none,
+   * or when there are too many.
+   */
+  add(tokens: readonly LedgerToken[], now: Micros): void {
+    const wrong = tokens.find(({ agent }) => !isAgentName(agent));
+    if (wrong)
+      throw new WeirError('bad-request', `'${wrong.agent.slice(0, 40)}' is not a name of an agent`, {
         next: 'use 1 to 32 of the characters a-z, 0-9 and -, as weir.yaml does',
       });
-    const known = this.#agents.get(token.agent);
-    const former = this.tokens.filter(({ agent }) => agent === token.agent);
-    if (!known && this.#agents.size >= maxAgents)
-      throw new WeirError('bad-request', `there are ${maxAgents} agents, which is as many as one gateway knows`, {
+    const names = new Set(tokens.map(({ agent }) => agent));
+    const former = this.tokens.filter(({ agent }) => names.has(agent));
+    const fresh = [...names].filter((name) => !this.#agents.has(name)).length;
+    if (this.#agents.size + fresh > maxAgents)
+      throw new WeirError('bad-request', `one gateway knows ${maxAgents} agents, and would have to know more`, {
         next: 'forget those that are revoked: weir agents remove NAME',
       });
-    if (this.#tokens.size - former.length >= maxTokens)
-      throw new WeirError('bad-request', `${maxTokens} tokens wait to be used, which is as many as may at once`, {
-        next: 'use them, or withdraw some: weir agents remove NAME',
+    if (this.#tokens.size - former.length + tokens.length > maxTokens)
+      throw new WeirError('bad-request', `${maxTokens} tokens may wait to be used at once, and these would be more`, {
+        next: 'use those that wait, or withdraw some: weir agents remove NAME',
       });
     for (const { id } of former) this.#tokens.delete(id);
-    this.#tokens.set(token.id, token);
-    if (!known) this.#agents.set(token.agent, { name: token.agent, since: renderMicros(now) });
-    else {
-      if (known.revoked) known.since = renderMicros(now);
-      delete known.revoked;
-      delete known.contested;
+    for (const token of tokens) {
+      this.#tokens.set(token.id, token);
+      const known = this.#agents.get(token.agent);
+      if (!known) this.#agents.set(token.agent, { name: token.agent, since: renderMicros(now) });
+      else {
+        if (known.revoked) known.since = renderMicros(now);
+        delete known.revoked;
+        delete known.contested;
+      }
     }
     this.#index();
   }

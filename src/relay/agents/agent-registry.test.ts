@@ -277,4 +277,24 @@ describe('the gate of the agents', () => {
     assert.deepEqual(bed.registry.reasons(), []);
     assert.equal(typeof (await bed.visitAs(good)), 'object');
   });
+
+  it('has its list of tokens made once for a fleet that is added, and not for each that enrols', async () => {
+    let made = 0;
+    bed.registry.onChange(() => {
+      made += 1;
+    });
+    const names = Array.from({ length: 40 }, (_, index) => `fleet-${index}`);
+    const added = await bed.registry.addAll([...names, 'fleet-0']);
+    assert.equal(added.length, 40);
+    assert.equal(made, 1);
+    await assert.rejects(bed.registry.addAll(['fleet-x', 'not a name']), isCode('bad-request'));
+    assert.ok(!bed.registry.agents().some(({ name }) => name === 'fleet-x'));
+    const good = await bed.enrol(await bed.identity('a'), added[0].token);
+    assert.equal(typeof (await bed.visitAs(good)), 'object');
+    const { credentials } = await (await bed.identity('b')).beginEnrolment(parseToken(added[0].token));
+    assert.equal(await bed.visitAs(credentials), 'gate', 'the list still has it, the gate does not');
+    assert.equal(made, 1);
+    const again = Array.from({ length: 1001 }, (_, index) => `more-${index}`);
+    await assert.rejects(bed.registry.addAll(again), /1000 tokens may wait/);
+  });
 });

@@ -40,6 +40,8 @@ const minTokenMs = 60_000;
 const maxTokenMs = 30 * 24 * hourMs;
 /** Between two certificates for the same agent. */
 const renewalPauseMicros = 10e6;
+/** Tokens whose list costs next to nothing to make. */
+const shortList = 20;
 const authorityWarningMicros = 180 * 86_400e6;
 
 /** Throws `identity-damaged`, `disk-full`, `not-permitted` or `system-call`. Close it. */
@@ -75,6 +77,7 @@ export class AgentRegistry implements AgentGate {
   readonly #listeners: ((gone: readonly string[]) => void)[] = [];
   readonly #renewals = new Map<string, Micros>();
   #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
   #closed = false;
   /** The write under way, and the one after it, which everybody who changed something meanwhile shares. */
   #writing: Promise<void> | undefined;
@@ -132,7 +135,7 @@ export class AgentRegistry implements AgentGate {
     this.#touched = true;
     // In the background: after a crash the agent comes with the same certificate, and the same happens again.
     if (replaced) this.#saveLater();
-    if (tokenGone) this.#changed([]);
+    if (tokenGone) this.#changedSoon();
     return { agent: holder.agent.name, certificateUntil: holder.until };
   }
 
@@ -196,41 +199,48 @@ export class AgentRegistry implements AgentGate {
     return reasons;
   }
 
+  /** As addAll, for one. */
+  async add(name: string, expiresInMs?: number): Promise<AddedAgent> {
+    const [added] = await this.addAll([name], expiresInMs);
+    return added;
+  }
+
   /**
-   * A token for an agent, known already or not; its former token is withdrawn. Good for `expiresInMs`, a minute to 30 days.
-   * Throws `bad-request`, or why it cannot be kept (`disk-full`, ..): then there is no token.
+   * A token for each of these agents, known already or not; their former tokens are withdrawn. Good for `expiresInMs`, a minute
+   * to 30 days. All or none: throws `bad-request`, or why they cannot be kept (`disk-full`, ..).
    */
-  async add(name: string, expiresInMs = defaultTokenMs): Promise<AddedAgent> {
+  async addAll(names: readonly string[], expiresInMs = defaultTokenMs): Promise<AddedAgent[]> {
     if (!(expiresInMs >= minTokenMs && expiresInMs <= maxTokenMs))
       throw new WeirError('bad-request', 'a token is good for one minute to 30 days', { next: 'such as --expires 24h' });
     const now = this.#options.clock();
-    const token = makeToken(this.#authority.fingerprint);
-    const { id, certificate } = deriveEnrolment(token);
     const expires = renderMicros(now + expiresInMs * 1000);
-    const before = this.#ledger.state;
-    const known = before.agents.find((agent) => agent.name === name);
-    const again = (known?.current ?? known?.enrolled) !== undefined;
+    const made = renderMicros(now);
+    const known = new Map(this.#ledger.state.agents.map((agent) => [agent.name, agent]));
+    const added = [...new Set(names)].map((name) => {
+      const token = makeToken(this.#authority.fingerprint);
+      const { id, certificate } = deriveEnrolment(token);
+      const again = (known.get(name)?.current ?? known.get(name)?.enrolled) !== undefined;
+      const fingerprint = sha256Hex(certificate);
+      return {
+        stored: { id, agent: name, certificate: certificate.toString('base64'), fingerprint, made, expires },
+        answer: { name, token: renderToken(token), expires, again },
+      };
+    });
     this.#ledger.add(
-      {
-        id,
-        agent: name,
-        certificate: certificate.toString('base64'),
-        fingerprint: sha256Hex(certificate),
-        made: renderMicros(now),
-        expires,
-      },
+      added.map(({ stored }) => stored),
       now,
     );
     try {
       await this.#save();
     } catch (error) {
-      this.#ledger.withdraw(id);
+      for (const { stored } of added) this.#ledger.withdraw(stored.id);
       throw error;
     }
     this.#schedule();
     this.#changed([]);
-    this.#options.log.info('a token was made', { agent: name, token: id, expires });
-    return { name, token: renderToken(token), expires, again };
+    for (const { stored } of added)
+      this.#options.log.info('a token was made', { agent: stored.agent, token: stored.id, expires });
+    return added.map(({ answer }) => answer);
   }
 
   /**
@@ -267,12 +277,26 @@ export class AgentRegistry implements AgentGate {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#soon);
     if (this.#touched) await this.#save();
     await (this.#next ?? this.#writing)?.catch(() => {});
   }
 
   #changed(gone: readonly string[]): void {
     for (const listener of this.#listeners) listener(gone);
+  }
+
+  /**
+   * A token that was used opens nothing whether the handshakes' list still has it or not. A long list takes a tenth of a second
+   * to make, so a fleet that enrols has it made once a second, not once for each.
+   */
+  #changedSoon(): void {
+    if (this.#ledger.tokens.length <= shortList) this.#changed([]);
+    else
+      this.#soon ??= setTimeout(() => {
+        this.#soon = undefined;
+        this.#changed([]);
+      }, 1000).unref();
   }
 
   #schedule(): void {

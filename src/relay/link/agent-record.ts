@@ -58,6 +58,7 @@ export function describeAgent(
             wanted,
             ...appliedRules(record),
             refused: applied?.refused ?? [],
+            ...(applied ? { addresses: applied.addresses } : {}),
           },
         }),
     ...(until === undefined ? {} : { certificateUntil: until }),
