@@ -63,7 +63,8 @@ export class AgentLink {
     const { limits, options } = owner;
     this.agent = peer.agent;
     this.certificateUntil = peer.certificateUntil;
-    this.peer = `${socket.remoteAddress ?? '?'} ${socket.remotePort ?? 0}`;
+    const ip = (socket.remoteAddress ?? '?').replace(/^::ffff:(?=\d+\.)/, '');
+    this.peer = `${ip.includes(':') ? `[${ip}]` : ip}:${socket.remotePort ?? 0}`;
     this.whenClosed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
