@@ -2,10 +2,18 @@
 // and gives what it holds to a netd that was restarted. Keeps trying while netd is away; the sockets in hand go on.
 
 import { deserialize } from 'node:v8';
-import { asWeirError } from '../base/errors.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { DescriptorChannel, type DescriptorFrame } from './fd-passing.ts';
 import { frameOffer, frameReturned, frameTaken, labelOf, maxOfferBytes, type Offer, type SocketLabel } from './handover.ts';
+import {
+  frameDialSockets,
+  frameWanted,
+  type MadeSockets,
+  parseMadeSockets,
+  renderSockets,
+  type WantedSockets,
+} from './handover-sockets.ts';
 import { AF_UNIX, closeDescriptor, connectSocket, errnoName, openSocket, SOCK_STREAM, socketCookie } from './libc.ts';
 import type { NamedSocket } from './named-socket.ts';
 import { renderUnixAddress } from './socket-address.ts';
@@ -15,6 +23,10 @@ export interface HandoverClientOptions {
   readonly log: Log;
   /** Every new offer, also the first. A socket already held keeps its descriptor. What it throws is logged. */
   readonly onOffer: (offer: Offer) => void;
+  /** What `want` was answered with; the descriptors are the receiver's, entry by entry. */
+  readonly onSockets?: (made: readonly MadeSockets[], fds: readonly number[]) => void;
+  /** netd was reached, or lost: then what was wanted stays unanswered. */
+  readonly onConnected?: (connected: boolean) => void;
   /** Between attempts to reach netd. */
   readonly retryMs?: number;
 }
@@ -42,6 +54,13 @@ export class HandoverClient {
     return [...this.#held.values()];
   }
 
+  /** Asks netd for sockets to dial with; false: netd is away. One request at a time: a second may replace the first. */
+  want(wanted: readonly WantedSockets[]): boolean {
+    if (!this.#channel) return false;
+    this.#channel.send({ kind: frameWanted, generation: 0, body: renderSockets(wanted), fds: [] });
+    return true;
+  }
+
   /** Idempotent. Ends the connection; descriptors handed out stay the receiver's. */
   close(): void {
     this.#closed = true;
@@ -67,6 +86,7 @@ export class HandoverClient {
       onClose: (error) => {
         this.#channel = undefined;
         if (error) this.#options.log.warn('the handover connection broke', { error: error.message });
+        this.#options.onConnected?.(false);
         this.#again();
       },
     });
@@ -77,13 +97,33 @@ export class HandoverClient {
       body: Buffer.from(JSON.stringify(held.map(labelOf))),
       fds: held.map(({ fd: one }) => one),
     });
+    // Not before the constructor's caller holds what it made.
+    setImmediate(() => {
+      if (this.#channel) this.#options.onConnected?.(true);
+    });
   }
 
   #again(): void {
     if (!this.#closed) this.#retry = setTimeout(() => this.#connect(), this.#options.retryMs ?? 100);
   }
 
+  #onSockets({ body, fds }: DescriptorFrame): void {
+    try {
+      const made = parseMadeSockets(body);
+      const count = made.reduce((sum, one) => sum + one.count, 0);
+      if (!this.#options.onSockets || count !== fds.length) throw new WeirError('bad-request', 'sockets nobody asked for');
+      this.#options.onSockets(made, fds);
+    } catch (error) {
+      for (const fd of fds) closeDescriptor(fd);
+      this.#options.log.warn('sockets for dialling were refused', { error: asWeirError(error).message });
+    }
+  }
+
   #onFrame(frame: DescriptorFrame): void {
+    if (frame.kind === frameDialSockets) {
+      this.#onSockets(frame);
+      return;
+    }
     if (frame.kind !== frameOffer) {
       for (const fd of frame.fds) closeDescriptor(fd);
       return;

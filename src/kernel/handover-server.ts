@@ -9,6 +9,14 @@ import type { Log } from '../base/log.ts';
 import { DescriptorChannel, type DescriptorFrame } from './fd-passing.ts';
 import { frameOffer, frameReturned, frameTaken, labelOf, matchesLabel, maxReturnedBytes, parseLabels } from './handover.ts';
 import {
+  frameDialSockets,
+  frameWanted,
+  type MadeSockets,
+  parseWantedSockets,
+  renderSockets,
+  type WantedSockets,
+} from './handover-sockets.ts';
+import {
   AF_UNIX,
   acceptConnection,
   bindSocket,
@@ -37,6 +45,8 @@ export interface HandoverServerOptions {
   readonly onReturn?: (sockets: NamedSocket[]) => void;
   /** The gateway works with this offer now. */
   readonly onTaken?: (generation: number) => void;
+  /** The gateway wants sockets to dial with; the answer may hold fewer. What is given is sent and then closed here. */
+  readonly onWanted?: (wanted: WantedSockets) => { readonly place: string; readonly fds: readonly number[] } | undefined;
 }
 
 /** Gateways connected at a time: one, and its successor while it goes. */
@@ -144,6 +154,11 @@ export class HandoverServer {
       this.#options.onTaken?.(frame.generation);
       return;
     }
+    if (frame.kind === frameWanted) {
+      for (const fd of frame.fds) closeDescriptor(fd);
+      this.#makeSockets(client, frame);
+      return;
+    }
     const sockets = frame.kind === frameReturned ? this.#check(frame) : undefined;
     if (!sockets) {
       for (const fd of frame.fds) closeDescriptor(fd);
@@ -155,6 +170,24 @@ export class HandoverServer {
     else if (this.#options.onReturn) this.#options.onReturn(sockets);
     else for (const { fd } of sockets) closeDescriptor(fd);
     if (this.#offer) client.send(this.#offer);
+  }
+
+  #makeSockets(client: DescriptorChannel, frame: DescriptorFrame): void {
+    const made: MadeSockets[] = [];
+    const fds: number[] = [];
+    try {
+      for (const wanted of parseWantedSockets(frame.body)) {
+        const given = this.#options.onWanted?.(wanted);
+        fds.push(...(given?.fds ?? []));
+        made.push({ ...wanted, count: given?.fds.length ?? 0, place: given?.place ?? '' });
+      }
+      client.send({ kind: frameDialSockets, generation: frame.generation, body: renderSockets(made), fds });
+    } catch (error) {
+      this.#options.log.warn('sockets for dialling were not made', { error: asWeirError(error).message });
+      client.send({ kind: frameDialSockets, generation: frame.generation, body: renderSockets([]), fds: [] });
+    } finally {
+      for (const fd of fds) closeDescriptor(fd);
+    }
   }
 
   #check(frame: DescriptorFrame): NamedSocket[] | undefined {

@@ -31,6 +31,7 @@ import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { rangeSize, renderAddress } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
+import { planDialRules, wiredServices } from './dial-network.ts';
 import {
   answersTable,
   planBoundDecoys,
@@ -226,7 +227,7 @@ export class ServicesController implements Annex {
         .split('\n')
         .map((line) => line.split(' ')[0]),
     );
-    const reasons = (this.#desired?.services ?? [])
+    const reasons = wiredServices(this.#desired)
       .filter(({ address }) => failed.has(renderAddress(address)))
       .map(
         ({ name, address, interface: link }) =>
@@ -422,6 +423,7 @@ export class ServicesController implements Annex {
       });
     const rules = ([4, 6] as const).flatMap((family): RouteText[] => [
       { family, text: localRule },
+      ...planDialRules(wanted.dials).filter((rule) => rule.family === family),
       ...wanted.ports.flatMap(({ link, number }) => [
         { family, text: `pref 1000 iif ${link} lookup ${number}` },
         { family, text: `pref 2000 fwmark ${number} lookup ${answersTable(number)}` },

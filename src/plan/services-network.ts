@@ -23,6 +23,7 @@ import type { KernelPathService } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Population } from '../model/population.ts';
 import { type DesiredState, segmentLink } from './desired-state.ts';
+import { dialledServices, planDialRoutes, planDials, type ServiceDial } from './dial-network.ts';
 
 /** Decoys of one diversion that one service answers; no address is in two of them. */
 export interface BoundDecoys {
@@ -80,6 +81,8 @@ export interface ServicesNetwork {
   readonly ports: readonly ServicePort[];
   readonly legs: readonly ServiceLeg[];
   readonly routes: readonly ServiceRoute[];
+  /** Services that the gateway dials as the attacker; see dial-network.ts. */
+  readonly dials: readonly ServiceDial[];
 }
 
 /** Routing table of the answers to attackers of a port; the port's own number is the table of the questions. */
@@ -125,13 +128,11 @@ export function planServicesNetwork(
   homeWays: ReadonlyMap<string, readonly WayBack[]>,
 ): ServicesNetwork | undefined {
   const bound = desired ? planBoundDecoys(desired) : [];
-  if (!desired || bound.length === 0) return undefined;
+  const dialled = dialledServices(desired);
+  if (!desired || (bound.length === 0 && dialled.length === 0)) return undefined;
   const services = new Map(desired.services.map((service) => [service.name, service]));
   const used = new Set(bound.map(({ service }) => service));
-  const legs = planLegs(
-    desired.services.filter(({ name }) => used.has(name)),
-    tag,
-  );
+  const legs = planLegs([...desired.services.filter(({ name }) => used.has(name)), ...dialled.map(({ wire }) => wire)], tag);
   const legOf = new Map(legs.map((leg) => [leg.interface, leg.link]));
   const byPort = new Map<string, { network: string; lower: string; bound: BoundDecoys[] }>();
   for (const one of bound) {
@@ -146,7 +147,7 @@ export function planServicesNetwork(
   }
   const numbered = assignNumbers([...byPort.keys()]);
   const ports: ServicePort[] = [];
-  const routes: ServiceRoute[] = [];
+  const routes: ServiceRoute[] = planDialRoutes(dialled, legOf);
   for (const [key, { network, lower, bound: here }] of [...byPort].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const number = numbered.get(key) as number;
     const link = `p${number}`;
@@ -195,7 +196,7 @@ export function planServicesNetwork(
   // Decoys are our own here only so that questions for attackers' MACs are asked in their name; nothing is delivered.
   for (const one of cidrsOf(uniteRanges(bound.flatMap(({ ranges }) => ranges))))
     routes.push({ ...one, type: 'local', device: 'lo', table: kernelLocalTable });
-  return { ports, legs, routes };
+  return { ports, legs, routes, dials: planDials(dialled) };
 }
 
 const cidrsOf = (ranges: readonly AddressRange[]): { family: Family; destination: string }[] =>
@@ -220,7 +221,7 @@ function waysOfSegment({ addresses, gateways }: DesiredState['segments'][number]
   ];
 }
 
-function planLegs(services: readonly KernelPathService[], tag: string): ServiceLeg[] {
+function planLegs(services: readonly Pick<KernelPathService, 'interface' | 'from'>[], tag: string): ServiceLeg[] {
   const interfaces = [...new Set(services.map((service) => service.interface))].sort();
   const numbered = assignNumbers(interfaces);
   return interfaces.map((name) => ({

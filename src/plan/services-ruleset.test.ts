@@ -20,7 +20,7 @@ const port = (number: number, ranges: string[], share = 10_000): ServicePort => 
 });
 
 const legs = [{ interface: 'wire0', link: 'leg1', mac: '52:54:00:00:00:99', addresses: ['10.1.0.1/24'] }];
-const textOf = (...ports: ServicePort[]): string => renderTables([planServicesTable({ ports, legs, routes: [] })]);
+const textOf = (...ports: ServicePort[]): string => renderTables([planServicesTable({ ports, legs, routes: [], dials: [] })]);
 
 test('zones and unclashing only where two networks have decoys in common', () => {
   const apart = textOf(port(1001, ['10.0.0.0/25']), port(1002, ['10.0.0.128/25']));

@@ -21,6 +21,7 @@ import {
 import { type AddressRange, type Family, rangeSize, uniteRanges } from '../model/address.ts';
 import { populationModulus } from '../model/population.ts';
 import { addressType, aliveShare, rangeElements } from './decoy-layout.ts';
+import { planDialAnswers, planDialChains, planDialSelf } from './dial-network.ts';
 import type { ServicePort, ServicesNetwork } from './services-network.ts';
 
 /** NFLOG group of captured packets, in the services namespace. */
@@ -52,7 +53,7 @@ const neighbourDiscovery = match('icmpv6 type', [
 const families: readonly Family[] = [4, 6];
 
 /** The table of the services namespace. Every packet passes here: rules are few, and those that decide most come first. */
-export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
+export function planServicesTable({ ports, legs, dials }: ServicesNetwork): NftTable {
   const lead = (inward: (port: ServicePort) => string, outward: string): NftStatement => ({
     do: 'vmap',
     key: 'iifname',
@@ -114,6 +115,7 @@ export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
         rules: [
           [match('ct state', ['established', 'related']), { do: 'set', field: 'meta mark', value: 'ct mark' }, accept],
           [neighbourDiscovery, accept],
+          ...planDialAnswers(dials),
           // Containment: a service answers, it does not ask.
           [{ do: 'counter' }, drop],
         ],
@@ -122,13 +124,14 @@ export function planServicesTable({ ports, legs }: ServicesNetwork): NftTable {
       ...hopChains,
       ...recordChains('in'),
       ...recordChains('out'),
+      ...planDialChains(dials),
       ...(unclash.zones ? [unclash.zones] : []),
       chainAt('arrive', 'filter', 'prerouting', -150, [[lead(({ number }) => `question-${number}`, 'answer')]]),
       ...(unclash.in ? [unclash.in] : []),
       chainAt('pass', 'filter', 'forward', 0, [[lead(() => 'record-in', 'record-out')], [drop]]),
       ...(unclash.out ? [unclash.out] : []),
       ...(['input', 'output'] as const).map((hook) =>
-        chainAt(`self-${hook}`, 'filter', hook, 0, [[neighbourDiscovery, accept], [drop]]),
+        chainAt(`self-${hook}`, 'filter', hook, 0, [...planDialSelf(dials, hook), [neighbourDiscovery, accept], [drop]]),
       ),
     ],
   };

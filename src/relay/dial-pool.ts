@@ -1,5 +1,5 @@
 // Where sockets for transparent dialling come from: made by netd in the services namespace, which the gateway cannot enter.
-// Types only; the pool over run/handover.sock is programs/ with kernel/handover-client.ts.
+// The pool itself is handover-pool.ts.
 
 import type { Family } from '../model/address.ts';
 import type { Transport } from '../model/session.ts';
@@ -10,7 +10,11 @@ export interface DialPool {
    * for the service's wire; from now on the caller's. Undefined: none left just now, or no such service.
    */
   take(service: string, transport: Transport, family: Family): number | undefined;
+  /** More have been asked for, for this service: who found none may wait until `onRefill` tells. */
+  refilling(service: string, transport: Transport, family: Family): boolean;
+  /** One listener. */
+  onRefill(listener: () => void): void;
 }
 
 /** No service is dialled transparently. */
-export const noDialPool: DialPool = { take: () => undefined };
+export const noDialPool: DialPool = { take: () => undefined, refilling: () => false, onRefill: () => {} };

@@ -69,6 +69,12 @@ const nobody: CancelDial = () => {};
 const tickMs = 250;
 const EINPROGRESS = 115;
 
+interface DialTarget {
+  readonly address: Address;
+  readonly port: number;
+  readonly header: Uint8Array;
+}
+
 interface Waiting {
   readonly until: number;
   give(end: DialEnd): void;
@@ -82,6 +88,8 @@ export class Dialer {
   #gateways: ReadonlyMap<string, InnerGateway> = new Map();
   /** In the order of their times: all have the same limit. */
   readonly #waiting = new Set<Waiting>();
+  /** For want of a socket of the pool. */
+  readonly #dry = new Set<() => void>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -89,6 +97,7 @@ export class Dialer {
     this.#poller = options.poller;
     this.#pool = options.pool;
     this.#timeoutMs = options.timeoutMs ?? 5000;
+    options.pool.onRefill(this.#refilled);
   }
 
   /** For services with `via`. */
@@ -109,7 +118,22 @@ export class Dialer {
     this.counters.dials += 1;
     const target = this.#targetOf(request);
     if (typeof target === 'string') return this.#fail(target, done);
+    return this.#begin(request, target, done);
+  }
+
+  /** Idempotent. Dials under way end with ECANCELED. */
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    for (const one of [...this.#waiting]) one.give({ error: 'ECANCELED' });
+  }
+
+  #begin(request: DialRequest, target: DialTarget, done: (end: DialEnd) => void): CancelDial {
     const opened = this.#open(request, target);
+    if (opened === 'no-socket' && !this.#closed) {
+      const { service, transport } = request;
+      if (this.#pool.refilling(service.name, transport, target.address.family)) return this.#waitForSocket(request, target, done);
+    }
     if (typeof opened === 'string') return this.#fail(opened, done);
     const result = connectSocket(opened, renderSocketAddress(target.address, target.port));
     if (result === 0) {
@@ -124,11 +148,39 @@ export class Dialer {
     return this.#wait(opened, target.header, done);
   }
 
-  /** Idempotent. Dials under way end with ECANCELED. */
-  close(): void {
-    this.#closed = true;
-    clearInterval(this.#timer);
-    for (const one of [...this.#waiting]) one.give({ error: 'ECANCELED' });
+  /** The pool is dry for a moment: in the order they came, as soon as there are sockets. */
+  #waitForSocket(request: DialRequest, target: DialTarget, done: (end: DialEnd) => void): CancelDial {
+    let cancel: CancelDial | undefined;
+    const waiting: Waiting = {
+      until: performance.now() + this.#timeoutMs,
+      give: (end) => {
+        if (!this.#waiting.delete(waiting)) return;
+        this.#dry.delete(retry);
+        this.#fail('error' in end && end.error !== 'ETIMEDOUT' ? end.error : 'no-socket', done);
+      },
+    };
+    const retry = (): void => {
+      this.#waiting.delete(waiting);
+      cancel = this.#begin(request, target, done);
+    };
+    this.#keep(waiting);
+    this.#dry.add(retry);
+    return () => {
+      this.#dry.delete(retry);
+      if (this.#waiting.delete(waiting)) this.counters.cancelled += 1;
+      cancel?.();
+    };
+  }
+
+  readonly #refilled = (): void => {
+    const waiting = [...this.#dry];
+    this.#dry.clear();
+    for (const retry of waiting) retry();
+  };
+
+  #keep(waiting: Waiting): void {
+    this.#waiting.add(waiting);
+    this.#timer ??= setInterval(() => this.#tick(), tickMs).unref();
   }
 
   #fail(error: string, done: (end: DialEnd) => void): CancelDial {
@@ -160,8 +212,7 @@ export class Dialer {
         done(end);
       },
     };
-    this.#waiting.add(waiting);
-    this.#timer ??= setInterval(() => this.#tick(), tickMs).unref();
+    this.#keep(waiting);
     this.#poller.watch(fd, {
       ready: (events) => {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
@@ -188,7 +239,7 @@ export class Dialer {
     this.#timer = undefined;
   }
 
-  #targetOf(request: DialRequest): { address: Address; port: number; header: Uint8Array } | string {
+  #targetOf(request: DialRequest): DialTarget | string {
     const { service, destination } = request;
     if (service.via !== undefined) {
       const gateway = this.#gateways.get(service.via);
@@ -206,12 +257,14 @@ export class Dialer {
   }
 
   /** An unconnected socket, or why there is none. */
-  #open(request: DialRequest, { address }: { address: Address }): number | string {
+  #open(request: DialRequest, { address }: DialTarget): number | string {
     const { service, transport, source } = request;
     const stream = transport === 'tcp';
     if (service.path === 'transparent' && service.via === undefined) {
       const attacker = parseAddress(source.ip);
-      if (!attacker || attacker.family !== address.family || !isDialable(attacker)) return 'no-address';
+      if (!attacker || !isDialable(attacker)) return 'no-address';
+      // Next hop is the service: its family is the only one it can be reached by.
+      if (attacker.family !== address.family || service.address.family !== address.family) return 'no-address';
       const fd = this.#pool.take(service.name, transport, address.family);
       if (fd === undefined) return 'no-socket';
       // Its port is chosen while connecting: the attacker's own would confuse whoever tracks both legs.

@@ -159,7 +159,10 @@ test('a slow header, a header cut short, one without end and none at all are bou
     const slow = await bed.connect();
     const header = renderProxyV2(flow);
     let sent = 0;
-    const drip = setInterval(() => slow.write(header.subarray(sent, (sent += 1))), 40);
+    const drip = setInterval(() => {
+      slow.write(header.subarray(sent, sent + 1));
+      sent += 1;
+    }, 40);
     const silent = await bed.connect();
     const [slowEnd, silentEnd] = await Promise.all([endOf(slow), endOf(silent)]);
     clearInterval(drip);

@@ -41,6 +41,8 @@ const maxFlows = 4096;
 const idleMs = 60_000;
 /** Questions of a flow that an answer may still go to. */
 const maxQuestions = 8;
+/** Datagrams of a flow kept while its socket is on the way. */
+const maxWaiting = 2;
 /** Answers read of one flow before others get their turn. */
 const answersPerTurn = 64;
 const maxDatagram = 65_535;
@@ -63,6 +65,8 @@ interface Flow extends Linked {
   activeMs: number;
   connectedMs: number;
   answered: boolean;
+  /** Came before the socket did. */
+  waiting: Uint8Array[];
   /** Nobody is there, as far as is known. */
   unreachable: boolean;
   over: boolean;
@@ -166,6 +170,7 @@ export class RelayedDatagrams {
       activeMs: clock() / 1000,
       connectedMs: 0,
       answered: false,
+      waiting: [],
       unreachable: false,
       over: false,
       cancel: undefined,
@@ -182,7 +187,7 @@ export class RelayedDatagrams {
     return flow;
   }
 
-  /** Connecting a datagram socket asks nobody: this comes before `dial` returns. */
+  /** Connecting a datagram socket asks nobody: this comes before `dial` returns, but where the dial pool is dry. */
   #dialled(flow: Flow, end: DialEnd): void {
     if ('error' in end) {
       this.#refused(flow, end.error);
@@ -196,12 +201,16 @@ export class RelayedDatagrams {
         if (events & (EPOLLIN | EPOLLERR)) this.#answers(flow);
       },
     });
+    const { waiting } = flow;
+    flow.waiting = [];
+    for (const payload of waiting) this.#send(flow, payload);
   }
 
   #send(flow: Flow, payload: Uint8Array): void {
     if (flow.fd < 0) {
-      this.#count.udpUnsent += 1;
-      // It stays for a while, so that a dead service is not dialled for each datagram.
+      // A flow whose dial failed stays for a while, so that a dead service is not dialled for each datagram.
+      if (flow.unreachable || flow.waiting.length === maxWaiting) this.#count.udpUnsent += 1;
+      else flow.waiting.push(payload.slice());
       return;
     }
     let bytes = payload;
@@ -257,6 +266,8 @@ export class RelayedDatagrams {
 
   #refused(flow: Flow, error: string): void {
     flow.unreachable = true;
+    this.#count.udpUnsent += flow.waiting.length;
+    flow.waiting = [];
     flow.tap.find({ tags: ['service-unreachable', error] });
   }
 
