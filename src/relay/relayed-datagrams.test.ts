@@ -105,7 +105,7 @@ test('a header goes in front of every datagram', () =>
     bed.send('one');
     bed.send('two');
     await until('both are there', () => bed.heard.length === 2);
-    const parsed = bed.heard.map(parseProxyDatagram);
+    const parsed = bed.heard.map((bytes) => parseProxyDatagram(bytes));
     assert.deepEqual(
       parsed.map((one) => 'payload' in one && String(Buffer.from(one.payload))),
       ['one', 'two'],
