@@ -1,4 +1,4 @@
-// Reads whole packets the rules of the services namespace logged, with mark, direction and time. One buffer, valid until the
+// Reads whole packets that rules of the kernel path logged, with the number of their port, direction and time. One buffer, valid until the
 // next read; hostile packet bytes are passed on as they came. What becomes of them is relay/flow-tracker.ts.
 // Source: include/uapi/linux/netfilter/nfnetlink_log.h.
 
@@ -10,7 +10,10 @@ export type CaptureDirection = 'in' | 'out' | 'odd';
 
 export interface CapturedPacket {
   direction: CaptureDirection;
+  /** Of the port, from the prefix or the packet's own mark. */
   mark: number;
+  /** It has been routed, and has one hop less than when it arrived. */
+  routed: boolean;
   /** When the kernel saw it; microseconds. 0 when it does not say. */
   at: number;
   /** Starts with the IP header. Valid during the call. */
@@ -27,8 +30,8 @@ const copyBytes = 65_531;
 const bufferBytes = 64 << 20;
 
 /** As openNflogSocket; one for each group and namespace. */
-export const openCaptureSocket = (group: number, netns: string): number =>
-  openNflogSocket(group, { netns, copyBytes, bufferBytes });
+export const openCaptureSocket = (group: number, netns?: string): number =>
+  openNflogSocket(group, { ...(netns === undefined ? {} : { netns }), copyBytes, bufferBytes });
 
 const NFULNL_MSG_PACKET = 4 << 8;
 const NFULA_MARK = 2;
@@ -37,6 +40,8 @@ const NFULA_HWADDR = 8;
 const NFULA_PAYLOAD = 9;
 const NFULA_PREFIX = 10;
 const NFULA_SEQ = 12;
+const digitZero = 0x30;
+const letterColon = 0x3a;
 const letterI = 0x69;
 const letterU = 0x75;
 
@@ -44,7 +49,16 @@ export class FlowCaptureReader {
   readonly fd: number;
   readonly #buffer = new Uint8Array(copyBytes + nflogBatchBytes + 4096);
   readonly #view = new DataView(this.#buffer.buffer);
-  readonly #packet: CapturedPacket = { direction: 'in', mark: 0, at: 0, bytes: this.#buffer, start: 0, end: 0, macAt: -1 };
+  readonly #packet: CapturedPacket = {
+    direction: 'in',
+    mark: 0,
+    routed: true,
+    at: 0,
+    bytes: this.#buffer,
+    start: 0,
+    end: 0,
+    macAt: -1,
+  };
   #expected = -1;
   /** Packets the kernel could not deliver, by gaps in the group's sequence. */
   lost = 0;
@@ -75,6 +89,7 @@ export class FlowCaptureReader {
   #parse(from: number, end: number): boolean {
     const packet = this.#packet;
     packet.mark = 0;
+    packet.routed = true;
     packet.at = 0;
     packet.start = -1;
     packet.macAt = -1;
@@ -83,7 +98,7 @@ export class FlowCaptureReader {
       if (size < 4 || at + size > end) break;
       switch (this.#view.getUint16(at + 2, true) & 0x3fff) {
         case NFULA_MARK:
-          packet.mark = this.#view.getUint32(at + 4);
+          if (packet.routed) packet.mark = this.#view.getUint32(at + 4);
           break;
         case NFULA_TIMESTAMP:
           packet.at = Number(this.#view.getBigUint64(at + 4)) * 1_000_000 + Number(this.#view.getBigUint64(at + 12));
@@ -96,9 +111,16 @@ export class FlowCaptureReader {
           packet.end = at + size;
           break;
         case NFULA_PREFIX: {
-          // `weir:in`, `weir:out`, `weir:odd`: the sixth and seventh letters tell.
-          const sixth = this.#buffer[at + 9];
-          packet.direction = sixth === letterI ? 'in' : this.#buffer[at + 10] === letterU ? 'out' : 'odd';
+          // `weir:in`, `weir:out`, `weir:odd`: the sixth and seventh letters tell; `weir:in:16001` was on no route.
+          const inward = this.#buffer[at + 9] === letterI;
+          packet.direction = inward ? 'in' : this.#buffer[at + 10] === letterU ? 'out' : 'odd';
+          const colon = at + (inward ? 11 : 12);
+          if (colon < at + size && this.#buffer[colon] === letterColon) {
+            packet.routed = false;
+            packet.mark = 0;
+            for (let digit = colon + 1; digit < at + size && this.#buffer[digit] !== 0; digit += 1)
+              packet.mark = packet.mark * 10 + this.#buffer[digit] - digitZero;
+          }
           break;
         }
         case NFULA_SEQ: {

@@ -6,7 +6,7 @@ import type { Family } from '../model/address.ts';
  * `tcp` a TPROXY listener, `udp` a datagram intake, `nflog` the probes' netlink socket, `neighbour` an AF_PACKET socket
  * that sees ARP and neighbour discovery of one interface, `names` one that sees questions for names which go to the whole
  * link, `raw` the sender of UDP answers; `proxy` where proxies connect or send to (by `transport`), `agents` where agents
- * connect to; `capture` and `conntrack` netlink sockets of the services namespace, for all networks.
+ * connect to; `capture` and `conntrack` netlink sockets of the kernel path, for all networks.
  */
 export type SocketRole = 'tcp' | 'udp' | 'nflog' | 'neighbour' | 'names' | 'raw' | 'proxy' | 'agents' | 'capture' | 'conntrack';
 

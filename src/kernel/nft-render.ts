@@ -28,6 +28,7 @@ function renderSet(set: NftSet): string[] {
   const lines = [`  ${set.data ? 'map' : 'set'} ${checked(set.name, namePattern)} {`];
   lines.push(`    type ${checked(set.type, wordPattern)}${set.data ? ` : ${checked(set.data, wordPattern)}` : ''}`);
   if (set.interval) lines.push('    flags interval');
+  if (set.dynamic) lines.push('    flags dynamic,timeout', `    size ${integer(set.dynamic.size)}`);
   if (set.elements.length > 0) {
     const elements = set.elements.map((element) => checked(element, wordPattern));
     lines.push(
@@ -100,6 +101,16 @@ function renderStatement(statement: NftStatement): string {
         `log prefix ${quoted(statement.prefix)} group ${integer(statement.group)} ` +
         `snaplen ${integer(statement.snaplen)} queue-threshold ${integer(statement.queueThreshold)}`
       );
+    case 'remember': {
+      const { how, set, key, data, seconds } = statement;
+      const time = seconds === undefined ? '' : ` timeout ${integer(seconds)}s`;
+      const value = data === undefined ? '' : ` : ${checked(data, wordPattern)}`;
+      return `${how} @${checked(set, namePattern)} { ${checked(key, wordPattern)}${time}${value} }`;
+    }
+    case 'beyond':
+      return `limit rate over ${integer(statement.perSecond)}/second burst ${integer(statement.perSecond)} packets`;
+    case 'forward':
+      return `fwd to "${checked(statement.device, devicePattern)}"`;
     case 'tproxy':
       return statement.family === 4
         ? `tproxy ip to 127.0.0.1:${integer(statement.port)}`

@@ -45,6 +45,20 @@ export type NftStatement =
       readonly snaplen: number;
       readonly queueThreshold: number;
     }
+  /** Changes a dynamic set while packets pass: `update` adds, or sets the time anew; it ends the rule when the set is full. */
+  | {
+      readonly do: 'remember';
+      readonly how: 'update' | 'delete';
+      readonly set: string;
+      readonly key: NftField;
+      /** Of maps. */
+      readonly data?: NftField;
+      readonly seconds?: number;
+    }
+  /** Matches what is more than so many packets a second, of all that come by. */
+  | { readonly do: 'beyond'; readonly perSecond: number }
+  /** Hands the frame to a device as it is; only at ingress. */
+  | { readonly do: 'forward'; readonly device: string }
   | { readonly do: 'tproxy'; readonly family: 4 | 6; readonly port: number }
   | { readonly do: 'reject'; readonly how: 'tcp-reset' | 'port-unreachable' }
   | { readonly do: 'notrack' }
@@ -81,6 +95,8 @@ export interface NftSet {
   readonly data?: string;
   readonly interval: boolean;
   readonly elements: readonly string[];
+  /** Rules add and remove elements; at most so many. Then `elements` is empty. */
+  readonly dynamic?: { readonly size: number };
 }
 
 export type NftFamily = 'inet' | 'netdev' | 'arp';

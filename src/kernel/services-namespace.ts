@@ -149,6 +149,43 @@ export async function applyRuleTexts(
   }
 }
 
+/**
+ * MACs of IPv4 neighbours, each on its link. Those unknown are asked for, and looked after by the kernel from then on
+ * (`managed`, Linux 5.16; before, they are known once somebody sent them something). Waits at most so long for the last.
+ */
+export async function resolveNeighbours(
+  runner: CommandRunner,
+  neighbours: ReadonlyMap<string, string>,
+  waitMs: number,
+): Promise<Map<string, string>> {
+  interface Json {
+    dst?: string;
+    dev?: string;
+    lladdr?: string;
+    state?: string[];
+  }
+  const four = [...neighbours].filter(([ip]) => !ip.includes(':'));
+  const until = Date.now() + waitMs;
+  for (let round = 0; ; round += 1) {
+    const { stdout } = await runner.run('ip', ['-4', '-j', 'neigh', 'show'], { anyCode: true });
+    const entries = JSON.parse(stdout || '[]') as Json[];
+    const found = new Map<string, string>();
+    for (const [ip, link] of four) {
+      const entry = entries.find(({ dst, dev }) => dst === ip && dev === link);
+      if (entry?.lladdr && !entry.state?.includes('FAILED')) found.set(ip, entry.lladdr);
+    }
+    const unknown = four.filter(([ip]) => !found.has(ip));
+    if (unknown.length === 0) return found;
+    if (round === 0)
+      await runner.run('ip', ['-force', '-batch', '-'], {
+        input: unknown.map(([ip, link]) => `neigh replace ${ip} dev ${link} managed\n`).join(''),
+        anyCode: true,
+      });
+    if (Date.now() >= until) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** What changes between two lists. */
 export function compareRouteTexts(
   wanted: readonly RouteText[],

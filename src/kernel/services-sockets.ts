@@ -1,4 +1,4 @@
-// The two sockets by which a gateway sees what passes the services namespace, opened or reused: what netd offers.
+// The sockets by which a gateway sees what passes on the kernel path, opened or reused: what netd offers.
 
 import { openConntrackSocket } from './conntrack-events.ts';
 import { openCaptureSocket } from './flow-capture.ts';
@@ -7,20 +7,34 @@ import type { NamedSocket } from './named-socket.ts';
 import { netnsInode, socketNetnsInode } from './socket-place.ts';
 
 /**
- * `capture` and `conntrack` of the namespace at `netns`; none when it is not there. Of `existing` what belongs to this very
- * namespace is kept; what is left over is not closed. Needs root.
+ * `capture` and `conntrack` of the services namespace at `netns`; none when it is not there. `capture-home` is of the
+ * machine's own namespace: `home`, or the one this process is in. Of `existing` what belongs to these very namespaces is
+ * kept; what is left over is not closed. Needs root.
  */
-export function openServicesSockets(netns: string, group: number, existing: readonly NamedSocket[]): NamedSocket[] {
-  const place = netnsInode(netns);
-  if (place === undefined) return [];
-  const known = (role: NamedSocket['role']): NamedSocket | undefined =>
-    existing.find((one) => one.role === role && (socketNetnsInode(one.fd) ?? place) === place);
-  const capture = known('capture') ?? { name: 'capture', role: 'capture' as const, fd: openCaptureSocket(group, netns) };
+export function openServicesSockets(
+  netns: string,
+  group: number,
+  existing: readonly NamedSocket[],
+  home?: string,
+): NamedSocket[] {
+  if (netnsInode(netns) === undefined) return [];
+  const opened: NamedSocket[] = [];
+  const socketAt = (place: string | undefined, name: string, role: NamedSocket['role'], open: () => number): NamedSocket => {
+    const inode = netnsInode(place);
+    const known = existing.find((one) => one.name === name && (socketNetnsInode(one.fd) ?? inode) === inode);
+    if (known) return known;
+    const socket = { name, role, fd: open() };
+    opened.push(socket);
+    return socket;
+  };
   try {
-    const conntrack = known('conntrack') ?? { name: 'conntrack', role: 'conntrack' as const, fd: openConntrackSocket(netns) };
-    return [capture, conntrack];
+    return [
+      socketAt(netns, 'capture', 'capture', () => openCaptureSocket(group, netns)),
+      socketAt(netns, 'conntrack', 'conntrack', () => openConntrackSocket(netns)),
+      socketAt(home, 'capture-home', 'capture', () => openCaptureSocket(group, home)),
+    ];
   } catch (error) {
-    if (!existing.includes(capture)) closeDescriptor(capture.fd);
+    for (const { fd } of opened) closeDescriptor(fd);
     throw error;
   }
 }

@@ -2,7 +2,6 @@
 // tables that lead bound decoys' frames there. What should be there is services-network.ts and services-ruleset.ts; here
 // it is compared with what is, and every difference is one change that can be told, made, or made again.
 
-import { createHash } from 'node:crypto';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type CommandRunner, createCommandRunner } from '../kernel/command.ts';
@@ -11,6 +10,7 @@ import { NamespaceHolds } from '../kernel/namespace-holds.ts';
 import { createNetns, deleteNetns, netnsExists, netnsPath } from '../kernel/netns.ts';
 import { applyTransaction } from '../kernel/nft-apply.ts';
 import { readNftGeneration } from '../kernel/nft-digest.ts';
+import { readTableDigest } from '../kernel/nft-listing.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
 import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
 import {
@@ -40,7 +40,10 @@ import {
   type ServicesNetwork,
   type WayBack,
 } from './services-network.ts';
-import { boundTableName, planBoundTable, planServicesTable } from './services-ruleset.ts';
+import { boundTableName, planBoundTable, planServicesTable, planShortcutTable } from './services-ruleset.ts';
+import { planShortcuts } from './services-shortcut.ts';
+import { legSysctls, namespaceSysctls, portSysctls } from './services-sysctls.ts';
+import { findServices } from './services-whereabouts.ts';
 
 export interface ServicesControllerOptions {
   /** Distinguishes several Weirs on one machine; see DiversionController. */
@@ -57,6 +60,8 @@ interface Change {
   /** `route 10.0.0.0/12 via 10.1.0.9`; `add`, `remove` and so on are in `line`. */
   readonly line: string;
   readonly make: () => Promise<void>;
+  /** Not damage, but something learned since. */
+  readonly learned?: boolean;
 }
 
 type Links = ReadonlyMap<string, MacvlanLink>;
@@ -67,45 +72,12 @@ interface Place {
   readonly netns: string | undefined;
 }
 
-/** Sysctls of the services namespace, in order. Timeouts in seconds, see nf_conntrack-sysctl in the kernel's documentation. */
-const namespaceSysctls: readonly (readonly [string, string])[] = [
-  ['net/ipv6/conf/default/accept_ra', '0'],
-  ['net/ipv6/conf/default/accept_dad', '0'],
-  ['net/ipv6/conf/default/forwarding', '1'],
-  ['net/ipv6/conf/all/forwarding', '1'],
-  ['net/ipv4/ip_forward', '1'],
-  // Nothing is delivered here: looking for a socket, or at a checksum the service will look at, is in vain.
-  ['net/ipv4/ip_early_demux', '0'],
-  ['net/netfilter/nf_conntrack_checksum', '0'],
-  ['net/ipv4/conf/all/rp_filter', '0'],
-  ['net/ipv4/conf/all/send_redirects', '0'],
-  ['net/ipv4/conf/all/accept_local', '1'],
-  ['net/netfilter/nf_conntrack_acct', '1'],
-  ['net/netfilter/nf_conntrack_timestamp', '1'],
-  ['net/netfilter/nf_conntrack_tcp_timeout_syn_sent', '10'],
-  ['net/netfilter/nf_conntrack_tcp_timeout_syn_recv', '10'],
-  ['net/netfilter/nf_conntrack_tcp_timeout_established', '7200'],
-  ['net/netfilter/nf_conntrack_tcp_timeout_time_wait', '5'],
-  ['net/netfilter/nf_conntrack_tcp_timeout_close', '5'],
-  ['net/netfilter/nf_conntrack_udp_timeout', '30'],
-  ['net/netfilter/nf_conntrack_udp_timeout_stream', '60'],
-];
-
-const portSysctls = (link: string): readonly (readonly [string, string])[] => [
-  [`net/ipv4/conf/${link}/rp_filter`, '0'],
-  // The decoys' own rules answer for them; here nobody does.
-  [`net/ipv4/conf/${link}/arp_ignore`, '8'],
-];
-const legSysctls = (link: string): readonly (readonly [string, string])[] => [
-  [`net/ipv4/conf/${link}/rp_filter`, '0'],
-  [`net/ipv4/conf/${link}/arp_ignore`, '1'],
-  [`net/ipv4/conf/${link}/arp_announce`, '2'],
-];
-
 const localRule = 'pref 32000 lookup 255';
 /** Ways of the machine's own interfaces to attackers that are copied; more are a router's, and its default route serves. */
 const maxHomeWays = 256;
 const maxUntold = 64;
+/** How long an apply waits for services to say where they are. */
+const firstAskMs = 200;
 
 /** Needs root. */
 export class ServicesController implements Annex {
@@ -127,6 +99,8 @@ export class ServicesController implements Annex {
   /** Repairs done, also those before one that failed: told at the end of the next look that goes well. */
   readonly #untold: Repair[] = [];
   #lines: readonly string[] = [];
+  /** MACs of services by address, as the kernel knew them last. */
+  #whereabouts: ReadonlyMap<string, string> = new Map();
 
   constructor(options: ServicesControllerOptions) {
     this.#options = options;
@@ -170,10 +144,13 @@ export class ServicesController implements Annex {
 
   async apply(desired: DesiredState | undefined): Promise<void> {
     // Each pass makes what the one before made possible; the last finds nothing to do.
-    for (let pass = 0; pass < 4; pass += 1) {
+    for (let pass = 0; pass < 8; pass += 1) {
       const changes = await this.#changes(desired);
-      if (changes.length === 0) break;
       for (const { make } of changes) await make();
+      if (changes.length > 0) continue;
+      const found = this.#whereabouts;
+      await this.#findServices(desired, firstAskMs);
+      if (found === this.#whereabouts) break;
     }
     const left = await this.#changes(desired);
     if (left.length > 0)
@@ -188,12 +165,13 @@ export class ServicesController implements Annex {
 
   async repair(): Promise<readonly Repair[]> {
     if (!this.#network) return [];
+    await this.#findServices(this.#desired, 0);
     for (let pass = 0; pass < 4; pass += 1) {
       const changes = await this.#changes(this.#desired);
       if (changes.length === 0) break;
-      for (const { object, network, line, make } of changes) {
+      for (const { object, network, line, make, learned } of changes) {
         await make();
-        if (this.#untold.length < maxUntold) this.#untold.push({ network, object, message: `services: ${line}` });
+        if (!learned && this.#untold.length < maxUntold) this.#untold.push({ network, object, message: `services: ${line}` });
       }
     }
     this.#holds.keep([this.path]);
@@ -217,6 +195,11 @@ export class ServicesController implements Annex {
 
   async close(): Promise<void> {
     this.#holds.close();
+  }
+
+  async #findServices(desired: DesiredState | undefined, waitMs: number): Promise<void> {
+    const wanted = planServicesNetwork(desired, this.#options.tag, new Map());
+    if (wanted && netnsExists(this.netns)) this.#whereabouts = await findServices(this.path, wanted, this.#whereabouts, waitMs);
   }
 
   /** How the services are, what they tried, and how full the table of connections is. */
@@ -270,15 +253,28 @@ export class ServicesController implements Annex {
     if (!wanted) return [...removals, ...this.#namespaceGoes()];
     if (!netnsExists(this.netns)) return [...removals, this.#namespaceComes()];
     const runner = createCommandRunner(this.path);
-    const table = await this.#tableChange({ network: '', netns: this.path }, planServicesTable(wanted));
+    const inner = { network: '', netns: this.path };
+    const table = await this.#tableChange(inner, planServicesTable(wanted));
     const there = new Map((await readMacvlanLinks(runner)).map((link): [string, MacvlanLink] => [link.name, link]));
+    const shortcuts = planShortcuts(
+      wanted,
+      (link) => there.get(link)?.mtu,
+      (address) => this.#whereabouts.get(address),
+    );
     const links = this.#linkChanges(runner, wanted, there);
     const inside = links.length > 0 ? [] : await this.#routeChanges(runner, wanted, there);
     const leads: Change[] = [];
     for (const place of wantedPlaces)
       leads.push(
-        ...(await this.#tableChange(place, planBoundTable(wanted.ports.filter(({ network }) => network === place.network)))),
+        ...(await this.#tableChange(
+          place,
+          planBoundTable(
+            wanted.ports.filter(({ network }) => network === place.network),
+            shortcuts,
+          ),
+        )),
       );
+    if (links.length === 0) leads.push(...(await this.#tableChange(inner, planShortcutTable(wanted, shortcuts))));
     const missing = [...links, ...inside].some(({ object }) => object === 'link');
     return [
       ...removals,
@@ -305,7 +301,7 @@ export class ServicesController implements Annex {
             await runner.run('ip', ['-batch', '-'], { input: links.map(({ name }) => `link del ${name}\n`).join('') });
           this.#holds.release(this.path);
           await deleteNetns([this.netns]);
-          this.#applied.delete(keyOf(this.path));
+          for (const family of ['inet', 'netdev']) this.#applied.delete(`${keyOf(this.path)} ${family}`);
         },
       },
     ];
@@ -446,20 +442,20 @@ export class ServicesController implements Annex {
     if (netns !== undefined && readNamespaceIdentity(netns) === undefined) return [];
     const runner = netns === undefined ? this.#home : createCommandRunner(netns);
     const name = table ?? { family: 'netdev' as const, name: boundTableName };
-    const list = async (): Promise<string> => {
-      const { stdout, code } = await runner.run('nft', ['-s', '-n', 'list', 'table', name.family, name.name], { anyCode: true });
-      return code === 0 ? createHash('sha256').update(stdout).digest('hex') : '';
-    };
-    const key = keyOf(netns);
+    const list = (): Promise<string> => readTableDigest(runner, table ?? { ...name, sets: [] });
+    const key = `${keyOf(netns)} ${name.family}`;
     const known = this.#applied.get(key);
     const text = table && renderTables([table]);
     // As long as nobody changed any rule there it is as it was, and no program is asked.
     const moment = momentOf(runner.netns, table);
-    if (known && known.text === text && known.moment === moment) return [];
+    if (known && known.text === (text ?? '') && known.moment === moment) return [];
     const listing = await list();
     const where = netns === this.path ? ` in ${this.netns}` : network === '' ? '' : ` in ${network}`;
     if (!table || text === undefined) {
-      if (listing === '') return [];
+      if (listing === '') {
+        this.#applied.set(key, { text: '', moment, listing });
+        return [];
+      }
       const make = async (): Promise<void> => {
         await applyTransaction(runner, renderRemoval([name]));
         this.#applied.delete(key);
@@ -475,7 +471,8 @@ export class ServicesController implements Annex {
       await applyTransaction(runner, renderRemoval([table]) + text);
       this.#applied.set(key, { text, moment: momentOf(runner.netns, table), listing: await list() });
     };
-    return [{ object: 'table', network, line: `${verb} nft table ${table.family} ${table.name}${where}`, make }];
+    const learned = known !== undefined && known.text !== text;
+    return [{ object: 'table', network, line: `${verb} nft table ${table.family} ${table.name}${where}`, make, learned }];
   }
 }
 

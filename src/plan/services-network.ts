@@ -66,6 +66,8 @@ export interface ServicePort {
   /** In order; the populations tell which of the addresses live. */
   readonly bound: readonly { readonly ranges: readonly AddressRange[]; readonly population: Population }[];
   readonly waysBack: readonly WayBack[];
+  /** Which leg leads to the service of which decoys, and its address; no decoy is in two of them. */
+  readonly ways: readonly { readonly ranges: readonly AddressRange[]; readonly leg: string; readonly via: string }[];
 }
 
 export interface ServiceLeg {
@@ -168,6 +170,10 @@ export function planServicesNetwork(
           .filter((group) => group.ranges.length > 0),
       ),
       waysBack: ways,
+      ways: here.map(({ service: name, ranges: mine }) => {
+        const service = services.get(name) as KernelPathService;
+        return { ranges: mine, leg: legOf.get(service.interface) as string, via: renderAddress(service.address) };
+      }),
     });
     for (const { service: name, ranges: mine } of here) {
       const service = services.get(name) as KernelPathService;

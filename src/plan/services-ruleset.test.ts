@@ -17,6 +17,7 @@ const port = (number: number, ranges: string[], share = 10_000): ServicePort => 
   mac: `52:54:00:00:00:0${number % 10}`,
   bound: [{ ranges: ranges.map((text) => parseRange(text) as AddressRange), population: population(share) }],
   waysBack: [],
+  ways: [{ ranges: ranges.map((text) => parseRange(text) as AddressRange), leg: 'leg1', via: '10.1.0.9' }],
 });
 
 const legs = [{ interface: 'wire0', link: 'leg1', mac: '52:54:00:00:00:99', addresses: ['10.1.0.1/24'] }];

@@ -11,7 +11,6 @@ import {
   type NftChain,
   type NftHook,
   type NftRule,
-  type NftSet,
   type NftStatement,
   type NftTable,
   type NftVerdict,
@@ -22,28 +21,14 @@ import { type AddressRange, type Family, rangeSize, uniteRanges } from '../model
 import { populationModulus } from '../model/population.ts';
 import { addressType, aliveShare, rangeElements } from './decoy-layout.ts';
 import { planDialAnswers, planDialChains, planDialSelf } from './dial-network.ts';
+import { captureOf } from './services-capture.ts';
 import type { ServicePort, ServicesNetwork } from './services-network.ts';
+import { planShortcutRules, type Shortcut, shortcutChain } from './services-shortcut.ts';
 
-/** NFLOG group of captured packets, in the services namespace. */
-export const captureGroup = 88;
 /** The table of a network with bound decoys that leads them away; beside the table of its decoys. */
 export const boundTableName = 'weir-services';
-/** Prefix of a captured packet: `in` from the attacker, `out` from the service, `odd` what no connection can be made of. */
-export const capturePrefix = (direction: 'in' | 'out' | 'odd'): string => `weir:${direction}`;
-
 /** Of one connection, both directions with headers; what comes after is counted by conntrack alone. */
 const capturedFlowBytes = 16 << 20;
-/** Handed over in batches of this many packets; see tproxy-socket.ts. */
-const captureThreshold = 64;
-
-const capture = (direction: 'in' | 'out' | 'odd'): NftStatement => ({
-  do: 'log',
-  prefix: capturePrefix(direction),
-  group: captureGroup,
-  snaplen: 65_535,
-  queueThreshold: captureThreshold,
-});
-
 const neighbourDiscovery = match('icmpv6 type', [
   'nd-router-solicit',
   'nd-router-advert',
@@ -79,7 +64,7 @@ export function planServicesTable({ ports, legs, dials }: ServicesNetwork): NftT
     comment: 'Weir services; remove with: weir down',
     sets: [],
     chains: [
-      { name: 'odd', rules: [[capture('odd'), drop]] },
+      { name: 'odd', rules: [[captureOf('odd'), drop]] },
       {
         name: 'fresh',
         rules: [
@@ -205,7 +190,7 @@ function recordChains(direction: 'in' | 'out'): NftChain[] {
   const established: NftRule = [{ do: 'at-least', left: 'ct original packets', value: 4 }, jump('bare')];
   const bounded: NftRule[] = [
     [{ do: 'at-least', left: 'ct bytes', value: capturedFlowBytes }, accept],
-    [capture(direction), accept],
+    [captureOf(direction), accept],
   ];
   return [
     { name: `payload-${direction}`, rules: bounded },
@@ -227,7 +212,7 @@ function recordChains(direction: 'in' | 'out'): NftChain[] {
         ],
         // The two wires may carry packets of different sizes, and nobody here may say so; only ever lowered.
         [tcpFlags(['syn'], ['syn']), { do: 'set', field: 'tcp option maxseg size', value: 'rt mtu' }],
-        [capture(direction), accept],
+        [captureOf(direction), accept],
       ],
     },
     {
@@ -247,10 +232,32 @@ const bareRules: readonly NftRule[] = [0, 12].flatMap((options): NftRule[] => [
   [match('ip6 nexthdr', 'tcp'), match('tcp doff', 5 + options / 4), match('ip6 length', 20 + options), accept],
 ]);
 
+/** The table of the services namespace by which frames are handed from device to device; undefined when none can be. */
+export function planShortcutTable(network: ServicesNetwork, shortcuts: readonly Shortcut[]): NftTable | undefined {
+  const mine = shortcuts.filter(({ home }) => !home);
+  if (mine.length === 0) return undefined;
+  const { sets, chains } = planShortcutRules(mine);
+  const entries = network.ports.filter(({ number }) => mine.some((one) => one.number === number));
+  const hooks = entries.map(
+    ({ number, link }): NftChain => ({
+      name: `arrive-${number}`,
+      hook: { type: 'filter', hook: 'ingress', device: link, priority: -50 },
+      rules: [[match('meta protocol', 'ip'), match('meta l4proto', 'tcp'), goto(shortcutChain(number))]],
+    }),
+  );
+  return {
+    family: 'netdev',
+    name: boundTableName,
+    comment: 'Weir services; remove with: weir down',
+    sets,
+    chains: [...chains, ...hooks],
+  };
+}
+
 /** The table of a namespace in which these ports' links are. */
-export function planBoundTable(ports: readonly ServicePort[]): NftTable {
-  const sets: NftSet[] = [];
-  const chains: NftTable['chains'][number][] = [];
+export function planBoundTable(ports: readonly ServicePort[], shortcuts: readonly Shortcut[] = []): NftTable {
+  const short = shortcuts.filter(({ home, number }) => home && ports.some((port) => port.number === number));
+  const { sets, chains } = planShortcutRules(short);
   for (const port of ports) {
     const { number, lower, mac, bound } = port;
     const toPort: NftStatement = { do: 'set', field: 'ether daddr', value: mac };
@@ -267,7 +274,11 @@ export function planBoundTable(ports: readonly ServicePort[]): NftTable {
         const left = { hash: field, modulus: populationModulus, seed: population.seed };
         // Where nobody lives the decoys' own rules decide.
         const dead: NftRule[] = alive >= populationModulus ? [] : [[{ do: 'at-least', left, value: alive }, accept]];
-        chains.push({ name, rules: [...dead, [toPort]] });
+        const first: NftRule[] =
+          family === 4 && short.some((one) => one.number === number)
+            ? [[match('meta l4proto', 'tcp'), jump(shortcutChain(number))]]
+            : [];
+        chains.push({ name, rules: [...dead, ...first, [toPort]] });
         elements.push(...mine.map((element) => `${element} : goto ${name}`));
         all.push(...mine);
       });

@@ -15,19 +15,19 @@ export function payloadBytes(ended: EndedConnection): Record<Direction, number> 
   return { in: Math.max(0, bytesIn - packetsIn * header), out: Math.max(0, bytesOut - packetsOut * header) };
 }
 
-/** Both headers with all options, and the hop limit as it arrived: the capture sees the packet one hop on (ip_forward). */
-export function headersOf({ bytes, start, end }: CapturedPacket): Uint8Array {
+/** Both headers with all options, and the hop limit as it arrived: a routed packet is seen one hop on (ip_forward). */
+export function headersOf({ bytes, start, end, routed }: CapturedPacket): Uint8Array {
   const copy = bytes.slice(start, Math.min(end, start + headerBytes));
   const hopsAt = copy[0] >> 4 === 4 ? 8 : 7;
-  if (copy[hopsAt] < 255) copy[hopsAt] += 1;
+  if (routed && copy[hopsAt] < 255) copy[hopsAt] += 1;
   return copy;
 }
 
 /** A copy as long as its headers, with the sender's MAC. */
-export function keepHeaders({ direction, mark, at, bytes, start, end, macAt }: CapturedPacket): CapturedPacket {
+export function keepHeaders({ direction, mark, routed, at, bytes, start, end, macAt }: CapturedPacket): CapturedPacket {
   const headers = bytes.subarray(start, Math.min(end, start + headerBytes));
   const copy = new Uint8Array(6 + headers.length);
   if (macAt >= 0) copy.set(bytes.subarray(macAt, macAt + 6));
   copy.set(headers, 6);
-  return { direction, mark, at, bytes: copy, start: 6, end: copy.length, macAt: macAt < 0 ? -1 : 0 };
+  return { direction, mark, routed, at, bytes: copy, start: 6, end: copy.length, macAt: macAt < 0 ? -1 : 0 };
 }

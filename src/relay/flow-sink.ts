@@ -22,16 +22,18 @@ export interface FlowLimits {
   readonly flows: number;
   /** Recorded of one session, both directions together. */
   readonly sessionBytes: number;
-  /** Captured of one connection, with headers (plan/services-ruleset.ts); of a longer one the kernel's counts tell the rest. */
+  /** Captured of one tracked connection, with headers (plan/services-ruleset.ts); of a longer one the kernel's counts tell the rest. */
   readonly capturedBytes: number;
   /** How long a handshake may take. */
   readonly holdMs: number;
   /** How long the refusal of a datagram, or a segment overtaken by the end of its connection, may take. */
   readonly settleMs: number;
-  /** After which a datagram flow is over; connections end when the kernel forgets them. */
+  /** After which a datagram flow is over; connections that the kernel tracks end when it forgets them. */
   readonly idleMs: number;
   /** After which a silent connection is over whose end the kernel may have told in vain. */
   readonly unheardMs: number;
+  /** After which a silent connection is over that the kernel does not track (times.spoken, plan/services-shortcut.ts). */
+  readonly silentMs: number;
   /** Ended flows remembered until the kernel tells their end. */
   readonly ended: number;
   /** Bytes that wait behind gaps, in all. */
@@ -46,6 +48,7 @@ export const defaultFlowLimits: FlowLimits = {
   settleMs: 150,
   idleMs: 60_000,
   unheardMs: 600_000,
+  silentMs: 7_200_000,
   ended: 131_072,
   waitingBytes: 32 << 20,
 };

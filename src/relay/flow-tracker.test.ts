@@ -28,7 +28,7 @@ function segment(
   bytes[32] = 0x50;
   bytes[33] = flags;
   bytes.set(Buffer.from(text), 40);
-  return { direction, mark: 7, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 };
+  return { direction, mark: 7, routed: true, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 };
 }
 
 const { syn, ack, fin, rst, psh } = tcpFlag;
@@ -202,7 +202,7 @@ test('a SYN behind extension headers is a probe with all it says; other ICMP is 
     { open() {}, chunk() {}, skip() {}, close() {}, probe: (_kind, _place, packet) => seen.push(parseSyn(packet)?.mss) },
     () => ({ network: 'n', diversion: 'd', service: 'web' }),
   );
-  six.packet({ direction: 'in', mark: 7, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 });
+  six.packet({ direction: 'in', mark: 7, routed: true, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 });
   six.flush();
   assert.deepEqual(seen, [1460]);
   const icmp = segment('in', 0, 0, 0);
@@ -320,7 +320,16 @@ test('any bytes in any order: nothing is thrown, every session that opened close
         direction: fc.constantFrom('in' as const, 'out' as const, 'odd' as const),
       })
       .map(
-        ({ bytes, direction }): CapturedPacket => ({ direction, mark: 7, at: 0, bytes, start: 0, end: bytes.length, macAt: -1 }),
+        ({ bytes, direction }): CapturedPacket => ({
+          direction,
+          mark: 7,
+          routed: true,
+          at: 0,
+          bytes,
+          start: 0,
+          end: bytes.length,
+          macAt: -1,
+        }),
       ),
   );
   fc.assert(

@@ -92,6 +92,7 @@ export class FlowTracker {
     const key = this.#key(mark, protocol, addressBytes, bytes, sourceAt, sourcePort, destinationAt, destinationPort);
     const flow = this.#flows.get(key);
     if (flow?.open) {
+      if (flow.untracked) return;
       // One that began after this ending is another connection with the same ends.
       if (ended.end > 0 && flow.start > ended.end) return;
       const whole = ended.bytesIn + ended.bytesOut >= this.#limits.capturedBytes ? payloadBytes(ended) : undefined;
@@ -132,7 +133,7 @@ export class FlowTracker {
     this.#sink.close(number, 'idle', ended.end || this.#clock());
   }
 
-  /** The kernel has dropped news of ended connections: of those, which are silent from now on is over. */
+  /** News of ended connections, or their last packets, were dropped: of those, which are silent from now on is over. */
   endingsLost(): void {
     this.#endingsLostAt = this.#clock();
   }
@@ -153,7 +154,9 @@ export class FlowTracker {
     const idleSince = now - this.#limits.idleMs * 1000;
     for (const flow of this.#byActivity) {
       if (flow.activeAt > idleSince) break;
-      const unheard = flow.start < this.#endingsLostAt && flow.heardAt < now - this.#limits.unheardMs * 1000;
+      const lost = flow.start < this.#endingsLostAt;
+      const bound = (lost ? this.#limits.unheardMs : this.#limits.silentMs) * 1000;
+      const unheard = (lost || flow.untracked) && flow.isSilent(now, bound);
       if (flow.open && (flow.transport === 'udp' || unheard)) this.#close(flow, flow.lastOutcome, flow.heardAt);
       else this.#touch(flow, now);
     }
@@ -236,6 +239,7 @@ export class FlowTracker {
       flow = this.#taken(flow, (be32(bytes, tcp + 8) - 1) >>> 0, at) ?? flow;
     this.#touch(flow, at);
     flow.heardAt = at;
+    if (!packet.routed) flow.untracked = true;
     const waitedBefore = flow.waitingBytes;
     const news = flow.segment(direction, flags, sequence, be32(bytes, tcp + 8), bytes.subarray(dataAt, end), at);
     this.#waiting += flow.waitingBytes - waitedBefore;

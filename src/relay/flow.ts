@@ -18,6 +18,7 @@ export interface FlowPlace {
 
 export const tcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32 } as const;
 
+const doubtUs = 60_000_000;
 /** Kept of a flow that is not a session yet. */
 const heldBytes = 16 << 10;
 const heldChunks = 32;
@@ -71,6 +72,8 @@ export class Flow implements Linked {
   /** A session of it is open. */
   open = false;
   done = false;
+  /** Some of it passed where connections are not tracked: the kernel's word on its end does not count. */
+  untracked = false;
   /** The service has answered. */
   answered = false;
   /** A SYN with other numbers in the midst of it: a new connection if the service says so, else a probe. Its own copy. */
@@ -120,6 +123,11 @@ export class Flow implements Linked {
   /** Nothing of it is still on its way. */
   get complete(): boolean {
     return this.#reset !== undefined || (this.#in?.ended === true && this.#out?.ended === true);
+  }
+
+  /** Nothing was heard for so long; of one that may have been reset, for a minute. */
+  isSilent(now: Micros, boundUs: number): boolean {
+    return this.heardAt < now - (this.#doubtfulReset ? Math.min(boundUs, doubtUs) : boundUs);
   }
 
   /** How it ended when the kernel says that it did. */
@@ -176,6 +184,8 @@ export class Flow implements Linked {
       this.answered = true;
       return 'established';
     }
+    // It would not speak before the handshake is through, whose end need not have been captured.
+    if (!settled && !inward && this.answered && bytes.length > 0) return 'established';
     return settled && this.over ? 'over' : 'nothing';
   }
 

@@ -127,7 +127,10 @@ function readCapture(one: Watched, reader: FlowCaptureReader): boolean {
       one.readiness.pause();
       return false;
     }
+    const before = reader.lost;
     const got = reader.read((packet) => tracker.packet(packet));
+    // The end of a connection may be among them.
+    if (reader.lost > before) tracker.endingsLost();
     if (got === 0) return true;
     if (got < 0 && got !== -ENOBUFS) {
       one.readiness.pause();

@@ -8,9 +8,9 @@ import { bytesOf, type KeptSession, MemorySink } from '../../src/honeypot/memory
 import { openServicesSockets } from '../../src/kernel/services-sockets.ts';
 import { DecoyDirectory } from '../../src/model/decoy.ts';
 import type { ProbeRecord } from '../../src/model/event.ts';
+import { captureGroup } from '../../src/plan/services-capture.ts';
 import { ServicesController } from '../../src/plan/services-controller.ts';
 import { planKernelPathPorts } from '../../src/plan/services-network.ts';
-import { captureGroup } from '../../src/plan/services-ruleset.ts';
 import { KernelPathIntake } from '../../src/relay/kernel-path-intake.ts';
 import { lacksKernelTests, runCommand, until, withLab } from '../support/namespace.ts';
 import { layServicesBed, type ServicesBed, serveBothEnds, talk } from '../support/services-bed.ts';
@@ -54,7 +54,7 @@ async function withPath(roles: readonly string[], body: (bed: ServicesBed, watch
         log: silentLog,
         onProbe: (record) => probes.push(record),
       });
-      const sockets = openServicesSockets(controller.path, captureGroup, []);
+      const sockets = openServicesSockets(controller.path, captureGroup, [], bed.home.path);
       intake.setSockets(sockets.filter(({ role }) => roles.includes(role)));
       // Connections that began before the thread did are another's to tell.
       await intake.report(10_000);

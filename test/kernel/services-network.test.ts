@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { closeDescriptor } from '../../src/kernel/libc.ts';
 import { openServicesSockets } from '../../src/kernel/services-sockets.ts';
+import { captureGroup } from '../../src/plan/services-capture.ts';
 import { ServicesController } from '../../src/plan/services-controller.ts';
-import { captureGroup } from '../../src/plan/services-ruleset.ts';
 import { lacksKernelTests, runCommand, until, withLab } from '../support/namespace.ts';
 import { layServicesBed, type ServicesBed, serveBothEnds, talk } from '../support/services-bed.ts';
 
@@ -148,8 +148,8 @@ test('what is deleted is put back by repair, and only that', { skip: lacksKernel
 test('sockets left in a services namespace whose name was removed do not keep another from being made', {
   skip: lacksKernelTests(),
 }, async () => {
-  await withServices(async ({ attackers }, controller) => {
-    const held = openServicesSockets(controller.path, captureGroup, []);
+  await withServices(async ({ attackers, home }, controller) => {
+    const held = openServicesSockets(controller.path, captureGroup, [], home.path);
     try {
       await runCommand(['ip', 'netns', 'delete', controller.netns]);
       const repairs = await controller.repair();
