@@ -78,8 +78,12 @@ export class GateBed {
 
   /** Connects with these and says where that ends; `seen` gets the client's socket once its side of the handshake is done. */
   async visit(options: tls.ConnectionOptions, seen: (socket: tls.TLSSocket) => void = () => {}): Promise<Verdict> {
-    const verdict = new Promise<Verdict>((resolve) => {
-      this.#verdict = resolve;
+    const verdict = new Promise<Verdict>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('nobody decided about the visitor')), 10_000);
+      this.#verdict = (decided) => {
+        clearTimeout(timer);
+        resolve(decided);
+      };
     });
     const socket = tls.connect({ host: '127.0.0.1', port: this.port, rejectUnauthorized: false, ...options });
     const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));

@@ -49,8 +49,9 @@ test('kill -9 at any moment: the list has all that was said to be on it', { time
   await registry.close();
 });
 
-test('a list that cannot be written promises nothing, and a revocation holds all the same', async () => {
+test('a list that cannot be written promises nothing, and a revocation holds all the same', async (context) => {
   const bed = new GateBed();
+  context.after(() => bed.close());
   await bed.open();
   const identity = await bed.identity('a');
   const good = await bed.enrol(identity, (await bed.registry.add('branch-1')).token);
@@ -76,11 +77,11 @@ test('a list that cannot be written promises nothing, and a revocation holds all
   const again = await bed.reopen();
   assert.equal(again.agents()[0].state, 'revoked');
   await again.close();
-  await bed.close();
 });
 
-test('what on disk is not ours is said and left alone', async () => {
+test('what on disk is not ours is said and left alone', async (context) => {
   const bed = new GateBed();
+  context.after(() => bed.close());
   await bed.open();
   await bed.registry.add('branch-1');
   const directory = path.join(bed.directory, 'agents');
@@ -91,11 +92,11 @@ test('what on disk is not ours is said and left alone', async () => {
   rmSync(path.join(directory, 'registry.json'));
   writeFileSync(path.join(directory, 'authority.pem'), 'noise');
   await assert.rejects(bed.reopen(), isCode('identity-damaged'));
-  await bed.close();
 });
 
-test('an authority made while the clock was wrong is made anew, unless agents know it', async () => {
+test('an authority made while the clock was wrong is made anew, unless agents know it', async (context) => {
   const bed = new GateBed();
+  context.after(() => bed.close());
   bed.now = 0;
   await bed.open();
   const first = bed.registry.authority;
@@ -110,5 +111,4 @@ test('an authority made while the clock was wrong is made anew, unless agents kn
   assert.match(third.reasons().join('\n'), /authority .* ended on/);
   await second.close();
   await third.close();
-  await bed.close();
 });
