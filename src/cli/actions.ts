@@ -34,6 +34,8 @@ export interface DemoOptions {
 
 /** Of benchmarks that can be run longer or otherwise; each says which it has. */
 export interface BenchSettings {
+  /** Rows of it; absent: all. */
+  readonly only?: readonly string[] | undefined;
   readonly headers?: number;
   readonly seed?: number;
 }

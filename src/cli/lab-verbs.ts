@@ -24,13 +24,15 @@ export const demoVerb: Verb = (run) =>
 export const benchVerb: Verb = (run) =>
   verbCommand('bench', 'a benchmark and its comparison in the same run; without a name: which there are', [
     'weir bench catch-all',
+    'weir bench diversion --only "plain,kernel path,65536"',
     'weir bench proxy-fuzz --headers 1000000 --seed 7',
   ])
     .argument('[name]', 'which one')
     .option('--headers <count>', 'proxy-fuzz: how many headers', wholeNumber)
+    .option('--only <list>', 'diversion: these ways and numbers of decoys alone', (text) => text.split(','))
     .option('--seed <number>', 'proxy-fuzz: which ones', wholeNumber)
-    .action((name: string | undefined, { headers, seed, ...options }: BenchText) =>
-      run(options, (context) => context.environment.actions.bench(name, { headers, seed }, context.action)),
+    .action((name: string | undefined, { headers, seed, only, ...options }: BenchText) =>
+      run(options, (context) => context.environment.actions.bench(name, { headers, seed, only }, context.action)),
     );
 
 function wholeNumber(text: string): number {

@@ -40,6 +40,7 @@ const benches: Readonly<Record<string, Bench>> = {
   diversion: {
     about: 'new connections by kernel path and by TPROXY, against plain routing, HAProxy and a DNAT rule per address',
     run: benchDiversion,
+    settings: ['only'],
   },
   idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
   flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },

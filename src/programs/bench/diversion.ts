@@ -2,6 +2,8 @@
 // 100 to 1,048,576 decoys, in turn, round by round. The ways are diversion-paths.ts.
 
 import { join } from 'node:path';
+import { WeirError } from '../../base/errors.ts';
+import type { BenchSettings } from '../../cli/actions.ts';
 import { ownInstallation } from '../installation.ts';
 import type { WeirLab } from '../weir-lab.ts';
 import type { BenchReport, Say } from './bench.ts';
@@ -9,7 +11,7 @@ import { runLoadIn } from './catch-all.ts';
 import { blocks, configurationOf, layPaths, type PathName } from './diversion-paths.ts';
 import { median, spread } from './figures.ts';
 
-const scales = [100, 10_000, 65_536, 1_048_576];
+const allScales = [100, 10_000, 65_536, 1_048_576];
 /** One rule per address goes no further: each new connection walks half of them. */
 const dnatUpTo = 65_536;
 const rounds = 5;
@@ -33,7 +35,18 @@ interface Scale {
   readonly dnatLoadMs?: number;
 }
 
-export async function benchDiversion(say: Say): Promise<BenchReport> {
+/** `only`: names of ways and numbers of decoys; those of a kind that is not named are all measured. */
+export async function benchDiversion(say: Say, { only = [] }: BenchSettings = {}): Promise<BenchReport> {
+  const names = Object.keys(blocks) as PathName[];
+  const strange = only.filter((one) => !names.some((name) => name === one) && !allScales.some((count) => String(count) === one));
+  if (strange.length > 0)
+    throw new WeirError('bad-request', `not a row of this benchmark: ${strange.join(', ')}`, {
+      next: `of: ${[...names, ...allScales].join(', ')}`,
+    });
+  const chosen = names.filter((name) => only.includes(name));
+  const chosenScales = allScales.filter((count) => only.includes(String(count)));
+  const scales = chosenScales.length > 0 ? chosenScales : allScales;
+
   const { lab, loadDnat } = await layPaths(scales[0]);
   try {
     await lab.up();
@@ -44,10 +57,10 @@ export async function benchDiversion(say: Say): Promise<BenchReport> {
       const dnatLoadMs = decoys <= dnatUpTo ? await loadDnat(decoys) : undefined;
       if (dnatLoadMs !== undefined) say(`${decoys} decoys: DNAT rules loaded in ${dnatLoadMs.toFixed(0)} ms`);
       const scale: Scale = { decoys, paths: {}, ...(dnatLoadMs === undefined ? {} : { dnatLoadMs }) };
-      const names = (Object.keys(blocks) as PathName[]).filter((name) => name !== 'DNAT' || decoys <= dnatUpTo);
-      for (const name of names) await load(lab, name, decoys, 1);
+      const rows = (chosen.length > 0 ? chosen : names).filter((name) => name !== 'DNAT' || decoys <= dnatUpTo);
+      for (const name of rows) await load(lab, name, decoys, 1);
       for (let round = 0; round < rounds; round += 1)
-        for (const name of names) {
+        for (const name of rows) {
           scale.paths[name] ??= { rates: [], p50: [], p99: [], failed: 0 };
           const figures = scale.paths[name];
           const result = await load(lab, name, decoys, seconds);
