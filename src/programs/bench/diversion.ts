@@ -87,9 +87,7 @@ export async function benchDiversion(say: Say, { only = [] }: BenchSettings = {}
       `${rounds} rounds in turn of ${seconds} s with ${inFlight} connections at a time, then ${connects} one by one; median (spread):`,
       ...measured.flatMap(lines),
       'kernel path against plain routing and HAProxy, connections per second, median of the rounds’ ratios:',
-      ...ratios.map(
-        ({ decoys, plain, haproxy }) => `  ${String(decoys).padStart(9)} decoys  ${plain.toFixed(2)}  ${haproxy.toFixed(2)}`,
-      ),
+      ...ratios.map(({ decoys, plain, haproxy }) => `  ${String(decoys).padStart(9)} decoys  ${shown(plain)}  ${shown(haproxy)}`),
       `sessions of the kernel path on record: ${recorded}; packets captured ${gateway.kernelPath?.packets}, lost ${gateway.kernelPath?.packetsLost}`,
     ].join('\n');
     return { text, json: { measured, ratios, recorded, kernelPath: gateway.kernelPath ?? null } };
@@ -139,3 +137,5 @@ async function connectTimes(lab: WeirLab, name: PathName, decoys: number): Promi
   );
   return JSON.parse(stdout) as { p50: number; p99: number };
 }
+
+const shown = (ratio: number): string => (Number.isNaN(ratio) ? 'not measured' : ratio.toFixed(2));
