@@ -62,8 +62,16 @@ export type AgentMessage =
   /** Answer to `touch`: what the agent connected from, or why it could not. */
   | { readonly kind: 'touched'; readonly id: string; readonly from?: string; readonly error?: string }
   | { readonly kind: 'renew'; readonly request: string }
-  /** How far an upgrade is: `staged` the new program is in place and starts, `failed` the old one goes on. */
-  | { readonly kind: 'upgrade'; readonly version: string; readonly state: 'staged' | 'failed'; readonly reason?: string };
+  /**
+   * How far an upgrade is: `staged` the new program is in place and starts, `committed` (said by the new one) it stays,
+   * `failed` the old one goes on.
+   */
+  | {
+      readonly kind: 'upgrade';
+      readonly version: string;
+      readonly state: 'staged' | 'committed' | 'failed';
+      readonly reason?: string;
+    };
 
 export interface RefusedListener {
   readonly transport: 'tcp' | 'udp';
@@ -110,6 +118,8 @@ export interface AgentStatus {
   readonly state: 'linked' | 'away' | 'waiting' | 'revoked';
   readonly health: Health;
   readonly reasons: readonly string[];
+  /** As the agent itself says, since its link came up; absent: not heard yet. */
+  readonly ownHealth?: Health;
   readonly version?: string;
   readonly platform?: string;
   /** Where its link comes from. */
@@ -178,10 +188,42 @@ export interface AgentTouches {
   readonly error?: { readonly step: 'known' | 'link' | 'rules'; readonly message: string; readonly next?: string };
 }
 
-/** How far the upgrade of one agent is. */
+/** What is rolled out, and to whom. */
+export interface AgentUpgradeOrder {
+  /** Absent: all that are not revoked. */
+  readonly names?: readonly string[];
+  /** So many at a time; absent: one, then a tenth, then the rest. */
+  readonly stage?: number;
+  /** Also to newer ones, to those that have it, and to those in bad health. */
+  readonly force?: boolean;
+  /** For each stage. */
+  readonly withinMs?: number;
+  /** Which of the programs the gateway keeps, by SHA-256. */
+  readonly sha256: string;
+}
+
+/** How the upgrade of one agent is. */
 export interface AgentUpgrade {
   readonly agent: string;
-  readonly state: 'offered' | 'refused';
+  /**
+   * `offered`: under way; `waiting`: its turn comes; when it stopped before that, `untouched`, and `unfinished` when nothing final
+   * was heard by then. `current`: it has this version. `refused`: not asked, see `reason`.
+   */
+  readonly state: 'waiting' | 'offered' | 'done' | 'failed' | 'unfinished' | 'untouched' | 'current' | 'refused';
   readonly version?: string;
+  /** From 1. */
+  readonly stage?: number;
   readonly reason?: string;
+}
+
+/** A roll-out of one version, as `weir agents upgrade` follows it. */
+export interface AgentRollOut {
+  readonly version: string;
+  /** Rises with each change. */
+  readonly change: number;
+  readonly over: boolean;
+  /** The agent because of which it stopped. */
+  readonly stoppedBy?: string;
+  readonly stages: number;
+  readonly agents: readonly AgentUpgrade[];
 }

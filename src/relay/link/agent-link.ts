@@ -8,7 +8,7 @@ import { RateBudget } from '../../base/rate-budget.ts';
 import { type AgentMessage, type GatewayMessage, linkProtocol } from '../../model/agent.ts';
 import { AgentFlows, type AgentFlowsOwner } from './agent-flows.ts';
 import { ControlReader, sendLine } from './control-lines.ts';
-import { parseAgentMessage } from './link-messages.ts';
+import { parseAgentMessage, parseForeignHello } from './link-messages.ts';
 import { LinkPulse } from './link-pulse.ts';
 import { openServerSession } from './server-session.ts';
 import type { SpoolDesk } from './spool-desk.ts';
@@ -17,6 +17,8 @@ export interface AgentLinkOwner extends AgentFlowsOwner {
   readonly spoolDesk: SpoolDesk;
   /** The first message; answers whether the link may stay. */
   onHello(link: AgentLink, hello: Extract<AgentMessage, { kind: 'hello' }>): void;
+  /** Instead of `onHello`: it speaks another protocol, and the link ends. */
+  onForeign(link: AgentLink, hello: { readonly protocol: number; readonly version?: string }): void;
   /** Every later one. */
   onMessage(link: AgentLink, message: AgentMessage): void;
   onBeat(): void;
@@ -175,6 +177,15 @@ export class AgentLink {
 
   #read(line: string): void {
     if (this.#ended !== undefined) return;
+    if (!this.greeted) {
+      const foreign = parseForeignHello(line);
+      if (foreign) {
+        this.#owner.onForeign(this, foreign);
+        this.send(this.#welcome());
+        this.end('protocol');
+        return;
+      }
+    }
     const message = parseAgentMessage(line);
     if (!message) {
       this.#misbehaved('a control line that is none');
@@ -188,10 +199,7 @@ export class AgentLink {
       if (this.greeted) this.#owner.onMessage(this, message);
       else this.#misbehaved('a message before hello');
     } else if (this.greeted) this.#misbehaved('hello twice');
-    else if (message.protocol !== linkProtocol) {
-      this.send(this.#welcome());
-      this.end('protocol');
-    } else {
+    else {
       clearTimeout(this.#helloTimer);
       this.greeted = true;
       this.send(this.#welcome());

@@ -1,7 +1,8 @@
 // What is known of one agent, linked or not, and what its status says about it. The link is agent-link.ts.
 
 import { renderMicros } from '../../base/clock.ts';
-import type { AgentMessage, AgentStatus } from '../../model/agent.ts';
+import { type AgentMessage, type AgentStatus, linkProtocol } from '../../model/agent.ts';
+import { compareVersions } from '../../model/program-version.ts';
 import type { Health } from '../../model/status.ts';
 import type { AgentEntry } from '../agents/agent-gate.ts';
 import type { AgentLink } from './agent-link.ts';
@@ -20,6 +21,8 @@ export interface AgentRecord {
   skewMicros?: number;
   lastTouch?: number;
   upgrade?: NonNullable<AgentStatus['upgrade']>;
+  /** It was turned away, the last time it came: it speaks another protocol. */
+  foreign?: { readonly protocol: number; readonly version?: string } | undefined;
 }
 
 /** A clock further off than this is worth a word: records of it are corrected, logs on that machine are not. */
@@ -48,6 +51,7 @@ export function describeAgent(
     since: record.since === undefined ? entry.since : renderMicros(record.since),
     ...(lastTouch === undefined ? {} : { lastTouch: renderMicros(lastTouch) }),
     ...(link?.latencyMicros === undefined ? {} : { latencyMicros: link.latencyMicros }),
+    ...(health && link ? { ownHealth: health.health } : {}),
     ...(health ? { flows: health.flows, memoryBytes: health.memoryBytes } : link ? { flows: link.flows.flows } : {}),
     ...(spool ? { spool } : {}),
     ...(skewMicros === undefined ? {} : { skewMicros }),
@@ -81,14 +85,14 @@ function judge(
 ): { health: Health; reasons: readonly string[] } {
   const { hello, health, applied } = record;
   if (state === 'waiting' || state === 'revoked') return { health: 'good', reasons: [] };
+  if (state === 'away' && record.foreign) return { health: 'bad', reasons: [foreignReason(record.foreign, version)] };
   if (state === 'away')
     return {
       health: 'bad',
       reasons: [record.lastEnd ? `it is away: ${record.lastEnd}` : 'it has not come since the gateway started'],
     };
   const reasons = [...(health?.reasons ?? [])];
-  if (hello && hello.version !== version)
-    reasons.push(`it runs ${hello.version}, this gateway ${version}: upgrade it with weir agents upgrade`);
+  if (hello && hello.version !== version) reasons.push(versionReason(hello.version, version));
   if (wanted !== undefined && appliedRules(record).applied !== wanted) reasons.push('it does not work with the latest rules yet');
   const refused = applied?.refused ?? [];
   if (refused.length > 0)
@@ -104,4 +108,17 @@ function judge(
   if (record.upgrade?.state === 'failed') reasons.push(`its upgrade failed: ${record.upgrade.reason ?? 'no reason was given'}`);
   const worst = health?.health ?? 'good';
   return { health: worst === 'good' && reasons.length > 0 ? 'degraded' : worst, reasons };
+}
+
+const versionReason = (agent: string, gateway: string): string =>
+  compareVersions(agent, gateway) > 0
+    ? `it runs ${agent}, which is newer than this gateway's ${gateway}: upgrade the gateway`
+    : `it runs ${agent}, this gateway ${gateway}: upgrade it with weir agents upgrade`;
+
+/** It cannot be upgraded over a link it does not get. */
+function foreignReason({ protocol, version }: NonNullable<AgentRecord['foreign']>, gateway: string): string {
+  const speaks = `it speaks link protocol ${protocol}${version === undefined ? '' : ` (version ${version})`}, this gateway ${linkProtocol} (version ${gateway})`;
+  return protocol > linkProtocol
+    ? `${speaks}: upgrade this gateway`
+    : `${speaks}: upgrade the agent on its machine, with the file that weir agent build makes here`;
 }

@@ -3,7 +3,7 @@
 
 import { z } from 'zod';
 import { printable } from '../../base/printable.ts';
-import type { AgentMessage, GatewayMessage } from '../../model/agent.ts';
+import { type AgentMessage, type GatewayMessage, linkProtocol } from '../../model/agent.ts';
 
 /** Of a flow, named by its HTTP/2 stream: why these are not RST_STREAM is in link-flow.ts. */
 export type FlowMessage =
@@ -21,7 +21,7 @@ const versionName = z.string().regex(/^[0-9A-Za-z.+-]{1,64}$/);
 const pem = z.string().max(16_384);
 const stream = z.number().int().min(1).max(0x7fff_ffff);
 
-const spool = z.strictObject({
+const spool = z.object({
   records: count,
   bytes: count,
   droppedRecords: count,
@@ -29,11 +29,12 @@ const spool = z.strictObject({
   oldest: text(40).optional(),
 });
 const refused = z
-  .array(z.strictObject({ transport: z.enum(['tcp', 'udp']), port: z.number().int().min(0).max(65535), why: text(200) }))
+  .array(z.object({ transport: z.enum(['tcp', 'udp']), port: z.number().int().min(0).max(65535), why: text(200) }))
   .max(256);
 
+// What a newer program says beside is left out: one protocol number holds for many versions.
 const agentMessage = z.discriminatedUnion('kind', [
-  z.strictObject({
+  z.object({
     kind: z.literal('hello'),
     protocol: count,
     version: versionName,
@@ -48,8 +49,8 @@ const agentMessage = z.discriminatedUnion('kind', [
     rules: rulesName.optional(),
     spool,
   }),
-  z.strictObject({ kind: z.literal('applied'), rules: rulesName, refused, addresses: z.array(text(64)).max(256) }),
-  z.strictObject({
+  z.object({ kind: z.literal('applied'), rules: rulesName, refused, addresses: z.array(text(64)).max(256) }),
+  z.object({
     kind: z.literal('health'),
     health: z.enum(['good', 'degraded', 'bad']),
     reasons: z.array(text(300)).max(32),
@@ -60,21 +61,21 @@ const agentMessage = z.discriminatedUnion('kind', [
     spool,
     skewMicros: z.number().int(),
   }),
-  z.strictObject({
+  z.object({
     kind: z.literal('touched'),
     id: z.string().max(64),
     from: text(64).optional(),
     error: text(300).optional(),
   }),
-  z.strictObject({ kind: z.literal('renew'), request: pem }),
-  z.strictObject({
+  z.object({ kind: z.literal('renew'), request: pem }),
+  z.object({
     kind: z.literal('upgrade'),
     version: versionName,
-    state: z.enum(['staged', 'failed']),
+    state: z.enum(['staged', 'committed', 'failed']),
     reason: text(300).optional(),
   }),
-  z.strictObject({ kind: z.literal('reset'), stream, bytes: count }),
-  z.strictObject({ kind: z.literal('abandon'), stream }),
+  z.object({ kind: z.literal('reset'), stream, bytes: count }),
+  z.object({ kind: z.literal('abandon'), stream }),
 ]);
 
 const gatewayMessage = z.discriminatedUnion('kind', [
@@ -111,6 +112,15 @@ const parseJson = (line: string): unknown => {
     return undefined;
   }
 };
+
+const foreignHello = z.object({ kind: z.literal('hello'), protocol: count, version: versionName.optional().catch(undefined) });
+
+/** A hello of another protocol, of which nothing but that is known; undefined: anything else. */
+export function parseForeignHello(line: string): { readonly protocol: number; readonly version?: string } | undefined {
+  const hello = foreignHello.safeParse(parseJson(line)).data;
+  if (!hello || hello.protocol === linkProtocol) return undefined;
+  return { protocol: hello.protocol, ...(hello.version === undefined ? {} : { version: hello.version }) };
+}
 
 /** Undefined: not a message an agent sends. */
 export function parseAgentMessage(line: string): AgentMessage | FlowMessage | undefined {

@@ -105,6 +105,8 @@ export interface LinkServerCounters {
   /** Through the handshake, and turned away by the gate. */
   notAdmitted: number;
   links: number;
+  /** Turned away because they speak another protocol. */
+  foreign: number;
   /** A newer link of the same agent took the place. */
   replaced: number;
   /** Ended because nothing was heard any more. */

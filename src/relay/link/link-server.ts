@@ -46,6 +46,7 @@ export class LinkServer implements AgentLinkOwner {
     handshakesTimedOut: 0,
     notAdmitted: 0,
     links: 0,
+    foreign: 0,
     replaced: 0,
     dead: 0,
     misbehaved: 0,
@@ -183,15 +184,23 @@ export class LinkServer implements AgentLinkOwner {
       record.link.end('replaced');
     }
     const { upgrade } = record;
-    if (upgrade && upgrade.state !== 'done' && upgrade.version === hello.version)
-      record.upgrade = { version: upgrade.version, state: 'done' };
-    else if (upgrade?.state === 'staged')
+    // With the new version it is on trial, and says itself when it stays; with another it has given up, and may say why.
+    if (upgrade?.version === hello.version && upgrade.state === 'offered') record.upgrade = { ...upgrade, state: 'staged' };
+    else if (upgrade?.state === 'staged' && upgrade.version !== hello.version)
       record.upgrade = { version: upgrade.version, state: 'failed', reason: `it came back with ${hello.version}` };
+    record.foreign = undefined;
     const now = this.options.clock();
     Object.assign(record, { link, hello, since: now, skewMicros: hello.clock - now, health: undefined, applied: undefined });
     this.counters.links += 1;
     link.rulesSent = hello.rules;
     this.#push(link);
+    this.#changed();
+  }
+
+  onForeign(link: AgentLink, hello: { readonly protocol: number; readonly version?: string }): void {
+    this.counters.foreign += 1;
+    this.#record(link.agent).foreign = hello;
+    this.complain('an agent speaks another link protocol', { agent: link.agent, ...hello });
     this.#changed();
   }
 
@@ -212,7 +221,11 @@ export class LinkServer implements AgentLinkOwner {
     else if (message.kind === 'health') record.health = message;
     else if (message.kind === 'upgrade' && record.upgrade?.version === message.version) {
       const { version, state, reason } = message;
-      record.upgrade = { version, state, ...(reason === undefined ? {} : { reason }) };
+      record.upgrade = {
+        version,
+        state: state === 'committed' ? 'done' : state,
+        ...(reason === undefined ? {} : { reason }),
+      };
     }
     this.#changed();
   }
