@@ -40,8 +40,6 @@ interface Running {
   ready: boolean;
   /** It said at least once that it listens. */
   opened: boolean;
-  /** For its gateway. */
-  news?: UpgradeNews;
 }
 
 /** One program is tried in the place of another. */
@@ -61,6 +59,8 @@ export class AgentKeeper {
   #main: Running | undefined;
   #said: WorkerState = unknownState;
   #exchange: Exchange | undefined;
+  /** For the gateway, until a program has passed it on. */
+  #news: UpgradeNews | undefined;
   #restart: NodeJS.Timeout | undefined;
   /** All that live, those that were let go too. */
   readonly #processes = new Set<WorkerProcess>();
@@ -112,10 +112,9 @@ export class AgentKeeper {
     return running;
   }
 
-  #start(news?: UpgradeNews): void {
+  #start(): void {
     this.#said = unknownState;
     this.#main = this.#spawn(this.#options.programs.current);
-    if (news) this.#main.news = news;
   }
 
   #heard(running: Running, message: WorkerMessage): void {
@@ -133,8 +132,10 @@ export class AgentKeeper {
       case 'open':
         running.opened = true;
         this.#everOpened = true;
-        if (running.news) running.process.tell({ kind: 'news', news: running.news });
-        delete running.news;
+        if (this.#news) running.process.tell({ kind: 'news', news: this.#news });
+        break;
+      case 'told':
+        if (this.#news?.state === message.state) this.#news = undefined;
         break;
       case 'idle':
         this.#step({ kind: 'old-idle' });
@@ -186,7 +187,7 @@ export class AgentKeeper {
     }
     const inMs = backOffMs[Math.min(this.#deaths, backOffMs.length) - 1];
     this.#options.log.warn('the agent died, starting it again', { version: program.version, exit, inMs });
-    this.#restart = setTimeout(() => this.#start(running.news), inMs);
+    this.#restart = setTimeout(() => this.#start(), inMs);
   }
 
   async #goBack({ version }: AgentProgram, exit: string): Promise<void> {
@@ -194,7 +195,8 @@ export class AgentKeeper {
     await programs.goBack();
     log.error('this version does not run, back to the one before', { version, exit, back: programs.current.version });
     this.#deaths = 0;
-    if (this.#ending === undefined) this.#start({ version, state: 'failed', reason: `it does not run: ${exit}` });
+    this.#news = { version, state: 'failed', reason: `it does not run: ${exit}` };
+    if (this.#ending === undefined) this.#start();
   }
 
   async #try(offer: ProgramOffer): Promise<void> {
@@ -204,7 +206,7 @@ export class AgentKeeper {
     if (!old || this.#main !== old || !old.opened || this.#exchange || this.#ending !== undefined) return;
     const { version, sha256 } = offer;
     if (!program) {
-      old.process.tell({ kind: 'news', news: { version, state: 'failed', reason: 'the program is damaged on disk' } });
+      this.#tell({ version, state: 'failed', reason: 'the program is damaged on disk' });
       return;
     }
     log.info('another program is tried', { version, sha256, present: old.process.program.version });
@@ -227,7 +229,7 @@ export class AgentKeeper {
     if (trial.phase === 'over') this.#over(exchange);
   }
 
-  #act(action: TrialAction, { program, fresh, trial }: Exchange): void {
+  #act(action: TrialAction, { program, fresh }: Exchange): void {
     const { version } = program;
     const old = this.#main?.process;
     switch (action) {
@@ -251,11 +253,10 @@ export class AgentKeeper {
         old?.kill();
         break;
       case 'open-old':
-        if (this.#main) this.#main.news = failure(version, trial);
         old?.tell({ kind: 'open' });
         break;
       case 'start-old':
-        this.#start(failure(version, trial));
+        this.#start();
         break;
       case 'dismiss-old':
         old?.end(dismissGraceMs);
@@ -270,24 +271,21 @@ export class AgentKeeper {
     this.#exchange = undefined;
     if (trial.failed !== undefined) {
       log.error('the other program was not kept', { version, reason: trial.failed });
-      // Undisturbed all the time; otherwise it is told when it listens again.
-      if (trial.old === 'open') this.#main?.process.tell({ kind: 'news', news: failure(version, trial) });
+      this.#tell({ version, state: 'failed', reason: trial.failed });
       return;
     }
     log.info('the other program stays', { version });
     this.#deaths = 0;
     this.#steady = false;
-    const news: UpgradeNews = { version, state: 'committed' };
-    if (trial.newAlive) {
-      this.#main = fresh;
-      this.#said = trial.said ?? unknownState;
-      fresh.process.tell({ kind: 'news', news });
-    } else this.#start(news);
+    this.#said = trial.said ?? unknownState;
+    this.#main = trial.newAlive ? fresh : undefined;
+    this.#tell({ version, state: 'committed' });
+    if (!trial.newAlive) this.#start();
+  }
+
+  /** By the present program; by the next one, when it dies before it could, or is not open. */
+  #tell(news: UpgradeNews): void {
+    this.#news = news;
+    this.#main?.process.tell({ kind: 'news', news });
   }
 }
-
-const failure = (version: string, { failed }: Trial): UpgradeNews => ({
-  version,
-  state: 'failed',
-  reason: failed ?? 'no reason given',
-});

@@ -79,6 +79,8 @@ export async function stageProgram(data: string, offer: ProgramOffer, source: Re
   const directory = programDirectory(data);
   const path = join(directory, fileName(offer));
   const arriving = `${path}.arriving`;
+  // It may break before it is read; reading it tells.
+  source.on('error', () => {});
   try {
     if (offer.bytes > maxProgramBytes)
       throw new WeirError('bad-request', `a program of ${offer.bytes} bytes is not taken: ${maxProgramBytes} at most`);

@@ -36,10 +36,10 @@ export const trialLimits: TrialLimits = {
 };
 
 /**
- * `open`: it has everything (`listens`), or was told to take it. `closing`: it was told to let go. `idle`: it holds nothing and can
- * be told to take everything again.
+ * `open`: it has everything. `closing`: it was told to let go. `killed`: it did not, and its death is awaited. `idle`: it holds
+ * nothing and can be told to take everything again.
  */
-export type OldWorker = 'open' | 'closing' | 'idle' | 'dead';
+export type OldWorker = 'open' | 'closing' | 'killed' | 'idle' | 'dead';
 
 export interface Trial {
   /**
@@ -130,9 +130,8 @@ export function stepTrial(trial: Trial, event: TrialEvent, nowMs: number, limits
         actions: ['close-old'],
       };
     case 'closing':
-      if (event.kind === 'old-idle') return openNew({ ...trial, old: 'idle' }, nowMs, limits);
-      // Its death comes as an event of its own.
-      return late ? { trial: { ...trial, deadlineMs: Number.POSITIVE_INFINITY }, actions: ['kill-old'] } : stay;
+      if (event.kind === 'old-idle' && trial.old === 'closing') return openNew({ ...trial, old: 'idle' }, nowMs, limits);
+      return late ? killOld(trial) : stay;
     case 'opening':
       if (late) return giveUp(trial, 'it did not listen in time');
       if (event.kind !== 'new-open') return stay;
@@ -144,9 +143,8 @@ export function stepTrial(trial: Trial, event: TrialEvent, nowMs: number, limits
       if (event.kind !== 'committed') return stay;
       return { trial: { ...trial, phase: 'over' }, actions: trial.old === 'dead' ? [] : ['dismiss-old'] };
     case 'returning':
-      if (event.kind === 'old-idle') return comeBack({ ...trial, old: 'idle' });
-      if (!late || trial.old !== 'closing') return stay;
-      return { trial: { ...trial, deadlineMs: Number.POSITIVE_INFINITY }, actions: ['kill-old'] };
+      if (event.kind === 'old-idle' && trial.old === 'closing') return comeBack({ ...trial, old: 'idle' });
+      return late ? killOld(trial) : stay;
   }
 }
 
@@ -166,6 +164,10 @@ const openNew = (trial: Trial, nowMs: number, limits: TrialLimits): TrialStep =>
   trial: { ...trial, phase: 'opening', deadlineMs: nowMs + limits.openMs },
   actions: ['open-new'],
 });
+
+/** Its death comes as an event of its own. */
+const killOld = (trial: Trial): TrialStep =>
+  trial.old === 'closing' ? { trial: { ...trial, old: 'killed' }, actions: ['kill-old'] } : { trial, actions: [] };
 
 function oldDied(trial: Trial, nowMs: number, limits: TrialLimits): TrialStep {
   switch (trial.phase) {
@@ -197,7 +199,7 @@ function giveUp(trial: Trial, failed: string): TrialStep {
 
 /** As soon as the new one is dead and the old one can. */
 function comeBack(trial: Trial): TrialStep {
-  if (trial.newAlive || trial.old === 'closing') return { trial, actions: [] };
+  if (trial.newAlive || trial.old === 'closing' || trial.old === 'killed') return { trial, actions: [] };
   const actions: TrialAction[] = trial.old === 'idle' ? ['open-old'] : trial.old === 'dead' ? ['start-old'] : [];
   return { trial: { ...trial, phase: 'over' }, actions };
 }

@@ -81,6 +81,11 @@ class AgentWorker {
       // A terminal's and a service manager's signals are the keeper's to judge.
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
       process.on('disconnect', over);
+      // It may have died while this program loaded.
+      if (!process.connected) {
+        over();
+        return;
+      }
       process.on('message', (value) => {
         const message = parseKeeperMessage(value);
         if (message?.kind === 'end') over();
@@ -139,7 +144,9 @@ class AgentWorker {
 
   /** Kept until there is a link; the latest counts. */
   #tellNews(news: UpgradeNews): void {
-    this.#news = this.#house?.tellUpgrade(news) ? undefined : news;
+    const told = this.#house?.tellUpgrade(news) ?? false;
+    this.#news = told ? undefined : news;
+    if (told) this.#say({ kind: 'told', state: news.state });
   }
 
   async #take(offer: ProgramOffer): Promise<void> {

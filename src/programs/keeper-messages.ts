@@ -37,6 +37,8 @@ export type WorkerMessage =
   | { readonly kind: 'open' }
   | { readonly kind: 'idle' }
   | { readonly kind: 'said'; readonly state: WorkerState }
+  /** The latest news are on their way to the gateway. */
+  | { readonly kind: 'told'; readonly state: UpgradeNews['state'] }
   /** The offered program is in its place, whole. */
   | { readonly kind: 'staged'; readonly offer: ProgramOffer };
 
@@ -73,6 +75,7 @@ export function parseWorkerMessage(value: unknown): WorkerMessage | undefined {
   if (kind === 'open' || kind === 'idle') return { kind };
   if (kind === 'ready' && isText(version, 64)) return { kind, version };
   if (kind === 'said' && isState(state)) return { kind, state };
+  if (kind === 'told' && (state === 'staged' || state === 'committed' || state === 'failed')) return { kind, state };
   if (kind === 'staged' && isOffer(offer)) return { kind, offer };
   return undefined;
 }
