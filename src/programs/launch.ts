@@ -63,8 +63,15 @@ export function gatewayDescriptors(): number {
 /** A clean environment: nothing of the caller's reaches a process that reads attacker bytes. */
 const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', TZ: 'UTC' };
 
-/** Root runs from the installation it was started from, never from a copy made for others. */
-export function netdSpecification({ account, data, file }: LaunchOptions, operator: string | undefined): ChildSpecification {
+/**
+ * Root runs from the installation it was started from, never from a copy made for others. `successor` is what netd starts
+ * when its supervisor dies: the arguments of `weir`; without it, `up`.
+ */
+export function netdSpecification(
+  { account, data, file }: LaunchOptions,
+  operator: string | undefined,
+  successor?: readonly string[],
+): ChildSpecification {
   const installation = ownInstallation();
   return {
     name: 'netd',
@@ -78,6 +85,7 @@ export function netdSpecification({ account, data, file }: LaunchOptions, operat
       String(account.uid),
       ...(file ? ['--config', file] : []),
       ...(operator ? ['--operator', operator] : []),
+      ...(successor ? ['--successor', JSON.stringify(successor)] : []),
     ],
     environment,
   };
@@ -96,6 +104,29 @@ export function gatewaySpecification({ installation, account, data }: LaunchOpti
       join(installation.root, 'dist/src/programs/gateway.js'),
       '--data',
       data,
+    ],
+    environment,
+  };
+}
+
+/**
+ * The unprivileged half of a privileged agent: as the gateway, and it may listen below 1024 where its rules name ports. `argv`
+ * is what `weir agent` was given.
+ */
+export function agentSpecification({ installation, account, data }: LaunchOptions, argv: readonly string[]): ChildSpecification {
+  return {
+    name: 'agent',
+    command: 'prlimit',
+    arguments: [
+      `--nofile=${gatewayDescriptors()}`,
+      'setpriv',
+      ...dropTo(account, '-all,+net_raw,+net_bind_service'),
+      installation.node,
+      ...heapFlags(1024, 16),
+      join(installation.root, 'dist/src/programs/agent.js'),
+      '--machine',
+      data,
+      ...argv,
     ],
     environment,
   };

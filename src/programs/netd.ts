@@ -40,7 +40,13 @@ import type { PlanAnswer } from './up.ts';
 const returnMs = 10_000;
 
 const { values } = parseArgs({
-  options: { data: { type: 'string' }, uid: { type: 'string' }, config: { type: 'string' }, operator: { type: 'string' } },
+  options: {
+    data: { type: 'string' },
+    uid: { type: 'string' },
+    config: { type: 'string' },
+    operator: { type: 'string' },
+    successor: { type: 'string' },
+  },
 });
 const data = values.data ?? '';
 const uid = Number(values.uid);
@@ -315,7 +321,8 @@ async function succeed(): Promise<void> {
   log.error('the supervisor died, starting another');
   await lifetime.end();
   const { node, root } = ownInstallation();
-  const argv = [join(root, 'dist/src/programs/weir.js'), 'up', '--yes', ...(values.config ? ['-c', values.config] : [])];
+  const up = ['up', '--yes', ...(values.config ? ['-c', values.config] : [])];
+  const argv = [join(root, 'dist/src/programs/weir.js'), ...(values.successor ? (JSON.parse(values.successor) as string[]) : up)];
   const environment = { ...process.env, ...(values.operator ? { SSH_CONNECTION: values.operator } : {}) };
   spawn(node, argv, { cwd: '/', env: environment, detached: true, stdio: ['ignore', 'ignore', 'inherit'] }).unref();
   process.exit(0);
