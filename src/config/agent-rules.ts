@@ -36,7 +36,7 @@ export function renderAgentRules(agent: string, whole: WholeConfiguration): stri
   const runs = written.some(({ kind }) => kind !== 'agent');
   const doors = gateways.has(agent) ? [innerDoor(agent, gateways, names)] : [];
   const bindings = mappings(value.bindings).filter(({ diversion }) =>
-    written.some(({ name, kind }) => name === diversion && kind !== 'agent'),
+    written.some(({ name, kind, transport }) => name === diversion && kind !== 'agent' && transport !== 'packets'),
   );
   const kernel = mappings(value.services).filter(
     ({ name }) => whole.kernelServices.has(String(name)) && bindings.some(({ service }) => service === name),

@@ -88,7 +88,13 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
 
 const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
-const noDiversions: ReadDiversions = { own: [], remote: [], agents: [], proxies: [] };
+const noDiversions: ReadDiversions = {
+  own: [],
+  remote: [],
+  agents: [],
+  proxies: [],
+  tunnels: { services: [], bindings: [] },
+};
 
 /** Who answers instead of the catch-all, and what agents are told. */
 interface Relayed {
@@ -146,7 +152,7 @@ function readRelayed(
 /** What listens here for others: each at a place of its own; and links arrive somewhere when there are agents. */
 function checkOpenDoors(
   written: ConfigurationText | undefined,
-  { agents, proxies, remote }: ReadDiversions,
+  { own, agents, proxies, remote }: ReadDiversions,
   gateways: ReadonlyMap<string, ReadGateway>,
   ofAgent: boolean,
   mistakes: Mistakes,
@@ -166,7 +172,10 @@ function checkOpenDoors(
   ];
   checkDoors(doors, mistakes);
   if (ofAgent || section.listen) return;
-  const [first] = [...agents, ...remote.map(({ diversion, agent }) => ({ ...diversion, agent }))].sort(
+  const tunnelled = own.flatMap((one) =>
+    one.kind === 'network' && one.agent !== undefined ? [{ ...one, agent: one.agent }] : [],
+  );
+  const [first] = [...agents, ...tunnelled, ...remote.map(({ diversion, agent }) => ({ ...diversion, agent }))].sort(
     (a, b) => a.place.line - b.place.line,
   );
   const [gateway] = gateways.values();
@@ -265,7 +274,7 @@ const bgpPort = 179;
 const isLoopback = ({ family, value }: Address): boolean => (family === 4 ? value >> 24n === 127n : value === 1n);
 
 /** Ports at which the network itself speaks to this machine: a console, agents, proxies, VTEPs, BGP. They must stay reachable. */
-function neededPorts({ console: page, agents }: ConfigurationText, { own, proxies }: ReadDiversions): PortSet {
+function neededPorts({ console: page, agents }: ConfigurationText, { own, proxies, tunnels }: ReadDiversions): PortSet {
   const address = parseAddress(page.address);
   const doors = [
     ...(address ? [{ address, port: page.port }] : []),
@@ -276,6 +285,7 @@ function neededPorts({ console: page, agents }: ConfigurationText, { own, proxie
   for (const diversion of own)
     if (diversion.kind === 'network' && diversion.attachment.kind === 'vxlan')
       ports.push(diversion.attachment.port, ...(diversion.attachment.evpn ? [bgpPort] : []));
+  for (const { tunnel } of tunnels.services) if (tunnel) ports.push(tunnel.attachment.port);
   return ports.map((port) => ({ first: port, last: port }));
 }
 
@@ -306,8 +316,8 @@ function assemble(
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
     diversions: Object.freeze(diversions.own),
-    services: Object.freeze(services.kernel),
-    bindings: Object.freeze(bindings),
+    services: Object.freeze([...services.kernel, ...diversions.tunnels.services]),
+    bindings: Object.freeze([...bindings, ...diversions.tunnels.bindings]),
     agentDiversions: Object.freeze(diversions.agents),
     proxyDiversions: Object.freeze(diversions.proxies),
     remoteDiversions: Object.freeze(diversions.remote),

@@ -2,7 +2,7 @@
 // of kind `agent` and `proxy` relay-diversions.ts, decoys decoy-groups.ts.
 
 import type { Address } from '../model/address.ts';
-import type { Diversion, HostDiversion } from '../model/configuration.ts';
+import type { Binding, Diversion, HostDiversion, KernelPathService } from '../model/configuration.ts';
 import type { Place } from '../model/decoy.ts';
 import { populationModulus } from '../model/population.ts';
 import type { AgentDiversion, ProxyDiversion, RemoteDiversion } from '../model/relayed-service.ts';
@@ -10,9 +10,11 @@ import { DecoyGathering, defaultSeed, type Vocabulary } from './decoy-groups.ts'
 import type { Mistakes } from './issues.ts';
 import { suggestion } from './mistake.ts';
 import { NetworkReading } from './network-diversions.ts';
+import { agentEnd, checkTunnelled, gatewayEnd, readTunnel } from './packet-tunnels.ts';
 import { isMapping } from './personas.ts';
 import { FlowDiversionReading } from './relay-diversions.ts';
 import { decoyEntry, hostDiversion } from './schema.ts';
+import type { TunnelText } from './tunnel-schema.ts';
 
 export interface DiversionContext {
   readonly vocabulary: Vocabulary;
@@ -30,6 +32,8 @@ export interface ReadDiversions {
   readonly remote: readonly RemoteDiversion[];
   readonly agents: readonly AgentDiversion[];
   readonly proxies: readonly ProxyDiversion[];
+  /** Of an agent: what carries its packets to the gateway. */
+  readonly tunnels: { readonly services: readonly KernelPathService[]; readonly bindings: readonly Binding[] };
 }
 
 /** One machine's decoys: the address spaces of two are strangers to each other. */
@@ -50,7 +54,7 @@ export function readDiversions(list: readonly unknown[], context: DiversionConte
     return machine;
   };
   const flows = new FlowDiversionReading(context);
-  const found: { readonly agent: string; readonly diversion: Diversion }[] = [];
+  const found: { readonly agent: string; readonly diversion: Diversion; readonly tunnel?: TunnelText | undefined }[] = [];
   const names = new Map<string, number>();
   for (const [index, value] of list.entries()) {
     const at = ['diversions', index];
@@ -77,22 +81,33 @@ export function readDiversions(list: readonly unknown[], context: DiversionConte
       const { gathering, networks } = machineOf(agent);
       const network = isMapping(value) && (kind === 'network' || (kind === undefined && ('vlan' in value || 'vxlan' in value)));
       const diversion = network ? networks.read(value, space, at) : readHostDiversion(value, context, gathering, agent, at);
-      if (diversion) found.push({ agent, diversion });
+      const tunnel = readTunnel(value, at, { mistakes, agent, ofAgent: context.agent !== undefined });
+      if (tunnel) for (const machine of new Set(['', agent])) machineOf(machine).networks.noteTunnel(tunnel, [...at, 'tunnel']);
+      if (diversion && tunnel) checkTunnelled(diversion, at, mistakes);
+      if (diversion) found.push({ agent, diversion, tunnel });
     }
   }
   const lines = new Map([...machines].map(([agent, { gathering }]) => [agent, gathering.finish()]));
-  const placed = found.map(({ agent, diversion }) => {
+  const placed = found.map(({ agent, diversion, tunnel }) => {
     const network = diversion.kind === 'network' ? diversion.name : undefined;
     const placeOf = (address: Address): Place => ({
       file,
       line: lines.get(agent)?.(address, network) || diversion.place.line,
     });
-    return { agent, diversion: Object.freeze({ ...diversion, placeOf }) };
+    const whole = { ...diversion, placeOf };
+    // The gateway's end of a tunnel is a segment of this machine.
+    const here = agent !== '' && tunnel ? gatewayEnd(whole, tunnel, agent) : whole;
+    const carried = agent === '' && tunnel ? agentEnd(whole, tunnel) : undefined;
+    return { agent: here === whole ? agent : '', diversion: Object.freeze(here), carried };
   });
   return {
     own: placed.flatMap(({ agent, diversion }) => (agent === '' ? [diversion] : [])),
-    remote: placed.filter(({ agent }) => agent !== ''),
+    remote: placed.flatMap(({ agent, diversion }) => (agent === '' ? [] : [{ agent, diversion }])),
     ...flows.finish(),
+    tunnels: {
+      services: placed.flatMap(({ carried }) => carried?.services ?? []),
+      bindings: placed.flatMap(({ carried }) => carried?.bindings ?? []),
+    },
   };
 }
 

@@ -262,6 +262,17 @@ export class NetworkReading {
       );
   }
 
+  /** The end of a tunnel takes its VNI like any VXLAN device. */
+  noteTunnel({ vni, port, local }: { readonly vni: number; readonly port: number; readonly local: Address }, at: Path): void {
+    this.#take(
+      `vni ${vni} ${port} ${local.family}`,
+      `VNI ${vni} on port ${port}`,
+      'give one of them another VNI or another `port`',
+      [...at, 'vni'],
+    );
+    this.#checkPort({ local, port, device: 'per-vni' }, at);
+  }
+
   #checkFarEnds(local: Address, far: readonly Address[], what: string, at: Path, many: boolean): void {
     for (const [index, address] of far.entries()) {
       const path = many ? [...at, index] : at;

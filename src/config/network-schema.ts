@@ -7,6 +7,7 @@ import * as network from './network-forms.ts';
 import { transport } from './relay-forms.ts';
 import { decoyEntry } from './schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
+import * as tunnels from './tunnel-schema.ts';
 
 const evpnSettings = z.strictObject({
   asn: required(network.asn, 'number', "The autonomous system of Weir's own BGP speaker."),
@@ -64,6 +65,8 @@ export const networkDiversion = z.strictObject({
     'The way to attackers beyond the segment: one or a list, at most one of each family.',
   ),
   agent: optional(forms.name, 'name', 'The agent on whose machine this happens; without it, on this one.'),
+  transport: optional(tunnels.transport, '`sessions` or `packets`', tunnels.transportMeaning),
+  tunnel: tunnels.tunnelSettings.optional().meta({ description: 'The way of the packets.' }),
   mtu: optional(
     forms.wholeNumber(576, 9216),
     'bytes',

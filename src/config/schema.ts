@@ -5,6 +5,7 @@ import { z } from 'zod';
 import * as forms from './forms.ts';
 import { agentsSection } from './relay-schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
+import * as tunnels from './tunnel-schema.ts';
 
 const mebibyte = 2 ** 20;
 const day = 86_400_000;
@@ -254,6 +255,8 @@ export const hostDiversion = z.strictObject({
     'Where the addresses are. Required, except for `own`: there it narrows to one interface.',
   ),
   agent: optional(forms.name, 'name', 'The agent on whose machine this happens; without it, on this one.'),
+  transport: optional(tunnels.transport, '`sessions` or `packets`', tunnels.transportMeaning),
+  tunnel: tunnels.tunnelSettings.optional().meta({ description: 'The way of the packets.' }),
   decoys: required(z.array(decoyEntry, { error: () => 'this is not a list' }), 'list', 'What is claimed, and how it looks.'),
 });
 

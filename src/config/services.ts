@@ -42,8 +42,10 @@ export interface ServiceContext extends RelayedServiceContext {
 /** On which machines the diversions are that a service is bound to: agents' names, empty for this one. As it stands in the file. */
 export function machinesOf(bindings: readonly unknown[], diversions: readonly unknown[]): Map<string, Set<string>> {
   const agents = new Map<unknown, string>();
+  // Whose packets come here are this machine's to answer.
   for (const one of diversions)
-    if (isMapping(one) && one.kind !== 'agent' && typeof one.agent === 'string') agents.set(one.name, one.agent);
+    if (isMapping(one) && one.kind !== 'agent' && one.transport !== 'packets' && typeof one.agent === 'string')
+      agents.set(one.name, one.agent);
   const machines = new Map<string, Set<string>>();
   for (const one of bindings)
     if (isMapping(one) && typeof one.service === 'string')

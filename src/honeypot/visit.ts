@@ -26,7 +26,7 @@ export interface Visit {
   readonly syn?: SynDetails | undefined;
   readonly acceptedAt: Micros;
   /** The agent that handed it over. */
-  readonly agent?: string;
+  readonly agent?: string | undefined;
 }
 
 /** One UDP datagram to a decoy. `payload` is not written into afterwards. */
@@ -43,7 +43,7 @@ export interface Datagram {
   readonly names?: NameBook;
   /** The multicast or broadcast address it went to; absent: it went to the decoy alone. */
   readonly group?: string;
-  readonly agent?: string;
+  readonly agent?: string | undefined;
   /** The source is on the network's own link. */
   readonly onLink: boolean;
   /** Sends from the decoy's address and port; false when it could not be sent. Never throws. */

@@ -29,6 +29,7 @@ import {
 } from './link-message.ts';
 import { attribute, byteOf, longOf, type NetlinkParts, nested, netWordOf, textOf, wordOf } from './netlink-message.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, type RouteRequest, RouteSocket, withRouteSocket } from './route-socket.ts';
+import { changeWire } from './segment-wire.ts';
 
 /** A device to be made. */
 export interface SegmentLink {
@@ -86,6 +87,25 @@ export function createSegmentLinks(home: string | undefined, links: readonly Seg
     for (const fd of held) closeSync(fd);
   }
 }
+
+/** The end of a tunnel between two machines. */
+export interface TunnelLink extends SegmentLink {
+  /** `remotes` is the other end alone: what nobody was learned for goes there. */
+  readonly attachment: VxlanAttachment;
+}
+
+/** As createSegmentLinks, and its far end is known at once. The link is down. */
+export function createTunnelLink(home: string | undefined, link: TunnelLink): void {
+  createSegmentLinks(home, [link]);
+  changeWire(link.netns, link.name, {
+    ...nothingOnWire,
+    addRemotes: link.attachment.remotes,
+    alias: link.alias,
+    up: false,
+  });
+}
+
+const nothingOnWire = { removeAddresses: [], addAddresses: [], removeGateways: [], addGateways: [], removeRemotes: [] };
 
 function openNetns(path: string): number {
   try {

@@ -1,4 +1,4 @@
-// Reads and changes a namespace that routes between macvlan devices: its links, addresses, routes and rules, each by one
+// Reads and changes a namespace that routes between macvlan devices and tunnels: its links, addresses, routes and rules, each by one
 // `ip` batch. Which there should be is plan/services-network.ts. Everything in the namespace is ours.
 
 import { type Address, type AddressRange, type Family, parseRange, rangeToCidrs, renderAddress } from '../model/address.ts';
@@ -26,7 +26,7 @@ export async function readMacvlanLinks(runner: CommandRunner): Promise<MacvlanLi
   }
   const { stdout } = await runner.run('ip', ['-d', '-j', 'addr', 'show']);
   return (JSON.parse(stdout || '[]') as Json[])
-    .filter((one) => one.linkinfo?.info_kind === 'macvlan')
+    .filter((one) => one.linkinfo?.info_kind === 'macvlan' || one.linkinfo?.info_kind === 'vxlan')
     .map((one) => ({
       name: one.ifname ?? '',
       mac: one.address ?? '',

@@ -106,6 +106,11 @@ export interface NetworkDiversion {
   readonly gateways: readonly Address[];
   /** Absent: what the trunk or the underlay leaves. */
   readonly mtu?: number;
+  /**
+   * The agent whose machine has the real link and carries its packets here (transport `packets`): the attachment is the
+   * tunnel, the decoys lie behind its far end as behind a router.
+   */
+  readonly agent?: string;
   readonly groups: readonly DecoyGroup[];
   readonly place: Place;
   readonly placeOf?: (address: Address) => Place;
@@ -131,11 +136,20 @@ export interface KernelPathService {
   readonly name: string;
   /** Next hop: the service's own address on the wire behind `interface`. */
   readonly address: Address;
-  /** The machine's interface on whose wire the service is. */
+  /** The machine's interface on whose wire the service is; a name for it where it is a tunnel. */
   readonly interface: string;
   /** Our address on that wire, the service's way back. */
   readonly from: InterfaceAddress;
+  /** Of an agent: the wire is a tunnel to its gateway, which gets the packets as they came and keeps the record. */
+  readonly tunnel?: PacketTunnel;
   readonly place: Place;
+}
+
+/** The agent's end of a tunnel; `remotes` is the gateway alone. */
+export interface PacketTunnel {
+  readonly attachment: VxlanAttachment;
+  /** Of both ends. */
+  readonly mtu: number;
 }
 
 /** Decoys that a service answers; the rest is the catch-all's. Addresses lie in `claimed` groups of the diversion. */

@@ -65,7 +65,7 @@ const maxShown = 12;
 /** Throws `fault` for a persona the configuration does not have. */
 export function planSegment(diversion: NetworkDiversion, input: SegmentInput): SegmentOutput {
   const { configuration, facts, ports, tag } = input;
-  const { name, attachment, addresses, gateways } = diversion;
+  const { name, attachment, addresses, gateways, agent } = diversion;
   const reserved = reservedInSegment(diversion);
   const leftAlone = new Set<string>();
   const groups: DecoyGroup[] = [];
@@ -91,12 +91,17 @@ export function planSegment(diversion: NetworkDiversion, input: SegmentInput): S
     ...(mtu < ethernetMtu ? { announcedSize: ethernetMtu - 40 } : {}),
     tracking: false,
     manyLinks: false,
-    interfaces: groups.length > 0 ? { [name]: segmentLink } : {},
-    macLinks: groups.length > 0 ? [segmentLink] : [],
+    interfaces: groups.length > 0 && agent === undefined ? { [name]: segmentLink } : {},
+    macLinks: groups.length > 0 && agent === undefined ? [segmentLink] : [],
+    ...(groups.length > 0 && agent !== undefined ? { routedLinks: [segmentLink] } : {}),
     sysctls: segmentSysctls(diversion),
     live: [],
   };
-  return { segment: { name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside }, notes };
+  const segment = {
+    ...{ name, netns: segmentNetns(tag, name), attachment, addresses, gateways, mtu, inside },
+    ...(agent === undefined ? {} : { agent }),
+  };
+  return { segment, notes };
 }
 
 /**

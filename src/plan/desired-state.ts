@@ -83,6 +83,11 @@ export interface NetworkState {
   readonly interfaces: Readonly<Record<string, string>>;
   /** Ethernet links on which decoys wear their own MAC: these become promiscuous. */
   readonly macLinks: readonly string[];
+  /**
+   * Links whose decoys lie behind somebody else's router, the far end of a tunnel: nobody asks for their MACs, and what they
+   * look like is their IP alone.
+   */
+  readonly routedLinks?: readonly string[];
   readonly sysctls: readonly DesiredSysctl[];
   /** Living hosts inside configured ranges; not decoys. */
   readonly live: readonly AddressRange[];
@@ -116,6 +121,8 @@ export interface SegmentState {
   readonly gateways: readonly Address[];
   /** Of `lan`. */
   readonly mtu: number;
+  /** Whose machine the decoys are on; `lan` is the tunnel to it. */
+  readonly agent?: string;
   /** `interfaces` and `macLinks` name `lan`; nothing is observed: the namespace holds what we put there. */
   readonly inside: NetworkState;
 }

@@ -37,7 +37,7 @@ export function dialledServices(desired: object | undefined): DialledService[] {
 /** All services on a wire, by kernel path or dialled. */
 export const wiredServices = (
   desired: { readonly services: readonly KernelPathService[] } | undefined,
-): readonly Pick<KernelPathService, 'name' | 'address' | 'interface'>[] => [
+): readonly Pick<KernelPathService, 'name' | 'address' | 'interface' | 'tunnel'>[] => [
   ...(desired?.services ?? []),
   ...dialledServices(desired).map(({ name, address, wire }) => ({ name, address, interface: wire.interface })),
 ];

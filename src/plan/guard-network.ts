@@ -9,6 +9,7 @@ import type {
   Configuration,
   KernelPathService,
   NetworkDiversion,
+  PacketTunnel,
   VlanAttachment,
   VxlanAttachment,
 } from '../model/configuration.ts';
@@ -49,7 +50,10 @@ function featurePlaces({ diversions, services, bindings }: Configuration): Map<K
     for (const group of diversion.groups) if (group.claim === 'macvlan') need('macvlan', group.place);
   }
   for (const service of services)
-    if (bindings.some((binding) => binding.service === service.name)) need('macvlan', service.place);
+    if (bindings.some((binding) => binding.service === service.name)) {
+      need('macvlan', service.place);
+      if (service.tunnel) need('vxlan', service.place);
+    }
   return needed;
 }
 
@@ -98,7 +102,20 @@ export function checkNetworks(
       if (user && link?.up) checkLower(link, 'macvlan links', user.place, facts, invalid);
     }
   }
-  for (const service of configuration.services) checkService(service, facts, invalid);
+  for (const service of configuration.services)
+    if (service.tunnel) checkTunnel(service, service.tunnel, facts, invalid);
+    else checkService(service, facts, invalid);
+}
+
+/** The agent's end; the gateway's is a segment like any other. */
+function checkTunnel(
+  { name, place }: KernelPathService,
+  { attachment }: PacketTunnel,
+  facts: ObservedFacts,
+  mistakes: PlanMistake[],
+): void {
+  const end = { kind: 'network', name, attachment, addresses: [], gateways: [], agent: name, groups: [], place } as const;
+  checkVxlan(end, attachment, facts, mistakes);
 }
 
 /** The link, if it is there and up; the mistake otherwise. */
@@ -250,7 +267,8 @@ function checkVxlan(
         `choose another ${other.vxlan?.vni === undefined ? '' : 'VNI or '}\`port\`, or \`ip link del ${other.name}\` if nobody needs it`,
       ),
     );
-  checkUnderlay(diversion, attachment, facts, mistakes);
+  // A tunnel between two machines may be wider than its underlay, which then carries its frames in fragments.
+  if (diversion.agent === undefined) checkUnderlay(diversion, attachment, facts, mistakes);
 }
 
 function checkUnderlay(

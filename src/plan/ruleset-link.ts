@@ -34,6 +34,7 @@ import {
   withheldSet,
 } from './decoy-layout.ts';
 import type { NetworkState } from './desired-state.ts';
+import { planRoutedTable } from './ruleset-routed.ts';
 import { StackWear } from './ruleset-stack.ts';
 
 const vendorMask = 'ff:ff:ff:00:00:00';
@@ -56,6 +57,7 @@ const notPassing = match('meta mark', 0);
 export function planLinkTables(desired: NetworkState, layout: DecoyLayout, withheld: readonly AddressRange[]): NftTable[] {
   const claimed = layout.claimed.length > 0 || layout.singles.length > 0;
   if (!claimed) return [];
+  if (desired.routedLinks) return [planRoutedTable(desired, desired.routedLinks, layout, withheld)];
   const arp = planArpTable(layout, desired.manyLinks);
   return desired.macLinks.length > 0 ? [planFrameTable(desired, layout, withheld), ...arp] : arp;
 }

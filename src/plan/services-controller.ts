@@ -13,6 +13,7 @@ import { readNftGeneration } from '../kernel/nft-digest.ts';
 import { readTableDigest } from '../kernel/nft-listing.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
 import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
+import { createTunnelLink } from '../kernel/segment-link.ts';
 import {
   applyRouteTexts,
   applyRuleTexts,
@@ -37,13 +38,17 @@ import {
   planBoundDecoys,
   planKernelPathPorts,
   planServicesNetwork,
+  type ServiceLeg,
   type ServicesNetwork,
+  tunnelPaths,
   type WayBack,
 } from './services-network.ts';
 import { boundTableName, planBoundTable, planServicesTable, planShortcutTable } from './services-ruleset.ts';
 import { planShortcuts } from './services-shortcut.ts';
 import { legSysctls, namespaceSysctls, portSysctls } from './services-sysctls.ts';
 import { findServices } from './services-whereabouts.ts';
+import { describeServicesNetwork, describeUnanswered } from './services-words.ts';
+import { describeTunnel, tunnelRule } from './tunnel-network.ts';
 
 export interface ServicesControllerOptions {
   /** Distinguishes several Weirs on one machine; see DiversionController. */
@@ -132,14 +137,7 @@ export class ServicesController implements Annex {
     if (netnsExists(this.netns)) return lines;
     // What comes once the namespace is there.
     const wanted = planServicesNetwork(desired, this.#options.tag, new Map());
-    return [
-      ...lines,
-      ...(wanted?.legs ?? []).map(({ interface: link }) => `reach services on the wire of ${link} by a macvlan of it`),
-      ...(wanted?.ports ?? []).map(
-        ({ network, lower }) =>
-          `lead frames to bound decoys on ${lower}${network === '' ? '' : ` of ${network}`} to their services`,
-      ),
-    ];
+    return [...lines, ...describeServicesNetwork(wanted)];
   }
 
   async apply(desired: DesiredState | undefined): Promise<void> {
@@ -212,10 +210,7 @@ export class ServicesController implements Annex {
     );
     const reasons = wiredServices(this.#desired)
       .filter(({ address }) => failed.has(renderAddress(address)))
-      .map(
-        ({ name, address, interface: link }) =>
-          `service ${name}: nobody answers for ${renderAddress(address)} on the wire of ${link}; check that it is up and on that wire`,
-      );
+      .map(describeUnanswered);
     const { stdout } = await runner.run('nft', ['list', 'chain', 'inet', ownTableName, 'answer'], { anyCode: true });
     const unasked = Number(/counter packets (\d+)/.exec(stdout)?.[1] ?? 0);
     const count = Number((await readSysctl(runner, 'net/netfilter/nf_conntrack_count')) ?? 0);
@@ -341,9 +336,9 @@ export class ServicesController implements Annex {
   }
 
   #linkChanges(runner: CommandRunner, wanted: ServicesNetwork, there: Links): Change[] {
-    const devices = [
-      ...wanted.ports.map(({ link, mac, lower, netns, network }) => ({ link, mac, lower, netns, network })),
-      ...wanted.legs.map((leg) => ({ ...leg, lower: leg.interface, netns: undefined, network: '' })),
+    const devices: (Pick<ServiceLeg, 'link' | 'mac' | 'tunnel'> & { lower: string; netns?: string; network: string })[] = [
+      ...wanted.ports.map(({ link, mac, lower, netns, network }) => ({ link, mac, lower, network, ...(netns ? { netns } : {}) })),
+      ...wanted.legs.map((leg) => ({ ...leg, lower: leg.interface, network: '' })),
     ];
     const changes: Change[] = [];
     for (const name of there.keys())
@@ -354,7 +349,7 @@ export class ServicesController implements Annex {
           line: `remove link ${name} of ${this.netns}`,
           make: async () => void (await runner.run('ip', ['link', 'del', name])),
         });
-    for (const { link, mac, lower, netns, network } of devices) {
+    for (const { link, mac, lower, netns, network, tunnel } of devices) {
       const now = there.get(link);
       if (now && now.mac === mac) {
         if (!now.up) changes.push(this.#linkUp(runner, link, network));
@@ -363,9 +358,21 @@ export class ServicesController implements Annex {
       changes.push({
         object: 'link',
         network,
-        line: `create link ${link} in ${this.netns}, a macvlan on ${lower}${network === '' ? '' : ` of ${network}`}`,
+        line: tunnel
+          ? `create link ${link} in ${this.netns}, ${describeTunnel(tunnel)}`
+          : `create link ${link} in ${this.netns}, a macvlan on ${lower}${network === '' ? '' : ` of ${network}`}`,
         make: async () => {
           if (now) await runner.run('ip', ['link', 'del', link]);
+          if (tunnel) {
+            createTunnelLink(this.#options.netns, {
+              netns: this.path,
+              name: link,
+              mac,
+              alias: `weir:${this.#options.tag}`,
+              ...tunnel,
+            });
+            return;
+          }
           const below = netns === undefined ? this.#home : createCommandRunner(netns);
           await below.run('ip', [
             ...['link', 'add', 'link', lower, 'name', link, 'netns', this.netns, 'address', mac],
@@ -420,6 +427,7 @@ export class ServicesController implements Annex {
     const rules = ([4, 6] as const).flatMap((family): RouteText[] => [
       { family, text: localRule },
       ...planDialRules(wanted.dials).filter((rule) => rule.family === family),
+      ...tunnelPaths(wanted).map((path) => ({ family, text: tunnelRule(path, answersTable(path.number)) })),
       ...wanted.ports.flatMap(({ link, number }) => [
         { family, text: `pref 1000 iif ${link} lookup ${number}` },
         { family, text: `pref 2000 fwmark ${number} lookup ${answersTable(number)}` },

@@ -19,11 +19,12 @@ import {
   subtractRanges,
   uniteRanges,
 } from '../model/address.ts';
-import type { KernelPathService } from '../model/configuration.ts';
+import type { KernelPathService, PacketTunnel } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Population } from '../model/population.ts';
 import { type DesiredState, segmentLink } from './desired-state.ts';
 import { dialledServices, planDialRoutes, planDials, type ServiceDial } from './dial-network.ts';
+import { type TunnelPath, tunnelKey } from './tunnel-network.ts';
 
 /** Decoys of one diversion that one service answers; no address is in two of them. */
 export interface BoundDecoys {
@@ -68,6 +69,8 @@ export interface ServicePort {
   readonly waysBack: readonly WayBack[];
   /** Which leg leads to the service of which decoys, and its address; no decoy is in two of them. */
   readonly ways: readonly { readonly ranges: readonly AddressRange[]; readonly leg: string; readonly via: string }[];
+  /** The leg that all its packets are carried over, as they are, instead of being led to services. */
+  readonly tunnel?: string;
 }
 
 export interface ServiceLeg {
@@ -77,6 +80,8 @@ export interface ServiceLeg {
   readonly mac: string;
   /** `10.1.0.1/24`. */
   readonly addresses: readonly string[];
+  /** It is the end of a tunnel, not a macvlan of an interface. */
+  readonly tunnel?: PacketTunnel;
 }
 
 export interface ServicesNetwork {
@@ -136,21 +141,22 @@ export function planServicesNetwork(
   const used = new Set(bound.map(({ service }) => service));
   const legs = planLegs([...desired.services.filter(({ name }) => used.has(name)), ...dialled.map(({ wire }) => wire)], tag);
   const legOf = new Map(legs.map((leg) => [leg.interface, leg.link]));
-  const byPort = new Map<string, { network: string; lower: string; bound: BoundDecoys[] }>();
+  const byPort = new Map<string, { network: string; lower: string; bound: BoundDecoys[]; tunnel?: string }>();
   for (const one of bound) {
     const segment = desired.segments.some(({ name }) => name === one.diversion);
     const network = segment ? one.diversion : '';
     const lower = segment ? segmentLink : desired.interfaces[one.diversion];
     if (lower === undefined) continue;
-    const key = `${network} ${lower}`;
-    const entry = byPort.get(key) ?? { network, lower, bound: [] };
+    const { tunnel, interface: wire } = services.get(one.service) as KernelPathService;
+    const key = tunnel ? `${network} ${lower} ${wire}` : `${network} ${lower}`;
+    const entry = byPort.get(key) ?? { network, lower, bound: [], ...(tunnel ? { tunnel: legOf.get(wire) as string } : {}) };
     entry.bound.push(one);
     byPort.set(key, entry);
   }
   const numbered = assignNumbers([...byPort.keys()]);
   const ports: ServicePort[] = [];
   const routes: ServiceRoute[] = planDialRoutes(dialled, legOf);
-  for (const [key, { network, lower, bound: here }] of [...byPort].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [key, { network, lower, bound: here, tunnel }] of [...byPort].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const number = numbered.get(key) as number;
     const link = `p${number}`;
     const segment = desired.segments.find(({ name }) => name === network);
@@ -174,6 +180,7 @@ export function planServicesNetwork(
         const service = services.get(name) as KernelPathService;
         return { ranges: mine, leg: legOf.get(service.interface) as string, via: renderAddress(service.address) };
       }),
+      ...(tunnel === undefined ? {} : { tunnel }),
     });
     for (const { service: name, ranges: mine } of here) {
       const service = services.get(name) as KernelPathService;
@@ -227,22 +234,27 @@ function waysOfSegment({ addresses, gateways }: DesiredState['segments'][number]
   ];
 }
 
-function planLegs(services: readonly Pick<KernelPathService, 'interface' | 'from'>[], tag: string): ServiceLeg[] {
+function planLegs(services: readonly Pick<KernelPathService, 'interface' | 'from' | 'tunnel'>[], tag: string): ServiceLeg[] {
   const interfaces = [...new Set(services.map((service) => service.interface))].sort();
   const numbered = assignNumbers(interfaces);
-  return interfaces.map((name) => ({
-    interface: name,
-    link: `leg${numbered.get(name)}`,
-    mac: macOf(`${tag} leg ${name}`),
-    addresses: [
-      ...new Set(
-        services
-          .filter((service) => service.interface === name)
-          .map(({ from }) => `${renderAddress(from.address)}/${from.prefixLength}`),
-      ),
-    ].sort(),
-  }));
+  return interfaces.map((name) => {
+    const here = services.filter((service) => service.interface === name);
+    const tunnel = here[0]?.tunnel;
+    return {
+      interface: name,
+      link: `leg${numbered.get(name)}`,
+      mac: macOf(`${tag} leg ${name}${tunnel ? ` ${tunnelKey(tunnel)}` : ''}`),
+      addresses: [...new Set(here.map(({ from }) => `${renderAddress(from.address)}/${from.prefixLength}`))].sort(),
+      ...(tunnel ? { tunnel } : {}),
+    };
+  });
 }
+
+/** The ports whose packets are carried over a tunnel. */
+export const tunnelPaths = ({ ports }: ServicesNetwork): TunnelPath[] =>
+  ports.flatMap(({ link, tunnel, number, bound }) =>
+    tunnel === undefined ? [] : [{ port: link, leg: tunnel, number, decoys: uniteRanges(bound.flatMap(({ ranges }) => ranges)) }],
+  );
 
 /** A number for each name, by its hash, so that one more name leaves the others' alone (but for a collision). */
 function assignNumbers(names: readonly string[]): Map<string, number> {

@@ -22,8 +22,9 @@ import { populationModulus } from '../model/population.ts';
 import { addressType, aliveShare, rangeElements } from './decoy-layout.ts';
 import { planDialAnswers, planDialChains, planDialSelf } from './dial-network.ts';
 import { captureOf } from './services-capture.ts';
-import type { ServicePort, ServicesNetwork } from './services-network.ts';
+import { type ServicePort, type ServicesNetwork, tunnelPaths } from './services-network.ts';
 import { planShortcutRules, type Shortcut, shortcutChain } from './services-shortcut.ts';
+import { planTunnelChains } from './tunnel-network.ts';
 
 /** The table of a network with bound decoys that leads them away; beside the table of its decoys. */
 export const boundTableName = 'weir-services';
@@ -38,22 +39,26 @@ const neighbourDiscovery = match('icmpv6 type', [
 const families: readonly Family[] = [4, 6];
 
 /** The table of the services namespace. Every packet passes here: rules are few, and those that decide most come first. */
-export function planServicesTable({ ports, legs, dials }: ServicesNetwork): NftTable {
-  const lead = (inward: (port: ServicePort) => string, outward: string): NftStatement => ({
+export function planServicesTable(network: ServicesNetwork): NftTable {
+  const { ports, legs, dials } = network;
+  const paths = tunnelPaths(network);
+  const pathOf = new Map(paths.map((path) => [path.leg, path]));
+  const lead = (inward: (port: ServicePort) => string, outward: (leg: string) => string): NftStatement => ({
     do: 'vmap',
     key: 'iifname',
     map: {
       entries: [
         ...ports.map((port): [string, NftVerdict] => [port.link, { goto: inward(port) }]),
-        ...legs.map(({ link }): [string, NftVerdict] => [link, { goto: outward }]),
+        ...legs.map(({ link }): [string, NftVerdict] => [link, { goto: outward(link) }]),
       ],
     },
   });
-  const unclash = haveCommonDecoys(ports)
+  const tracked = ports.filter(({ tunnel }) => tunnel === undefined);
+  const unclash = haveCommonDecoys(tracked)
     ? {
         // Only the attacker's side has a zone of its own: towards the services all share one, so equal five-tuples of two
         // networks are told apart there by another source port (net/netfilter/nf_nat_core.c, null binding).
-        zones: chainAt('zones', 'filter', 'prerouting', -300, [[zoneOfPort(ports)]]),
+        zones: chainAt('zones', 'filter', 'prerouting', -300, [[zoneOfPort(tracked)]]),
         in: chainAt('unclash-in', 'nat', 'prerouting', -100, []),
         out: chainAt('unclash-out', 'nat', 'postrouting', 100, []),
       }
@@ -77,7 +82,7 @@ export function planServicesTable({ ports, legs, dials }: ServicesNetwork): NftT
           [match('ip6 hoplimit', 1), { do: 'set', field: 'ip6 hoplimit', value: '2' }],
         ],
       },
-      ...ports.map(({ number }) => ({
+      ...tracked.map(({ number }) => ({
         name: `question-${number}`,
         rules: [
           [
@@ -111,9 +116,25 @@ export function planServicesTable({ ports, legs, dials }: ServicesNetwork): NftT
       ...recordChains('out'),
       ...planDialChains(dials),
       ...(unclash.zones ? [unclash.zones] : []),
-      chainAt('arrive', 'filter', 'prerouting', -150, [[lead(({ number }) => `question-${number}`, 'answer')]]),
+      ...planTunnelChains(paths),
+      chainAt('arrive', 'filter', 'prerouting', -150, [
+        [
+          lead(
+            ({ number, tunnel }) => (tunnel === undefined ? `question-${number}` : 'tunnel-in'),
+            (leg) => (pathOf.has(leg) ? `tunnel-out-${pathOf.get(leg)?.number}` : 'answer'),
+          ),
+        ],
+      ]),
       ...(unclash.in ? [unclash.in] : []),
-      chainAt('pass', 'filter', 'forward', 0, [[lead(() => 'record-in', 'record-out')], [drop]]),
+      chainAt('pass', 'filter', 'forward', 0, [
+        [
+          lead(
+            ({ tunnel }) => (tunnel === undefined ? 'record-in' : 'carry'),
+            (leg) => (pathOf.has(leg) ? 'carry' : 'record-out'),
+          ),
+        ],
+        [drop],
+      ]),
       ...(unclash.out ? [unclash.out] : []),
       ...(['input', 'output'] as const).map((hook) =>
         chainAt(`self-${hook}`, 'filter', hook, 0, [...planDialSelf(dials, hook), [neighbourDiscovery, accept], [drop]]),

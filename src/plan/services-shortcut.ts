@@ -71,7 +71,7 @@ export function planShortcuts(
   const shared = (port: ServicePort): boolean =>
     ports.some((other) => other !== port && overlapRanges(decoysOf(port), decoysOf(other)).length > 0);
   return ports.flatMap((port): Shortcut[] => {
-    if (shared(port)) return [];
+    if (shared(port) || port.tunnel !== undefined) return [];
     return port.ways.flatMap(({ ranges, leg: name, via }, index): Shortcut[] => {
       const decoys = ranges.filter(({ family }) => family === 4);
       const leg = legs.find(({ link }) => link === name);

@@ -17,6 +17,8 @@ export interface NetworkOffer {
   readonly interfaces: Readonly<Record<string, readonly string[]>>;
   /** Whose hosts are on the link itself, not behind a router: only they get answers longer than their questions. */
   readonly subnets: readonly AddressRange[];
+  /** Whose machine the decoys are on, where its packets are carried here. */
+  readonly agent?: string;
 }
 
 export interface GatewayOffer {

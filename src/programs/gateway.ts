@@ -91,11 +91,12 @@ async function main(): Promise<void> {
     onOffer: ({ sockets, description }) => {
       const offer = description as GatewayOffer;
       const personas = new Map(offer.personas.map((persona) => [persona.name, persona]));
-      const networks = offer.networks.map(({ name, groups, withheld, interfaces, subnets }) => ({
+      const networks = offer.networks.map(({ name, groups, withheld, interfaces, subnets, agent }) => ({
         name,
         directory: new DecoyDirectory(groups, personas, withheld),
         interfaces,
         subnets,
+        ...(agent === undefined ? {} : { agent }),
         nameless: offer.kernelPath
           .filter(({ network }) => network === name)
           .flatMap(({ bindings }) => bindings.flatMap(({ ranges }) => ranges)),

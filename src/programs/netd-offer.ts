@@ -41,6 +41,7 @@ export function describeOffer(
       withheld,
       interfaces: Object.fromEntries(Object.entries(interfaces).map(([link, { diversions }]) => [link, diversions])),
       subnets: segment ? segment.addresses.map(subnetOf) : ownSubnets,
+      ...(segment?.agent === undefined ? {} : { agent: segment.agent }),
     })),
     // As applied: the file may say something else by now, that nobody applied.
     personas: [...byName(networks.flatMap(({ personas }) => personas)).values()],

@@ -35,8 +35,8 @@ export interface Arrival {
   readonly sourceMac?: string | undefined;
   readonly syn?: SynDetails | undefined;
   readonly acceptedAt: Micros;
-  /** The agent that handed it over. */
-  readonly agent?: string;
+  /** The agent that handed it over, or carried its packets. */
+  readonly agent?: string | undefined;
   /** Given by the hop before (PROXY v2 UNIQUE_ID), printable, at most 128 characters. */
   readonly uniqueId?: string;
   /** The service the hop before asks for; of `inner` proxy diversions only. */
@@ -56,7 +56,7 @@ export interface ArrivedDatagram {
   readonly names?: NameBook;
   readonly group?: string;
   readonly onLink: boolean;
-  readonly agent?: string;
+  readonly agent?: string | undefined;
   readonly uniqueId?: string;
   readonly service?: string;
   reply(bytes: Uint8Array): boolean;

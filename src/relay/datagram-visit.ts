@@ -51,6 +51,8 @@ export class ReplySender {
   readonly network: string;
   readonly counters: ReplyCounters;
   names: NameBook;
+  /** As in IntakeNetwork. */
+  agent: string | undefined;
   four = -1;
   six = -1;
 
@@ -129,6 +131,7 @@ export class Datagram {
   readonly diversion: string;
   readonly persona: Persona;
   readonly names: NameBook;
+  readonly agent: string | undefined;
   readonly onLink: boolean;
   /** The multicast or broadcast address it went to; absent: to the decoy alone. */
   readonly group?: string;
@@ -161,6 +164,7 @@ export class Datagram {
     this.#sender = sender;
     this.#origin = origin;
     this.names = sender.names;
+    this.agent = sender.agent;
     this.onLink = sender.names.isOnLink(addressFromBytes(packed.source));
     if (origin) {
       this.group = renderAddress(addressFromBytes(origin.destination));

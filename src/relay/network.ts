@@ -17,6 +17,8 @@ export interface IntakeNetwork {
   readonly subnets: readonly AddressRange[];
   /** Decoys that services answer with all they have, their name too: we tell none. */
   readonly nameless?: readonly AddressRange[];
+  /** Whose machine the decoys are on, where its packets are carried here: frames come from that machine, not from attackers. */
+  readonly agent?: string;
 }
 
 /** A machine without segments: its own network alone. */

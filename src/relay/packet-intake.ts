@@ -285,6 +285,7 @@ export class PacketIntake {
   #datagrams(network: string, batch: Uint8Array): void {
     const directory = this.#networks.get(network)?.directory;
     const sender = this.#senderOf(network);
+    sender.agent = this.#networks.get(network)?.agent;
     for (const packed of unpackDatagrams(batch)) {
       const destination = packed.family === 4 ? ipv4Text(packed.destination, 0) : ipv6Text(packed.destination, 0);
       const decoy = directory?.find(destination);

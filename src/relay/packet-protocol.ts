@@ -20,22 +20,33 @@ export interface NetworkSnapshot {
   readonly withheld: readonly AddressRange[];
   readonly interfaces: InterfaceDiversions;
   readonly subnets: readonly AddressRange[];
+  readonly agent?: string;
 }
 
-export const snapshotOf = ({ name, directory, interfaces, subnets }: IntakeNetwork): NetworkSnapshot => ({
+export const snapshotOf = ({ name, directory, interfaces, subnets, agent }: IntakeNetwork): NetworkSnapshot => ({
   name,
   groups: directory.groups,
   personas: directory.personas,
   withheld: directory.withheld,
   interfaces,
   subnets,
+  ...(agent === undefined ? {} : { agent }),
 });
 
-export const networkFrom = ({ name, groups, personas, withheld, interfaces, subnets }: NetworkSnapshot): IntakeNetwork => ({
+export const networkFrom = ({
+  name,
+  groups,
+  personas,
+  withheld,
+  interfaces,
+  subnets,
+  agent,
+}: NetworkSnapshot): IntakeNetwork => ({
   name,
   directory: new DecoyDirectory(groups, personas, withheld),
   interfaces,
   subnets,
+  ...(agent === undefined ? {} : { agent }),
 });
 
 export interface PacketWorkerData {

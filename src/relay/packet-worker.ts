@@ -165,8 +165,11 @@ function readDatagrams(one: Watched, reader: UdpReader): void {
 function readProbes(one: Watched, reader: NflogReader): void {
   takeAccepts();
   const network = networkOf(one.socket);
+  const carried = networks.get(network)?.agent !== undefined;
   for (let count = 0; count < loggedBatchesPerTurn; count += 1) {
-    const got = reader.read((prefix, bytes, at, length, macAt) => tracker.packet(network, prefix, bytes, at, length, macAt));
+    const got = reader.read((prefix, bytes, at, length, macAt) =>
+      tracker.packet(network, prefix, bytes, at, length, carried ? -1 : macAt),
+    );
     if (got < 0) one.readiness.pause();
     if (got <= 0) break;
   }

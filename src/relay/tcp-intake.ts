@@ -244,6 +244,7 @@ export class TcpIntake {
     }
 
     const decoy = this.#find(network, ip);
+    const agent = this.#networks.get(network)?.agent;
     if (!decoy) {
       this.counters.unknown += 1;
       resetConnection(fd);
@@ -266,9 +267,10 @@ export class TcpIntake {
         diversion: decoy.diversion,
         persona: decoy.persona,
         names: this.#names.get(network),
-        sourceMac: ipAt < 0 ? undefined : savedSynMac(this.#syn, ipAt),
+        sourceMac: ipAt < 0 || agent !== undefined ? undefined : savedSynMac(this.#syn, ipAt),
         syn,
         acceptedAt: this.#clock(),
+        agent,
       });
       this.counters.delivered += 1;
     } catch (error) {
