@@ -1,13 +1,13 @@
 // Flows of one agent at the gateway's end: their headers read and checked, what is not the agent's to hand in refused, their
 // number and what waits in them bounded. The link itself is agent-link.ts.
 
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { ServerHttp2Stream } from 'node:http2';
 import { RateBudget } from '../../base/rate-budget.ts';
 import { ProxyHeaderReader } from '../../model/proxy-header-reader.ts';
 import type { ProxyFlow } from '../../model/proxy-protocol.ts';
 import { DatagramStream } from './datagram-stream.ts';
 import { type FlowFacts, maxFlowHeaderBytes, readFlowFacts } from './flow-header.ts';
-import { type FlowKeeper, LinkFlow, resetCode } from './link-flow.ts';
+import { closeStream, cutStream, type FlowKeeper, LinkFlow } from './link-flow.ts';
 import type { FlowMessage } from './link-messages.ts';
 import type { AgentPlace, LinkServerCounters, LinkServerLimits, LinkServerOptions } from './link-server-options.ts';
 
@@ -23,7 +23,7 @@ export interface AgentFlowsOwner {
 const replyBytes = 256 * 1024;
 /** How long a stream that has to end may still be sending. */
 const endMs = 5_000;
-const sweepMs = 5_000;
+const sweepMs = 1_000;
 
 export class AgentFlows implements FlowKeeper {
   readonly #agent: string;
@@ -57,7 +57,7 @@ export class AgentFlows implements FlowKeeper {
     stream.on('error', () => {});
     if (id === undefined || this.#streams.size >= limits.flowsPerAgent || this.#rate?.take() === false) {
       counters.flowsShed += 1;
-      turnAway(stream, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      turnAway(stream);
       return;
     }
     this.#streams.set(id, undefined);
@@ -65,7 +65,6 @@ export class AgentFlows implements FlowKeeper {
       this.#streams.delete(id);
       this.#early.delete(id);
     });
-    stream.respond({ ':status': 200 });
     this.#readHeader(stream);
   }
 
@@ -86,18 +85,18 @@ export class AgentFlows implements FlowKeeper {
 
   reset(flow: LinkFlow): void {
     const { stream } = flow;
-    const timer = setTimeout(() => stream.close(resetCode), endMs).unref();
+    const timer = setTimeout(() => cutStream(stream), endMs).unref();
     flow.onceWritten(() => {
       clearTimeout(timer);
-      if (!stream.closed) stream.close(resetCode);
+      cutStream(stream);
     });
   }
 
   abandon({ stream }: LinkFlow): void {
     if (stream.closed) return;
     // Goes out behind what is written: the agent sees an end, and afterwards that nobody reads.
-    stream.close(constants.NGHTTP2_NO_ERROR);
-    const timer = setTimeout(() => stream.destroy(), endMs).unref();
+    closeStream(stream);
+    const timer = setTimeout(() => cutStream(stream), endMs).unref();
     stream.once('close', () => clearTimeout(timer));
   }
 
@@ -124,7 +123,7 @@ export class AgentFlows implements FlowKeeper {
     const refuse = (why: string): void => {
       settle();
       counters.headersRefused += 1;
-      turnAway(stream, constants.NGHTTP2_PROTOCOL_ERROR);
+      turnAway(stream);
       this.#owner.complain('an agent sent a flow without a good header', { agent: this.#agent, why });
     };
     const take = (bytes: Buffer): void => {
@@ -158,13 +157,14 @@ export class AgentFlows implements FlowKeeper {
     const place = options.placeOf(this.#agent, flow.transport, flow.destination, facts.network);
     if (!place) {
       counters.placesRefused += 1;
-      turnAway(stream, constants.NGHTTP2_REFUSED_STREAM);
+      turnAway(stream);
       this.#owner.complain('an agent handed in a flow that is not of its diversions', {
         agent: this.#agent,
         destination: `${flow.destination.ip} ${flow.destination.port}/${flow.transport}`,
       });
       return;
     }
+    stream.respond({ ':status': 200 });
     counters.flows += 1;
     this.flows += 1;
     this.lastAt = options.clock();
@@ -231,7 +231,7 @@ export class AgentFlows implements FlowKeeper {
       waitingBytes: replyBytes,
       onDatagram,
       onEnd: () => {
-        if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+        closeStream(stream);
       },
     });
     if (stream.id !== undefined) this.#streams.set(stream.id, datagrams);
@@ -261,7 +261,7 @@ export class AgentFlows implements FlowKeeper {
 }
 
 /** Ends a stream nobody took over; what still comes on it is dropped. */
-function turnAway(stream: ServerHttp2Stream, code: number): void {
-  if (!stream.closed) stream.close(code);
+function turnAway(stream: ServerHttp2Stream): void {
+  cutStream(stream);
   stream.resume();
 }

@@ -1,13 +1,14 @@
 // One agent's link at the gateway's end, from its handshake to its end: which streams it may open, the control stream's
 // messages, its pulse. Flows are agent-flows.ts; which agent may come, and what is known of it, is link-server.ts.
 
-import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { pipeline } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { RateBudget } from '../../base/rate-budget.ts';
 import { type AgentMessage, type GatewayMessage, linkProtocol } from '../../model/agent.ts';
 import { AgentFlows, type AgentFlowsOwner } from './agent-flows.ts';
 import { ControlReader, sendLine } from './control-lines.ts';
+import { cutSession, cutStream } from './link-flow.ts';
 import { parseAgentMessage, parseForeignHello } from './link-messages.ts';
 import { LinkPulse } from './link-pulse.ts';
 import { openServerSession } from './server-session.ts';
@@ -79,6 +80,7 @@ export class AgentLink {
       maxStreams: limits.flowsPerAgent + streamsBesideFlows,
       clock: options.clock,
       onMisbehaviour: (what) => this.#misbehaved(what),
+      onBroken: (reason) => this.destroy(reason),
     });
     this.#session.on('stream', (stream, headers) => this.#route(stream, headers));
     this.#session.on('close', () => this.#over());
@@ -120,13 +122,13 @@ export class AgentLink {
 
   destroy(reason: string): void {
     this.#ended ??= reason;
-    this.#session.destroy();
-    this.#socket.destroy();
+    cutSession(this.#session, this.#ended);
   }
 
   #over(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#socket.destroy();
     clearTimeout(this.#helloTimer);
     this.#pulse.close();
     this.flows.close();
@@ -144,7 +146,7 @@ export class AgentLink {
   #route(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     stream.on('error', () => {});
     if (this.#ended !== undefined) {
-      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      cutStream(stream);
       return;
     }
     const request = `${headers[':method']} ${headers[':path']}`;
@@ -159,7 +161,7 @@ export class AgentLink {
   #refuse(stream: ServerHttp2Stream, what: string): void {
     this.#strange += 1;
     if (this.#strange > strangeRequests) this.#misbehaved(what);
-    else stream.close(constants.NGHTTP2_REFUSED_STREAM);
+    else cutStream(stream);
   }
 
   #openControl(stream: ServerHttp2Stream): void {

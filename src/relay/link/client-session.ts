@@ -18,7 +18,7 @@ import type {
   LinkClientOptions,
   Welcome,
 } from './link-client-options.ts';
-import { type FlowKeeper, LinkFlow } from './link-flow.ts';
+import { cutSession, type FlowKeeper, LinkFlow } from './link-flow.ts';
 import { type FlowMessage, parseGatewayMessage } from './link-messages.ts';
 import { LinkPulse } from './link-pulse.ts';
 import { frameBytes, linkWindowBytes, maxHeaderBytes, streamWindowBytes } from './server-session.ts';
@@ -296,8 +296,7 @@ export class ClientSession implements FlowKeeper {
   }
 
   #destroy(): void {
-    this.#session.destroy();
-    this.#socket.destroy();
+    cutSession(this.#session, this.#reason ?? 'it ended');
   }
 
   #finish(): void {

@@ -1,8 +1,7 @@
 // Datagrams of one source and destination over a stream of the link, both ways: each is its length in two bytes and its
 // payload. What finds the stream full is dropped, as datagrams are.
 
-import { constants } from 'node:http2';
-import type { LinkStream } from './link-flow.ts';
+import { closeStream, type LinkStream } from './link-flow.ts';
 
 export interface DatagramStreamOptions {
   /** What may wait for the link before more is dropped. */
@@ -63,7 +62,7 @@ export class DatagramStream {
   /** Gateway's end only (link-flow.ts says why). */
   terminate(): void {
     this.#end();
-    if (!this.stream.closed) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    closeStream(this.stream);
     this.stream.resume();
   }
 

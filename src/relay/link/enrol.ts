@@ -5,6 +5,7 @@ import { WeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import { connectGateway } from './gateway-connection.ts';
 import type { LinkCredentials, LinkTarget } from './link-client-options.ts';
+import { cutSession } from './link-flow.ts';
 
 export interface EnrolOptions extends LinkTarget {
   /** Seeded by the token. */
@@ -47,7 +48,7 @@ export async function enrolOverLink(options: EnrolOptions): Promise<{ readonly a
       });
       stream.on('data', (bytes: Buffer) => {
         length += bytes.length;
-        if (length > maxAnswerBytes) session.destroy();
+        if (length > maxAnswerBytes) cutSession(session, 'the answer is too long');
         else pieces.push(bytes);
       });
       stream.on('end', () => {
@@ -60,8 +61,7 @@ export async function enrolOverLink(options: EnrolOptions): Promise<{ readonly a
       stream.end(options.request);
     });
   } finally {
-    session.destroy();
-    socket.destroy();
+    cutSession(session, 'the enrolment is over');
   }
 }
 

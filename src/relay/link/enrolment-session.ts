@@ -1,9 +1,9 @@
 // What somebody with a token may do: send one request for a certificate, and go. Everything else ends the connection.
 
-import { constants } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { asWeirError } from '../../base/errors.ts';
 import type { AgentGate } from '../agents/agent-gate.ts';
+import { cutSession } from './link-flow.ts';
 import type { LinkServerCounters, LinkServerLimits, LinkServerOptions } from './link-server-options.ts';
 import { openServerSession } from './server-session.ts';
 
@@ -25,14 +25,13 @@ export function serveEnrolment(socket: TLSSocket, enrolment: string, owner: Enro
       maxStreams: 1,
       clock: options.clock,
       onMisbehaviour: () => end(),
+      onBroken: () => end(),
     });
-    const end = (): void => {
-      session.destroy();
-      socket.destroy();
-    };
+    const end = (): void => cutSession(session, 'the enrolment is over');
     let timer = setTimeout(end, limits.helloMs).unref();
     session.on('close', () => {
       clearTimeout(timer);
+      socket.destroy();
       resolve();
     });
     let asked = false;
@@ -40,7 +39,6 @@ export function serveEnrolment(socket: TLSSocket, enrolment: string, owner: Enro
       stream.on('error', () => {});
       if (asked || headers[':method'] !== 'POST' || headers[':path'] !== '/enrol') {
         counters.enrolmentsRefused += 1;
-        stream.close(constants.NGHTTP2_REFUSED_STREAM);
         end();
         return;
       }
@@ -53,9 +51,9 @@ export function serveEnrolment(socket: TLSSocket, enrolment: string, owner: Enro
         else pieces.push(bytes);
       });
       stream.on('end', () => {
+        clearTimeout(timer);
         void answer(Buffer.concat(pieces).toString('utf8')).then(({ status, body }) => {
           if (stream.destroyed) return;
-          clearTimeout(timer);
           timer = setTimeout(end, answerMs).unref();
           stream.respond({ ':status': status });
           stream.end(JSON.stringify(body), () => session.close());

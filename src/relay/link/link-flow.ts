@@ -5,12 +5,9 @@
 // resets far more connections than that. So the agent never sends one: it says on the control stream after how many bytes its
 // attacker reset, which also loses none of them, and the gateway, whose peer has no such limit, ends the stream.
 
-import { type ClientHttp2Stream, constants, type ServerHttp2Stream } from 'node:http2';
+import { type ClientHttp2Stream, constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import type { FlowStream } from '../arrival.ts';
-
-/** RFC 9113 section 8.5 has it for this: the connection behind the stream was reset. */
-export const resetCode = constants.NGHTTP2_CONNECT_ERROR;
 
 export type LinkStream = ServerHttp2Stream | ClientHttp2Stream;
 
@@ -26,6 +23,28 @@ export interface FlowKeeper {
 
 export function resetError(): NodeJS.ErrnoException {
   return Object.assign(new Error('the connection was reset at the other end of the link'), { code: 'ECONNRESET', errno: -104 });
+}
+
+/**
+ * Ends a stream for good: the other end sees a RST. Not now but in the next turn: Node runs our listeners while nghttp2 reads,
+ * and a RST_STREAM from in there (of any code but CANCEL) makes it write, which nghttp2 forbids and may do for ever.
+ */
+export function cutStream(stream: LinkStream): void {
+  // Not by close(), which would say END_STREAM first, a FIN.
+  setImmediate(() => void stream.destroy(resetError()));
+}
+
+/** The same, for a stream whose other half may still be told that it ended well: END_STREAM, then nobody reads. */
+export function closeStream(stream: LinkStream): void {
+  setImmediate(() => {
+    if (!stream.closed && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+}
+
+/** Ends a link, and all its flows with a RST; in the next turn, as above. Emits `error` on the session. */
+export function cutSession(session: Http2Session, reason: string): void {
+  // With a code: Node takes streams of a session that is destroyed without one for ended well.
+  setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_CANCEL));
 }
 
 /** 64 KiB, as sockets have in Node's newer versions. */
@@ -61,6 +80,7 @@ export class LinkFlow extends Duplex implements FlowStream {
     this.#sentBytes = before.sentBytes;
     this.#receivedBytes = before.receivedBytes;
     this.#stalled = stream.isPaused();
+    if (this.#stalled) keeper.stalled(this, true);
     if (before.first?.length) this.push(before.first);
     stream.on('data', (bytes: Buffer) => this.#take(bytes));
     stream.on('end', () => this.#ended());
@@ -199,7 +219,8 @@ export class LinkFlow extends Duplex implements FlowStream {
   }
 
   #ended(): void {
-    if (!this.destroyed) this.push(null);
+    // Node ends streams that it destroys, too; `close` says more about those.
+    if (!this.destroyed && this.stream.rstCode === constants.NGHTTP2_NO_ERROR) this.push(null);
   }
 
   #closed(): void {

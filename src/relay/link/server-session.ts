@@ -18,6 +18,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   /** The peer does what no agent of ours does; it has to go. */
   onMisbehaviour(what: string): void;
+  /** It broke, or the peer ended it by a GOAWAY. */
+  onBroken(reason: string): void;
 }
 
 export function openServerSession(socket: TLSSocket, options: SessionOptions): ServerHttp2Session {
@@ -44,7 +46,11 @@ export function openServerSession(socket: TLSSocket, options: SessionOptions): S
   };
   session.on('ping', () => spend('too many pings'));
   session.on('remoteSettings', () => spend('too many settings'));
-  session.on('error', (error) => options.onMisbehaviour(`HTTP/2: ${error.message}`));
+  // ERR_HTTP2_ERROR is nghttp2's own: frames that are none, or too many of a kind.
+  session.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'ERR_HTTP2_ERROR') options.onMisbehaviour(`HTTP/2: ${error.message}`);
+    else options.onBroken(error.message);
+  });
   session.setLocalWindowSize(linkWindowBytes);
   session.on('frameError', () => {});
   return session;

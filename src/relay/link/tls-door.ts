@@ -126,19 +126,18 @@ export class TlsDoor {
   }
 
   /** Idempotent. */
-  #finish(key: string, raw: net.Socket | undefined): Handshake | undefined {
+  #finish(key: string, raw: net.Socket | undefined): void {
     const handshake = this.#handshakes.get(key);
-    if (!handshake || (raw && handshake.raw !== raw)) return undefined;
+    if (!handshake || (raw && handshake.raw !== raw)) return;
     this.#handshakes.delete(key);
     const left = (this.#perSource.get(handshake.source) ?? 1) - 1;
     if (left > 0) this.#perSource.set(handshake.source, left);
     else this.#perSource.delete(handshake.source);
-    return handshake;
   }
 
   #secured(socket: tls.TLSSocket): void {
     const { gate, counters, log } = this.#options;
-    const handshake = this.#finish(keyOf(socket), undefined);
+    this.#finish(keyOf(socket), undefined);
     socket.on('error', () => {});
     let peer: LinkPeer | undefined;
     try {
@@ -149,7 +148,7 @@ export class TlsDoor {
     }
     if (!peer) {
       counters.notAdmitted += 1;
-      if (handshake) handshake.raw.resetAndDestroy();
+      // Not by a RST: taking the connection away from under TLS within its own callback crashes Node 20.
       socket.destroy();
       return;
     }
