@@ -182,7 +182,6 @@ describe('an agent that was taken over', () => {
       ['a line without an end', () => void control.write('x'.repeat(70_000))],
       ['not JSON', () => void control.write('hello?\n')],
       ['not a message', () => void control.write('{"kind":"become","agent":"branch-2"}\n')],
-      ['a message with more in it', () => void control.write(`${JSON.stringify({ kind: 'abandon', stream: 1, x: 1 })}\n`)],
       ['hello again', () => void control.write(`${JSON.stringify(hello)}\n`)],
       ['a flood of messages', () => void control.write('{"kind":"touched","id":"x"}\n'.repeat(1000))],
       [

@@ -50,7 +50,7 @@ describe('a link', () => {
     await until('hello was heard', () => status().state === 'linked');
     const { version, platform, peer, health, reasons, certificateUntil } = status();
     assert.deepEqual([version, platform, health, reasons], ['1.2.3', `linux x64, Node ${process.version}`, 'good', []]);
-    assert.match(peer ?? '', /^127\.0\.0\.1 \d+$/);
+    assert.match(peer ?? '', /^127\.0\.0\.1:\d+$/);
     assert.ok(Date.parse(certificateUntil ?? '') > Date.now());
     await until('a ping came back', () => status().latencyMicros !== undefined && client.latencyMicros !== undefined);
     const reset = new Promise<string | undefined>((resolve) => {
