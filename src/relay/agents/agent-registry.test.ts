@@ -285,6 +285,19 @@ describe('the gate of the agents', () => {
     assert.equal(typeof (await bed.visitAs(good)), 'object');
   });
 
+  it('turns certificates away that ended by the clock of the machine, and lets in those made when that was ahead', async () => {
+    const year = 365 * 24 * hour;
+    // The handshake goes by the machine's clock, so the certificates are made a year before or after it instead.
+    bed.now -= year;
+    const old = await bed.enrol(await bed.identity('a'), await token());
+    assert.equal(await bed.visitAs(old), 'handshake');
+    bed.now += 2 * year;
+    const early = await bed.enrol(await bed.identity('b'), await token('branch-2'));
+    bed.now -= year;
+    assert.deepEqual(Object.keys((await bed.visitAs(early)) as object), ['agent', 'certificateUntil']);
+    assert.match(bed.registry.agents()[0].reason ?? '', /has ended by this machine's clock/);
+  });
+
   it('has its list of tokens made once for a fleet that is added, and not for each that enrols', async () => {
     let made = 0;
     bed.registry.onChange(() => {
