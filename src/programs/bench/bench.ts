@@ -5,6 +5,7 @@ import { cpus, tmpdir, totalmem } from 'node:os';
 import { WeirError } from '../../base/errors.ts';
 import type { ActionContext, BenchSettings } from '../../cli/actions.ts';
 import { benchJournal } from '../../record/journal-bench.ts';
+import { benchAgents } from './agents.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
 import { benchDiversion } from './diversion.ts';
@@ -32,6 +33,7 @@ interface Bench {
 }
 
 const benches: Readonly<Record<string, Bench>> = {
+  agents: { about: "a thousand agents' links on one gateway: memory, rules to all, all back after a kill", run: benchAgents },
   'catch-all': {
     about: 'recorded sessions per second against a bare Node TCP sink that writes a JSON line each',
     run: benchCatchAll,
