@@ -36,7 +36,7 @@ export function diversionRows(diversions: readonly DiversionStatus[], context: C
       { title: 'INTERFACE', text: (row) => line(row.interface ?? row.network?.attachment ?? '-') },
       { title: 'DECOYS', align: 'right', text: ({ decoys }) => renderCount(decoys) },
       { title: 'GIVEN BACK', align: 'right', text: ({ withheld }) => String(withheld?.length ?? 0) },
-      { title: 'ADDRESSES', text: ({ ranges }) => listed(ranges), flexible: true },
+      { title: 'ADDRESSES', text: ({ ranges, source }) => listed([...(source ? [source] : []), ...ranges]), flexible: true },
     ],
     diversions,
     'diversion',

@@ -37,6 +37,8 @@ export interface DiversionStatus {
   readonly interface?: string;
   /** Of a `network` diversion. */
   readonly network?: NetworkStatus;
+  /** Of what comes in elsewhere: `tcp 23, 445 on the machine of branch-1`. */
+  readonly source?: string;
   /** Living decoys, as a decimal number: an IPv6 range exceeds 2^53. */
   readonly decoys: string;
   /** As text: `10.64.0.0/12`. */

@@ -48,14 +48,23 @@ export interface BoundPorts {
   readonly udp: PortSet;
 }
 
+/** Decoys that an agent runs on its machine. */
+export interface RemoteDecoys {
+  readonly agent: string;
+  /** Empty: that machine's own network; otherwise the name of a `network` diversion of it. */
+  readonly network: string;
+  readonly groups: readonly DecoyGroup[];
+}
+
 /** What is relayed: where flows come in besides decoys of our own, and where they lead. As applied, for the gateway. */
 export interface RelayState {
   readonly agentDiversions: readonly AgentDiversion[];
   readonly proxyDiversions: readonly ProxyDiversion[];
+  readonly remote: readonly RemoteDecoys[];
   readonly services: readonly RelayedService[];
   readonly bindings: readonly RelayBinding[];
   readonly innerGateways: readonly InnerGateway[];
-  /** Of agent and proxy diversions. */
+  /** Of agent, proxy and remote diversions. */
   readonly personas: readonly Persona[];
   readonly agents: Omit<AgentSettings, 'rules'> & { readonly rules: Readonly<Record<string, string>> };
 }

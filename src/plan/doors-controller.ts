@@ -19,24 +19,29 @@ export interface DoorsControllerOptions {
   readonly netns?: string;
 }
 
-const isDoor = ({ role }: NamedSocket): boolean => role === 'proxy' || role === 'agents';
+/** Sockets of doors among those a gateway holds. */
+export const isDoorSocket = ({ role }: NamedSocket): boolean => role === 'proxy' || role === 'agents';
 
 export class DoorsController implements Annex {
   readonly name = 'doors';
   readonly #options: DoorsControllerOptions;
   #sockets: readonly NamedSocket[];
+  #left: NamedSocket[] = [];
   #applied: RelayState | undefined;
+  /** What should be, where opening it failed. */
+  #missing: { readonly relay: RelayState | undefined; readonly why: string } | undefined;
 
   constructor(options: DoorsControllerOptions) {
     this.#options = options;
-    this.#sockets = (options.existing ?? []).filter(isDoor);
+    this.#sockets = (options.existing ?? []).filter(isDoorSocket);
   }
 
-  /** Sockets and what is relayed, as applied, for the gateway. A descriptor is good until the next `apply`. */
+  /** As applied, for the gateway. */
   get sockets(): readonly NamedSocket[] {
     return this.#sockets;
   }
 
+  /** What is relayed, as applied. */
   get relay(): RelayState | undefined {
     return this.#applied;
   }
@@ -45,32 +50,51 @@ export class DoorsController implements Annex {
     return compareRelay(desired?.relay, this.#applied);
   }
 
+  /** What is no longer used stays open until `closeLeft`: an offer may still be on its way. */
   async apply(desired: DesiredState | undefined): Promise<void> {
     const relay = desired?.relay;
-    const kept = this.#open(relay, this.#sockets);
-    for (const { fd } of this.#sockets) if (!kept.some((one) => one.fd === fd)) closeDescriptor(fd);
-    this.#sockets = kept;
-    this.#applied = relay;
+    try {
+      const kept = this.#open(relay, this.#sockets);
+      this.#left.push(...this.#sockets.filter(({ fd }) => !kept.some((one) => one.fd === fd)));
+      this.#sockets = kept;
+      this.#applied = relay;
+      this.#missing = undefined;
+    } catch (error) {
+      this.#missing = { relay, why: asWeirError(error).message };
+      throw error;
+    }
   }
 
+  closeLeft(): void {
+    for (const { fd } of this.#left) closeDescriptor(fd);
+    this.#left = [];
+  }
+
+  /** Nobody can close a socket of ours; but at a start somebody else may have been in the way. */
   async repair(): Promise<readonly Repair[]> {
-    return [];
+    if (!this.#missing) return [];
+    await this.apply({ relay: this.#missing.relay } as DesiredState);
+    return [{ network: '', object: 'process', subject: 'doors', message: 'listening for agents and proxies again' }];
   }
 
   status(): AnnexStatus {
-    const lines = this.#sockets.flatMap(({ role, name, transport }) =>
-      transport === 'udp'
-        ? []
-        : [
-            role === 'agents'
-              ? `listening for agents at ${name.slice('agents:'.length)}`
-              : `listening for ${name.replace(/^proxy-tcp-/, '').replace(':', ' at ')}`,
-          ],
-    );
-    return { reasons: [], lines };
+    const lines = this.#sockets.flatMap(({ role, name, transport }) => {
+      if (transport === 'udp') return [];
+      const where = name.slice(name.indexOf(':') + 1);
+      return [
+        role === 'agents'
+          ? `listening for agents at ${where}`
+          : `listening for ${name.slice('proxy-tcp-'.length, name.indexOf(':'))} at ${where}`,
+      ];
+    });
+    return {
+      reasons: this.#missing ? [`nobody is let in for agents or proxies: ${this.#missing.why}; it is tried again`] : [],
+      lines,
+    };
   }
 
   async close(): Promise<void> {
+    this.closeLeft();
     for (const { fd } of this.#sockets) closeDescriptor(fd);
     this.#sockets = [];
   }

@@ -6,18 +6,29 @@ import type { Configuration } from '../model/configuration.ts';
 import type { Persona } from '../model/persona.ts';
 import { renderPorts } from '../model/port-set.ts';
 import type { AgentDiversion, ProxyDiversion, RelayBinding, RelayedService } from '../model/relayed-service.ts';
-import type { RelayState } from './desired-state.ts';
+import { type RelayState, usedPersonas } from './desired-state.ts';
 
-/** Undefined where nothing is relayed. Throws nothing: personas were checked with the file. */
+/** Undefined where nothing is relayed. Throws `fault` for a persona the configuration does not have. */
 export function planRelay(configuration: Configuration): RelayState | undefined {
-  const { agentDiversions, proxyDiversions, relayedServices, relayBindings, innerGateways, agents } = configuration;
+  const { agentDiversions, proxyDiversions, remoteDiversions, relayedServices, relayBindings, innerGateways, agents } =
+    configuration;
   const flows = [...agentDiversions, ...proxyDiversions];
+  const remote = remoteDiversions.map(({ agent, diversion: { kind, name, groups } }) => ({
+    agent,
+    network: kind === 'network' ? name : '',
+    groups,
+  }));
   const named = [...flows, ...relayedServices, ...relayBindings, ...innerGateways];
   if (named.length === 0 && !agents.listen && agents.rules.size === 0) return undefined;
-  const personas = [...new Set(flows.map(({ persona }) => persona))].sort();
+  const lived = usedPersonas(
+    remote.flatMap(({ groups }) => groups),
+    configuration.personas,
+  );
+  const personas = [...new Set([...flows.map(({ persona }) => persona), ...lived.map(({ name }) => name)])].sort();
   return {
     agentDiversions,
     proxyDiversions,
+    remote,
     services: relayedServices,
     bindings: relayBindings,
     innerGateways,

@@ -70,6 +70,7 @@ export async function ensureDirectories(data: string, account: Account): Promise
     { path: 'journal/netd', mode: 0o2750, owner: 'root' },
     { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
     { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
+    { path: 'journal/agents', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
     { path: 'blobs', mode: 0o750, owner: 'weir' },
     { path: 'tls', mode: 0o750, owner: 'weir' },

@@ -4,6 +4,7 @@ import type { AddressRange } from '../model/address.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
+import type { RelayState } from '../plan/desired-state.ts';
 import type { KernelPathPort } from '../relay/kernel-path-protocol.ts';
 
 /** One network namespace with decoys. Two networks may use the same addresses. */
@@ -29,4 +30,6 @@ export interface GatewayOffer {
   readonly claimRate: number;
   /** Decoys that services answer with their own TCP/IP stack; empty when none are bound. */
   readonly kernelPath: readonly KernelPathPort[];
+  /** Where else flows come in, and where they lead; absent: nowhere. */
+  readonly relay?: RelayState;
 }

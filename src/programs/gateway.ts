@@ -1,27 +1,27 @@
-// The gateway program: everything that touches attacker bytes. Runs as uid weir with CAP_NET_RAW alone. Joins what
-// arrives (relay/) with what answers (honeypot/) and what records (record/); decides nothing of its own.
+// The gateway program: everything that touches attacker bytes. Runs as uid weir with CAP_NET_RAW alone. Its parts are
+// gateway-house.ts and gateway-agents.ts; here they meet netd's offers, the control socket and the end of the process.
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ControlServer, callControl } from '../api/control.ts';
+import { ControlServer, type ControlVerb, callControl } from '../api/control.ts';
 import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
-import { CatchAll } from '../honeypot/catch-all.ts';
 import { openCertificateMint } from '../honeypot/certificate-mint.ts';
 import { probeLiveHosts } from '../kernel/arp-prober.ts';
 import { HandoverClient } from '../kernel/handover-client.ts';
 import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
-import { DecoyDirectory } from '../model/decoy.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
-import { SessionRecorder } from '../record/session-recorder.ts';
-import { Intake } from '../relay/intake.ts';
-import { KernelPathIntake } from '../relay/kernel-path-intake.ts';
-import type { IntakeNetwork } from '../relay/network.ts';
+import { spoolWriter } from '../record/spool-batch.ts';
+import type { Arrivals } from './arrivals.ts';
 import { watchLifeline } from './child.ts';
 import { ConflictReports } from './conflict-reports.ts';
+import { type GatewayAgents, openGatewayAgents } from './gateway-agents.ts';
+import { GatewayHouse } from './gateway-house.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
+import { ownInstallation } from './installation.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' } } });
 const data = values.data ?? '';
@@ -37,9 +37,13 @@ async function main(): Promise<void> {
     'journal',
     new JournalWriter({ directory: join(data, 'journal/gateway'), clock: systemClock, log }),
   );
+  const spool = lifetime.own(
+    'journal of agents',
+    new JournalWriter({ directory: join(data, 'journal', spoolWriter), clock: systemClock, log }),
+  );
   leave = async () => {
     house?.recorder.flush();
-    await journal.close();
+    await Promise.all([journal.close(), spool.close()]);
   };
   const reports = new ConflictReports({
     log,
@@ -52,61 +56,27 @@ async function main(): Promise<void> {
     ready = resolve;
   });
   /** Exists from the first offer on: only then are the bounds known. */
-  let house: { recorder: SessionRecorder; catchAll: CatchAll; intake: Intake; kernelPath: KernelPathIntake } | undefined;
-
-  function furnish(offer: GatewayOffer, networks: readonly IntakeNetwork[]): typeof house {
-    const recorder = lifetime.own('sessions', new SessionRecorder({ journal, limits: offer.limits, clock: systemClock }));
-    const catchAll = lifetime.own(
-      'catch-all',
-      new CatchAll({ sink: recorder, limits: offer.limits, certificates, log, clock: systemClock }),
-    );
-    const intake = new Intake({
-      networks,
-      log,
-      onConnection: (connection) => catchAll.visit(connection),
-      onDatagram: (datagram) => catchAll.datagram(datagram),
-      onProbe: (probe) => journal.append({ kind: 'probe', probe }),
-      sweepRate: offer.claimRate,
-      onConflict: (conflict) => reports.add(conflict),
-      onExhausted: (wanted) => void catchAll.shedOldestIdle(wanted),
-    });
-    lifetime.own('intake', intake);
-    const kernelPath = lifetime.own(
-      'kernel path',
-      new KernelPathIntake({
-        sink: recorder,
-        networks,
-        ports: offer.kernelPath,
-        limits: offer.limits,
-        log,
-        onProbe: (probe) => journal.append({ kind: 'probe', probe }),
-      }),
-    );
-    return { recorder, catchAll, intake, kernelPath };
-  }
+  let house: GatewayHouse | undefined;
+  const agents = await openAgents(spool, () => house?.arrivals);
 
   const client = new HandoverClient({
     path: run('handover.sock'),
     log,
     onOffer: ({ sockets, description }) => {
       const offer = description as GatewayOffer;
-      const personas = new Map(offer.personas.map((persona) => [persona.name, persona]));
-      const networks = offer.networks.map(({ name, groups, withheld, interfaces, subnets, agent }) => ({
-        name,
-        directory: new DecoyDirectory(groups, personas, withheld),
-        interfaces,
-        subnets,
-        ...(agent === undefined ? {} : { agent }),
-        nameless: offer.kernelPath
-          .filter(({ network }) => network === name)
-          .flatMap(({ bindings }) => bindings.flatMap(({ ranges }) => ranges)),
-      }));
-      if (house) {
-        house.intake.setNetworks(networks, offer.claimRate);
-        house.kernelPath.setNetworks(networks, offer.kernelPath);
-      } else house = furnish(offer, networks);
-      house?.intake.setSockets(sockets);
-      house?.kernelPath.setSockets(sockets);
+      if (!house) {
+        house = new GatewayHouse(offer, {
+          journal,
+          certificates,
+          lifetime,
+          log,
+          onConflict: (conflict) => reports.add(conflict),
+        });
+        // Closed before the house: links say goodbye while their flows still have somebody to record them.
+        if ('take' in agents) lifetime.own('agents', agents);
+      }
+      house.take(offer, sockets);
+      if ('take' in agents) agents.take(offer.relay, sockets);
       ready();
     },
   });
@@ -122,10 +92,10 @@ async function main(): Promise<void> {
         return true;
       },
       status: async () => ({
-        intake: await house?.intake.report(),
-        kernelPath: await house?.kernelPath.report(),
-        catchAll: house?.catchAll.counters(),
-        sessions: house?.recorder.counters(),
+        ...(await house?.report()),
+        ...('take' in agents
+          ? { links: agents.counters(), agents: agents.report() }
+          : { agents: { agents: [], reasons: [agents.why] } }),
         journal: journal.counters(),
         conflicts: reports.counters,
       }),
@@ -134,12 +104,42 @@ async function main(): Promise<void> {
         const found = await probeLiveHosts({ interface: link, ranges, ratePerSecond: rate });
         return found.live.map(renderRange);
       },
+      ...agents.verbs,
     },
   });
   await control.listen();
   lifetime.own('control', control);
   await isReady;
   log.info('ready', { pid: process.pid });
+}
+
+/** Without identities no agent is let in, and everything else goes on. */
+async function openAgents(journal: JournalWriter, arrivals: () => Arrivals | undefined): Promise<GatewayAgents | NoAgents> {
+  try {
+    const { version } = JSON.parse(readFileSync(join(ownInstallation().root, 'package.json'), 'utf8')) as { version: string };
+    return await openGatewayAgents({
+      directory: join(data, 'agents'),
+      version,
+      journal,
+      onConnection: (arrival) => arrivals()?.connection(arrival),
+      onDatagram: (arrived) => arrivals()?.datagram(arrived),
+      clock: systemClock,
+      log,
+    });
+  } catch (error) {
+    const { code, message, details } = asWeirError(error);
+    log.error('no agent is let in', { code, error: message });
+    const refuse = (): never => {
+      throw new WeirError(code, message, details);
+    };
+    const names = ['agents', 'agents-add', 'agents-remove', 'agents-touch', 'agents-upgrade'];
+    return { why: `no agent is let in: ${message}`, verbs: Object.fromEntries(names.map((name) => [name, refuse])) };
+  }
+}
+
+interface NoAgents {
+  readonly why: string;
+  readonly verbs: Readonly<Record<string, ControlVerb>>;
 }
 
 function probeArguments(args: unknown): { link: string; ranges: AddressRange[]; rate: number } {

@@ -5,6 +5,7 @@ import type { Configuration } from '../model/configuration.ts';
 import { asksWholeLink, personasOf } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import { subnetOf } from '../model/segment.ts';
+import type { RelayState } from '../plan/desired-state.ts';
 import type { NetworkView } from '../plan/network-view.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import type { DoorNetwork } from './intake-door.ts';
@@ -31,6 +32,7 @@ export function describeOffer(
   configuration: Pick<Configuration, 'limits' | 'probing'>,
   ownSubnets: readonly AddressRange[],
   kernelPath: GatewayOffer['kernelPath'] = [],
+  relay?: RelayState,
 ): GatewayOffer {
   const home = { name: '', groups: [], withheld: [], personas: [], interfaces: {} };
   const all: readonly NetworkView[] = networks.some(({ name }) => name === '') ? networks : [home, ...networks];
@@ -48,5 +50,6 @@ export function describeOffer(
     limits: configuration.limits,
     claimRate: configuration.probing.claimRate,
     kernelPath,
+    ...(relay ? { relay } : {}),
   };
 }

@@ -8,9 +8,10 @@ import { populationModulus } from '../model/population.ts';
 import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
 import type { DiversionStatus, NetworkStatus, Status } from '../model/status.ts';
 import type { Annex } from '../plan/annex.ts';
-import type { SegmentState } from '../plan/desired-state.ts';
+import type { RelayState, SegmentState } from '../plan/desired-state.ts';
 import type { NetworkView } from '../plan/network-view.ts';
 import type { ReconcileStatus } from '../plan/reconciler.ts';
+import { describeAgentDiversion, describeProxyDiversion } from '../plan/relay-state.ts';
 
 const maxRangesPerGroup = 8;
 const maxRanges = 32;
@@ -33,6 +34,31 @@ export function diversionStatus(configuration: Configuration, networks: readonly
       ...(withheld.length > 0 ? { withheld: withheld.slice(0, maxWithheld).map(renderRange) } : {}),
     };
   });
+}
+
+/** Diversions whose packets arrive elsewhere: agents' and proxies'. */
+export function relayedDiversions(relay: RelayState | undefined): DiversionStatus[] {
+  if (!relay) return [];
+  const flow = (name: string, kind: string, persona: string, source: string): DiversionStatus => ({
+    name,
+    kind,
+    source,
+    decoys: '1',
+    ranges: [],
+    personas: [persona],
+  });
+  return [
+    ...relay.agentDiversions.map((one) => flow(one.name, 'agent', one.persona, describeAgentDiversion(one))),
+    ...relay.proxyDiversions.map((one) => flow(one.name, 'proxy', one.persona, describeProxyDiversion(one))),
+    ...relay.remote.map(({ agent, groups }) => ({
+      name: groups[0]?.diversion ?? '',
+      kind: 'remote',
+      source: `on the machine of ${agent}`,
+      decoys: String(countLiving(groups)),
+      ranges: groups.flatMap(({ ranges }) => ranges.slice(0, maxRangesPerGroup).map(renderRange)).slice(0, maxRanges),
+      personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
+    })),
+  ];
 }
 
 function networkStatus({ attachment, netns, mtu, addresses, gateways }: SegmentState): NetworkStatus {

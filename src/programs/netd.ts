@@ -22,6 +22,7 @@ import { createIdentifier } from '../model/identifier.ts';
 import type { Annex } from '../plan/annex.ts';
 import { DiversionController, type Plan } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
+import { DoorsController, isDoorSocket } from '../plan/doors-controller.ts';
 import { FabricController } from '../plan/fabric-controller.ts';
 import { Reconciler } from '../plan/reconciler.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
@@ -33,7 +34,7 @@ import type { GatewayOffer } from './gateway-offer.ts';
 import { ownInstallation } from './installation.ts';
 import { IntakeDoor } from './intake-door.ts';
 import { describeOffer, doorNetworks } from './netd-offer.ts';
-import { diversionStatus, repairStatus } from './netd-status.ts';
+import { diversionStatus, relayedDiversions, repairStatus } from './netd-status.ts';
 import type { PlanAnswer } from './up.ts';
 
 /** A gateway that outlived the last netd, and answers, has this long to give the sockets back. */
@@ -76,14 +77,19 @@ async function main(): Promise<void> {
       },
     }),
   );
-  const door = new IntakeDoor((await gatewayAnswers()) ? await handover.returned(returnMs) : [], log);
+  const returned = (await gatewayAnswers()) ? await handover.returned(returnMs) : [];
+  const door = new IntakeDoor(
+    returned.filter((socket) => !isDoorSocket(socket)),
+    log,
+  );
 
   const tag = segmentTag(data);
   const withheldOf = (network: string): readonly AddressRange[] =>
     controller.networks().find(({ name }) => name === network)?.withheld ?? [];
   const fabric = new FabricController({ tag, log, withheld: withheldOf, onChange: () => reconciler.noteChange('') });
   const services = new ServicesController({ tag, log });
-  const annexes: readonly Annex[] = [fabric, services];
+  const doors = new DoorsController({ log, existing: returned });
+  const annexes: readonly Annex[] = [fabric, services, doors];
   for (const annex of annexes) lifetime.own(annex.name, annex);
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),
@@ -140,9 +146,10 @@ async function main(): Promise<void> {
   function offer(): void {
     const networks = controller.networks();
     door.open(doorNetworks(networks), services.network && { netns: services.path, group: captureGroup });
-    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath);
-    handover.offer(door.sockets, description);
+    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath, doors.relay);
+    handover.offer([...door.sockets, ...doors.sockets], description);
     door.closeLeft();
+    doors.closeLeft();
     const own = annexes.flatMap(({ name, namespace }) => (namespace ? [{ name: `annex ${name}`, netns: namespace }] : []));
     reconciler.watch([...networks, ...own]);
   }
@@ -220,7 +227,7 @@ async function main(): Promise<void> {
         return { down: true };
       },
       status: () => ({
-        diversions: diversionStatus(configuration, controller.networks()),
+        diversions: [...diversionStatus(configuration, controller.networks()), ...relayedDiversions(doors.relay)],
         ...(controller.pending() ? { confirmBefore: renderMicros(controller.pending()?.deadline ?? 0) } : {}),
         ...repairStatus(reconciler.status(), annexes),
       }),

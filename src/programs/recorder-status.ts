@@ -6,6 +6,9 @@ import type { Health, Status } from '../model/status.ts';
 import type { RecorderStatus } from '../record/recorder.ts';
 import type { IntakeCounters } from '../relay/intake.ts';
 import type { KernelPathCounters } from '../relay/kernel-path-protocol.ts';
+import type { ProxyDoorCounters } from '../relay/proxy-listening.ts';
+import type { RelayCounters } from '../relay/relay.ts';
+import type { GatewayAgentsCounters } from './gateway-agents.ts';
 
 /** What the gateway answers to `status`; every part may be absent while it starts. */
 export interface GatewayStatus {
@@ -20,6 +23,9 @@ export interface GatewayStatus {
     readonly diskFull?: boolean;
     readonly lastError?: string;
   };
+  readonly relay?: Partial<RelayCounters> & { readonly unknownServices?: number };
+  readonly proxies?: ProxyDoorCounters;
+  readonly links?: GatewayAgentsCounters;
   /** As agentReport() says it; absent where no agent was ever added. */
   readonly agents?: AgentReport;
   readonly error?: string;
@@ -76,6 +82,19 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['connections to nobody', ({ intake }) => intake?.tcp?.unknown],
   ['UDP sessions shed', ({ catchAll }) => catchAll?.udpShed],
   ['UDP answers withheld', ({ catchAll }) => catchAll?.udpWithheld],
+  ['relayed sessions shed', ({ relay }) => relay?.shed],
+  ['relayed connections refused per source', ({ relay }) => relay?.refusedBySource],
+  ['relayed UDP sessions shed', ({ relay }) => relay?.udpShed],
+  ['relayed UDP answers withheld', ({ relay }) => relay?.udpWithheld],
+  ['connections for services that are not here', ({ relay }) => relay?.unknownServices],
+  ['proxies: connections of strangers', ({ proxies }) => proxies?.strangers],
+  ['proxies: connections without a header', ({ proxies }) => sumOf(proxies?.faults)],
+  ['proxies: headers that did not come', ({ proxies }) => proxies && proxies.cut + proxies.slow],
+  ['proxies: connections shed', ({ proxies }) => proxies && proxies.shed + proxies.failed],
+  ['agents: flows that are not theirs', ({ links }) => links?.links.placesRefused],
+  ['agents: flows shed', ({ links }) => links && links.links.flowsShed + links.links.flowsOverBudget],
+  ['agents: headers refused', ({ links }) => links?.links.headersRefused],
+  ['agents: records that are not theirs', ({ links }) => links && links.spool.foreign + links.spool.malformed],
   ['kernel path: packets not captured', ({ kernelPath }) => kernelPath?.packetsLost],
   ['kernel path: bytes not captured', ({ kernelPath }) => kernelPath?.missingBytes],
   ['kernel path: sessions known by their counts alone', ({ kernelPath }) => kernelPath?.uncaptured],
@@ -84,6 +103,9 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['kernel path: sessions shed', ({ kernelPath }) => kernelPath?.shed],
   ['kernel path: probes dropped', ({ kernelPath }) => kernelPath?.probesDropped],
 ];
+
+const sumOf = (counts: Readonly<Partial<Record<string, number>>> = {}): number =>
+  Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
 
 /** Numbers named like a loss anywhere in the packet thread's counters: `probes.dropped`, `nflog.lost`. */
 export function lossesWithin(value: unknown, path = ''): [string, number][] {
