@@ -36,7 +36,8 @@ export function neededFeatures(configuration: Configuration): KernelFeature[] {
 }
 
 /** Each needed feature with the first line that needs it. */
-function featurePlaces({ diversions, services, bindings }: Configuration): Map<KernelFeature, Place> {
+function featurePlaces(configuration: Configuration): Map<KernelFeature, Place> {
+  const { diversions, services, bindings } = configuration;
   const needed = new Map<KernelFeature, Place>();
   const need = (feature: KernelFeature, place: Place): void => {
     if (!needed.has(feature)) needed.set(feature, place);
@@ -54,6 +55,7 @@ function featurePlaces({ diversions, services, bindings }: Configuration): Map<K
       need('macvlan', service.place);
       if (service.tunnel) need('vxlan', service.place);
     }
+  for (const { place } of dialledWires(configuration)) need('macvlan', place);
   return needed;
 }
 
@@ -105,6 +107,7 @@ export function checkNetworks(
   for (const service of configuration.services)
     if (service.tunnel) checkTunnel(service, service.tunnel, facts, invalid);
     else checkService(service, facts, invalid);
+  for (const service of dialledWires(configuration)) checkService(service, facts, invalid);
 }
 
 /** The agent's end; the gateway's is a segment like any other. */
@@ -117,6 +120,14 @@ function checkTunnel(
   const end = { kind: 'network', name, attachment, addresses: [], gateways: [], agent: name, groups: [], place } as const;
   checkVxlan(end, attachment, facts, mistakes);
 }
+
+type WiredService = Omit<KernelPathService, 'kind' | 'path'>;
+
+/** Services that this machine itself dials as the attacker. */
+const dialledWires = ({ relayedServices }: Pick<Configuration, 'relayedServices'>): WiredService[] =>
+  relayedServices.flatMap(({ name, address, wire, via, place }) =>
+    wire && via === undefined ? [{ name, address, ...wire, place }] : [],
+  );
 
 /** The link, if it is there and up; the mistake otherwise. */
 function usableLink(name: string, place: Place, facts: ObservedFacts, mistakes: PlanMistake[]): Link | undefined {
@@ -294,7 +305,7 @@ function checkUnderlay(
 }
 
 function checkService(
-  { place, name, interface: wire, address, from }: KernelPathService,
+  { place, name, interface: wire, address, from }: WiredService,
   facts: ObservedFacts,
   mistakes: PlanMistake[],
 ): void {

@@ -11,8 +11,8 @@ import { SocketPoller } from '../kernel/socket-poller.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
 import type { JournalWriter } from '../record/journal-writer.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
-import { type DialPool, noDialPool } from '../relay/dial-pool.ts';
 import { Dialer } from '../relay/dialer.ts';
+import type { HandoverPool } from '../relay/handover-pool.ts';
 import { Intake } from '../relay/intake.ts';
 import { KernelPathIntake } from '../relay/kernel-path-intake.ts';
 import type { AddressConflict } from '../relay/neighbour-keeper.ts';
@@ -28,13 +28,14 @@ export interface GatewayHouseOptions {
   readonly lifetime: Lifetime;
   readonly log: Log;
   readonly onConflict: (conflict: AddressConflict) => void;
-  /** Sockets for transparent dialling; default: there are none. */
-  readonly pool?: DialPool;
+  /** Sockets for transparent dialling. */
+  readonly pool: HandoverPool;
 }
 
 export class GatewayHouse {
   readonly recorder: SessionRecorder;
   readonly arrivals: Arrivals;
+  readonly #pool: HandoverPool;
   readonly #catchAll: CatchAll;
   readonly #dialer: Dialer;
   readonly #relay: Relay;
@@ -44,7 +45,8 @@ export class GatewayHouse {
 
   /** `offer` tells the bounds, which hold for good; what it says of networks and services is `take`. */
   constructor(offer: GatewayOffer, options: GatewayHouseOptions) {
-    const { journal, certificates, lifetime, log, onConflict, pool = noDialPool } = options;
+    const { journal, certificates, lifetime, log, onConflict, pool } = options;
+    this.#pool = pool;
     const { limits } = offer;
     const clock = systemClock;
     this.recorder = lifetime.own('sessions', new SessionRecorder({ journal, limits, clock }));
@@ -83,6 +85,7 @@ export class GatewayHouse {
     const networks = networksOf(offer);
     const { relay } = offer;
     const personas = new Map(relay?.personas.map((persona) => [persona.name, persona]));
+    this.#pool.setServices(offer.dials);
     this.#dialer.setInnerGateways(relay?.innerGateways ?? []);
     this.arrivals.setServices(relay?.services ?? [], relay?.bindings ?? []);
     this.#intake.setNetworks(networks, offer.claimRate);
@@ -103,7 +106,7 @@ export class GatewayHouse {
       intake: await this.#intake.report(),
       kernelPath: await this.#kernelPath.report(),
       catchAll: this.#catchAll.counters(),
-      relay: { ...this.#relay.counters(), ...this.arrivals.counters },
+      relay: { ...this.#relay.counters(), ...this.arrivals.counters, pool: this.#pool.counters() },
       proxies: this.#proxies.counters(),
       sessions: this.recorder.counters(),
     };

@@ -5,6 +5,7 @@ import type { Limits } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import type { RelayState } from '../plan/desired-state.ts';
+import type { DialOffer } from '../relay/handover-pool.ts';
 import type { KernelPathPort } from '../relay/kernel-path-protocol.ts';
 
 /** One network namespace with decoys. Two networks may use the same addresses. */
@@ -32,4 +33,6 @@ export interface GatewayOffer {
   readonly kernelPath: readonly KernelPathPort[];
   /** Where else flows come in, and where they lead; absent: nowhere. */
   readonly relay?: RelayState;
+  /** Services that can be dialled as the attacker now. */
+  readonly dials: readonly DialOffer[];
 }

@@ -15,6 +15,7 @@ import { HandoverClient } from '../kernel/handover-client.ts';
 import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { spoolWriter } from '../record/spool-batch.ts';
+import { HandoverPool } from '../relay/handover-pool.ts';
 import type { Arrivals } from './arrivals.ts';
 import { watchLifeline } from './child.ts';
 import { ConflictReports } from './conflict-reports.ts';
@@ -59,9 +60,12 @@ async function main(): Promise<void> {
   let house: GatewayHouse | undefined;
   const agents = await openAgents(spool, () => house?.arrivals);
 
+  const pool = lifetime.own('dial pool', new HandoverPool({ want: (wanted) => client.want(wanted) }));
   const client = new HandoverClient({
     path: run('handover.sock'),
     log,
+    onSockets: (made, fds) => pool.receive(made, fds),
+    onConnected: (connected) => pool.connected(connected),
     onOffer: ({ sockets, description }) => {
       const offer = description as GatewayOffer;
       if (!house) {
@@ -70,6 +74,7 @@ async function main(): Promise<void> {
           certificates,
           lifetime,
           log,
+          pool,
           onConflict: (conflict) => reports.add(conflict),
         });
         // Closed before the house: links say goodbye while their flows still have somebody to record them.

@@ -5,6 +5,7 @@ import type { Configuration } from '../model/configuration.ts';
 import { asksWholeLink, personasOf } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import { subnetOf } from '../model/segment.ts';
+import type { AppliedDial } from '../plan/applied-dials.ts';
 import type { RelayState } from '../plan/desired-state.ts';
 import type { NetworkView } from '../plan/network-view.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
@@ -23,6 +24,13 @@ export const doorNetworks = (networks: readonly NetworkView[]): DoorNetwork[] =>
 const byName = (personas: readonly Persona[]): Map<string, Persona> =>
   new Map(personas.map((persona) => [persona.name, persona]));
 
+/** What leads elsewhere; absent: nothing does. */
+export interface OfferedRelay {
+  readonly kernelPath?: GatewayOffer['kernelPath'];
+  readonly relay?: RelayState | undefined;
+  readonly dials?: readonly AppliedDial[];
+}
+
 /**
  * `ownSubnets` are those of the machine's own addresses. The machine's own network is always in the offer, also while
  * nothing is applied there: its sockets are.
@@ -31,8 +39,7 @@ export function describeOffer(
   networks: readonly NetworkView[],
   configuration: Pick<Configuration, 'limits' | 'probing'>,
   ownSubnets: readonly AddressRange[],
-  kernelPath: GatewayOffer['kernelPath'] = [],
-  relay?: RelayState,
+  { kernelPath = [], relay, dials = [] }: OfferedRelay = {},
 ): GatewayOffer {
   const home = { name: '', groups: [], withheld: [], personas: [], interfaces: {} };
   const all: readonly NetworkView[] = networks.some(({ name }) => name === '') ? networks : [home, ...networks];
@@ -51,5 +58,6 @@ export function describeOffer(
     claimRate: configuration.probing.claimRate,
     kernelPath,
     ...(relay ? { relay } : {}),
+    dials: dials.map(({ service, family, place }) => ({ service, family, place })),
   };
 }

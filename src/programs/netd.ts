@@ -20,6 +20,7 @@ import type { Configuration } from '../model/configuration.ts';
 import type { AlertRecord } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import type { Annex } from '../plan/annex.ts';
+import { type AppliedDial, openWantedSockets, readAppliedDials } from '../plan/applied-dials.ts';
 import { DiversionController, type Plan } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
 import { DoorsController, isDoorSocket } from '../plan/doors-controller.ts';
@@ -66,6 +67,9 @@ async function main(): Promise<void> {
     journal.append({ kind: 'alert', alert: { id: createIdentifier(at), at, name, severity, message, details } });
   };
 
+  const tag = segmentTag(data);
+  const services = new ServicesController({ tag, log });
+  const dials = (): AppliedDial[] => readAppliedDials(services.network?.dials ?? [], services.path);
   const handover = lifetime.own(
     'handover',
     new HandoverServer({
@@ -75,6 +79,7 @@ async function main(): Promise<void> {
       onReturn: (sockets) => {
         for (const { fd } of sockets) closeDescriptor(fd);
       },
+      onWanted: (wanted) => openWantedSockets(wanted, dials(), services.path),
     }),
   );
   const returned = (await gatewayAnswers()) ? await handover.returned(returnMs) : [];
@@ -83,11 +88,9 @@ async function main(): Promise<void> {
     log,
   );
 
-  const tag = segmentTag(data);
   const withheldOf = (network: string): readonly AddressRange[] =>
     controller.networks().find(({ name }) => name === network)?.withheld ?? [];
   const fabric = new FabricController({ tag, log, withheld: withheldOf, onChange: () => reconciler.noteChange('') });
-  const services = new ServicesController({ tag, log });
   const doors = new DoorsController({ log, existing: returned });
   const annexes: readonly Annex[] = [fabric, services, doors];
   for (const annex of annexes) lifetime.own(annex.name, annex);
@@ -146,7 +149,11 @@ async function main(): Promise<void> {
   function offer(): void {
     const networks = controller.networks();
     door.open(doorNetworks(networks), services.network && { netns: services.path, group: captureGroup });
-    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), services.kernelPath, doors.relay);
+    const description: GatewayOffer = describeOffer(networks, configuration, ownSubnets(), {
+      kernelPath: services.kernelPath,
+      relay: doors.relay,
+      dials: dials(),
+    });
     handover.offer([...door.sockets, ...doors.sockets], description);
     door.closeLeft();
     doors.closeLeft();

@@ -22,7 +22,9 @@ services:
   - { name: web, kind: external, address: "10.200.0.9:${realService.web}", proxy-protocol: true }
   - { name: echo, kind: external, address: "10.200.0.9:${realService.echo}" }
   - { name: dead, kind: external, address: "10.200.0.9:1" }
+  - { name: deep, kind: external, address: 10.200.0.9, path: transparent, interface: wire0, from: ${realService.from}/24 }
 bindings:
+  - { diversion: dmz, addresses: [${realService.decoys}], ports: [${realService.plain}], service: deep }
   - { diversion: dmz, ports: [22], service: ssh }
   - { diversion: dmz, ports: [${web}], protocol: tcp, service: web }
   - { diversion: dmz, ports: [81], service: dead }
@@ -91,6 +93,13 @@ test('ports of decoys lead to real services, whatever the persona has open', { s
     assert.deepEqual((await sessionsOf(lab, 'web', 2)).map(ends).sort(), [
       ['10.0.0.1', '10.64.0.8', 80, 'dmz', 'web'],
       ['fd99::1', 'fd99:0:0:64::8', 80, 'dmz', 'web'],
+    ]);
+
+    // Only the port is another: the connection itself names the ends.
+    const deep = await lab.attack(['curl', '-s', '-m', '10', `http://10.64.0.130:${realService.plain}/`]);
+    assert.match(deep.stdout, /^10\.0\.0\.1:\d+ 10\.64\.0\.130:8088\n$/);
+    assert.deepEqual((await sessionsOf(lab, 'deep', 1)).map(ends), [
+      ['10.0.0.1', '10.64.0.130', realService.plain, 'dmz', 'deep'],
     ]);
 
     const echo = await lab.attack(['sh', '-c', 'echo datagram | socat -t 2 - UDP4:10.64.0.7:9999']);

@@ -7,7 +7,15 @@ import { type NamespaceLab, type TestNamespace, until } from '../../src/kernel/n
 import { lacksProgram } from './namespace.ts';
 
 /** Of the service's machine, and the ports of what runs there. */
-export const realService = { address: '10.200.0.9', ssh: 2222, web: 8080, echo: 9999 } as const;
+export const realService = {
+  address: '10.200.0.9',
+  from: '10.200.0.2',
+  decoys: '10.64.0.128/28',
+  ssh: 2222,
+  web: 8080,
+  plain: 8088,
+  echo: 9999,
+} as const;
 
 export const lacksRealServices = (): string | false =>
   lacksProgram('sshd', 'openssh-server') ||
@@ -28,6 +36,8 @@ export async function openRealServices(lab: NamespaceLab, sensor: TestNamespace,
     { namespace: sensor, link: 'wire0', addresses: ['10.200.0.1/24'] },
     { namespace: machine, link: 'eth0', addresses: [`${realService.address}/24`] },
   );
+  // As a service that is dialled as the attacker: it owns decoys, and answers by way of Weir.
+  await machine.ip(`route add local ${realService.decoys} dev lo\nroute add default via ${realService.from}\n`);
   const file = (name: string): string => path.join(directory, name);
   await machine.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file('host-key')]);
   const { stdout } = await machine.run(['ssh-keygen', '-y', '-f', file('host-key')]);
@@ -48,6 +58,10 @@ http {
   server {
     listen ${realService.web} proxy_protocol;
     return 200 "$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port\\n";
+  }
+  server {
+    listen ${realService.plain};
+    return 200 "$remote_addr:$remote_port $server_addr:$server_port\\n";
   }
 }
 `,
