@@ -41,8 +41,10 @@ test('doors open, stay, move and close', { skip: lacksKernelTests() }, () =>
     for (const [name, fd] of before) assert.equal(doors.sockets.find((one) => one.name === name)?.fd, fd, `${name} is kept`);
     assert.ok((await listeners()).includes('tcp 127.0.0.1 7001'));
 
-    // From all addresses to one, while the gateway would still hold the old socket.
+    // From all addresses to one, while the old socket is still in an offer on its way.
     await doors.apply(state(`${agents}diversions:\n${front('127.0.0.1:7000')}`));
+    assert.ok((await listeners()).includes('tcp 0.0.0.0 7000'));
+    doors.closeLeft();
     assert.deepEqual(await listeners(), ['tcp 127.0.0.1 7000', 'tcp 0.0.0.0 7443', 'udp 127.0.0.1 7000'].sort());
 
     const again = new DoorsController({ log, netns: path, existing: doors.sockets });
@@ -55,6 +57,7 @@ test('doors open, stay, move and close', { skip: lacksKernelTests() }, () =>
     assert.equal(again.status().lines.length, 2);
 
     await again.apply(undefined);
+    again.closeLeft();
     assert.deepEqual(await listeners(), []);
   }),
 );
