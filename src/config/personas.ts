@@ -136,30 +136,24 @@ export function parsePersona(
   return { mistakes: mistakes.list() };
 }
 
-const yamlFiles = (directory: string): string[] => {
-  try {
-    return readdirSync(directory)
-      .filter((file) => file.endsWith('.yaml'))
-      .sort()
-      .map((file) => path.join(directory, file));
-  } catch (error) {
-    throw new WeirError('config-unreadable', `cannot read ${directory}`, { directory }, error);
-  }
-};
-
-/** `directory` is `rules/`. Throws `config-invalid` with all mistakes, `config-unreadable` when it is not there. */
-export function readPersonas(directory: string): PersonaLibrary {
+/** Of files such as `stacks/linux.yaml`, `personas/nas.yaml`, `populations/plant.yaml`; pure. Throws `config-invalid` with all mistakes. */
+export function parsePersonas(files: ReadonlyMap<string, string>, root = 'rules'): PersonaLibrary {
   const mistakes: Mistake[] = [];
+  const inFolder = (folder: string): { file: string; text: string }[] =>
+    [...files]
+      .filter(([name]) => name.startsWith(`${folder}/`) && name.endsWith('.yaml'))
+      .map(([name, text]) => ({ file: path.join(root, name), text }))
+      .sort((a, b) => (a.file < b.file ? -1 : 1));
   const stacks = new Map<string, TcpStack>();
-  for (const file of yamlFiles(path.join(directory, 'stacks'))) {
-    const result = parseStack(readFileSync(file, 'utf8'), file);
+  for (const { file, text } of inFolder('stacks')) {
+    const result = parseStack(text, file);
     if ('mistakes' in result) mistakes.push(...result.mistakes);
     else stacks.set(result.stack.name, result.stack);
   }
   const personas = new Map<string, Persona>();
   const texts = new Map<string, Record<string, unknown>>();
-  for (const file of yamlFiles(path.join(directory, 'personas'))) {
-    const result = parsePersona(readFileSync(file, 'utf8'), file, stacks);
+  for (const { file, text } of inFolder('personas')) {
+    const result = parsePersona(text, file, stacks);
     if ('mistakes' in result) mistakes.push(...result.mistakes);
     else {
       personas.set(result.persona.name, result.persona);
@@ -167,8 +161,8 @@ export function readPersonas(directory: string): PersonaLibrary {
     }
   }
   const populations = new Map<string, NamedPopulation>();
-  for (const file of yamlFiles(path.join(directory, 'populations'))) {
-    const source = readYaml(readFileSync(file, 'utf8'));
+  for (const { file, text } of inFolder('populations')) {
+    const source = readYaml(text);
     const found = new Mistakes(file, source);
     for (const { line, message } of source.faults) mistakes.push({ file, line, mistake: message, next: 'correct the YAML' });
     if (source.faults.length > 0) continue;
@@ -185,3 +179,23 @@ export function readPersonas(directory: string): PersonaLibrary {
   if (mistakes.length > 0) throw mistakesError(mistakes);
   return { personas, populations, stacks, texts };
 }
+
+const folders = ['stacks', 'personas', 'populations'];
+
+/** The files of `rules/` that parsePersonas takes. Throws `config-unreadable` when they are not there. */
+export function readPersonaFiles(directory: string): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const folder of folders) {
+    const at = path.join(directory, folder);
+    try {
+      for (const name of readdirSync(at).sort())
+        if (name.endsWith('.yaml')) files.set(`${folder}/${name}`, readFileSync(path.join(at, name), 'utf8'));
+    } catch (error) {
+      throw new WeirError('config-unreadable', `cannot read ${at}`, { directory: at }, error);
+    }
+  }
+  return files;
+}
+
+/** `directory` is `rules/`. Throws `config-invalid` with all mistakes, `config-unreadable` when it is not there. */
+export const readPersonas = (directory: string): PersonaLibrary => parsePersonas(readPersonaFiles(directory), directory);
