@@ -56,6 +56,15 @@ export interface AgentActions {
   ): Promise<readonly AgentUpgrade[]>;
 }
 
+/** As typed; what is absent is as it was kept. */
+export interface AgentText {
+  readonly gateway?: string;
+  readonly token?: string;
+  readonly data?: string;
+  readonly proxy?: string;
+  readonly spool?: string;
+}
+
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */
 export interface Actions {
   up(options: ApplyOptions, context: ActionContext): Promise<number>;
@@ -71,4 +80,8 @@ export interface Actions {
   /** What is known when the recorder does not answer; undefined when nothing of Weir runs. */
   status(context: ActionContext): Promise<Status | undefined>;
   readonly agents: AgentActions;
+  /** The far end, on this machine. */
+  agent(options: AgentText, context: ActionContext): Promise<number>;
+  agentStatus(options: AgentText, context: ActionContext): Promise<ActionResult>;
+  agentBuild(output: string, context: ActionContext): Promise<ActionResult>;
 }

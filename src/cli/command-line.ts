@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { asWeirError, type ErrorCode, type WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
+import { agentVerb } from './agent.ts';
 import { agentsVerb } from './agents.ts';
 import { alertsVerb } from './alerts.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
@@ -24,7 +25,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
   ['Change the kernel:', [planVerb, applyVerb, confirmVerb, rollbackVerb]],
   ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, decoysVerb, exportVerb]],
-  ['Other machines:', [agentsVerb]],
+  ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];
 

@@ -12,6 +12,7 @@ import { DiversionController } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { agentActions } from './agent-actions.ts';
+import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
 import { ownInstallation } from './installation.ts';
@@ -144,4 +145,7 @@ export const actions: Actions = {
   test: async (patterns) => test(patterns),
   status,
   agents: agentActions,
+  agent: async (options) => runAgent(options),
+  agentStatus,
+  agentBuild,
 };

@@ -95,7 +95,10 @@ export class AgentHouse {
       socket.resetAndDestroy();
       return;
     }
-    const flow = this.#options.link.openFlow({ flow: { transport: 'tcp', source, destination }, tlvs: flowTlvs(network, sourceMac) });
+    const flow = this.#options.link.openFlow({
+      flow: { transport: 'tcp', source, destination },
+      tlvs: flowTlvs(network, sourceMac),
+    });
     if (!flow) {
       this.#answer(arrival);
       return;

@@ -128,7 +128,9 @@ export class AgentLife {
       onWelcome: (welcome) => this.#welcomed(welcome),
       onRules: (rules, text) => this.#take(rules, text),
       onTouch: (request) => {
-        void touchOwnDecoy(request, (transport, destination) => this.#isOwn(transport, destination)).then((answer) => this.link.send(answer));
+        void touchOwnDecoy(request, (transport, destination) => this.#isOwn(transport, destination)).then((answer) =>
+          this.link.send(answer),
+        );
       },
       onUpgrade: ({ version }) => {
         this.link.send({ kind: 'upgrade', version, state: 'failed', reason: 'this agent is not run from a place it may change' });
@@ -250,8 +252,13 @@ export class AgentLife {
     this.#skew = Math.round(systemClock() - clock);
     this.#options.clock.set(clock);
     onSkew?.(this.#skew);
-    if (Math.abs(this.#skew) > toldSkew) log.warn("this machine's clock is off; records carry the gateway's time", { aheadSeconds: Math.round(this.#skew / 1e6) });
-    log.info('linked', { agent, gatewayVersion: version, ...(version === this.#options.version ? {} : { ownVersion: this.#options.version }) });
+    if (Math.abs(this.#skew) > toldSkew)
+      log.warn("this machine's clock is off; records carry the gateway's time", { aheadSeconds: Math.round(this.#skew / 1e6) });
+    log.info('linked', {
+      agent,
+      gatewayVersion: version,
+      ...(version === this.#options.version ? {} : { ownVersion: this.#options.version }),
+    });
     this.#renew();
   }
 
@@ -261,7 +268,8 @@ export class AgentLife {
       this.#replay.wake();
       this.#tellApplied();
       this.#tellHealth();
-    } else if (state.state === 'away') log.warn('no link', { reason: state.reason, nextTryInMs: Math.max(0, state.nextTryAt - Date.now()) });
+    } else if (state.state === 'away')
+      log.warn('no link', { reason: state.reason, nextTryInMs: Math.max(0, state.nextTryAt - Date.now()) });
     this.#options.onChange?.();
   }
 
@@ -330,11 +338,19 @@ export class AgentLife {
     const { diskFull, bytes, droppedRecords } = spool.state();
     const { refused } = this.listeners;
     if (diskFull) reasons.push(`the disk of ${settings.data} is full: records wait in memory`);
-    if (bytes > settings.spoolBytes - settings.spoolBytes / 8) reasons.push(`the spool is full: records are kept without their bytes, then dropped (${droppedRecords} so far)`);
+    if (bytes > settings.spoolBytes - settings.spoolBytes / 8)
+      reasons.push(`the spool is full: records are kept without their bytes, then dropped (${droppedRecords} so far)`);
     if (this.#rulesFault) reasons.push(this.#rulesFault);
-    if (this.#rules && this.listeners.size === 0 && refused.length > 0) reasons.push(`no port could be opened: ${refused[0].why}`);
-    else if (refused.length > 0) reasons.push(`${refused.length} ports could not be opened, the first: ${refused[0].transport} ${refused[0].port} ${refused[0].why}`);
-    if (Math.abs(this.#skew) > toldSkew) reasons.push(`the clock of this machine is ${Math.abs(Math.round(this.#skew / 1e6))} s ${this.#skew > 0 ? 'ahead' : 'behind'}`);
+    if (this.#rules && this.listeners.size === 0 && refused.length > 0)
+      reasons.push(`no port could be opened: ${refused[0].why}`);
+    else if (refused.length > 0)
+      reasons.push(
+        `${refused.length} ports could not be opened, the first: ${refused[0].transport} ${refused[0].port} ${refused[0].why}`,
+      );
+    if (Math.abs(this.#skew) > toldSkew)
+      reasons.push(
+        `the clock of this machine is ${Math.abs(Math.round(this.#skew / 1e6))} s ${this.#skew > 0 ? 'ahead' : 'behind'}`,
+      );
     const bad = diskFull || (this.#rules !== undefined && this.listeners.size === 0 && refused.length > 0);
     return { health: bad ? 'bad' : reasons.length > 0 ? 'degraded' : 'good', reasons };
   }

@@ -39,7 +39,9 @@ export async function readAgentRules(data: string, personas: PersonaLibrary, log
   try {
     return parseAgentRules(text, personas);
   } catch (error) {
-    log.warn('the rules kept on disk do not parse; new ones come with the link', { error: error instanceof Error ? error.message : String(error) });
+    log.warn('the rules kept on disk do not parse; new ones come with the link', {
+      error: error instanceof Error ? error.message : String(error),
+    });
     return undefined;
   }
 }

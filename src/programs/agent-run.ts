@@ -30,7 +30,13 @@ export interface RunningAgent {
 const retryEnrolmentMs = 5000;
 
 /** Asks for a certificate until the gateway answers; gives up when it says no. */
-async function enrol(identity: AgentIdentity, token: string, settings: AgentSettings, log: Log, signal: AbortSignal): Promise<void> {
+async function enrol(
+  identity: AgentIdentity,
+  token: string,
+  settings: AgentSettings,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const parsed = parseToken(token);
   if (!identity.wants(parsed)) return;
   for (;;) {
@@ -80,7 +86,8 @@ export async function startAgent(
     const data = dataDirectoryOf(options);
     const identity = await AgentIdentity.open(data);
     const settings = await readAgentSettings(options);
-    if (options.token !== undefined) await enrol(identity, options.token, settings, log, more.signal ?? new AbortController().signal);
+    if (options.token !== undefined)
+      await enrol(identity, options.token, settings, log, more.signal ?? new AbortController().signal);
     identity.credentials();
     const clock = new CorrectedClock(await readOffset(data));
     const spool = await Spool.open({ directory: join(data, 'spool'), maxBytes: settings.spoolBytes, clock: clock.now, log });
@@ -116,4 +123,21 @@ export async function startAgent(
     await lifetime.end();
     throw error;
   }
+}
+
+/** In the foreground until SIGTERM or SIGINT, then in order. */
+export async function serveAgent(options: AgentOptions, embedded: Embedded, log: Log): Promise<void> {
+  const stop = new AbortController();
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.on(signal, () => {
+        if (stop.signal.aborted) return;
+        log.info('ending', { signal });
+        stop.abort();
+        resolve();
+      });
+  });
+  const agent = await startAgent(options, embedded, log, { signal: stop.signal });
+  await stopped;
+  await agent.end();
 }

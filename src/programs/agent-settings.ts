@@ -74,7 +74,12 @@ export function parseAgentArguments(argv: readonly string[]): {
     if (more.length > 0 || (verb !== 'run' && verb !== 'status')) throw new Error(`there is no ${[verb, ...more].join(' ')}`);
     return { verb: help ? 'help' : version ? 'version' : verb, json, options };
   } catch (error) {
-    throw new WeirError('bad-request', error instanceof Error ? error.message : String(error), { next: 'weir-agent --help' }, error);
+    throw new WeirError(
+      'bad-request',
+      error instanceof Error ? error.message : String(error),
+      { next: 'weir-agent --help' },
+      error,
+    );
   }
 }
 
@@ -93,7 +98,9 @@ export function parseHostPort(text: string, what: string): HostPort {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/@[\]]{1,253})):(\d{1,5})$/.exec(text.trim());
   const port = Number(match?.[3]);
   if (!match || port < 1 || port > 65_535)
-    throw new WeirError('bad-request', `${what}: \`${text}\` is not HOST:PORT`, { next: 'write gateway.example.org:7443, 192.0.2.1:7443 or [2001:db8::1]:7443' });
+    throw new WeirError('bad-request', `${what}: \`${text}\` is not HOST:PORT`, {
+      next: 'write gateway.example.org:7443, 192.0.2.1:7443 or [2001:db8::1]:7443',
+    });
   return { host: match[1] ?? match[2], port };
 }
 
@@ -105,7 +112,9 @@ export function parseProxy(text: string): AgentProxy {
     // Said below.
   }
   if (url?.protocol !== 'http:' || url.hostname === '' || (url.pathname !== '/' && url.pathname !== ''))
-    throw new WeirError('bad-request', '--proxy: this is not the address of an HTTP proxy', { next: 'write http://proxy.example.org:3128' });
+    throw new WeirError('bad-request', '--proxy: this is not the address of an HTTP proxy', {
+      next: 'write http://proxy.example.org:3128',
+    });
   const { username, password, hostname, port } = url;
   const secret = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   return {

@@ -74,7 +74,8 @@ export class StatusFile {
 /** Throws `not-found` when there was never an agent here. `running` by the file's age: the number of a process says little. */
 export async function readAgentStatus(data: string): Promise<AgentStatusFile & { readonly running: boolean }> {
   const text = await readWhole(pathOf(data));
-  if (text === undefined) throw new WeirError('not-found', `no agent ever ran in ${data}`, { next: 'name its directory with --data' });
+  if (text === undefined)
+    throw new WeirError('not-found', `no agent ever ran in ${data}`, { next: 'name its directory with --data' });
   try {
     const status = JSON.parse(text) as AgentStatusFile;
     return { ...status, running: status.ended !== true && Math.abs(Date.now() - Date.parse(status.at)) < staleMs };

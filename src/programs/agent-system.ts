@@ -28,7 +28,8 @@ function reportedLimit(): string {
 const bindServiceBit = 10n;
 
 function mayBindLowPorts(): boolean {
-  if (process.platform !== 'linux') return process.platform === 'win32' || process.geteuid?.() === 0 || process.platform === 'darwin';
+  if (process.platform !== 'linux')
+    return process.platform === 'win32' || process.geteuid?.() === 0 || process.platform === 'darwin';
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(read('/proc/self/status') ?? '')?.[1] ?? '0';
   if ((BigInt(`0x${effective}`) >> bindServiceBit) & 1n) return true;
   return Number(read('/proc/sys/net/ipv4/ip_unprivileged_port_start') ?? 1024) <= 1;

@@ -5,8 +5,8 @@ import dgram from 'node:dgram';
 import net from 'node:net';
 import type { AgentMessage } from '../model/agent.ts';
 import type { Endpoint } from '../model/session.ts';
-import { endpointOf, renderEndpoint } from '../relay/own-addresses.ts';
 import type { TouchRequest } from '../relay/link/link-client-options.ts';
+import { endpointOf, renderEndpoint } from '../relay/own-addresses.ts';
 
 type Touched = Extract<AgentMessage, { kind: 'touched' }>;
 
@@ -20,7 +20,8 @@ export async function touchOwnDecoy(
 ): Promise<Touched> {
   const { id, transport, ip, port } = request;
   const payload = Buffer.from(request.payload);
-  if (!isOwn(transport, { ip, port })) return { kind: 'touched', id, error: `${renderEndpoint({ ip, port })} is none of my decoys` };
+  if (!isOwn(transport, { ip, port }))
+    return { kind: 'touched', id, error: `${renderEndpoint({ ip, port })} is none of my decoys` };
   if (payload.length > maxPayloadBytes) return { kind: 'touched', id, error: `more than ${maxPayloadBytes} bytes to send` };
   try {
     const from = await (transport === 'tcp' ? touchTcp : touchUdp)({ ip, port }, payload);

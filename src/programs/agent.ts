@@ -3,7 +3,7 @@
 import { asWeirError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
 import { readEmbedded } from './agent-embedded.ts';
-import { startAgent } from './agent-run.ts';
+import { serveAgent } from './agent-run.ts';
 import { dataDirectoryOf, optionTexts, parseAgentArguments } from './agent-settings.ts';
 import { readAgentStatus, renderAgentStatus } from './agent-status.ts';
 
@@ -24,20 +24,7 @@ async function main(): Promise<void> {
     const status = await readAgentStatus(dataDirectoryOf(options));
     process.stdout.write(json ? `${JSON.stringify(status)}\n` : renderAgentStatus(status));
   } else {
-    const stop = new AbortController();
-    const log = openLog('agent');
-    const stopped = new Promise<void>((resolve) => {
-      for (const signal of ['SIGTERM', 'SIGINT'] as const)
-        process.on(signal, () => {
-          if (stop.signal.aborted) return;
-          log.info('ending', { signal });
-          stop.abort();
-          resolve();
-        });
-    });
-    const agent = await startAgent(options, readEmbedded(), log, { signal: stop.signal });
-    await stopped;
-    await agent.end();
+    await serveAgent(options, readEmbedded(), openLog('agent'));
   }
 }
 
@@ -45,7 +32,9 @@ main().then(
   () => process.exit(0),
   (error: unknown) => {
     const { code, message, details } = asWeirError(error);
-    process.stderr.write(`weir-agent: ${message} (${code})\n${typeof details.next === 'string' ? `  next: ${details.next}\n` : ''}`);
+    process.stderr.write(
+      `weir-agent: ${message} (${code})\n${typeof details.next === 'string' ? `  next: ${details.next}\n` : ''}`,
+    );
     process.exit(code === 'bad-request' ? 2 : code === 'not-permitted' || code === 'unauthorized' ? 3 : 1);
   },
 );

@@ -52,7 +52,7 @@ export function bindUdp(
   onError: (error: NodeJS.ErrnoException) => void,
 ): Promise<OpenPort> {
   return new Promise((resolve, reject) => {
-    const socket = dgram.createSocket({ type: family === 4 ? 'udp4' : 'udp6', ipv6Only: true });
+    const socket = dgram.createSocket(family === 4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true });
     let closed = false;
     socket.once('error', reject);
     socket.bind({ address, port, exclusive: true }, () => {

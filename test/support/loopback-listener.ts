@@ -2,6 +2,7 @@
 
 import {
   AF_INET,
+  AF_INET6,
   bindSocket,
   listenSocket,
   openSocket,
@@ -15,10 +16,10 @@ import { loopbackOf, renderSocketAddress, socketPort } from '../../src/kernel/so
 import { decoyDirectory, decoyGroup } from './decoy-segment.ts';
 
 /** The descriptor is the caller's. Any free port, or that one, also where it was in use a moment ago. */
-export function openListener(wanted = 0): { fd: number; port: number } {
-  const fd = openSocket(AF_INET, SOCK_STREAM, 0);
+export function openListener(wanted = 0, address = loopbackOf(4)): { fd: number; port: number } {
+  const fd = openSocket(address.family === 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
   setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  bindSocket(fd, renderSocketAddress(loopbackOf(4), wanted));
+  bindSocket(fd, renderSocketAddress(address, wanted));
   listenSocket(fd, 4096);
   const own = new Uint8Array(28);
   readSocketName(fd, own);

@@ -72,8 +72,8 @@ export class LinkClient {
   }
 
   /**
-   * Undefined: no link, or too many at once; answer it yourself. The stream is half-open like a socket; a gateway that will
-   * not have it, and a link that breaks, are a RST.
+   * Undefined: no link, or too many at once; answer it yourself. The stream is half-open like a socket; a link that breaks is
+   * a RST, a gateway that will not have it an error with the code ECONNREFUSED.
    */
   openFlow(request: FlowRequest): FlowStream | undefined {
     const flow = this.#linked?.openFlow(request);

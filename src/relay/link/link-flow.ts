@@ -47,6 +47,13 @@ export function cutSession(session: Http2Session, reason: string): void {
   setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_CANCEL));
 }
 
+/** The gateway will not have the flow; nothing was done with it (RFC 9113 section 8.7, or our own bounds). */
+const turnedAwayCodes: readonly number[] = [constants.NGHTTP2_REFUSED_STREAM, constants.NGHTTP2_ENHANCE_YOUR_CALM];
+
+export function turnedAwayError(): NodeJS.ErrnoException {
+  return Object.assign(new Error('the gateway turned the flow away'), { code: 'ECONNREFUSED', errno: -111 });
+}
+
 /** 64 KiB, as sockets have in Node's newer versions. */
 const highWaterMark = 64 * 1024;
 /** How long a reset waits for a reader that does not take what came before it. */
@@ -226,7 +233,8 @@ export class LinkFlow extends Duplex implements FlowStream {
   #closed(): void {
     const { rstCode } = this.stream;
     if (this.destroyed) return;
-    if (rstCode !== constants.NGHTTP2_NO_ERROR || !this.stream.readableEnded) this.destroy(resetError());
+    if (turnedAwayCodes.includes(rstCode)) this.destroy(turnedAwayError());
+    else if (rstCode !== constants.NGHTTP2_NO_ERROR || !this.stream.readableEnded) this.destroy(resetError());
     else this.peerAbandoned();
   }
 }

@@ -1,0 +1,27 @@
+// What `weir agent` and its parts do in a whole installation: the same agent as the single file, its status, and the file itself.
+
+import { openLog } from '../base/log.ts';
+import type { ActionContext, ActionResult, AgentText } from '../cli/actions.ts';
+import { buildAgent } from './agent-build.ts';
+import { readEmbedded } from './agent-embedded.ts';
+import { serveAgent } from './agent-run.ts';
+import { dataDirectoryOf } from './agent-settings.ts';
+import { readAgentStatus, renderAgentStatus } from './agent-status.ts';
+import { ownInstallation } from './installation.ts';
+
+export async function runAgent(options: AgentText): Promise<number> {
+  await serveAgent(options, readEmbedded(), openLog('agent'));
+  return 0;
+}
+
+export async function agentStatus(options: AgentText): Promise<ActionResult> {
+  const status = await readAgentStatus(dataDirectoryOf(options));
+  return { text: renderAgentStatus(status), json: status };
+}
+
+export async function agentBuild(output: string, context: ActionContext): Promise<ActionResult> {
+  const built = await buildAgent(ownInstallation().root, output);
+  const { file, version, bytes, sha256 } = built;
+  await context.environment.stderr.write(`weir: it needs Node 20.19 or newer where it runs: node ${file} --help\n`);
+  return { text: `${file}: agent ${version}, ${Math.round(bytes / 1024)} KiB, sha256 ${sha256}\n`, json: built };
+}
