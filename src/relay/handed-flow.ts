@@ -60,7 +60,7 @@ export class HandedFlow {
     if (this.#over) return;
     this.#kept = undefined;
     this.#options.flow.resetAndDestroy();
-    this.#options.client.resetAndDestroy();
+    cutOff(this.#options.client);
   }
 
   readonly #fromClient = (bytes: Buffer): void => {
@@ -99,7 +99,7 @@ export class HandedFlow {
     const { client } = this.#options;
     if (error.code === turnedAwayCode && this.#kept && !this.#clientEnded && !client.destroyed) this.#giveBack(this.#kept);
     // Turned away too late, reset by the service, or the link broke: the attacker sees a RST, as of a machine that crashed.
-    else client.resetAndDestroy();
+    else cutOff(client);
   }
 
   #giveBack(kept: readonly Buffer[]): void {
@@ -121,10 +121,10 @@ export class HandedFlow {
     const { client } = this.#options;
     if (!client.destroyed) {
       if (client.writableEnded) {
-        this.#lingering = setTimeout(() => client.resetAndDestroy(), lingerMs).unref();
+        this.#lingering = setTimeout(() => cutOff(client), lingerMs).unref();
         // Nobody is left to read what it sends.
         client.resume();
-      } else client.resetAndDestroy();
+      } else cutOff(client);
     }
     this.#closed();
   }
@@ -136,4 +136,10 @@ export class HandedFlow {
     this.#kept = undefined;
     this.#options.onEnd();
   }
+}
+
+/** A RST, where the system lets one be sent: not while a FIN waits to leave (libuv refuses, and the socket would stay for ever). */
+function cutOff(client: FlowStream): void {
+  if (client.writableEnded && !client.writableFinished) client.destroy();
+  else client.resetAndDestroy();
 }
