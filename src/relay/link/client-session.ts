@@ -105,7 +105,7 @@ export class ClientSession implements FlowKeeper {
     const header = renderFlowHeader(request);
     const stream = this.#request('/flow', header);
     if (!stream) return undefined;
-    return new LinkFlow(stream, this, { sentBytes: header.length, receivedBytes: 0 });
+    return new LinkFlow(stream, this, { sentBytes: header.length, receivedBytes: 0, asked: true });
   }
 
   openDatagrams(request: DatagramRequest): DatagramFlow | undefined {

@@ -47,9 +47,7 @@ export function cutSession(session: Http2Session, reason: string): void {
   setImmediate(() => session.destroy(new Error(reason), constants.NGHTTP2_CANCEL));
 }
 
-/** The gateway will not have the flow; nothing was done with it (RFC 9113 section 8.7, or our own bounds). */
-const turnedAwayCodes: readonly number[] = [constants.NGHTTP2_REFUSED_STREAM, constants.NGHTTP2_ENHANCE_YOUR_CALM];
-
+/** The gateway will not have the flow, and did nothing with it. */
 export function turnedAwayError(): NodeJS.ErrnoException {
   return Object.assign(new Error('the gateway turned the flow away'), { code: 'ECONNREFUSED', errno: -111 });
 }
@@ -71,15 +69,20 @@ export class LinkFlow extends Duplex implements FlowStream {
   #peerGone = false;
   #stalled: boolean;
   #resetting = false;
+  /** Set until the other end has taken the flow. */
+  #awaited: { readonly destroyed: boolean } | undefined;
   #writing: ((error?: Error | null) => void) | undefined;
   #unwritten = 0;
   #onWritten: (() => void) | undefined;
 
-  /** `first` came after the header; `sentBytes` and `receivedBytes` count what passed on the stream before, `first` included. */
+  /**
+   * `first` came after the header; `sentBytes` and `receivedBytes` count what passed on the stream before, `first` included.
+   * `asked`: by us; the other end's `response` says that it takes the flow.
+   */
   constructor(
     stream: LinkStream,
     keeper: FlowKeeper,
-    before: { readonly sentBytes: number; readonly receivedBytes: number; readonly first?: Uint8Array },
+    before: { readonly sentBytes: number; readonly receivedBytes: number; readonly first?: Uint8Array; readonly asked?: boolean },
   ) {
     super({ allowHalfOpen: true, readableHighWaterMark: highWaterMark, writableHighWaterMark: highWaterMark });
     this.stream = stream;
@@ -95,6 +98,12 @@ export class LinkFlow extends Duplex implements FlowStream {
     // Says nothing that `close` does not.
     stream.on('error', () => {});
     stream.on('close', () => this.#closed());
+    if (!before.asked) return;
+    // Of a link that broke nobody knows what it took.
+    this.#awaited = stream.session;
+    stream.once('response', () => {
+      this.#awaited = undefined;
+    });
   }
 
   get sentBytes(): number {
@@ -233,7 +242,7 @@ export class LinkFlow extends Duplex implements FlowStream {
   #closed(): void {
     const { rstCode } = this.stream;
     if (this.destroyed) return;
-    if (turnedAwayCodes.includes(rstCode)) this.destroy(turnedAwayError());
+    if (this.#awaited && !this.#awaited.destroyed) this.destroy(turnedAwayError());
     else if (rstCode !== constants.NGHTTP2_NO_ERROR || !this.stream.readableEnded) this.destroy(resetError());
     else this.peerAbandoned();
   }
