@@ -33,7 +33,8 @@ function reach(from: string): { readonly files: Map<string, string>; readonly pa
   for (const [file] of files)
     for (const specifier of importsOf(readFileSync(path.join(home, file), 'utf8'))) {
       if (specifier.startsWith('.')) {
-        const target = path.posix.normalize(path.posix.join(path.posix.dirname(file), specifier));
+        // Workers are named as they are once built.
+        const target = path.posix.normalize(path.posix.join(path.posix.dirname(file), specifier)).replace(/\.js$/, '.ts');
         assert.ok(existsSync(path.join(home, target)), `${file} imports ${target}`);
         if (!files.has(target)) files.set(target, file);
       } else if (!packages.has(specifier)) packages.set(specifier, file);
