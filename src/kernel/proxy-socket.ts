@@ -20,6 +20,8 @@ import type { NamedSocket } from './named-socket.ts';
 import { renderSocketAddress } from './socket-address.ts';
 import { orClose, setReceiveBuffer } from './tproxy-socket.ts';
 
+const SOL_TCP = 6;
+const TCP_NODELAY = 1;
 const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SO_REUSEPORT = 15;
@@ -74,8 +76,11 @@ export const openPlainSocket = (
     const fd = openSocket(domain, transport === 'tcp' ? SOCK_STREAM : SOCK_DGRAM, 0);
     return orClose(fd, () => {
       if (shared) setSocketOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-      if (transport === 'tcp') setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-      else setReceiveBuffer(fd, receiveBytes);
+      if (transport === 'tcp') {
+        setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+        // Accepted sockets inherit it.
+        setSocketOption(fd, SOL_TCP, TCP_NODELAY, 1);
+      } else setReceiveBuffer(fd, receiveBytes);
       if (address.family === 6) setSocketOption(fd, SOL_IPV6, IPV6_V6ONLY, address.value === 0n ? 0 : 1);
       bindSocket(fd, renderSocketAddress(address, port));
       if (transport === 'tcp') listenSocket(fd, 65_535);

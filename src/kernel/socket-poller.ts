@@ -27,7 +27,7 @@ export interface PolledSocket {
 }
 
 interface Entry {
-  readonly owner: PolledSocket;
+  owner: PolledSocket;
   readonly generation: number;
 }
 
@@ -63,6 +63,13 @@ export class SocketPoller {
     const result = controlEpoll(this.#epoll, EPOLL_CTL_ADD, fd, this.#event);
     if (result < 0) throw new Error(`epoll_ctl failed: ${errnoName(-result)}`);
     this.#entries.set(fd, { owner, generation: this.#generation });
+  }
+
+  /** Gives a watched `fd` to another owner at no cost. What was told before is not told again. */
+  hand(fd: number, owner: PolledSocket): void {
+    const entry = this.#entries.get(fd);
+    if (entry) entry.owner = owner;
+    else this.watch(fd, owner);
   }
 
   /** Idempotent. `fd` may go to another owner, or be closed. */

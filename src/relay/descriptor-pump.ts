@@ -20,6 +20,8 @@ export interface DescriptorPumpOptions {
   readonly service: number;
   /** Sent to the service before the client's first bytes, together with them where they are there. */
   readonly header: Uint8Array;
+  /** The service may have something to read; where it is watched already (SocketPoller.hand) nothing would tell. */
+  readonly readable: boolean;
   /** Sees every piece once, in order, before it is passed on; `bytes` is valid during the call alone. Must not throw or block. */
   readonly onBytes: (direction: Direction, bytes: Uint8Array) => void;
   readonly onHalfClose: (direction: Direction) => void;
@@ -71,11 +73,11 @@ export class DescriptorPump implements FlowPump {
     this.#header = header.length > 0 ? header : undefined;
     this.#in = wayOf('in', client, service);
     this.#out = wayOf('out', service, client);
-    // What the service may have said already is told by the watch.
-    this.#out.readable = false;
+    this.#out.readable = options.readable;
     poller.watch(client, { ready: (events) => this.#ready(this.#in, this.#out, events) });
-    poller.watch(service, { ready: (events) => this.#ready(this.#out, this.#in, events) });
+    poller.hand(service, { ready: (events) => this.#ready(this.#out, this.#in, events) });
     this.#move(this.#in);
+    if (!this.#over && this.#out.readable) this.#move(this.#out);
   }
 
   end(outcome: FlowEnd): void {
@@ -131,11 +133,12 @@ export class DescriptorPump implements FlowPump {
         this.#halfClose(way);
         return;
       }
-      this.#options.onBytes(way.direction, shared.subarray(offset, offset + got));
+      const piece = shared.subarray(0, offset + got);
+      this.#options.onBytes(way.direction, offset === 0 ? piece : piece.subarray(offset));
       if (this.#over) return;
       // A socket that gave less than was asked for is empty, unless its end waits behind.
       if (got < shared.length - offset && !way.ending) way.readable = false;
-      if (!this.#send(way, shared.subarray(0, offset + got))) return;
+      if (!this.#send(way, piece)) return;
     }
   }
 
@@ -188,10 +191,14 @@ export class DescriptorPump implements FlowPump {
     way.ended = true;
     way.readable = false;
     this.#outcome ??= way === this.#in ? 'client-closed' : 'server-closed';
+    const other = way === this.#in ? this.#out : this.#in;
+    // Closing sends the second FIN, after what is still to be sent.
+    if (other.ended) {
+      this.#finish(this.#outcome, 'nobody');
+      return;
+    }
     shutdownWriting(way.to);
     this.#options.onHalfClose(way.direction);
-    const other = way === this.#in ? this.#out : this.#in;
-    if (other.ended) this.#finish(this.#outcome, 'nobody');
   }
 
   /** A read from `way.from`, or a write to it, failed. */

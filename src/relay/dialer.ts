@@ -15,7 +15,7 @@ import {
   trySocketOption,
 } from '../kernel/libc.ts';
 import { renderSocketAddress } from '../kernel/socket-address.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT, type SocketPoller } from '../kernel/socket-poller.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type SocketPoller } from '../kernel/socket-poller.ts';
 import { type Address, type Family, parseAddress } from '../model/address.ts';
 import { maxUniqueIdBytes, type ProxyTlv, renderProxyV1, renderProxyV2, tlvType } from '../model/proxy-protocol.ts';
 import type { InnerGateway, RelayedService } from '../model/relayed-service.ts';
@@ -38,7 +38,13 @@ export interface DialRequest {
 
 export type DialEnd =
   /** `header` goes in front of the stream's first bytes, or of every datagram; empty: none. */
-  | { readonly fd: number; readonly header: Uint8Array }
+  | {
+      readonly fd: number;
+      readonly header: Uint8Array;
+      /** Whether the poller watches it still: SocketPoller.hand; and whether it has something to read, as far as that told. */
+      readonly watched: boolean;
+      readonly readable: boolean;
+    }
   /** An errno's name, `no-socket` (the dial pool is dry), `no-gateway` (no such inner gateway), `no-address` (no such decoy can be dialled). */
   | { readonly error: string };
 
@@ -90,6 +96,7 @@ export class Dialer {
   readonly #waiting = new Set<Waiting>();
   /** For want of a socket of the pool. */
   readonly #dry = new Set<() => void>();
+  readonly #rendered = new WeakMap<Address, { readonly port: number; readonly bytes: Uint8Array }>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -111,8 +118,7 @@ export class Dialer {
   }
 
   /**
-   * Calls `done` once, also before it returns. A descriptor it gives is the caller's, non-blocking and connected; it is
-   * watched by nobody. Bounded by the caller's own bound on flows.
+   * Calls `done` once, also before it returns. A descriptor it gives is the caller's, non-blocking and connected. Bounded by the caller's own bound on flows.
    */
   dial(request: DialRequest, done: (end: DialEnd) => void): CancelDial {
     this.counters.dials += 1;
@@ -135,10 +141,10 @@ export class Dialer {
       if (this.#pool.refilling(service.name, transport, target.address.family)) return this.#waitForSocket(request, target, done);
     }
     if (typeof opened === 'string') return this.#fail(opened, done);
-    const result = connectSocket(opened, renderSocketAddress(target.address, target.port));
+    const result = connectSocket(opened, this.#addressOf(target));
     if (result === 0) {
       this.counters.connected += 1;
-      done({ fd: opened, header: target.header });
+      done({ fd: opened, header: target.header, watched: false, readable: true });
       return nobody;
     }
     if (result !== -EINPROGRESS || this.#closed) {
@@ -146,6 +152,16 @@ export class Dialer {
       return this.#fail(this.#closed ? 'ECANCELED' : errnoName(-result), done);
     }
     return this.#wait(opened, target.header, done);
+  }
+
+  /** Services have few addresses, and are dialled often. */
+  #addressOf({ address, port }: DialTarget): Uint8Array {
+    let known = this.#rendered.get(address);
+    if (known?.port !== port) {
+      known = { port, bytes: renderSocketAddress(address, port) };
+      this.#rendered.set(address, known);
+    }
+    return known.bytes;
   }
 
   /** The pool is dry for a moment: in the order they came, as soon as there are sockets. */
@@ -197,7 +213,6 @@ export class Dialer {
       if (over) return false;
       over = true;
       this.#waiting.delete(waiting);
-      this.#poller.forget(fd);
       return true;
     };
     const waiting: Waiting = {
@@ -205,6 +220,7 @@ export class Dialer {
       give: (end) => {
         if (!leave()) return;
         if ('error' in end) {
+          this.#poller.forgetClosing(fd);
           closeDescriptor(fd);
           if (end.error === 'ETIMEDOUT') counters.timedOut += 1;
           else counters.refused += 1;
@@ -216,14 +232,16 @@ export class Dialer {
     this.#poller.watch(fd, {
       ready: (events) => {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
-        const errno = takeSocketError(fd);
+        const errno = events & (EPOLLERR | EPOLLHUP) ? takeSocketError(fd) : 0;
         if (errno !== 0) waiting.give({ error: errnoName(errno) });
-        else if (events & EPOLLOUT) waiting.give({ fd, header });
+        else if (events & EPOLLOUT)
+          waiting.give({ fd, header, watched: true, readable: (events & (EPOLLIN | EPOLLRDHUP)) !== 0 });
       },
     });
     return () => {
       if (!leave()) return;
       counters.cancelled += 1;
+      this.#poller.forgetClosing(fd);
       closeDescriptor(fd);
     };
   }

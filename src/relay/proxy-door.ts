@@ -15,7 +15,6 @@ import {
   peek,
   receive,
   resetConnection,
-  trySocketOption,
 } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { socketAddressText } from '../kernel/socket-address.ts';
@@ -47,8 +46,6 @@ export interface ProxyDoorOptions {
 const maxHeaderBytes = 4096;
 const perTurn = 256;
 const tickMs = 250;
-const SOL_TCP = 6;
-const TCP_NODELAY = 1;
 
 interface Waiting extends Linked {
   readonly fd: number;
@@ -170,7 +167,6 @@ export class ProxyDoor {
       resetConnection(fd);
       return;
     }
-    trySocketOption(fd, SOL_TCP, TCP_NODELAY, 1);
     const now = this.#clock();
     const waiting: Waiting = {
       fd,

@@ -196,7 +196,7 @@ export class RelayedDatagrams {
     flow.fd = end.fd;
     flow.header = end.header;
     flow.connectedMs = this.#options.clock() / 1000;
-    this.#options.poller.watch(end.fd, {
+    this.#options.poller.hand(end.fd, {
       ready: (events) => {
         if (events & (EPOLLIN | EPOLLERR)) this.#answers(flow);
       },

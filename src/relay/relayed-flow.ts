@@ -115,6 +115,7 @@ export class RelayedFlow implements Linked {
         client,
         service,
         header,
+        readable: end.readable,
         onBytes: (direction, bytes) => this.#passed(direction, bytes),
         onEnd: (outcome) => this.#ended(outcome),
       });
@@ -123,6 +124,7 @@ export class RelayedFlow implements Linked {
     }
     const client = this.#stream as FlowStream;
     this.#stream = undefined;
+    this.#host.poller.forget(service);
     const socket = new net.Socket({ fd: service, allowHalfOpen: true, readable: true, writable: true });
     if (header.length > 0) socket.write(header);
     this.#pump = new Pump({

@@ -14,6 +14,7 @@ import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
 import { benchProxyFuzz } from './proxy-fuzz.ts';
 import { benchProxyRead } from './proxy-read.ts';
+import { benchRelay } from './relay.ts';
 
 export interface BenchReport {
   /** Lines for people. */
@@ -52,6 +53,10 @@ const benches: Readonly<Record<string, Bench>> = {
     settings: ['headers', 'seed'],
   },
   'proxy-read': { about: 'PROXY headers read per second against the shortest code that reads them', run: benchProxyRead },
+  relay: {
+    about: 'relayed flows through two hops that keep the source, against HAProxy: throughput, new connections, latency, memory',
+    run: benchRelay,
+  },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
 
