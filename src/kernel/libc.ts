@@ -176,7 +176,7 @@ export const connectSocket = (fd: number, address: Uint8Array): number => negate
 export const listenSocket = (fd: number, backlog: number): void => void checked('listen', calls.listen(fd, backlog));
 
 export function setSocketOption(fd: number, level: number, name: number, value: number | Uint8Array): void {
-  const bytes = typeof value === 'number' ? new Uint8Array(new Int32Array([value]).buffer) : value;
+  const bytes = typeof value === 'number' ? optionValueOf(value) : value;
   checked('setsockopt', calls.setsockopt(fd, level, name, bytes, bytes.length), { level, name });
 }
 
@@ -186,7 +186,16 @@ export const trySocketBytes = (fd: number, level: number, name: number, value: U
 
 /** False instead of throwing: for options an older kernel or a smaller privilege lacks. */
 export function trySocketOption(fd: number, level: number, name: number, value: number): boolean {
-  return calls.setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer), 4) === 0;
+  return calls.setsockopt(fd, level, name, optionValueOf(value), 4) === 0;
+}
+
+const optionValue = new Int32Array(1);
+const optionValueBytes = new Uint8Array(optionValue.buffer);
+
+/** Good for one call. */
+function optionValueOf(value: number): Uint8Array {
+  optionValue[0] = value;
+  return optionValueBytes;
 }
 
 const optionLength = new Uint32Array(1);

@@ -6,13 +6,25 @@ import { type Address, addressBytes, type Family } from '../model/address.ts';
 import { AF_INET, AF_INET6, AF_PACKET, AF_UNIX } from './libc.ts';
 
 /** sockaddr_in (16 bytes) or sockaddr_in6 (28 bytes). */
-export function renderSocketAddress(address: Address, port: number): Uint8Array {
-  const bytes = new Uint8Array(address.family === 4 ? 16 : 28);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, address.family === 4 ? AF_INET : AF_INET6, true);
-  view.setUint16(2, port);
-  bytes.set(addressBytes(address), address.family === 4 ? 4 : 8);
-  return bytes;
+export const renderSocketAddress = (address: Address, port: number): Uint8Array =>
+  fillSocketAddress(new Uint8Array(address.family === 4 ? 16 : 28), address, port);
+
+/** As renderSocketAddress, into an array of that length, which is given back; for the path of every connection. */
+export function fillSocketAddress(into: Uint8Array, address: Address, port: number): Uint8Array {
+  into[2] = port >> 8;
+  into[3] = port;
+  if (address.family === 4) {
+    const value = Number(address.value);
+    into[0] = AF_INET;
+    into[4] = value >>> 24;
+    into[5] = value >>> 16;
+    into[6] = value >>> 8;
+    into[7] = value;
+  } else {
+    into[0] = AF_INET6;
+    into.set(addressBytes(address), 8);
+  }
+  return into;
 }
 
 /** 127.0.0.1 or ::1. */

@@ -278,21 +278,30 @@ export function renderProxyV2(
   const length = addresses.bytes.length + all.reduce((sum, { value }) => sum + 3 + value.length, 0);
   if (length > 0xffff) throw new RangeError(`a PROXY header of ${length} bytes is too long`);
   const bytes = new Uint8Array(v2HeadBytes + length);
-  const view = new DataView(bytes.buffer);
   bytes.set(v2Signature);
   bytes[12] = 0x20 | (local ? 0 : 1);
   bytes[13] = addresses.family;
-  view.setUint16(14, length);
+  write16(bytes, 14, length);
   bytes.set(addresses.bytes, v2HeadBytes);
   let at = v2HeadBytes + addresses.bytes.length;
   for (const { type, value } of all) {
     bytes[at] = type;
-    view.setUint16(at + 1, value.length);
+    write16(bytes, at + 1, value.length);
     bytes.set(value, at + 3);
     at += 3 + value.length;
   }
-  if (options.checksum) view.setUint32(v2HeadBytes + addresses.bytes.length + 3, crc32c(bytes));
+  if (options.checksum) {
+    const sum = crc32c(bytes);
+    write16(bytes, v2HeadBytes + addresses.bytes.length + 3, sum >>> 16);
+    write16(bytes, v2HeadBytes + addresses.bytes.length + 5, sum & 0xffff);
+  }
   return bytes;
+}
+
+/** Not by a DataView: that would take the array off the heap, for each header of each flow. */
+function write16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >> 8;
+  bytes[at + 1] = value & 0xff;
 }
 
 function renderFlow(flow: ProxyFlow): { family: number; bytes: Uint8Array } {
@@ -308,8 +317,7 @@ function renderFlow(flow: ProxyFlow): { family: number; bytes: Uint8Array } {
     const mapped = family === 6 && end.family === 4 ? { family: 6 as const, value: (0xffffn << 32n) | end.value } : end;
     bytes.set(addressBytes(mapped), index * size);
   }
-  const view = new DataView(bytes.buffer);
-  view.setUint16(2 * size, source.port);
-  view.setUint16(2 * size + 2, destination.port);
+  write16(bytes, 2 * size, source.port);
+  write16(bytes, 2 * size + 2, destination.port);
   return { family: (family === 4 ? 0x10 : 0x20) | (transport === 'tcp' ? 1 : 2), bytes };
 }

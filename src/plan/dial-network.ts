@@ -97,9 +97,9 @@ export const planDialRules = (dials: readonly ServiceDial[]): RouteText[] =>
 /** What comes back to a socket that dialled; nothing else of a service is. Errors of ICMP about such packets are too. */
 const toSocket = match('socket transparent', 1);
 
-/** First rules of the chain for what services send. */
+/** First rules of the chain for what services send: a mark is of our own making here, see `dial-in`. */
 export const planDialAnswers = (dials: readonly ServiceDial[]): NftRule[] =>
-  dials.length === 0 ? [] : [[toSocket, { do: 'set', field: 'meta mark', value: String(answerMark) }, accept]];
+  dials.length === 0 ? [] : [[match('meta mark', answerMark), accept]];
 
 /** First rules of what this namespace hears (`input`) and says (`output`) itself. */
 export const planDialSelf = (dials: readonly ServiceDial[], hook: 'input' | 'output'): NftRule[] =>
@@ -113,7 +113,7 @@ export const planDialChains = (dials: readonly ServiceDial[]): NftChain[] =>
         {
           name: 'dial-in',
           hook: { type: 'filter', hook: 'prerouting', priority: -300 },
-          rules: [[toSocket, { do: 'notrack' }]],
+          rules: [[toSocket, { do: 'set', field: 'meta mark', value: String(answerMark) }, { do: 'notrack' }]],
         },
         {
           name: 'dial-out',

@@ -103,9 +103,9 @@ export function planServicesTable(network: ServicesNetwork): NftTable {
       {
         name: 'answer',
         rules: [
+          ...planDialAnswers(dials),
           [match('ct state', ['established', 'related']), { do: 'set', field: 'meta mark', value: 'ct mark' }, accept],
           [neighbourDiscovery, accept],
-          ...planDialAnswers(dials),
           // Containment: a service answers, it does not ask.
           [{ do: 'counter' }, drop],
         ],

@@ -2,7 +2,15 @@
 // of Node's in between. Same promises as pump.ts (back-pressure, half-close, RST); idle and total time are the relay's.
 
 import { closeDescriptor, EAGAIN, EINTR, errnoName, receive, resetConnection, sendTo, shutdownWriting } from '../kernel/libc.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type SocketPoller } from '../kernel/socket-poller.ts';
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  type PolledSocket,
+  type SocketPoller,
+} from '../kernel/socket-poller.ts';
 import type { Direction } from '../model/session.ts';
 import type { FlowEnd, FlowPump } from './pump.ts';
 
@@ -14,68 +22,66 @@ const readsPerTurn = 8;
 /** Valid until the next read; one thread, one buffer. */
 const shared = new Uint8Array(pumpBufferBytes);
 
-export interface DescriptorPumpOptions {
-  readonly poller: SocketPoller;
-  readonly client: number;
-  readonly service: number;
-  /** Sent to the service before the client's first bytes, together with them where they are there. */
-  readonly header: Uint8Array;
-  /** The service may have something to read; where it is watched already (SocketPoller.hand) nothing would tell. */
-  readonly readable: boolean;
-  /** Sees every piece once, in order, before it is passed on; `bytes` is valid during the call alone. Must not throw or block. */
-  readonly onBytes: (direction: Direction, bytes: Uint8Array) => void;
-  readonly onHalfClose: (direction: Direction) => void;
+/** Whose flow it is. Calls must not throw or block. */
+export interface PumpedFlow {
+  /** Every piece once, in order, before it is passed on; `bytes` is valid during the call alone. */
+  passed(direction: Direction, bytes: Uint8Array): void;
+  halfClosed(): void;
   /** Once; also while the pump is being made. */
-  readonly onEnd: (outcome: FlowEnd) => void;
+  pumpEnded(outcome: FlowEnd): void;
 }
 
 /** One direction. */
-interface Way {
+class Way implements PolledSocket {
   readonly direction: Direction;
   readonly from: number;
   readonly to: number;
+  readonly pump: DescriptorPump;
   /** Not yet taken by `to`; while there is any, nothing is read. */
-  waiting: Uint8Array | undefined;
+  waiting: Uint8Array | undefined = undefined;
   readable: boolean;
-  writable: boolean;
+  writable = true;
   /** `from` has something to tell beyond bytes: its end or an error. Only reading on tells which. */
-  ending: boolean;
+  ending = false;
   /** `from` sent its FIN, and it was passed on. */
-  ended: boolean;
-  closed: boolean;
-}
+  ended = false;
 
-const wayOf = (direction: Direction, from: number, to: number): Way => ({
-  direction,
-  from,
-  to,
-  waiting: undefined,
-  readable: true,
-  writable: true,
-  ending: false,
-  ended: false,
-  closed: false,
-});
+  constructor(pump: DescriptorPump, direction: Direction, from: number, to: number, readable: boolean) {
+    this.pump = pump;
+    this.direction = direction;
+    this.from = from;
+    this.to = to;
+    this.readable = readable;
+  }
+
+  ready(events: number): void {
+    this.pump.ready(this, events);
+  }
+}
 
 /** Both descriptors are non-blocking, connected and the pump's until `onEnd`, when they are closed. */
 export class DescriptorPump implements FlowPump {
-  readonly #options: DescriptorPumpOptions;
+  readonly #poller: SocketPoller;
+  readonly #flow: PumpedFlow;
   readonly #in: Way;
   readonly #out: Way;
   #header: Uint8Array | undefined;
-  #outcome: FlowEnd | undefined;
+  #outcome: FlowEnd | undefined = undefined;
   #over = false;
   #soon = false;
 
-  constructor(options: DescriptorPumpOptions) {
-    const { poller, client, service, header } = options;
-    this.#options = options;
+  /**
+   * `header` is sent to the service before the client's first bytes, together with them where they are there. `readable`: the
+   * service may have something to read; where it is watched already (SocketPoller.hand) nothing would tell.
+   */
+  constructor(poller: SocketPoller, flow: PumpedFlow, client: number, service: number, header: Uint8Array, readable: boolean) {
+    this.#poller = poller;
+    this.#flow = flow;
     this.#header = header.length > 0 ? header : undefined;
-    this.#in = wayOf('in', client, service);
-    this.#out = wayOf('out', service, client);
-    this.#out.readable = options.readable;
-    poller.watch(client, { ready: (events) => this.#ready(this.#in, this.#out, events) });
-    poller.hand(service, { ready: (events) => this.#ready(this.#out, this.#in, events) });
+    this.#in = new Way(this, 'in', client, service, true);
+    this.#out = new Way(this, 'out', service, client, readable);
+    poller.watch(client, this.#in);
+    poller.hand(service, this.#out);
     this.#move(this.#in);
     if (!this.#over && this.#out.readable) this.#move(this.#out);
   }
@@ -84,9 +90,10 @@ export class DescriptorPump implements FlowPump {
     this.#finish(outcome, outcome === 'shed' ? 'client' : 'nobody');
   }
 
-  /** `ours` reads from the socket that has news, `theirs` writes to it. */
-  #ready(ours: Way, theirs: Way, events: number): void {
+  /** Of its ways alone: `ours` reads from the socket that has news, `theirs` writes to it. */
+  ready(ours: Way, events: number): void {
     if (this.#over) return;
+    const theirs = ours === this.#in ? this.#out : this.#in;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) ours.readable = true;
     if (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) ours.ending = true;
     if (events & EPOLLOUT) theirs.writable = true;
@@ -134,7 +141,7 @@ export class DescriptorPump implements FlowPump {
         return;
       }
       const piece = shared.subarray(0, offset + got);
-      this.#options.onBytes(way.direction, offset === 0 ? piece : piece.subarray(offset));
+      this.#flow.passed(way.direction, offset === 0 ? piece : piece.subarray(offset));
       if (this.#over) return;
       // A socket that gave less than was asked for is empty, unless its end waits behind.
       if (got < shared.length - offset && !way.ending) way.readable = false;
@@ -145,7 +152,7 @@ export class DescriptorPump implements FlowPump {
   #later(): void {
     if (this.#soon) return;
     this.#soon = true;
-    this.#options.poller.soon(() => {
+    this.#poller.soon(() => {
       this.#soon = false;
       if (!this.#over) this.#move(this.#in);
       if (!this.#over) this.#move(this.#out);
@@ -182,7 +189,7 @@ export class DescriptorPump implements FlowPump {
     for (let reads = 0; reads < readsPerTurn && !this.#over && !way.ended && !way.waiting; reads += 1) {
       const got = receive(way.from, shared);
       if (got <= 0) return;
-      this.#options.onBytes(way.direction, shared.subarray(0, got));
+      this.#flow.passed(way.direction, shared.subarray(0, got));
       if (this.#over || sendTo(way.to, shared.subarray(0, got), null) !== got) return;
     }
   }
@@ -198,7 +205,7 @@ export class DescriptorPump implements FlowPump {
       return;
     }
     shutdownWriting(way.to);
-    this.#options.onHalfClose(way.direction);
+    this.#flow.halfClosed();
   }
 
   /** A read from `way.from`, or a write to it, failed. */
@@ -216,17 +223,13 @@ export class DescriptorPump implements FlowPump {
   #finish(outcome: FlowEnd, resetWhom: 'client' | 'service' | 'nobody'): void {
     if (this.#over) return;
     this.#over = true;
-    const { poller, client, service, onEnd } = this.#options;
-    for (const [fd, whom] of [
-      [client, 'client'],
-      [service, 'service'],
-    ] as const) {
-      poller.forgetClosing(fd);
-      if (whom === resetWhom) resetConnection(fd);
-      else closeDescriptor(fd);
+    for (const way of [this.#in, this.#out]) {
+      this.#poller.forgetClosing(way.from);
+      if (resetWhom === (way === this.#in ? 'client' : 'service')) resetConnection(way.from);
+      else closeDescriptor(way.from);
     }
     this.#in.waiting = undefined;
     this.#out.waiting = undefined;
-    onEnd(this.#outcome ?? outcome);
+    this.#flow.pumpEnded(this.#outcome ?? outcome);
   }
 }

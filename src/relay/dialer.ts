@@ -14,7 +14,7 @@ import {
   tryBindSocket,
   trySocketOption,
 } from '../kernel/libc.ts';
-import { renderSocketAddress } from '../kernel/socket-address.ts';
+import { fillSocketAddress } from '../kernel/socket-address.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type SocketPoller } from '../kernel/socket-poller.ts';
 import { type Address, type Family, parseAddress } from '../model/address.ts';
 import { maxUniqueIdBytes, type ProxyTlv, renderProxyV1, renderProxyV2, tlvType } from '../model/proxy-protocol.ts';
@@ -96,7 +96,6 @@ export class Dialer {
   readonly #waiting = new Set<Waiting>();
   /** For want of a socket of the pool. */
   readonly #dry = new Set<() => void>();
-  readonly #rendered = new WeakMap<Address, { readonly port: number; readonly bytes: Uint8Array }>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -141,7 +140,7 @@ export class Dialer {
       if (this.#pool.refilling(service.name, transport, target.address.family)) return this.#waitForSocket(request, target, done);
     }
     if (typeof opened === 'string') return this.#fail(opened, done);
-    const result = connectSocket(opened, this.#addressOf(target));
+    const result = connectSocket(opened, socketAddressOf(target.address, target.port));
     if (result === 0) {
       this.counters.connected += 1;
       done({ fd: opened, header: target.header, watched: false, readable: true });
@@ -152,16 +151,6 @@ export class Dialer {
       return this.#fail(this.#closed ? 'ECANCELED' : errnoName(-result), done);
     }
     return this.#wait(opened, target.header, done);
-  }
-
-  /** Services have few addresses, and are dialled often. */
-  #addressOf({ address, port }: DialTarget): Uint8Array {
-    let known = this.#rendered.get(address);
-    if (known?.port !== port) {
-      known = { port, bytes: renderSocketAddress(address, port) };
-      this.#rendered.set(address, known);
-    }
-    return known.bytes;
   }
 
   /** The pool is dry for a moment: in the order they came, as soon as there are sockets. */
@@ -286,7 +275,7 @@ export class Dialer {
       const fd = this.#pool.take(service.name, transport, address.family);
       if (fd === undefined) return 'no-socket';
       // Its port is chosen while connecting: the attacker's own would confuse whoever tracks both legs.
-      const result = tryBindSocket(fd, renderSocketAddress(attacker, 0));
+      const result = tryBindSocket(fd, socketAddressOf(attacker, 0));
       if (result === 0) return fd;
       closeDescriptor(fd);
       return errnoName(-result);
@@ -302,6 +291,13 @@ export class Dialer {
     return fd;
   }
 }
+
+const address4 = new Uint8Array(16);
+const address6 = new Uint8Array(28);
+
+/** Good for one call: an array of its own would cost more than the call does. */
+const socketAddressOf = (address: Address, port: number): Uint8Array =>
+  fillSocketAddress(address.family === 4 ? address4 : address6, address, port);
 
 const domainOf = (family: Family): number => (family === 4 ? AF_INET : AF_INET6);
 

@@ -179,7 +179,7 @@ export class Relay {
   #touched(flow: RelayedFlow): void {
     if (flow.over) return;
     flow.activeMs = this.#options.clock() / 1000;
-    if (!flow.halfClosed) this.#active.touch(flow);
+    if (!flow.isHalfClosed) this.#active.touch(flow);
     else {
       if (flow.listed && !flow.lingering) this.#active.remove(flow);
       flow.lingering = true;

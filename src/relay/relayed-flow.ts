@@ -9,7 +9,7 @@ import type { SocketPoller } from '../kernel/socket-poller.ts';
 import type { RelayedService } from '../model/relayed-service.ts';
 import type { Direction } from '../model/session.ts';
 import type { Arrival, FlowStream } from './arrival.ts';
-import { DescriptorPump } from './descriptor-pump.ts';
+import { DescriptorPump, type PumpedFlow } from './descriptor-pump.ts';
 import type { CancelDial, DialEnd, Dialer } from './dialer.ts';
 import { type FlowEnd, type FlowPump, Pump } from './pump.ts';
 import type { SessionTap } from './session-tap.ts';
@@ -23,7 +23,7 @@ export interface FlowHost {
   ended(flow: RelayedFlow, outcome: FlowEnd): void;
 }
 
-export class RelayedFlow implements Linked {
+export class RelayedFlow implements Linked, PumpedFlow {
   before: Linked | undefined;
   after: Linked | undefined;
   listed = false;
@@ -32,7 +32,7 @@ export class RelayedFlow implements Linked {
   readonly openedMs: number;
   activeMs: number;
   /** One side has said all it has to say. */
-  halfClosed = false;
+  isHalfClosed = false;
   /** Which of the relay's lists it is in. */
   lingering = false;
   readonly #host: FlowHost;
@@ -99,45 +99,30 @@ export class RelayedFlow implements Linked {
     }
     this.#connectedAt = this.#host.clock();
     this.tap.find({ connectMicros: this.#connectedAt - started });
-    const shared = {
-      onHalfClose: () => {
-        this.halfClosed = true;
-        this.#host.touched(this);
-      },
-    };
-    const { fd: service, header } = end;
     if (this.#descriptor !== undefined) {
       const client = this.#descriptor;
       this.#descriptor = undefined;
-      const pump = new DescriptorPump({
-        ...shared,
-        poller: this.#host.poller,
-        client,
-        service,
-        header,
-        readable: end.readable,
-        onBytes: (direction, bytes) => this.#passed(direction, bytes),
-        onEnd: (outcome) => this.#ended(outcome),
-      });
+      const pump = new DescriptorPump(this.#host.poller, this, client, end.fd, end.header, end.readable);
       if (!this.#over) this.#pump = pump;
       return;
     }
     const client = this.#stream as FlowStream;
     this.#stream = undefined;
-    this.#host.poller.forget(service);
-    const socket = new net.Socket({ fd: service, allowHalfOpen: true, readable: true, writable: true });
-    if (header.length > 0) socket.write(header);
+    this.#host.poller.forget(end.fd);
+    const service = new net.Socket({ fd: end.fd, allowHalfOpen: true, readable: true, writable: true });
+    if (end.header.length > 0) service.write(end.header);
     this.#pump = new Pump({
-      ...shared,
       client,
-      service: socket,
+      service,
       clock: this.#host.clock,
-      onBytes: (direction, bytes) => this.#passed(direction, bytes),
-      onEnd: ({ outcome }) => this.#ended(outcome),
+      onBytes: (direction, bytes) => this.passed(direction, bytes),
+      onHalfClose: () => this.halfClosed(),
+      onEnd: ({ outcome }) => this.pumpEnded(outcome),
     });
   }
 
-  #passed(direction: Direction, bytes: Uint8Array): void {
+  /** The pump's word. */
+  passed(direction: Direction, bytes: Uint8Array): void {
     const at = this.#host.clock();
     if (direction === 'out' && !this.#answered) {
       this.#answered = true;
@@ -145,6 +130,17 @@ export class RelayedFlow implements Linked {
     }
     this.tap.take(direction, bytes, at);
     this.#host.touched(this);
+  }
+
+  /** The pump's word. */
+  halfClosed(): void {
+    this.isHalfClosed = true;
+    this.#host.touched(this);
+  }
+
+  /** The pump's word. */
+  pumpEnded(outcome: FlowEnd): void {
+    this.#ended(outcome);
   }
 
   #dropClient(): void {
