@@ -41,7 +41,7 @@ export type DialEnd =
   | {
       readonly fd: number;
       readonly header: Uint8Array;
-      /** Whether the poller watches it still: SocketPoller.hand; and whether it has something to read, as far as that told. */
+      /** Whether the poller watches it still: SocketPoller.hand; and whether that told of something to read. */
       readonly watched: boolean;
       readonly readable: boolean;
     }
@@ -74,6 +74,7 @@ const noHeader = new Uint8Array(0);
 const nobody: CancelDial = () => {};
 const tickMs = 250;
 const EINPROGRESS = 115;
+const EALREADY = 114;
 
 interface DialTarget {
   readonly address: Address;
@@ -140,13 +141,16 @@ export class Dialer {
       if (this.#pool.refilling(service.name, transport, target.address.family)) return this.#waitForSocket(request, target, done);
     }
     if (typeof opened === 'string') return this.#fail(opened, done);
-    const result = connectSocket(opened, socketAddressOf(target.address, target.port));
+    const address = socketAddressOf(target.address, target.port);
+    let result = connectSocket(opened, address);
+    // A service on this very machine has mostly answered before the call is back: asking again tells (tcp_v4_connect, veth).
+    if (result === -EINPROGRESS) result = connectSocket(opened, address);
     if (result === 0) {
       this.counters.connected += 1;
-      done({ fd: opened, header: target.header, watched: false, readable: true });
+      done({ fd: opened, header: target.header, watched: false, readable: false });
       return nobody;
     }
-    if (result !== -EINPROGRESS || this.#closed) {
+    if (result !== -EALREADY || this.#closed) {
       closeDescriptor(opened);
       return this.#fail(this.#closed ? 'ECANCELED' : errnoName(-result), done);
     }

@@ -35,6 +35,8 @@ export interface RelayPaths {
 }
 
 const ports = [80, 5201];
+/** Young objects of a flow die with it: few and short collections, by the one thread that has the processor. */
+const flags = ['--max-semi-space-size=64', '--single-threaded-gc'];
 const address = (text: string): Address => parseAddress(text) as Address;
 
 /** Needs root, haproxy and iperf3. */
@@ -187,7 +189,7 @@ async function startWeir(plan: {
   const { node, root } = ownInstallation();
   const script = join(root, 'dist/src/programs/bench/relay-process.js');
   const start = async (where: TestNamespace, argv: readonly string[]): Promise<number> => {
-    const child = where.spawn([node, script, ...argv]);
+    const child = where.spawn([node, ...flags, script, ...argv]);
     let heard = '';
     child.stdout?.on('data', (data) => {
       heard += String(data);
