@@ -76,15 +76,6 @@ export function planDialRoutes(services: readonly DialledService[], legOf: Reado
   return services.length > 0 ? [...routes, ...back] : [];
 }
 
-/** One attacker and one decoy have as many ports as there are, and those of connections just ended soon again. */
-export const planDialSysctls = (dials: readonly ServiceDial[]): readonly (readonly [string, string])[] =>
-  dials.length === 0
-    ? []
-    : [
-        ['net/ipv4/ip_local_port_range', '1024\t65535'],
-        ['net/ipv4/tcp_tw_reuse', '1'],
-      ];
-
 /** Before every other rule: neither a decoy's address nor an attacker's may be taken for our own on the way out. */
 export const planDialRules = (dials: readonly ServiceDial[]): RouteText[] =>
   dials.length === 0

@@ -32,7 +32,7 @@ import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { rangeSize, renderAddress } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
-import { planDialRules, planDialSysctls, wiredServices } from './dial-network.ts';
+import { planDialRules, wiredServices } from './dial-network.ts';
 import {
   answersTable,
   planBoundDecoys,
@@ -322,7 +322,6 @@ export class ServicesController implements Annex {
   async #sysctlChanges(runner: CommandRunner, wanted: ServicesNetwork, links: Links): Promise<Change[]> {
     const keys = [
       ...namespaceSysctls,
-      ...planDialSysctls(wanted.dials),
       ...wanted.ports.filter(({ link }) => links.has(link)).flatMap(({ link }) => portSysctls(link)),
       ...wanted.legs.filter(({ link }) => links.has(link)).flatMap(({ link }) => legSysctls(link)),
     ];

@@ -22,6 +22,9 @@ export const namespaceSysctls: readonly (readonly [string, string])[] = [
   ['net/netfilter/nf_conntrack_tcp_timeout_close', '5'],
   ['net/netfilter/nf_conntrack_udp_timeout', '30'],
   ['net/netfilter/nf_conntrack_udp_timeout_stream', '60'],
+  // Of dialled services: one attacker and one decoy have as many ports as there are, those of ended connections soon again.
+  ['net/ipv4/ip_local_port_range', '1024\t65535'],
+  ['net/ipv4/tcp_tw_reuse', '1'],
 ];
 
 export const portSysctls = (link: string): readonly (readonly [string, string])[] => [
