@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -11,7 +11,7 @@ import type { SessionSummary } from '../../src/record/store.ts';
 import { AgentCentre } from '../support/agent-centre.ts';
 import { AgentLab } from '../support/agent-lab.ts';
 import { AgentProcess, type AgentStart } from '../support/agent-process.ts';
-import { lacksKernelTests } from '../support/namespace.ts';
+import { lacksKernelTests, runCommand } from '../support/namespace.ts';
 
 const ports = [2323, 8000, 8001, 8002];
 const skip = lacksKernelTests();
@@ -241,6 +241,47 @@ test('killed while it answers alone and while it sends, the agent loses and doub
   assert.ok(batches >= 2);
   const waiting = readdirSync(path.join(data, 'spool/agent')).filter((name) => name.endsWith('.wj'));
   assert.ok(waiting.length <= 2, `${waiting.length} segments are left`);
+});
+
+test('a full disk stops nothing: records wait in memory, the attackers are answered, and all of it arrives', {
+  skip,
+}, async (context) => {
+  const { centre, lab, data, start } = await bed(context);
+  const disk = path.join(data, 'small');
+  mkdirSync(disk);
+  await runCommand(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'weir-disk', disk]);
+  const agent = start({ data: disk });
+  try {
+    await agent.linked();
+    await centre.stopServer();
+    await agent.away();
+    const ballast = path.join(disk, 'ballast');
+    try {
+      for (;;) writeFileSync(ballast, Buffer.alloc(4096), { flag: 'a' });
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
+    }
+    const alone: number[] = [];
+    for (let round = 0; round < 40; round += 1) {
+      const { from, answer } = await ask(lab, ports[1]);
+      assert.match(answer, /^HTTP/);
+      alone.push(from);
+    }
+    await until(() => (/journal cannot be written/.test(agent.output) ? true : undefined), 'that the disk is full in the log');
+    unlinkSync(ballast);
+    centre.startServer();
+    for (const port of alone) await ended(centre, port);
+    const status = await agent.until(
+      ({ answeredAlone, spool }) => answeredAlone === 40 && spool.records === 0,
+      'an empty spool',
+      30_000,
+    );
+    assert.deepEqual([status.spool.droppedRecords, status.spool.diskFull], [0, false]);
+  } finally {
+    // In this order, and before the bed removes the directory.
+    await agent.end('SIGKILL');
+    await runCommand(['umount', disk]);
+  }
 });
 
 test('what the gateway turns away is answered here, from its first byte', { skip }, async (context) => {
