@@ -63,6 +63,8 @@ export interface AgentText {
   readonly data?: string;
   readonly proxy?: string;
   readonly spool?: string;
+  /** Root on Linux: whole ranges and packets, by a netd of its own. */
+  readonly privileged?: boolean;
 }
 
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */

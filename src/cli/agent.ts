@@ -20,6 +20,7 @@ export const agentVerb: Verb = (run) => {
       '--data <directory>',
       'identity, rules and spool (default: /var/lib/weir-agent as root, else ~/.local/share/weir-agent)',
     )
+    .option('--privileged', 'as root on Linux: also whole ranges, networks, packets and inner gateways on this machine')
     .option('--proxy <url>', 'an HTTP proxy that leads to the gateway; `none` for none; kept')
     .option('--spool <size>', 'disk that records may take while the gateway is away (default 1GiB); kept')
     .action((options: AgentText & CommonOptions) =>

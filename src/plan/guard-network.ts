@@ -112,7 +112,7 @@ export function checkNetworks(
 
 /** The agent's end; the gateway's is a segment like any other. */
 function checkTunnel(
-  { name, place }: KernelPathService,
+  { name, place }: WiredService,
   { attachment }: PacketTunnel,
   facts: ObservedFacts,
   mistakes: PlanMistake[],

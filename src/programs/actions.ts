@@ -145,7 +145,7 @@ export const actions: Actions = {
   test: async (patterns) => test(patterns),
   status,
   agents: agentActions,
-  agent: async (options) => runAgent(options),
+  agent: runAgent,
   agentStatus,
   agentBuild,
 };

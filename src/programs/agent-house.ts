@@ -95,9 +95,11 @@ export class AgentHouse {
       socket.resetAndDestroy();
       return;
     }
+    const { syn } = arrival;
     const flow = this.#options.link.openFlow({
       flow: { transport: 'tcp', source, destination },
       tlvs: flowTlvs(network, sourceMac),
+      ...(syn ? { syn } : {}),
     });
     if (!flow) {
       this.#answer(arrival);

@@ -25,6 +25,27 @@ import { type AgentRules, keepAgentRules, parseAgentRules } from './agent-rules.
 import type { AgentSettings } from './agent-settings.ts';
 import { touchOwnDecoy } from './agent-touch.ts';
 
+/** What a machine's life gives to what stands beside its listeners. */
+export interface MachineHooks {
+  /** From the first rules on. */
+  house(): AgentHouse | undefined;
+  /** What is refused or wrong has changed. */
+  onChange(): void;
+}
+
+/** Of a privileged agent: decoys at addresses of their own, run by its netd (agent-machine.ts). */
+export interface AgentMachine {
+  attach(hooks: MachineHooks): void;
+  /** Never throws: what is not applied is in `refused`. */
+  apply(rules: string, text: string): Promise<void>;
+  /** Why the last rules, or a part of them, are not in force. */
+  readonly refused: readonly string[];
+  /** What is wrong though they are. */
+  readonly reasons: readonly string[];
+  linkTurned(linked: boolean): void;
+  close(): Promise<void>;
+}
+
 export interface AgentLifeOptions {
   readonly settings: AgentSettings;
   readonly identity: AgentIdentity;
@@ -41,6 +62,7 @@ export interface AgentLifeOptions {
   /** The gateway's clock was learned: by what ours is ahead, microseconds. */
   onSkew?(micros: number): void;
   readonly linkLimits?: Partial<LinkClientLimits>;
+  readonly machine?: AgentMachine;
 }
 
 export interface AgentReport {
@@ -166,6 +188,13 @@ export class AgentLife {
 
   /** With the rules of before, the listeners are open when it resolves, linked or not. */
   async start(rules: AgentRules | undefined): Promise<void> {
+    this.#options.machine?.attach({
+      house: () => this.#house,
+      onChange: () => {
+        this.#tellApplied();
+        this.#tellHealth();
+      },
+    });
     if (rules) await this.#apply(rules);
     this.#replay.start();
     this.link.start();
@@ -188,7 +217,7 @@ export class AgentLife {
       ...(latencyMicros === undefined ? {} : { latencyMicros }),
       ...(this.#rules === undefined ? {} : { rules: this.#rules.rules }),
       listeners: this.listeners.size,
-      refused: this.listeners.refused.slice(0, maxRefusedTold),
+      refused: this.#refused().slice(0, maxRefusedTold),
       addresses: this.listeners.addresses,
       openFlows: this.#house?.openFlows ?? 0,
       flows: this.#house?.counters.flows ?? 0,
@@ -209,6 +238,7 @@ export class AgentLife {
     this.#closed = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#applying;
+    await this.#options.machine?.close();
     await this.listeners.close();
     await this.#house?.close();
     await this.#options.spool.flush();
@@ -263,7 +293,8 @@ export class AgentLife {
   }
 
   #linkTurned(state: LinkState): void {
-    const { log } = this.#options;
+    const { log, machine } = this.#options;
+    machine?.linkTurned(state.state === 'linked');
     if (state.state === 'linked') {
       this.#replay.wake();
       this.#tellApplied();
@@ -311,11 +342,13 @@ export class AgentLife {
         log,
       });
     await this.listeners.apply(configuration.agentDiversions);
+    await this.#options.machine?.apply(rules.rules, rules.text);
   }
 
   #tellApplied(): void {
     if (!this.#rules) return;
-    const { refused, addresses } = this.listeners;
+    const { addresses } = this.listeners;
+    const refused = this.#refused();
     const left = refused.length - maxRefusedTold;
     this.link.send({
       kind: 'applied',
@@ -324,6 +357,12 @@ export class AgentLife {
       addresses: addresses.slice(0, 256),
     });
     this.#options.onChange?.();
+  }
+
+  /** What a whole machine refuses has no port. */
+  #refused(): readonly RefusedListener[] {
+    const whole = (this.#options.machine?.refused ?? []).map((why) => ({ transport: 'tcp', port: 0, why }) as const);
+    return [...whole, ...this.listeners.refused];
   }
 
   #tellHealth(): void {
@@ -341,6 +380,8 @@ export class AgentLife {
     if (bytes > settings.spoolBytes - settings.spoolBytes / 8)
       reasons.push(`the spool is full: records are kept without their bytes, then dropped (${droppedRecords} so far)`);
     if (this.#rulesFault) reasons.push(this.#rulesFault);
+    const { machine } = this.#options;
+    if (machine) reasons.push(...machine.refused.map((why) => `decoys on this machine: ${why}`), ...machine.reasons);
     if (this.#rules && this.listeners.size === 0 && refused.length > 0)
       reasons.push(`no port could be opened: ${refused[0].why}`);
     else if (refused.length > 0)

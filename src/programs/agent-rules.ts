@@ -12,6 +12,7 @@ import type { Configuration } from '../model/configuration.ts';
 export interface AgentRules {
   /** First 12 hex digits of the SHA-256 of the text. */
   readonly rules: string;
+  readonly text: string;
   readonly configuration: Configuration;
 }
 
@@ -27,7 +28,7 @@ export function parseAgentRules(text: string, personas: PersonaLibrary): AgentRu
       next: 'bring gateway and agent to the same version',
     });
   }
-  return { rules: digestOf(text), configuration: parsed.configuration };
+  return { rules: digestOf(text), text, configuration: parsed.configuration };
 }
 
 const pathOf = (data: string): string => join(data, 'rules.json');

@@ -8,14 +8,15 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import type { Log } from '../base/log.ts';
 import { parsePersonas } from '../config/personas.ts';
-import { openCertificateMint } from '../honeypot/certificate-mint.ts';
+import { type CertificateMint, openCertificateMint } from '../honeypot/certificate-mint.ts';
+import type { AgentCapability } from '../model/agent.ts';
 import { Spool } from '../record/spool.ts';
 import { AgentIdentity } from '../relay/agents/agent-identity.ts';
 import { parseToken } from '../relay/agents/enrolment-token.ts';
 import { enrolOverLink } from '../relay/link/enrol.ts';
 import type { LinkClientLimits } from '../relay/link/link-client-options.ts';
 import type { Embedded } from './agent-embedded.ts';
-import { AgentLife } from './agent-life.ts';
+import { AgentLife, type AgentMachine } from './agent-life.ts';
 import { readAgentRules } from './agent-rules.ts';
 import { type AgentOptions, type AgentSettings, dataDirectoryOf, readAgentSettings } from './agent-settings.ts';
 import { StatusFile } from './agent-status.ts';
@@ -27,6 +28,14 @@ export interface RunningAgent {
   end(): Promise<void>;
 }
 
+/** What a machine of a privileged agent is made with. */
+export interface MadeForMachine {
+  readonly spool: Spool;
+  readonly settings: AgentSettings;
+  readonly certificates: CertificateMint;
+}
+
+const machineCapabilities: readonly AgentCapability[] = ['host', 'network', 'transparent', 'vxlan'];
 const retryEnrolmentMs = 5000;
 
 /** Asks for a certificate until the gateway answers; gives up when it says no. */
@@ -79,7 +88,12 @@ export async function startAgent(
   options: AgentOptions,
   { version, personaFiles }: Embedded,
   log: Log,
-  more: { readonly signal?: AbortSignal; readonly linkLimits?: Partial<LinkClientLimits> } = {},
+  more: {
+    readonly signal?: AbortSignal;
+    readonly linkLimits?: Partial<LinkClientLimits>;
+    /** What of this machine is diverted beside its listeners: a privileged agent's. */
+    readonly openMachine?: (made: MadeForMachine) => Promise<AgentMachine>;
+  } = {},
 ): Promise<RunningAgent> {
   const lifetime = new Lifetime(log);
   try {
@@ -94,15 +108,18 @@ export async function startAgent(
     lifetime.own('spool', spool);
     const personas = parsePersonas(personaFiles);
     const status = new StatusFile(data, log);
+    const certificates = await openCertificateMint(join(data, 'tls'), log);
+    const machine = await more.openMachine?.({ spool, settings, certificates });
     const life = new AgentLife({
       settings,
       identity,
       spool,
       clock,
-      certificates: await openCertificateMint(join(data, 'tls'), log),
+      certificates,
+      ...(machine ? { machine } : {}),
       personas,
       version,
-      capabilities: ownCapabilities(),
+      capabilities: machine ? [...ownCapabilities(), ...machineCapabilities] : ownCapabilities(),
       sockets: shareDescriptors(),
       log,
       onChange: () => status.changed(),

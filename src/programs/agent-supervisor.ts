@@ -9,6 +9,7 @@ import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import { readPersonas } from '../config/personas.ts';
 import { type Account, ensureAccount, ensureDirectories } from './account.ts';
+import { offeredRules } from './agent-machine.ts';
 import { Child, type ChildStatus } from './child.ts';
 import { ownInstallation } from './installation.ts';
 import { agentSpecification, netdSpecification } from './launch.ts';
@@ -51,7 +52,7 @@ export async function superviseAgent(options: AgentSupervisorOptions): Promise<v
     callControl(join(data, 'run/netd.sock'), verb, args, timeoutMs);
   const keeper = new RulesKeeper({
     data,
-    offered: join(agentRoom(data), 'rules.json'),
+    offered: join(agentRoom(data), offeredRules),
     personas: readPersonas(join(installation.root, 'rules')),
     netd,
     log,
@@ -62,7 +63,7 @@ export async function superviseAgent(options: AgentSupervisorOptions): Promise<v
     died: (name: string, pid: number, exit: string, restarts: number): void => log.warn(`${name} died`, { pid, exit, restarts }),
   };
   const launch = { installation, account, data };
-  const successor = ['agent', '--data', data];
+  const successor = ['agent', '--privileged', '--data', data];
   const children = {
     netd: new Child(netdSpecification({ ...launch, file: await keeper.file() }, operator, successor), events, log),
     agent: new Child(agentSpecification(launch, argv), events, log),
@@ -106,10 +107,15 @@ export async function superviseAgent(options: AgentSupervisorOptions): Promise<v
   lifetime.onEnd('agent', () => children.agent.stop(graceMs.agent));
   try {
     children.netd.start();
-    await untilReady(join(data, 'run/netd.sock'), AbortSignal.any([stop, stopped.signal]));
+    await untilReady(join(data, 'run/netd.sock'), readyMs, AbortSignal.any([stop, stopped.signal]));
     // Sockets first, and who lives where: the agent's process takes both.
     children.agent.start();
-    await untilReady(join(data, 'run/gateway.sock'), AbortSignal.any([stop, stopped.signal]));
+    // One that is to enrol first waits for its gateway as long as it takes.
+    await untilReady(join(data, 'run/gateway.sock'), Number.POSITIVE_INFINITY, AbortSignal.any([stop, stopped.signal]), () => {
+      const { lastExit } = children.agent.status();
+      if (lastExit === 'exit code 2' || lastExit === 'exit code 3')
+        throw new WeirError('bad-request', 'the agent cannot start: what it says stands above');
+    });
     await keeper.restore().catch((error: unknown) => {
       // Decoys that do not come back are a reason to be told of, not to stay away: rules may change.
       log.error('the rules kept are not applied again', { error: asWeirError(error).message });
@@ -131,9 +137,10 @@ async function ensureRoom(path: string, account: Account): Promise<void> {
   await chmod(path, 0o700);
 }
 
-async function untilReady(path: string, stop: AbortSignal): Promise<void> {
-  const end = Date.now() + readyMs;
+async function untilReady(path: string, withinMs: number, stop: AbortSignal, check: () => void = () => {}): Promise<void> {
+  const end = Date.now() + withinMs;
   while (!stop.aborted) {
+    check();
     try {
       await callControl(path, 'ready', null, 2000);
       return;

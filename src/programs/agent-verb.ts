@@ -7,9 +7,22 @@ import { readEmbedded } from './agent-embedded.ts';
 import { serveAgent } from './agent-run.ts';
 import { dataDirectoryOf } from './agent-settings.ts';
 import { readAgentStatus, renderAgentStatus } from './agent-status.ts';
+import { superviseAgent } from './agent-supervisor.ts';
 import { ownInstallation } from './installation.ts';
 
-export async function runAgent(options: AgentText): Promise<number> {
+/** `privileged` leaves the rest to two processes: the root half here, and the agent itself as user weir. */
+export async function runAgent(options: AgentText, context: ActionContext): Promise<number> {
+  if (options.privileged) {
+    const stop = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+    const operator = context.environment.variables.SSH_CONNECTION;
+    const argv = (['gateway', 'token', 'proxy', 'spool'] as const).flatMap((name) => {
+      const value = options[name];
+      return value === undefined ? [] : [`--${name}`, value];
+    });
+    await superviseAgent({ data: dataDirectoryOf(options), argv, stop: stop.signal, ...(operator ? { operator } : {}) });
+    return 0;
+  }
   await serveAgent(options, readEmbedded(), openLog('agent'));
   return 0;
 }

@@ -9,7 +9,7 @@ import type { CertificateMint } from '../honeypot/certificate-mint.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { SocketPoller } from '../kernel/socket-poller.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
-import type { JournalWriter } from '../record/journal-writer.ts';
+import type { EventSink } from '../model/event.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import { Dialer } from '../relay/dialer.ts';
 import type { HandoverPool } from '../relay/handover-pool.ts';
@@ -19,12 +19,14 @@ import type { AddressConflict } from '../relay/neighbour-keeper.ts';
 import type { IntakeNetwork } from '../relay/network.ts';
 import { ProxyDoor } from '../relay/proxy-door.ts';
 import { Relay } from '../relay/relay.ts';
-import { Arrivals } from './arrivals.ts';
+import { Arrivals, type ArrivalsOptions } from './arrivals.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 
 export interface GatewayHouseOptions {
-  readonly journal: JournalWriter;
+  readonly journal: EventSink;
   readonly certificates: CertificateMint;
+  /** Instead of a catch-all of its own: an agent's, which hands over first. */
+  readonly answering?: ArrivalsOptions['catchAll'];
   readonly lifetime: Lifetime;
   readonly log: Log;
   readonly onConflict: (conflict: AddressConflict) => void;
@@ -36,7 +38,7 @@ export class GatewayHouse {
   readonly recorder: SessionRecorder;
   readonly arrivals: Arrivals;
   readonly #pool: HandoverPool;
-  readonly #catchAll: CatchAll;
+  readonly #catchAll: CatchAll | undefined;
   readonly #dialer: Dialer;
   readonly #relay: Relay;
   readonly #intake: Intake;
@@ -53,8 +55,10 @@ export class GatewayHouse {
     const poller = lifetime.own('poller', new SocketPoller());
     this.#dialer = lifetime.own('dialer', new Dialer({ poller, pool }));
     this.#relay = lifetime.own('relay', new Relay({ sink: this.recorder, limits, dialer: this.#dialer, poller, log, clock }));
-    this.#catchAll = lifetime.own('catch-all', new CatchAll({ sink: this.recorder, limits, certificates, log, clock }));
-    this.arrivals = new Arrivals({ catchAll: this.#catchAll, relay: this.#relay });
+    if (!options.answering)
+      this.#catchAll = lifetime.own('catch-all', new CatchAll({ sink: this.recorder, limits, certificates, log, clock }));
+    const answering = (options.answering ?? this.#catchAll) as ArrivalsOptions['catchAll'];
+    this.arrivals = new Arrivals({ catchAll: answering, relay: this.#relay });
     const { connection, datagram, shed } = this.arrivals;
     const onProbe: ConstructorParameters<typeof Intake>[0]['onProbe'] = (probe) => journal.append({ kind: 'probe', probe });
     this.#proxies = lifetime.own(
@@ -105,7 +109,7 @@ export class GatewayHouse {
     return {
       intake: await this.#intake.report(),
       kernelPath: await this.#kernelPath.report(),
-      catchAll: this.#catchAll.counters(),
+      catchAll: this.#catchAll?.counters(),
       relay: { ...this.#relay.counters(), ...this.arrivals.counters, pool: this.#pool.counters() },
       proxies: this.#proxies.counters(),
       sessions: this.recorder.counters(),

@@ -10,9 +10,7 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import { openCertificateMint } from '../honeypot/certificate-mint.ts';
-import { probeLiveHosts } from '../kernel/arp-prober.ts';
 import { HandoverClient } from '../kernel/handover-client.ts';
-import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { spoolWriter } from '../record/spool-batch.ts';
 import { HandoverPool } from '../relay/handover-pool.ts';
@@ -23,6 +21,7 @@ import { type GatewayAgents, openGatewayAgents } from './gateway-agents.ts';
 import { GatewayHouse } from './gateway-house.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { ownInstallation } from './installation.ts';
+import { answerProbe } from './probe-verb.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' } } });
 const data = values.data ?? '';
@@ -104,11 +103,7 @@ async function main(): Promise<void> {
         journal: journal.counters(),
         conflicts: reports.counters,
       }),
-      probe: async (args) => {
-        const { link, ranges, rate } = probeArguments(args);
-        const found = await probeLiveHosts({ interface: link, ranges, ratePerSecond: rate });
-        return found.live.map(renderRange);
-      },
+      probe: answerProbe,
       ...agents.verbs,
     },
   });
@@ -145,21 +140,6 @@ async function openAgents(journal: JournalWriter, arrivals: () => Arrivals | und
 interface NoAgents {
   readonly why: string;
   readonly verbs: Readonly<Record<string, ControlVerb>>;
-}
-
-function probeArguments(args: unknown): { link: string; ranges: AddressRange[]; rate: number } {
-  const { link, ranges, rate } = (args ?? {}) as { link?: unknown; ranges?: unknown; rate?: unknown };
-  if (typeof link !== 'string' || !Array.isArray(ranges) || typeof rate !== 'number')
-    throw new WeirError('bad-request', 'probe needs {link, ranges, rate}');
-  return {
-    link,
-    rate,
-    ranges: ranges.map((text) => {
-      const range = typeof text === 'string' ? parseRange(text) : undefined;
-      if (!range) throw new WeirError('bad-request', `not an address range: ${String(text).slice(0, 64)}`);
-      return range;
-    }),
-  };
 }
 
 async function end(reason: string): Promise<void> {

@@ -1,0 +1,196 @@
+// An agent with privileges on its own machine, by the real programs: whole ranges of its network lead to the gateway by sessions
+// or by packets; killed, cut off and told other rules it comes back right; and it leaves the machine as it was.
+
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { TestNamespace } from '../../src/kernel/namespace-lab.ts';
+import { type Recorded, type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests, lacksProgram, until } from '../support/namespace.ts';
+
+const skip = lacksKernelTests() || lacksProgram('nmap', 'nmap');
+const program = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../src/programs/weir.js');
+
+const branch = (decoys: string): string => `  - name: branch
+    kind: host
+    interface: eth0
+    agent: branch-1
+    decoys: [{ addresses: ${decoys}, persona: windows-server }]
+`;
+const packets = `  - name: depot
+    kind: host
+    interface: eth0
+    agent: branch-1
+    transport: packets
+    tunnel: { kind: vxlan, vni: 4001, local: 192.0.2.1, remote: 192.0.2.2 }
+    decoys: [{ addresses: 10.77.0.64-10.77.0.95, persona: linux-web }]
+`;
+const rules = (diversions: string): string => `agents: { listen: 0.0.0.0:7443 }\ndiversions:\n${diversions}`;
+
+/** `weir agent --privileged` in a namespace of its own between a visitor and the gateway. */
+class Branch {
+  readonly lab: WeirLab;
+  readonly machine: TestNamespace;
+  readonly visitor: TestNamespace;
+  readonly data: string;
+  child: ChildProcess | undefined;
+  output = '';
+
+  private constructor(lab: WeirLab, machine: TestNamespace, visitor: TestNamespace) {
+    this.lab = lab;
+    this.machine = machine;
+    this.visitor = visitor;
+    this.data = path.join(lab.directory, 'branch');
+  }
+
+  static async lay(lab: WeirLab): Promise<Branch> {
+    const machine = await lab.namespaces.namespace('m');
+    const visitor = await lab.namespaces.namespace('v');
+    await lab.namespaces.join(
+      { namespace: machine, link: 'up0', addresses: ['192.0.2.2/24'] },
+      { namespace: lab.sensor, link: 'down0', addresses: ['192.0.2.1/24'] },
+    );
+    await lab.namespaces.join(
+      { namespace: visitor, link: 'eth0', addresses: ['10.77.0.1/24', 'fd77::1/64'], mac: '02:00:00:00:77:01' },
+      { namespace: machine, link: 'eth0', addresses: ['10.77.0.2/24', 'fd77::2/64'], mac: '02:00:00:00:77:02' },
+    );
+    return new Branch(lab, machine, visitor);
+  }
+
+  async start(first = true): Promise<void> {
+    const argv = ['agent', '--privileged', '--data', this.data];
+    if (first) {
+      const { stdout } = await this.lab.weir(['agents', 'add', 'branch-1', '--json']);
+      const { token } = JSON.parse(stdout) as { token: string };
+      argv.push('--gateway', '192.0.2.1:7443', '--token', token);
+    }
+    const child = this.machine.spawn([process.execPath, program, ...argv], { env: { PATH: process.env.PATH } });
+    this.child = child;
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        if (this.output.length < 1 << 20) this.output += text;
+      });
+  }
+
+  /** The gateway's word on it. */
+  async status(): Promise<Record<string, unknown>> {
+    const [status] = await this.lab.records(['agents']);
+    return (status ?? {}) as unknown as Record<string, unknown>;
+  }
+
+  async until(what: string, judge: (status: string) => boolean, boundMs = 60_000): Promise<void> {
+    let last = '';
+    try {
+      await until(
+        what,
+        async () => {
+          last = JSON.stringify(await this.status());
+          return judge(last);
+        },
+        boundMs,
+      );
+    } catch (error) {
+      throw new Error(`${String(error)}\n${last}\n${this.output.slice(-6000)}`);
+    }
+  }
+
+  /** The rules that the gateway wants are those in force. */
+  applied(): Promise<void> {
+    return this.until('the rules are applied', (text) => {
+      const { wanted, applied, refused } = (JSON.parse(text) as { rules?: Record<string, unknown> }).rules ?? {};
+      return wanted !== undefined && wanted === applied && Array.isArray(refused) && refused.length === 0;
+    });
+  }
+
+  pid(script: string): number {
+    for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+      try {
+        const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        if (argv.some((one) => one.endsWith(`/programs/${script}.js`)) && argv.includes(this.data) && !argv.includes('prlimit'))
+          return Number(pid);
+      } catch {
+        // It ended while we looked.
+      }
+    }
+    throw new Error(`no ${script} of ${this.data}`);
+  }
+
+  async stop(): Promise<void> {
+    const { child } = this;
+    if (!child || child.exitCode !== null) return;
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGTERM');
+    await gone;
+    assert.equal(child.exitCode, 0, this.output.slice(-4000));
+  }
+
+  /** A page of a decoy: from which port it was asked for. */
+  async ask(ip: string): Promise<number> {
+    const { stdout } = await this.visitor.run(
+      ['curl', '-s', '-m', '10', '-o', '/dev/null', '-w', '%{http_code} %{local_port}', `http://${ip}/`],
+      { anyCode: true },
+    );
+    const [code, port] = stdout.split(' ');
+    assert.notEqual(code, '000', `nobody answers at ${ip}\n${this.output.slice(-4000)}`);
+    return Number(port);
+  }
+
+  async recorded(port: number): Promise<Recorded> {
+    return until(`a session from ${port}`, async () =>
+      (await this.lab.records(['sessions', '--limit', '200'])).find(({ source }) => source.port === port),
+    );
+  }
+}
+
+test('ranges of an agent: by sessions and by packets, killed, other rules, and nothing left behind', { skip }, () =>
+  withWeirLab({ configuration: rules(branch('[10.77.0.16-10.77.0.47, "fd77::10-fd77::1f"]') + packets) }, async (lab) => {
+    const bed = await Branch.lay(lab);
+    const before = await bed.machine.snapshot();
+    await lab.up();
+    await bed.start();
+    try {
+      await bed.applied();
+      // Sessions: the persona's own stack answers there, the gateway keeps the record.
+      const first = await bed.recorded(await bed.ask('10.77.0.20'));
+      assert.equal(first.source.ip, '10.77.0.1');
+      assert.deepEqual(first.destination.ip, '10.77.0.20');
+      assert.deepEqual([first.weir.agent, first.weir.diversion, first.weir.persona], ['branch-1', 'branch', 'windows-server']);
+      assert.match(JSON.stringify(first), /"ttl":64,/);
+      assert.match(JSON.stringify(first.source), /"mac":"02[-:]00[-:]00[-:]00[-:]77[-:]01"/);
+      const six = await bed.recorded(await bed.ask('[fd77::12]'));
+      assert.equal(six.destination.ip, 'fd77::12');
+      const scan = await bed.visitor.run(['nmap', '-n', '-sS', '-p', '75-82', '10.77.0.21'], { timeoutMs: 60_000 });
+      assert.match(scan.stdout, /80\/tcp\s+open/);
+      await lab.recorded(['probes', '--diversion', 'branch'], 1, 30_000);
+      // Packets: all of it happens at the gateway.
+      const carried = await bed.recorded(await bed.ask('10.77.0.70'));
+      assert.deepEqual([carried.weir.agent, carried.weir.diversion], ['branch-1', 'depot']);
+      // A killed half is back, and answers as before.
+      for (const script of ['agent-privileged', 'netd']) {
+        const pid = bed.pid(script);
+        process.kill(pid, 'SIGKILL');
+        await until(`${script} is another`, () => {
+          try {
+            return bed.pid(script) !== pid;
+          } catch {
+            return false;
+          }
+        });
+        await bed.until('it is linked', (text) => text.includes('"state":"linked"'));
+        await bed.recorded(await bed.ask('10.77.0.22'));
+      }
+      lab.configure(rules(branch('10.77.0.40-10.77.0.60')));
+      await lab.weir(['apply', '--yes']);
+      await bed.applied();
+      await bed.recorded(await bed.ask('10.77.0.50'));
+      const gone = await bed.visitor.run(['curl', '-s', '-m', '2', 'http://10.77.0.20/'], { anyCode: true });
+      assert.notEqual(gone.code, 0);
+    } finally {
+      await bed.stop();
+    }
+    assert.equal(await bed.machine.snapshot(), before);
+  }),
+);
