@@ -60,7 +60,11 @@ export class AgentHouse {
   constructor(options: AgentHouseOptions) {
     this.#options = options;
     this.#own = this.#furnish(options.limits);
-    this.#datagrams = new HandedDatagrams({ open: (request) => options.link.openDatagrams(request), clock: options.clock });
+    this.#datagrams = new HandedDatagrams({
+      open: (request) => options.link.openDatagrams(request),
+      onTurnedAway: (arrived) => this.#answerDatagram(arrived),
+      clock: options.clock,
+    });
   }
 
   /** Connections of attackers now. */
@@ -109,10 +113,10 @@ export class AgentHouse {
     const handed = new HandedFlow({
       client: socket,
       flow,
-      onTurnedAway: () => {
+      onTurnedAway: (client) => {
         this.#handed.delete(handed);
         this.counters.turnedAway += 1;
-        this.#answer(arrival);
+        this.#answer({ ...arrival, socket: client });
       },
       onEnd: () => this.#handed.delete(handed),
     });
@@ -121,9 +125,7 @@ export class AgentHouse {
 
   /** A datagram to a decoy. Never throws. */
   datagram(arrived: ArrivedDatagram): void {
-    if (this.#closed || this.#datagrams.receive(arrived)) return;
-    this.counters.answeredAlone += 1;
-    this.#own.catchAll.datagram(arrived);
+    if (!this.#closed && !this.#datagrams.receive(arrived)) this.#answerDatagram(arrived);
   }
 
   /** What never became a session: always by the spool, where nothing is lost. */
@@ -156,6 +158,11 @@ export class AgentHouse {
     for (const former of this.#former) if (former.catchAll.sessionsOpen === 0) this.#retire(former);
     this.counters.answeredAlone += 1;
     this.#own.catchAll.visit(arrival);
+  }
+
+  #answerDatagram(arrived: ArrivedDatagram): void {
+    this.counters.answeredAlone += 1;
+    this.#own.catchAll.datagram(arrived);
   }
 
   #retire(former: OwnAnswers): void {

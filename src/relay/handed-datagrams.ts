@@ -11,6 +11,8 @@ import type { DatagramFlow, DatagramRequest } from './link/link-client-options.t
 export interface HandedDatagramsOptions {
   /** LinkClient.openDatagrams. */
   open(request: DatagramRequest): DatagramFlow | undefined;
+  /** Handed over, and the gateway never took it: it is as it came, and the receiver's. */
+  onTurnedAway(arrived: ArrivedDatagram): void;
   readonly clock: Clock;
   /** At once; the least recently used one makes room. Default 1,024. */
   readonly flows?: number;
@@ -23,6 +25,8 @@ export interface HandedDatagramsOptions {
 interface Held {
   readonly flow: DatagramFlow;
   readonly network: string;
+  /** The first ones, until the gateway has taken the flow. */
+  kept: ArrivedDatagram[] | undefined;
   activeMs: number;
   reply: (bytes: Uint8Array) => boolean;
 }
@@ -30,6 +34,8 @@ interface Held {
 export interface HandedDatagramsCounters {
   flows: number;
   datagrams: number;
+  /** Of the datagrams: given back, because the gateway never took them. */
+  turnedAway: number;
   /** Not handed over: too many new ones, or the link had no room. */
   declined: number;
   /** Lost in a flow whose link was full. */
@@ -38,9 +44,11 @@ export interface HandedDatagramsCounters {
 }
 
 const sweepMs = 5000;
+/** Of one flow; what a source sends more before the gateway has heard of the first is not given back. */
+const keptDatagrams = 8;
 
 export class HandedDatagrams {
-  readonly counters: HandedDatagramsCounters = { flows: 0, datagrams: 0, declined: 0, dropped: 0, replies: 0 };
+  readonly counters: HandedDatagramsCounters = { flows: 0, datagrams: 0, turnedAway: 0, declined: 0, dropped: 0, replies: 0 };
   readonly #options: HandedDatagramsOptions;
   readonly #most: number;
   readonly #idleMs: number;
@@ -73,6 +81,7 @@ export class HandedDatagrams {
     held.reply = (bytes) => arrived.reply(bytes);
     this.#flows.set(key, held);
     this.counters.datagrams += 1;
+    if (held.kept && held.kept.length < keptDatagrams) held.kept.push(arrived);
     if (!held.flow.send(payload)) this.counters.dropped += 1;
     return true;
   }
@@ -105,13 +114,20 @@ export class HandedDatagrams {
         this.counters.replies += 1;
         held.reply(bytes);
       },
+      onTaken: () => {
+        held.kept = undefined;
+      },
       onEnd: () => {
         if (this.#flows.get(key)?.flow === flow) this.#flows.delete(key);
+        const { kept = [] } = held;
+        held.kept = undefined;
+        this.counters.turnedAway += kept.length;
+        for (const one of kept) this.#options.onTurnedAway(one);
       },
     });
     if (!flow) return undefined;
     this.counters.flows += 1;
-    const held: Held = { flow, network, activeMs: performance.now(), reply };
+    const held: Held = { flow, network, kept: [], activeMs: performance.now(), reply };
     this.#sweeper ??= setInterval(() => this.#sweep(), sweepMs).unref();
     return held;
   }

@@ -2,12 +2,17 @@
 // the gateway turns away at once is given back with every byte, for somebody else to answer. Bounds on time are the gateway's.
 
 import type { FlowStream } from './arrival.ts';
+import { resetError } from './link/link-flow.ts';
+import { ReturnedFlow } from './returned-flow.ts';
 
 export interface HandedFlowOptions {
   readonly client: FlowStream;
   /** The flow that LinkClient.openFlow gave. */
   readonly flow: FlowStream;
-  /** The gateway will not have it. `client` is as it came, and the receiver's again; called once, instead of `onEnd`. */
+  /**
+   * The gateway will not have it, or the link broke before it said that it does. `client` is as it came, and the receiver's
+   * from now on; called once, instead of `onEnd`.
+   */
   onTurnedAway(client: FlowStream): void;
   /** Both sides are gone. */
   onEnd(): void;
@@ -16,20 +21,20 @@ export interface HandedFlowOptions {
 /** Of an error of the flow's: it was turned away before anything was done with it. */
 export const turnedAwayCode = 'ECONNREFUSED';
 
-/** What the client sends is kept until the gateway has answered, up to so much: past it there is no way back. */
+/** What the client sends is kept until the gateway says that it takes the flow; past so much nothing is read from it until then. */
 const keptBytes = 64 * 1024;
-/** A gateway that turns a flow away does so within the first round trips. */
-const keptMs = 10_000;
 /** How long the client may take to read the rest once the gateway is done with it. */
 const lingerMs = 20_000;
 
 /** Both have `allowHalfOpen`, and nothing was read from them. */
 export class HandedFlow {
   readonly #options: HandedFlowOptions;
-  readonly #since = performance.now();
+  /** Until the gateway has taken the flow. */
   #kept: Buffer[] | undefined = [];
   #keptBytes = 0;
   #clientEnded = false;
+  /** It went away before the gateway had taken the flow. */
+  #clientFault: NodeJS.ErrnoException | undefined;
   #open = 2;
   #over = false;
   #lingering: NodeJS.Timeout | undefined;
@@ -42,15 +47,14 @@ export class HandedFlow {
     client.on('error', this.#clientError);
     client.on('close', this.#clientClosed);
     client.on('drain', this.#clientDrained);
+    flow.on('taken', () => this.#taken());
     flow.on('data', (bytes: Buffer) => {
-      this.#kept = undefined;
       if (client.writable && !client.write(bytes)) flow.pause();
     });
-    flow.on('drain', () => client.resume());
-    flow.on('end', () => {
-      this.#kept = undefined;
-      client.end();
+    flow.on('drain', () => {
+      if (!this.#keptIsFull) client.resume();
     });
+    flow.on('end', () => client.end());
     flow.on('error', (error: NodeJS.ErrnoException) => this.#flowFailed(error));
     flow.on('close', () => this.#flowClosed());
   }
@@ -63,14 +67,25 @@ export class HandedFlow {
     cutOff(this.#options.client);
   }
 
+  get #keptIsFull(): boolean {
+    return this.#kept !== undefined && this.#keptBytes >= keptBytes;
+  }
+
+  #taken(): void {
+    const { client, flow } = this.#options;
+    this.#kept = undefined;
+    if (this.#clientFault) flow.resetAndDestroy();
+    else if (!flow.writableNeedDrain) client.resume();
+  }
+
   readonly #fromClient = (bytes: Buffer): void => {
     const { client, flow } = this.#options;
+    const full = flow.writable && !flow.write(bytes);
     if (this.#kept) {
+      this.#kept.push(bytes);
       this.#keptBytes += bytes.length;
-      if (this.#keptBytes > keptBytes || performance.now() - this.#since > keptMs) this.#kept = undefined;
-      else this.#kept.push(bytes);
     }
-    if (flow.writable && !flow.write(bytes)) client.pause();
+    if (full || this.#keptIsFull) client.pause();
   };
 
   readonly #clientDrained = (): void => {
@@ -83,22 +98,27 @@ export class HandedFlow {
   };
 
   readonly #clientError = (error: NodeJS.ErrnoException): void => {
-    this.#kept = undefined;
     // A connection that times out is gone without a RST; the far end hears the same of both.
-    if (error.code !== undefined) this.#options.flow.resetAndDestroy();
+    if (error.code !== undefined) this.#clientGone(error);
   };
 
   readonly #clientClosed = (): void => {
     const { flow } = this.#options;
     clearTimeout(this.#lingering);
-    if (!this.#clientEnded && !flow.destroyed) flow.resetAndDestroy();
+    if (!this.#clientEnded && !flow.destroyed) this.#clientGone(resetError());
     this.#closed();
   };
 
+  /** Whether it ever was there is known to the gateway or to us, once it has taken the flow or not. */
+  #clientGone(error: NodeJS.ErrnoException): void {
+    if (this.#kept) this.#clientFault ??= error;
+    else this.#options.flow.resetAndDestroy();
+  }
+
   #flowFailed(error: NodeJS.ErrnoException): void {
     const { client } = this.#options;
-    if (error.code === turnedAwayCode && this.#kept && !this.#clientEnded && !client.destroyed) this.#giveBack(this.#kept);
-    // Turned away too late, reset by the service, or the link broke: the attacker sees a RST, as of a machine that crashed.
+    if (error.code === turnedAwayCode && this.#kept) this.#giveBack(this.#kept);
+    // Reset by the service, or the link broke under it: the attacker sees a RST, as of a machine that crashed.
     else cutOff(client);
   }
 
@@ -110,6 +130,11 @@ export class HandedFlow {
     client.off('error', this.#clientError);
     client.off('close', this.#clientClosed);
     client.off('drain', this.#clientDrained);
+    if (this.#clientEnded || client.destroyed) {
+      // What has ended takes nothing back.
+      onTurnedAway(new ReturnedFlow(client, kept, this.#clientEnded ? undefined : (this.#clientFault ?? resetError())));
+      return;
+    }
     if (kept.length > 0) client.unshift(Buffer.concat(kept));
     // Flows again from the next turn on, to whoever listens by then.
     client.resume();

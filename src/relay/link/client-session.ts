@@ -112,6 +112,7 @@ export class ClientSession implements FlowKeeper {
     const { counters, limits } = this.#owner;
     const stream = this.#request('/flow', renderFlowHeader(request));
     if (!stream) return undefined;
+    stream.once('response', () => request.onTaken?.());
     const datagrams = new DatagramStream(stream, {
       waitingBytes: limits.datagramBytes,
       onDatagram: (bytes) => request.onDatagram(bytes),

@@ -106,6 +106,8 @@ export interface FlowRequest {
 export interface DatagramRequest extends FlowRequest {
   /** An answer of the decoy's. The bytes are the receiver's. */
   onDatagram(bytes: Uint8Array): void;
+  /** Once: the gateway has taken it. Without it, it never heard of it or turned it away. */
+  onTaken?(): void;
   /** Once: the gateway ended it, the link broke, or `close` was called. */
   onEnd(): void;
 }

@@ -69,15 +69,15 @@ export class LinkFlow extends Duplex implements FlowStream {
   #peerGone = false;
   #stalled: boolean;
   #resetting = false;
-  /** Set until the other end has taken the flow. */
-  #awaited: { readonly destroyed: boolean } | undefined;
+  /** We asked for it, and the other end has not said that it takes it. */
+  #awaited = false;
   #writing: ((error?: Error | null) => void) | undefined;
   #unwritten = 0;
   #onWritten: (() => void) | undefined;
 
   /**
    * `first` came after the header; `sentBytes` and `receivedBytes` count what passed on the stream before, `first` included.
-   * `asked`: by us; the other end's `response` says that it takes the flow.
+   * `asked`: by us; the other end's `response` says that it takes the flow, and we emit `taken`.
    */
   constructor(
     stream: LinkStream,
@@ -99,10 +99,10 @@ export class LinkFlow extends Duplex implements FlowStream {
     stream.on('error', () => {});
     stream.on('close', () => this.#closed());
     if (!before.asked) return;
-    // Of a link that broke nobody knows what it took.
-    this.#awaited = stream.session;
+    this.#awaited = true;
     stream.once('response', () => {
-      this.#awaited = undefined;
+      this.#awaited = false;
+      this.emit('taken');
     });
   }
 
@@ -242,7 +242,8 @@ export class LinkFlow extends Duplex implements FlowStream {
   #closed(): void {
     const { rstCode } = this.stream;
     if (this.destroyed) return;
-    if (this.#awaited && !this.#awaited.destroyed) this.destroy(turnedAwayError());
+    // Of a link that broke as well: the other end may never have heard of it.
+    if (this.#awaited) this.destroy(turnedAwayError());
     else if (rstCode !== constants.NGHTTP2_NO_ERROR || !this.stream.readableEnded) this.destroy(resetError());
     else this.peerAbandoned();
   }
