@@ -60,10 +60,10 @@ class Branch {
     return new Branch(lab, machine, visitor);
   }
 
-  async start(first = true): Promise<void> {
+  async start(name = 'branch-1'): Promise<void> {
     const argv = ['agent', '--privileged', '--data', this.data];
-    if (first) {
-      const { stdout } = await this.lab.weir(['agents', 'add', 'branch-1', '--json']);
+    if (name !== '') {
+      const { stdout } = await this.lab.weir(['agents', 'add', name, '--json']);
       const { token } = JSON.parse(stdout) as { token: string };
       argv.push('--gateway', '192.0.2.1:7443', '--token', token);
     }
@@ -188,6 +188,95 @@ test('ranges of an agent: by sessions and by packets, killed, other rules, and n
       await bed.recorded(await bed.ask('10.77.0.50'));
       const gone = await bed.visitor.run(['curl', '-s', '-m', '2', 'http://10.77.0.20/'], { anyCode: true });
       assert.notEqual(gone.code, 0);
+    } finally {
+      await bed.stop();
+    }
+    assert.equal(await bed.machine.snapshot(), before);
+  }),
+);
+
+/** The way to each service is over vm-1, whose own wire to the services is `eth0`. */
+const chain = `agents: { listen: 0.0.0.0:7443 }
+gateways: [{ name: vm-1, address: 192.0.2.2:7000 }]
+diversions:
+  - name: dmz
+    kind: host
+    interface: eth0
+    decoys: [{ addresses: [10.0.1.16-10.0.1.31], persona: all-open }]
+services:
+  - { name: plain, kind: external, address: "10.77.0.1:8081", via: vm-1 }
+  - { name: told, kind: external, address: "10.77.0.1:8082", proxy-protocol: true, via: vm-1 }
+  - { name: seen, kind: external, address: 10.77.0.1, path: transparent, interface: eth0, from: 10.77.0.3/24, via: vm-1 }
+bindings:
+  - { diversion: dmz, ports: [81], service: plain }
+  - { diversion: dmz, ports: [82], service: told }
+  - { diversion: dmz, ports: [83], protocol: tcp, service: seen }
+`;
+
+/** Answers with the first bytes it was sent and both ends of the connection as it sees them, on three ports of every address. */
+async function serve(namespace: TestNamespace): Promise<void> {
+  const script = `
+let up = 0;
+for (const port of [8081, 8082, 83])
+  require('node:net').createServer({ allowHalfOpen: true }, (s) => {
+    const heard = [];
+    s.on('error', () => {});
+    s.on('data', (d) => heard.push(d));
+    s.on('end', () => s.end(JSON.stringify({ port, from: s.remoteAddress + ' ' + s.remotePort, to: s.localAddress + ' ' + s.localPort, heard: Buffer.concat(heard).toString('latin1') })));
+  }).listen(port, '0.0.0.0', () => (up += 1) === 3 && console.log('up'));`;
+  const child = namespace.spawn(['node', '-e', script]);
+  let said = '';
+  child.stdout?.on('data', (data) => {
+    said += String(data);
+  });
+  await until('the services listen', () => said.includes('up'));
+}
+
+test('a chain described once: gateway, inner gateway, services by every path, and one record of each touch', { skip }, () =>
+  withWeirLab({ configuration: chain }, async (lab) => {
+    const bed = await Branch.lay(lab);
+    await bed.visitor.ip('route add local 10.0.1.16/28 dev lo\nroute add default via 10.77.0.3\n');
+    await serve(bed.visitor);
+    const before = await bed.machine.snapshot();
+    await lab.up();
+    await bed.start('vm-1');
+    try {
+      await bed.applied();
+      const touch = async (port: number): Promise<{ readonly seen: Record<string, string>; readonly session: Recorded }> => {
+        const script = `
+const s = require('node:net').connect({ host: '10.0.1.20', port: ${port}, allowHalfOpen: true }, () => s.end('hello'));
+let heard = ''; s.on('data', (d) => { heard += d; }); s.on('error', (e) => { heard += e.code; });
+s.on('close', () => console.log(JSON.stringify({ from: local, heard })));
+let local = 0; s.on('connect', () => { local = s.localPort; });
+setTimeout(() => s.destroy(), 10000).unref();`;
+        const { stdout } = await lab.attack(['node', '-e', script]);
+        const { from, heard } = JSON.parse(stdout) as { from: number; heard: string };
+        assert.match(heard, /^\{/, `${port}: ${heard}\n${bed.output.slice(-4000)}`);
+        return { seen: JSON.parse(heard) as Record<string, string>, session: await bed.recorded(from) };
+      };
+      const [plain, told, seen] = [await touch(81), await touch(82), await touch(83)];
+      for (const [one, service, port] of [
+        [plain, 'plain', 81],
+        [told, 'told', 82],
+        [seen, 'seen', 83],
+      ] as const) {
+        assert.deepEqual(
+          [one.session.source.ip, one.session.destination],
+          ['10.0.0.1', { ...one.session.destination, ip: '10.0.1.20', port }],
+        );
+        assert.equal(one.session.weir.service, service);
+        assert.match(String(one.seen.heard), /hello$/);
+      }
+      // Nothing before what the attacker said, and who asks is the inner gateway.
+      assert.deepEqual([plain.seen.heard, plain.seen.from.split(' ')[0]], ['hello', '10.77.0.2']);
+      // A header names attacker and decoy.
+      const header = Buffer.from(told.seen.heard, 'latin1');
+      assert.deepEqual([...header.subarray(16, 24)], [10, 0, 0, 1, 10, 0, 1, 20]);
+      // Both ends are the true ones, and there is no header.
+      assert.deepEqual([seen.seen.heard, seen.seen.from.split(' ')[0], seen.seen.to], ['hello', '10.0.0.1', '10.0.1.20 83']);
+      // The inner hop keeps no record of its own.
+      const all = await lab.records(['sessions', '--limit', '50']);
+      assert.equal(all.filter(({ destination }) => destination.ip === '10.0.1.20').length, 3);
     } finally {
       await bed.stop();
     }
