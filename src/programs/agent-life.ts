@@ -105,6 +105,8 @@ export class AgentLife {
   #rules: AgentRules | undefined;
   /** Why the newest rules are not in force. */
   #rulesFault: string | undefined;
+  /** Rules are on their way into force: they are told when they are. */
+  #following = false;
   #applying: Promise<void> = Promise.resolve();
   #timers: NodeJS.Timeout[] = [];
   #lastGoodbye: string | undefined;
@@ -144,7 +146,7 @@ export class AgentLife {
         hostname: hostname().slice(0, 253),
         capabilities: options.capabilities,
         clock: systemClock(),
-        ...(this.#rules === undefined ? {} : { rules: this.#rules.rules }),
+        ...(this.#rules === undefined || this.#following ? {} : { rules: this.#rules.rules }),
         spool: spool.state(),
       }),
       onWelcome: (welcome) => this.#welcomed(welcome),
@@ -341,12 +343,17 @@ export class AgentLife {
         clock: clock.now,
         log,
       });
-    await this.listeners.apply(configuration.agentDiversions);
-    await this.#options.machine?.apply(rules.rules, rules.text);
+    this.#following = true;
+    try {
+      await this.listeners.apply(configuration.agentDiversions);
+      await this.#options.machine?.apply(rules.rules, rules.text);
+    } finally {
+      this.#following = false;
+    }
   }
 
   #tellApplied(): void {
-    if (!this.#rules) return;
+    if (!this.#rules || this.#following) return;
     const { addresses } = this.listeners;
     const refused = this.#refused();
     const left = refused.length - maxRefusedTold;

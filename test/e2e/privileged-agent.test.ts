@@ -97,12 +97,15 @@ class Branch {
     }
   }
 
-  /** The rules that the gateway wants are those in force. */
-  applied(): Promise<void> {
-    return this.until('the rules are applied', (text) => {
+  /** The rules that the gateway wants are those in force, and others than before; their name. */
+  async applied(before = ''): Promise<string> {
+    let name = '';
+    await this.until('the rules are applied', (text) => {
       const { wanted, applied, refused } = (JSON.parse(text) as { rules?: Record<string, unknown> }).rules ?? {};
-      return wanted !== undefined && wanted === applied && Array.isArray(refused) && refused.length === 0;
+      name = String(applied);
+      return wanted !== undefined && wanted === applied && wanted !== before && Array.isArray(refused) && refused.length === 0;
     });
+    return name;
   }
 
   pid(script: string): number {
@@ -152,7 +155,7 @@ test('ranges of an agent: by sessions and by packets, killed, other rules, and n
     await lab.up();
     await bed.start();
     try {
-      await bed.applied();
+      const one = await bed.applied();
       // Sessions: the persona's own stack answers there, the gateway keeps the record.
       const first = await bed.recorded(await bed.ask('10.77.0.20'));
       assert.equal(first.source.ip, '10.77.0.1');
@@ -184,7 +187,7 @@ test('ranges of an agent: by sessions and by packets, killed, other rules, and n
       }
       lab.configure(rules(branch('10.77.0.40-10.77.0.60')));
       await lab.weir(['apply', '--yes']);
-      await bed.applied();
+      await bed.applied(one);
       await bed.recorded(await bed.ask('10.77.0.50'));
       const gone = await bed.visitor.run(['curl', '-s', '-m', '2', 'http://10.77.0.20/'], { anyCode: true });
       assert.notEqual(gone.code, 0);
