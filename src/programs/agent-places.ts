@@ -2,7 +2,7 @@
 // the rules that were pushed to it, never by its word. Pure.
 
 import { parseAddress } from '../model/address.ts';
-import { type Decoy, DecoyDirectory } from '../model/decoy.ts';
+import { type Decoy, DecoyDirectory, type DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
 import { resident } from '../model/population.ts';
 import { hasPort } from '../model/port-set.ts';
@@ -16,6 +16,12 @@ interface Ports {
   readonly persona: Persona;
 }
 
+interface OwnNetwork {
+  readonly groups: readonly Pick<DecoyGroup, 'diversion'>[];
+  /** Whose machine the decoys are on, where its packets are carried here. */
+  readonly agent?: string;
+}
+
 interface Decoys {
   readonly network: string;
   readonly directory: DecoyDirectory;
@@ -24,9 +30,16 @@ interface Decoys {
 export class AgentPlaces {
   readonly #ports = new Map<string, Ports[]>();
   readonly #decoys = new Map<string, Decoys[]>();
+  /** Whose a diversion is; empty: this machine's. */
+  readonly #owners = new Map<string, string>();
 
-  constructor(relay: RelayState | undefined) {
+  /** `own`: what this machine answers itself. */
+  constructor(relay: RelayState | undefined, own: readonly OwnNetwork[] = []) {
+    for (const { groups, agent = '' } of own) for (const { diversion } of groups) this.#owners.set(diversion, agent);
     if (!relay) return;
+    for (const { name } of relay.proxyDiversions) this.#owners.set(name, '');
+    for (const { name, agent } of relay.agentDiversions) this.#owners.set(name, agent);
+    for (const { groups, agent } of relay.remote) for (const { diversion } of groups) this.#owners.set(diversion, agent);
     const personas = new Map(relay.personas.map((persona) => [persona.name, persona]));
     for (const diversion of relay.agentDiversions) {
       const persona = personas.get(diversion.persona);
@@ -68,6 +81,12 @@ export class AgentPlaces {
       if (place?.diversion === diversion) return place;
     }
     return undefined;
+  }
+
+  /** Whether a diversion of this name is there, and another's. */
+  isOfAnother(agent: string, diversion: string): boolean {
+    const owner = this.#owners.get(diversion);
+    return owner !== undefined && owner !== agent;
   }
 
   /** Whether a probe of this diversion may have met this address: dead ones are probed as well. */

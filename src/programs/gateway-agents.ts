@@ -15,6 +15,7 @@ import type { Arrival, ArrivedDatagram } from '../relay/arrival.ts';
 import { LinkServer } from '../relay/link/link-server.ts';
 import { AgentPlaces } from './agent-places.ts';
 import { agentReport, agentVerbs } from './agent-verbs.ts';
+import type { GatewayOffer } from './gateway-offer.ts';
 import { openSpoolKey, SpoolIntake, type SpoolIntakeCounters, type SpoolJournal } from './spool-intake.ts';
 
 export interface GatewayAgentsOptions {
@@ -72,10 +73,10 @@ export class GatewayAgents {
   }
 
   /** As applied now: listens where it says, and tells agents whose rules have changed. The sockets' descriptors are ours. */
-  take(relay: RelayState | undefined, sockets: readonly NamedSocket[]): void {
+  take({ relay, networks }: Pick<GatewayOffer, 'relay' | 'networks'>, sockets: readonly NamedSocket[]): void {
     const before = this.#rules;
     this.#relay = relay;
-    this.#places = new AgentPlaces(relay);
+    this.#places = new AgentPlaces(relay, networks);
     this.#rules = new Map(
       Object.entries(relay?.agents.rules ?? {}).map(([agent, configuration]) => [
         agent,

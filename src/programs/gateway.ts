@@ -80,7 +80,7 @@ async function main(): Promise<void> {
         if ('take' in agents) lifetime.own('agents', agents);
       }
       house.take(offer, sockets);
-      if ('take' in agents) agents.take(offer.relay, sockets);
+      if ('take' in agents) agents.take(offer, sockets);
       ready();
     },
   });

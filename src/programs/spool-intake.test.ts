@@ -31,6 +31,7 @@ diversions:
   - { name: floor, kind: network, agent: branch-1, trunk: eth1, vlan: 5, address: 10.77.0.1/24, decoys: [{ addresses: 10.77.0.8/29, persona: plc }] }
 `),
   ),
+  [{ groups: [{ diversion: 'dmz' }] }],
 );
 
 const session = (more: Partial<SessionRecord> = {}): SessionRecord => ({
@@ -117,22 +118,18 @@ test('the same batch again gives the same identifiers; another agent or key give
   for (const one of ids) assert.match(one, /^[0-9a-hjkmnp-tv-z]{19}$/);
 });
 
-test('what is not its own is refused, counted, and keeps nothing else from being taken', async () => {
+test('what is another’s is refused, counted, and keeps nothing else from being taken', async () => {
   const foreign: Partial<SessionRecord>[] = [
     { diversion: 'other' },
     { diversion: 'dmz' },
-    { destination: { ip: '192.0.2.9', port: 24 } },
-    { transport: 'udp' },
-    { destination: { ip: 'nowhere', port: 23 } },
-    { diversion: 'lan', destination: { ip: '10.67.0.1', port: 80 } },
-    { diversion: 'floor', destination: { ip: '10.77.0.16', port: 80 } },
-    { diversion: 'floor', destination: { ip: '10.66.0.5', port: 80 } },
+    { diversion: 'other', destination: { ip: '10.66.0.5', port: 80 } },
   ];
   const malformed: Partial<SessionRecord>[] = [
     { id: 'short' },
     { id: createIdentifier(now + 2 * 86_400e6) },
     { id: createIdentifier(1e6) },
     { source: { ip: 'somebody', port: 1 } },
+    { destination: { ip: 'nowhere', port: 23 } },
   ];
   const own: Partial<SessionRecord>[] = [
     {},
@@ -146,10 +143,38 @@ test('what is not its own is refused, counted, and keeps nothing else from being
     journal.sessions.map(({ diversion, persona }) => `${diversion} ${persona}`),
     ['branch printer', 'branch printer', 'lan nas', 'floor plc'],
   );
-  assert.deepEqual(intake.counters, { batches: 1, sessions: 4, probes: 0, foreign: foreign.length, malformed: malformed.length });
+  assert.deepEqual(intake.counters, {
+    batches: 1,
+    sessions: 4,
+    probes: 0,
+    displaced: 0,
+    foreign: foreign.length,
+    malformed: malformed.length,
+  });
 });
 
-test('agents say nothing about the system, and probes only of their ranges', async () => {
+test('what it recorded by rules it no longer has is kept, under its own name', async () => {
+  const former: Partial<SessionRecord>[] = [
+    { diversion: 'gone', persona: 'nas' },
+    { destination: { ip: '192.0.2.9', port: 24 } },
+    { transport: 'udp' },
+    { diversion: 'lan', destination: { ip: '10.67.0.1', port: 80 } },
+    { diversion: 'floor', destination: { ip: '10.77.0.16', port: 80 } },
+    { diversion: 'floor', destination: { ip: '10.66.0.5', port: 80 } },
+  ];
+  const { journal, intake } = open();
+  await intake.take('branch-1', sessions(...former.map((more) => session(more))));
+  assert.deepEqual(
+    journal.sessions.map(({ diversion, agent, persona }) => [diversion, agent, persona]),
+    former.map(() => ['agent branch-1', 'branch-1', undefined]),
+  );
+  assert.deepEqual(
+    [intake.counters.sessions, intake.counters.displaced, intake.counters.foreign],
+    [former.length, former.length, 0],
+  );
+});
+
+test('agents say nothing about the system, and no probes of others’ diversions', async () => {
   const { journal, intake } = open();
   const probe = (diversion: string, ip: string) => ({
     kind: 'probe' as const,
@@ -184,10 +209,11 @@ test('agents say nothing about the system, and probes only of their ranges', asy
     ),
   );
   assert.deepEqual(
-    journal.events.map(({ kind }) => kind),
-    ['probe'],
+    journal.events.map((event) => (event.kind === 'probe' ? event.probe.diversion : event.kind)),
+    ['lan', 'agent branch-1'],
   );
-  assert.deepEqual([intake.counters.malformed, intake.counters.foreign, intake.counters.probes], [2, 2, 1]);
+  const { malformed, foreign, displaced, probes } = intake.counters;
+  assert.deepEqual([malformed, foreign, displaced, probes], [2, 1, 1, 2]);
 });
 
 test('nothing is acknowledged that is not durable and whole', async () => {

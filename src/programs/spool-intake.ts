@@ -36,7 +36,9 @@ export interface SpoolIntakeCounters {
   batches: number;
   sessions: number;
   probes: number;
-  /** Not of a diversion of that agent. */
+  /** Of those taken: not of what its diversions are now, kept under the agent's own name. */
+  displaced: number;
+  /** Of a diversion that is another's. */
   foreign: number;
   /** Of a kind that agents do not hand in, or against the form. */
   malformed: number;
@@ -67,8 +69,14 @@ export function remapIdentifier(key: Uint8Array, agent: string, kind: 'session' 
   return text;
 }
 
+/**
+ * Where records go that an agent made by rules it no longer has: no diversion can have this name. They happened, and the agent
+ * deletes what is acknowledged.
+ */
+export const displacedDiversion = (agent: string): string => `agent ${agent}`;
+
 export class SpoolIntake {
-  readonly counters: SpoolIntakeCounters = { batches: 0, sessions: 0, probes: 0, foreign: 0, malformed: 0 };
+  readonly counters: SpoolIntakeCounters = { batches: 0, sessions: 0, probes: 0, displaced: 0, foreign: 0, malformed: 0 };
   readonly #options: SpoolIntakeOptions;
   #turn: Promise<unknown> = Promise.resolve();
   #complaintAt = Number.NEGATIVE_INFINITY;
@@ -113,16 +121,18 @@ export class SpoolIntake {
 
   #session(agent: string, session: SessionRecord): WeirEvent | undefined {
     const { id, source, destination, transport, diversion } = session;
-    if (!this.#isOwnTime(id) || !parseAddress(source.ip)) {
+    if (!this.#isOwnTime(id) || !parseAddress(source.ip) || !parseAddress(destination.ip)) {
       this.counters.malformed += 1;
       return undefined;
     }
-    const place = this.#options.places().placeIn(agent, diversion, transport, destination);
-    if (!place) {
+    const places = this.#options.places();
+    const place = places.placeIn(agent, diversion, transport, destination);
+    if (!place && places.isOfAnother(agent, diversion)) {
       this.counters.foreign += 1;
       return undefined;
     }
-    const { writer: _writer, recordedAt: _recordedAt, ...said } = session;
+    if (!place) this.counters.displaced += 1;
+    const { writer: _writer, recordedAt: _recordedAt, persona: _persona, ...said } = session;
     return {
       kind: 'session',
       session: {
@@ -131,7 +141,7 @@ export class SpoolIntake {
         agent,
         // Alone it has nobody else to ask.
         service: 'catch-all',
-        persona: place.persona.name,
+        ...(place ? { persona: place.persona.name } : { diversion: displacedDiversion(agent) }),
       },
     };
   }
@@ -142,11 +152,18 @@ export class SpoolIntake {
       return undefined;
     }
     const places = this.#options.places();
-    if (!probe.targets.every(({ ip }) => places.holds(agent, probe.diversion, ip)) || probe.targets.length === 0) {
+    if (probe.targets.length === 0 || !probe.targets.every(({ ip }) => parseAddress(ip))) {
+      this.counters.malformed += 1;
+      return undefined;
+    }
+    const held = probe.targets.every(({ ip }) => places.holds(agent, probe.diversion, ip));
+    if (!held && places.isOfAnother(agent, probe.diversion)) {
       this.counters.foreign += 1;
       return undefined;
     }
-    return { kind: 'probe', probe: { ...probe, id: remapIdentifier(this.#options.key, agent, 'probe', probe.id) } };
+    if (!held) this.counters.displaced += 1;
+    const diversion = held ? probe.diversion : displacedDiversion(agent);
+    return { kind: 'probe', probe: { ...probe, diversion, id: remapIdentifier(this.#options.key, agent, 'probe', probe.id) } };
   }
 
   #isOwnTime(id: string): boolean {
