@@ -38,8 +38,9 @@ function stage(open: { caught?: number; relayed?: number } = {}): { arrivals: Ar
         told.push(`relayed shed ${count}`);
         return Math.min(count, relayed);
       },
-      counters: () => ({ open: relayed }),
+      sessionsOpen: relayed,
     },
+    sessions: 2048,
   } as unknown as ArrivalsOptions;
   const arrivals = new Arrivals(options);
   arrivals.setServices(configuration.relayedServices, configuration.relayBindings);
@@ -94,4 +95,15 @@ test('descriptors are asked back where they are', () => {
   assert.deepEqual(shed(0, 1000), ['relayed shed 32']);
   assert.deepEqual(shed(1000, 500), ['relayed shed 16', 'caught shed 32']);
   assert.deepEqual(shed(1000, 1), ['relayed shed 0', 'caught shed 64']);
+});
+
+test('the bound on sessions is of both together, and the kind that has more of them gives', () => {
+  const told = (caught: number, relayed: number): string[] => {
+    const { arrivals, told: said } = stage({ caught, relayed });
+    arrivals.connection(arrival(80));
+    return said;
+  };
+  assert.deepEqual(told(1024, 1023), ['web']);
+  assert.deepEqual(told(1025, 1023), ['caught shed 8', 'web']);
+  assert.deepEqual(told(1000, 1048), ['relayed shed 8', 'web']);
 });

@@ -9,7 +9,9 @@ import type { Relay } from '../relay/relay.ts';
 
 export interface ArrivalsOptions {
   readonly catchAll: Pick<CatchAll, 'visit' | 'datagram' | 'shedOldestIdle' | 'sessionsOpen'>;
-  readonly relay: Pick<Relay, 'visit' | 'datagram' | 'shedOldestIdle' | 'counters'>;
+  readonly relay: Pick<Relay, 'visit' | 'datagram' | 'shedOldestIdle' | 'sessionsOpen'>;
+  /** Limits.sessions: of both together. */
+  readonly sessions: number;
 }
 
 export class Arrivals {
@@ -35,8 +37,12 @@ export class Arrivals {
   readonly connection = (arrival: Arrival): void => {
     const { catchAll, relay } = this.#options;
     const service = this.#serviceOf(arrival, 'tcp');
-    if (service === 'unknown') arrival.socket.on('error', () => {}).resetAndDestroy();
-    else if (service) relay.visit(arrival, service);
+    if (service === 'unknown') {
+      arrival.socket.on('error', () => {}).resetAndDestroy();
+      return;
+    }
+    this.#makeRoom();
+    if (service) relay.visit(arrival, service);
     else catchAll.visit(arrival);
   };
 
@@ -54,12 +60,21 @@ export class Arrivals {
     const { catchAll, relay } = this.#options;
     const open = catchAll.sessionsOpen;
     // A relayed flow has two descriptors.
-    const relayed = 2 * relay.counters().open;
+    const relayed = 2 * relay.sessionsOpen;
     const share = open + relayed === 0 ? 0 : Math.round((wanted * relayed) / (open + relayed));
     const freed = 2 * relay.shedOldestIdle(Math.ceil(share / 2));
     const left = wanted - freed;
     if (left > 0) catchAll.shedOldestIdle(left);
   };
+
+  /** Whoever has more gives: a flood of one kind does not take what the other has. */
+  #makeRoom(): void {
+    const { catchAll, relay, sessions } = this.#options;
+    if (catchAll.sessionsOpen + relay.sessionsOpen < sessions) return;
+    const share = Math.ceil(sessions / 256);
+    if (relay.sessionsOpen > catchAll.sessionsOpen) relay.shedOldestIdle(share);
+    else catchAll.shedOldestIdle(share);
+  }
 
   #serviceOf(arrived: Arrival | ArrivedDatagram, transport: Transport): RelayedService | 'unknown' | undefined {
     if (arrived.service !== undefined) {

@@ -58,7 +58,7 @@ export class GatewayHouse {
     if (!options.answering)
       this.#catchAll = lifetime.own('catch-all', new CatchAll({ sink: this.recorder, limits, certificates, log, clock }));
     const answering = (options.answering ?? this.#catchAll) as ArrivalsOptions['catchAll'];
-    this.arrivals = new Arrivals({ catchAll: answering, relay: this.#relay });
+    this.arrivals = new Arrivals({ catchAll: answering, relay: this.#relay, sessions: limits.sessions });
     const { connection, datagram, shed } = this.arrivals;
     const onProbe: ConstructorParameters<typeof Intake>[0]['onProbe'] = (probe) => journal.append({ kind: 'probe', probe });
     this.#proxies = lifetime.own(

@@ -125,6 +125,11 @@ export class Relay {
     this.#ticking();
   }
 
+  /** Connections relayed now. */
+  get sessionsOpen(): number {
+    return this.#flows.size;
+  }
+
   counters(): RelayCounters {
     return {
       ...this.#count,
