@@ -6,7 +6,7 @@ import { acceptText } from '../../test/support/configuration-text.ts';
 import type { ObservedFacts } from '../kernel/observe.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import type { PlanMistake } from './guard.ts';
-import { checkDoors } from './guard-doors.ts';
+import { checkDoors, checkServices } from './guard-doors.ts';
 import { planRelay } from './relay-state.ts';
 
 const address = (text: string): Address => parseAddress(text) as Address;
@@ -64,4 +64,28 @@ test('what we hold ourselves is no stranger, wherever it moves to', () => {
   assert.deepEqual(told(file('0.0.0.0:7000'), there, file('0.0.0.0:7000')), []);
   assert.deepEqual(told(file('192.0.2.7:7000'), there, file('0.0.0.0:7000')), []);
   assert.equal(told(file('0.0.0.0:7443', '0.0.0.0:7001'), there).length, 1);
+});
+
+test('services by which attackers would reach this machine', () => {
+  const check = (address: string, more = ''): string[] => {
+    const mistakes: PlanMistake[] = [];
+    const text = `version: 1
+diversions:
+  - { name: dmz, kind: host, interface: eth0, decoys: [{ addresses: [192.0.2.64/26], persona: nas }] }
+services: [{ name: any, kind: external, address: "${address}"${more} }]
+agents: { listen: 0.0.0.0:7443 }
+gateways: [{ name: vm-1, address: 10.8.0.2:7000 }]
+bindings: [{ diversion: dmz, service: any }]
+`;
+    checkServices(acceptText(text), facts(), mistakes);
+    return mistakes.map(({ line, mistake, next }) => `${line}: ${mistake}. Next: ${next}`);
+  };
+  assert.deepEqual(check('127.0.0.1'), [
+    '4: the service any is this machine (127.0.0.1) at whatever port an attacker chooses, management among them. Next: write the port with it: 127.0.0.1:8080',
+  ]);
+  assert.equal(check('127.0.0.53').length, 1, 'all of loopback');
+  assert.match(check('2001:db8::7')[0], /write the port with it: \[2001:db8::7\]:8080/);
+  for (const fine of ['127.0.0.1:8080', '192.0.2.7:8080', '192.0.2.8', '198.51.100.1:80'])
+    assert.deepEqual(check(fine), [], fine);
+  assert.deepEqual(check('127.0.0.1', ', via: vm-1'), [], 'as seen from the last gateway');
 });

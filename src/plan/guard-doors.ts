@@ -1,4 +1,5 @@
-// Refuses to listen for agents and proxies where this machine has no such address, or where somebody else listens already.
+// Refuses to listen for agents and proxies where this machine has no such address, or where somebody else listens already, and
+// services by which attackers would reach this machine itself.
 // Pure, like guard.ts, which calls it.
 
 import type { ObservedFacts } from '../kernel/observe.ts';
@@ -43,6 +44,25 @@ const collide = (a: Address, b: Address): boolean =>
   same(a, b) ||
   (isWildcard(a) && (a.family === b.family || a.family === 6)) ||
   (isWildcard(b) && (a.family === b.family || b.family === 6));
+
+/** Attackers choose the port of a service that has none of its own. */
+export function checkServices(
+  { relayedServices }: Pick<Configuration, 'relayedServices'>,
+  facts: ObservedFacts,
+  mistakes: PlanMistake[],
+): void {
+  for (const { name, address, port, path, via, place } of relayedServices) {
+    if (via !== undefined || path === 'transparent') continue;
+    const text = renderAddress(address);
+    const own = facts.links.some(({ addresses }) => addresses.some((one) => same(one.address, address)));
+    if (port === undefined && (own || isLoopback(address)))
+      mistakes.push({
+        ...place,
+        mistake: `the service ${name} is this machine (${text}) at whatever port an attacker chooses, management among them`,
+        next: `write the port with it: ${renderEndpoint({ address, port: 8080 })}`,
+      });
+  }
+}
 
 export function checkDoors(
   configuration: Configuration,

@@ -18,7 +18,7 @@ import { type Configuration, hostDiversions } from '../model/configuration.ts';
 import type { DecoyGroup, Place } from '../model/decoy.ts';
 import { hasPort } from '../model/port-set.ts';
 import type { RelayState } from './desired-state.ts';
-import { checkDoors } from './guard-doors.ts';
+import { checkDoors, checkServices } from './guard-doors.ts';
 import { checkNetworks } from './guard-network.ts';
 
 /** One thing to correct. */
@@ -90,6 +90,7 @@ export function checkLockOut(
   }
   checkNetworks(configuration, facts, operator, { lockOuts, invalid });
   checkDoors(configuration, facts, applied, invalid);
+  checkServices(configuration, facts, invalid);
   const all = [...lockOuts, ...invalid];
   if (all.length === 0) return;
   const shown = all.slice(0, maxMistakes);
