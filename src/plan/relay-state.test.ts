@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { acceptText } from '../../test/support/configuration-text.ts';
+import { type AddressRange, parseRange } from '../model/address.ts';
 import { decodeState, encodeState, type RelayState } from './desired-state.ts';
 import { compareRelay, planRelay } from './relay-state.ts';
 
@@ -18,6 +19,7 @@ gateways: [{ name: vm-1, address: 10.8.0.2:7000 }]
 bindings:
   - { diversion: front, ports: [80], protocol: tcp, service: web }
 `;
+const rangeOf = (one: string): AddressRange => parseRange(one) as AddressRange;
 const relayOf = (file: string): RelayState | undefined => planRelay(acceptText(file));
 
 test('nothing relayed is nothing', () => {
@@ -56,6 +58,19 @@ test('what moves in the file has not changed; what changes is told by itself', (
   assert.deepEqual(compareRelay(relayOf(text.replace('8000-8100', '8000-8101')), relayOf(text)), [
     'change branch: tcp 23, 8000-8101, udp 161 on the machine of branch-1 (printer)',
     'change rules of the agent branch-1',
+  ]);
+});
+
+test('of two bindings that begin alike each change is told', () => {
+  const two = (address: string): RelayState => {
+    const relay = relayOf(text) as RelayState;
+    const ranges = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((one) => rangeOf(one));
+    const [one] = relay.bindings;
+    const bind = (last: string) => ({ ...one, addresses: [...ranges, rangeOf(last)] });
+    return { ...relay, bindings: [bind(address), bind('10.0.0.9')] };
+  };
+  assert.deepEqual(compareRelay(two('10.0.0.4'), two('10.0.0.5')), [
+    'change bind front 10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 more tcp 80 to web',
   ]);
 });
 

@@ -85,7 +85,10 @@ export function describeBinding({ diversion, addresses, ports, transport, servic
 function facts(state: RelayState | undefined): Map<string, { readonly line: string; readonly all: string }> {
   const found = new Map<string, { readonly line: string; readonly all: string }>();
   const add = (key: string, line: string, value: unknown): void => {
-    found.set(key, { line, all: encode(value) });
+    // Two bindings may begin alike, and only so much of each is said.
+    let unique = key;
+    for (let count = 2; found.has(unique); count += 1) unique = `${key} ${count}`;
+    found.set(unique, { line, all: encode(value) });
   };
   if (!state) return found;
   const { listen, publicNames, rules } = state.agents;
