@@ -12,7 +12,7 @@ import { applyTransaction } from '../kernel/nft-apply.ts';
 import { readNftGeneration } from '../kernel/nft-digest.ts';
 import { readTableDigest } from '../kernel/nft-listing.ts';
 import { renderRemoval, renderTables } from '../kernel/nft-render.ts';
-import { type NftTable, ownTableName } from '../kernel/nft-ruleset.ts';
+import type { NftTable } from '../kernel/nft-ruleset.ts';
 import { createTunnelLink } from '../kernel/segment-link.ts';
 import {
   applyRouteTexts,
@@ -29,10 +29,11 @@ import {
 } from '../kernel/services-namespace.ts';
 import { readInterfaceIndex } from '../kernel/socket-place.ts';
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { rangeSize, renderAddress } from '../model/address.ts';
+import { rangeSize } from '../model/address.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState } from './desired-state.ts';
 import { planDialRules, wiredServices } from './dial-network.ts';
+import { readServicesStatus } from './services-look.ts';
 import {
   answersTable,
   planBoundDecoys,
@@ -47,7 +48,7 @@ import { boundTableName, planBoundTable, planServicesTable, planShortcutTable } 
 import { planShortcuts } from './services-shortcut.ts';
 import { legSysctls, namespaceSysctls, portSysctls } from './services-sysctls.ts';
 import { findServices } from './services-whereabouts.ts';
-import { describeServicesNetwork, describeUnanswered } from './services-words.ts';
+import { describeServicesNetwork } from './services-words.ts';
 import { describeTunnel, tunnelRule } from './tunnel-network.ts';
 
 export interface ServicesControllerOptions {
@@ -200,30 +201,10 @@ export class ServicesController implements Annex {
     if (wanted && netnsExists(this.netns)) this.#whereabouts = await findServices(this.path, wanted, this.#whereabouts, waitMs);
   }
 
-  /** How the services are, what they tried, and how full the table of connections is. */
   async #look(): Promise<void> {
-    const runner = createCommandRunner(this.path);
-    const failed = new Set(
-      (await runner.run('ip', ['neigh', 'show', 'nud', 'failed'], { anyCode: true })).stdout
-        .split('\n')
-        .map((line) => line.split(' ')[0]),
-    );
-    const reasons = wiredServices(this.#desired)
-      .filter(({ address }) => failed.has(renderAddress(address)))
-      .map(describeUnanswered);
-    const { stdout } = await runner.run('nft', ['list', 'chain', 'inet', ownTableName, 'answer'], { anyCode: true });
-    const unasked = Number(/counter packets (\d+)/.exec(stdout)?.[1] ?? 0);
-    const count = Number((await readSysctl(runner, 'net/netfilter/nf_conntrack_count')) ?? 0);
-    const most = Number((await readSysctl(runner, 'net/netfilter/nf_conntrack_max')) ?? 0);
-    if (most > 0 && count > most * 0.9)
-      reasons.push(
-        `the kernel follows ${count} connections to services of at most ${most}: beyond that new ones fail; raise net.netfilter.nf_conntrack_max`,
-      );
+    const { reasons, lines } = await readServicesStatus(wiredServices(this.#desired), createCommandRunner(this.path), this.#home);
     this.#reasons = reasons;
-    this.#lines = [
-      `${count} connections followed of at most ${most}`,
-      ...(unasked > 0 ? [`${unasked} packets that services sent unasked were dropped`] : []),
-    ];
+    this.#lines = lines;
   }
 
   async #homeWays(desired: DesiredState | undefined): Promise<Map<string, WayBack[]>> {

@@ -4,8 +4,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
+import { createCommandRunner } from '../../src/kernel/command.ts';
 import type { DesiredState } from '../../src/plan/desired-state.ts';
 import { ServicesController } from '../../src/plan/services-controller.ts';
+import { readServicesStatus } from '../../src/plan/services-look.ts';
 import { lacksKernelTests, runCommand, type TestNamespace, until, withLab } from '../support/namespace.ts';
 import { layServicesBed, type ServicesBed, serveBothEnds, talk } from '../support/services-bed.ts';
 
@@ -167,5 +169,21 @@ test('a service that moves to another MAC is found again, and a table taken away
     assert.ok((await controller.repair()).some(({ object }) => object === 'table'));
     assert.match(await talk(bed.attackers[0], '10.50.0.70', 80, 45203), /^real /);
     assert.doesNotMatch(await tracked(controller), /sport=45203 /);
+  });
+});
+
+test('who finds the map of connections full is counted, and the status says so', { skip: lacksKernelTests() }, async () => {
+  await withShortcuts(async (bed, controller) => {
+    const [{ attacker, address, decoy }] = ways(bed);
+    assert.match(await talk(attacker, decoy, 80, 45300), /^real /);
+    const look = (): ReturnType<typeof readServicesStatus> =>
+      readServicesStatus([], createCommandRunner(controller.path), createCommandRunner(bed.home.path));
+    assert.doesNotMatch((await look()).lines.join('\n'), /short way/);
+    const { stdout } = await bed.home.run(['nft', 'list', 'table', 'netdev', 'weir-services']);
+    assert.match(stdout, / \. 45300 \. .* expires /, 'one is known, and that is all there may be');
+    await bed.home.nft(`delete table netdev weir-services\n${stdout.replace(/size \d+/, 'size 1')}`);
+    for (const port of [45301, 45302, 45303]) await forge(attacker, address, port, decoy, 80, ['-S']);
+    const full = /^3 packets of attackers were dropped: more connections than the short way to services can know$/m;
+    await until('the drops are told', async () => full.test((await look()).lines.join('\n')));
   });
 });
