@@ -4,7 +4,7 @@
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { openAgentListener } from '../kernel/agent-listener.ts';
-import { closeDescriptor } from '../kernel/libc.ts';
+import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { openProxySockets } from '../kernel/proxy-socket.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
@@ -18,6 +18,9 @@ export interface DoorsControllerOptions {
   /** Path of the machine's own namespace; absent: the one this process is in. */
   readonly netns?: string;
 }
+
+/** As much as net.core.somaxconn lets it be. */
+const acceptQueue = 65_535;
 
 /** Sockets of doors among those a gateway holds. */
 export const isDoorSocket = ({ role }: NamedSocket): boolean => role === 'proxy' || role === 'agents';
@@ -65,6 +68,11 @@ export class DoorsController implements Annex {
     }
   }
 
+  /** After net.core.somaxconn was raised, as IntakeDoor.listenAgain. */
+  listenAgain(): void {
+    for (const { fd, transport } of this.#sockets) if (transport !== 'udp') listenSocket(fd, acceptQueue);
+  }
+
   closeLeft(): void {
     for (const { fd } of this.#left) closeDescriptor(fd);
     this.#left = [];
@@ -80,7 +88,8 @@ export class DoorsController implements Annex {
   status(): AnnexStatus {
     const lines = this.#sockets.flatMap(({ role, name, transport }) => {
       if (transport === 'udp') return [];
-      const where = name.slice(name.indexOf(':') + 1);
+      const [, address, port] = /^[^:]*:(.*):(\d+)$/.exec(name) ?? [];
+      const where = address?.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
       return [
         role === 'agents'
           ? `listening for agents at ${where}`

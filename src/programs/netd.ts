@@ -103,7 +103,11 @@ async function main(): Promise<void> {
     clock: systemClock,
     onEvent: ({ name, message, details }) => {
       system(name, message, details);
-      if (name === 'rolled-back') settled = 'rolled-back';
+      if (name === 'rolled-back') {
+        settled = 'rolled-back';
+        configuration = former ?? configuration;
+        former = undefined;
+      }
       if (name === 'rolled-back' || name === 'taken-down') offer();
     },
   });
@@ -127,6 +131,8 @@ async function main(): Promise<void> {
   const personaRules = join(ownInstallation().root, 'rules');
   /** Of the plan applied last; after a start that of the file, which may have been edited since. */
   let configuration: Configuration = readAtStart();
+  /** Until a change that waits for confirmation is confirmed: that of the one before. */
+  let former: Configuration | undefined;
   let planned: { readonly plan: Plan; readonly configuration: Configuration } | undefined;
   let offering = false;
   let settled: 'none' | 'pending' | 'confirmed' | 'rolled-back' = 'none';
@@ -206,10 +212,12 @@ async function main(): Promise<void> {
             offerSoon();
             throw error;
           });
+          former = confirmWithinMs === undefined ? undefined : (former ?? configuration);
           configuration = planned.configuration;
         }
         // The plan may have raised the ceiling of the accept queue; listening again makes it hold.
         door.listenAgain();
+        doors.listenAgain();
         planned = undefined;
         settled = confirmWithinMs === undefined ? 'confirmed' : 'pending';
         offer();
@@ -219,6 +227,7 @@ async function main(): Promise<void> {
         const waited = controller.pending() !== undefined;
         await controller.confirm();
         if (waited) settled = 'confirmed';
+        former = undefined;
         return { confirmed: waited };
       },
       rollback: async () => {

@@ -30,14 +30,21 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
   withWeirLab({ configuration: configuration('10.64.0.0/24') }, async (lab) => {
     await lab.up();
     assert.equal((await lab.weir(['plan'], { anyCode: true })).code, 0, 'nothing to change');
-    lab.configure(configuration('[10.64.0.0/24, 10.65.0.0/24]'));
+    const diversions = async (): Promise<string[]> => {
+      const { stdout } = await lab.weir(['status', '--json'], { anyCode: true });
+      return (JSON.parse(stdout) as { diversions: { name: string }[] }).diversions.map(({ name }) => name);
+    };
+    const before = await diversions();
+    lab.configure(configuration('[10.64.0.0/24, 10.65.0.0/24]').replace('name: ', 'name: renamed-'));
     const plan = await lab.weir(['plan'], { anyCode: true });
     assert.equal(plan.code, 10, plan.stdout + plan.stderr);
     assert.match(plan.stdout, /10\.65\.0\.0\/24/);
     assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'planning changes nothing');
     await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
     assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200');
+    assert.match((await diversions()).join(), /^renamed-/);
     await lab.weir(['rollback']);
+    assert.deepEqual(await diversions(), before, 'the status is of what is applied');
     assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'rolled back');
     assert.equal((await lab.attack(get('10.64.0.7'))).stdout, '200', 'the confirmed state is back');
     await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
