@@ -121,6 +121,11 @@ class Branch {
     throw new Error(`no ${script} of ${this.data}`);
   }
 
+  /** What it says of itself. */
+  own(): string {
+    return readFileSync(path.join(this.data, 'agent/status.json'), 'utf8');
+  }
+
   async stop(): Promise<void> {
     const { child } = this;
     if (!child || child.exitCode !== null) return;
@@ -142,8 +147,10 @@ class Branch {
   }
 
   async recorded(port: number): Promise<Recorded> {
-    return until(`a session from ${port}`, async () =>
-      (await this.lab.records(['sessions', '--limit', '200'])).find(({ source }) => source.port === port),
+    return until(
+      `a session from ${port}`,
+      async () => (await this.lab.records(['sessions', '--limit', '200'])).find(({ source }) => source.port === port),
+      30_000,
     );
   }
 }
@@ -191,6 +198,16 @@ test('ranges of an agent: by sessions and by packets, killed, other rules, and n
       await bed.recorded(await bed.ask('10.77.0.50'));
       const gone = await bed.visitor.run(['curl', '-s', '-m', '2', 'http://10.77.0.20/'], { anyCode: true });
       assert.notEqual(gone.code, 0);
+      // Cut off, it answers by itself; the record comes with the link, once.
+      await lab.sensor.ip('link set down0 down\n');
+      await until('the agent knows that its link is gone', () => bed.own().includes('"state":"away"'), 30_000);
+      const alone = await bed.ask('10.77.0.51');
+      assert.match(bed.own(), /"link":\{"state":"(away|connecting)"/);
+      await lab.sensor.ip('link set down0 up\n');
+      const spooled = await bed.recorded(alone);
+      assert.deepEqual([spooled.weir.agent, spooled.destination.ip], ['branch-1', '10.77.0.51']);
+      const times = (await lab.records(['sessions', '--limit', '200'])).filter(({ source }) => source.port === alone);
+      assert.equal(times.length, 1);
     } finally {
       await bed.stop();
     }
