@@ -2,15 +2,14 @@
 // describes it once; each service's own log, a capture on its wire and the session name the attacker and the decoy.
 
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { parseConfiguration } from '../../src/config/configuration.ts';
-import { readPersonas } from '../../src/config/personas.ts';
-import { type Recorded, RunningWeir, type WeirLab } from '../../src/programs/weir-lab.ts';
+import type { Recorded } from '../../src/programs/weir-lab.ts';
 import { type ChainServices, chain, lacksChainServices, openChainServices } from '../support/chain-services.ts';
 import { type Branch, type FleetBed, withFleet } from '../support/fleet-bed.ts';
 import { lacksKernelTests, until } from '../support/namespace.ts';
@@ -48,23 +47,28 @@ ${[
   )
   .join('')}`;
 
-/** The inner gateway works by the rules the centre writes for it, in its own namespace as in a machine of its own. */
-async function startInner(lab: WeirLab, services: ChainServices): Promise<RunningWeir> {
-  const personas = readPersonas(path.join(home, 'rules'));
-  const whole = `version: 1\nagents: { listen: "0.0.0.0:7443" }\n${configuration}`;
-  const parsed = parseConfiguration(whole, 'weir.yaml', { personas });
-  if ('mistakes' in parsed) throw new Error(JSON.stringify(parsed.mistakes));
-  const rules = parsed.configuration.agents.rules.get('vm-1') ?? '{}';
+/** The inner gateway is an agent with privileges, in a namespace as in a machine of its own; what it does it is told over its link. */
+async function startInner(bed: FleetBed, { inner }: ChainServices): Promise<ChildProcess> {
+  const { lab } = bed;
   const data = path.join(lab.directory, 'inner');
   mkdirSync(data, { mode: 0o755 });
-  const file = path.join(lab.directory, 'inner.yaml');
-  writeFileSync(file, JSON.stringify({ ...(JSON.parse(rules) as object), data: path.join(data, 'data') }));
   const program = path.join(home, 'dist/src/programs/weir.js');
-  const child = services.inner.spawn([process.execPath, program, 'up', '-c', file, '--yes'], {
-    env: { ...process.env, SSH_CONNECTION: undefined },
-    cwd: lab.directory,
-  });
-  return new RunningWeir(child).ready();
+  const token = await bed.token('vm-1');
+  const child = inner.spawn(
+    [process.execPath, program, 'agent', '--privileged', '--gateway', `${chain.before}:7443`, '--token', token, '--data', data],
+    { env: { ...process.env, SSH_CONNECTION: undefined }, cwd: lab.directory },
+  );
+  let said = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (text) => {
+      said = (said + String(text)).slice(-65_536);
+    });
+  await bed
+    .shown('vm-1', 'its rules in force', ({ state, rules }) => state === 'linked' && rules?.applied === rules?.wanted, 60_000)
+    .catch((error) => {
+      throw new Error(`${error}\n${said}`);
+    });
+  return child;
 }
 
 const ends = ({ source, destination, weir, network }: Recorded): unknown[] => [
@@ -191,7 +195,7 @@ test('the attacker is named at the end of the chain, in every log, on the wire a
     const services = await openChainServices(namespaces, sensor, directory, branch.decoy);
     const before = [await sensor.snapshot(), await services.inner.snapshot()];
     await bed.lab.up();
-    const inner = await startInner(bed.lab, services);
+    const inner = await startInner(bed, services);
     const agent = await bed.enrol(branch);
     for (const family of [4, 6] as const) await speak(bed, branch, services, family);
     await resets(bed, branch, services);
@@ -200,7 +204,9 @@ test('the attacker is named at the end of the chain, in every log, on the wire a
     const { stdout } = await bed.lab.weir(['agents', 'test', 'branch-1'], { anyCode: true });
     assert.match(stdout, /branch-1 +branch .* OK/);
     await agent.end();
-    await inner.stop();
+    const gone = once(inner, 'exit');
+    inner.kill('SIGTERM');
+    await gone;
     await bed.lab.weir(['down']);
     assert.deepEqual([await sensor.snapshot(), await services.inner.snapshot()], before);
   }),
