@@ -20,6 +20,8 @@ export interface RunOptions {
   /** Accept any exit code; without it a code other than 0 throws with the command's own words. */
   readonly anyCode?: boolean;
   readonly cwd?: string;
+  /** Kills it, as the time limit does. */
+  readonly signal?: AbortSignal;
 }
 
 /** Runs a program to its end without a shell; standard output and error are bounded at 64 MiB. */
@@ -28,7 +30,13 @@ export function runCommand(argv: readonly string[], options: RunOptions = {}): P
     const child = execFile(
       argv[0],
       argv.slice(1),
-      { timeout: options.timeoutMs ?? 30_000, killSignal: 'SIGKILL', maxBuffer: 64 << 20, cwd: options.cwd },
+      {
+        timeout: options.timeoutMs ?? 30_000,
+        killSignal: 'SIGKILL',
+        maxBuffer: 64 << 20,
+        cwd: options.cwd,
+        signal: options.signal,
+      },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
         if (error !== null && !options.anyCode)
@@ -158,8 +166,9 @@ export class NamespaceLab {
   /** A new namespace with `lo` up and duplicate address detection off, so that addresses work at once. */
   async namespace(label: string): Promise<TestNamespace> {
     const namespace = new TestNamespace(`${this.prefix}-${label}`);
-    await runCommand(['ip', 'netns', 'add', namespace.name]);
+    // Before it is there: a tool that is interrupted half-way leaves something to remove.
     this.#namespaces.push(namespace);
+    await runCommand(['ip', 'netns', 'add', namespace.name]);
     await namespace.ip('link set lo up\n');
     await namespace.setSysctl('net/ipv6/conf/default/accept_dad', '0');
     return namespace;
@@ -197,7 +206,8 @@ export class NamespaceLab {
     const strays = processesIn(this.#namespaces);
     for (const pid of strays) process.kill(pid, 'SIGKILL');
     await until('processes inside are gone', () => processesIn(this.#namespaces).length === 0);
-    for (const namespace of this.#namespaces) await runCommand(['ip', 'netns', 'delete', namespace.name]);
+    // What cannot be removed is found by the look that follows.
+    for (const namespace of this.#namespaces) await runCommand(['ip', 'netns', 'delete', namespace.name], { anyCode: true });
     const { stdout: left } = await runCommand(['ip', 'netns', 'list']);
     assert.ok(!left.includes(`${this.prefix}-`), `namespaces left: ${left}`);
     assert.deepEqual(strays, [], 'processes were left running in the namespaces of the test');

@@ -1,7 +1,7 @@
-// `weir demo`: a lab in network namespaces (attackers, a wire, a sensor with a million decoys), real scans and attacks,
-// what was seen, and a console to look at it. Nothing of this machine's own network is touched; all is removed at the end.
+// `weir demo`: a lab in network namespaces (attackers, a sensor with a million decoys, and the other ways in: demo/ways.ts), real
+// scans and attacks, what was seen, and a console to look at it. Nothing of this machine's own network is touched; all is
+// removed at the end, and on Ctrl-C at any moment.
 
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import type { ActionContext, DemoOptions } from '../cli/actions.ts';
 import { type TestNamespace, until } from '../kernel/namespace-lab.ts';
+import { attacks, buildWays, diversionsOfWays, has, lineOf, type Scene, settingsOfWays, type Way } from './demo/ways.ts';
 import { ownInstallation } from './installation.ts';
 import { WeirLab } from './weir-lab.ts';
 
@@ -33,7 +34,14 @@ diversions:
         seed: 7
       - addresses: 10.32.0.0/24
         persona: all-open
-`;
+${diversionsOfWays}${settingsOfWays('million')}`;
+
+const million: Way = { title: 'the decoys of this host', filter: { diversion: 'million' } };
+
+const first = attacks(sources, '10.32.0.0/24', 6);
+
+/** The exit code of a demo that was ended before it had told anything: 128 + SIGINT, as a shell gives it. */
+const interrupted = 130;
 
 /** In keep mode the attackers go on, slowly, for at most this long. */
 const keepMs = 60 * 60_000;
@@ -44,40 +52,79 @@ export async function runDemo(options: DemoOptions, context: ActionContext): Pro
   const { environment } = context;
   const say = (text: string): Promise<void> => environment.stderr.write(`${text}\n`);
   const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  // For good: a second Ctrl-C must not end this before the lab is removed.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+  const { signal } = stop;
   const began = performance.now();
   const since = (): string => `${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s`;
   let lab: WeirLab | undefined;
   let door: Door | undefined;
+  let told = false;
   try {
-    await say(`${since()}  building a lab: attackers and a sensor on one wire, in namespaces of their own`);
+    await say(`${since()}  building a lab: attackers, a sensor, a branch, a floor and a shop, in namespaces of their own`);
     lab = await WeirLab.open({ configuration });
+    const { attacker } = lab;
     const addresses = [...sources.map((ip) => `${ip}/8`), ...sources6.map((ip) => `${ip}/48 nodad`)];
-    await lab.attacker.ip(
+    await attacker.ip(
       addresses
         .map((address) => `addr add ${address.replace(' ', ' dev eth0 ')}${address.includes(' ') ? '' : ' dev eth0'}\n`)
         .join(''),
     );
-    await say(`${since()}  weir up: 1,048,576 IPv4 addresses and an IPv6 /64, of which 40% live`);
-    await lab.up();
+    const ways = await buildWays(lab);
+    signal.throwIfAborted();
+    await say(`${since()}  weir up: 1,048,576 IPv4 addresses and an IPv6 /64, of which 40% live, and the other ways in`);
+    await unlessStopped(lab.up(), signal);
     door = await Door.open(lab);
     const console = await door.link(lab);
     await say(`${since()}  the decoys answer. Console: ${console}`);
-    const seen = firstSession(lab, stop.signal).then(async (found) => {
+    const seen = firstSession(lab, signal).then(async (found) => {
       if (found) await say(`${since()}  the first session is on record`);
     });
-    await wave(lab.attacker, say, since, stop.signal);
+    const enrolled = ways.enrol(lab, { signal });
+    const play = (scenes: readonly Scene[]): Promise<void> => wave(scenes, say, since, signal);
+    await Promise.all([play([{ what: 'botnets and crawlers touch the open machines', from: attacker, argv: first }]), enrolled]);
+    await say(`${since()}  a token was made, and the branch's agent has enrolled with it`);
+    await Promise.all(ways.all.map(({ scene }) => play(scene ? [scene] : [])));
+    await play(scenesOnTheWire(attacker));
     await seen;
-    if (!stop.signal.aborted) await summary(lab, environment.stdout.write);
+    await unlessStopped(
+      lab.settled(15_000).catch(() => {}),
+      signal,
+    );
+    await summary(lab, [million, ...ways.all], environment.stdout.write, signal);
+    told = true;
     if (options.keep || (environment.stdout.isTerminal && environment.stderr.isTerminal)) {
       await say(`\nThe console: ${await door.link(lab)}\nAttackers go on slowly. Ctrl-C ends and removes everything.`);
-      await linger(lab.attacker, stop.signal);
+      await linger(lab, signal);
     }
-    return 0;
+  } catch (error) {
+    // What a lab that is being ended says of it is no fault.
+    if (!signal.aborted) throw error;
   } finally {
     door?.close();
-    await lab?.end();
+    await lab?.end().catch((error) => {
+      // Ctrl-C of a terminal reaches the tools that remove the lab as well: once more, then.
+      if (!signal.aborted) throw error;
+      return lab?.end();
+    });
     await say(`${since()}  the lab is removed`);
+  }
+  return told ? 0 : interrupted;
+}
+
+/** Throws as soon as `signal` fires; what is waited for then ends with the lab. */
+async function unlessStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => {});
+  signal.throwIfAborted();
+  let stopped: () => void = () => {};
+  const never = new Promise<never>((_, reject) => {
+    stopped = () => reject(signal.reason);
+    signal.addEventListener('abort', stopped, { once: true });
+  });
+  try {
+    return await Promise.race([work, never]);
+  } finally {
+    signal.removeEventListener('abort', stopped);
   }
 }
 
@@ -153,25 +200,22 @@ async function firstSession(lab: WeirLab, signal: AbortSignal): Promise<boolean>
 
 /** One scene after the other, each bounded in time. */
 async function wave(
-  attacker: TestNamespace,
+  scenes: readonly Scene[],
   say: (text: string) => Promise<void>,
   since: () => string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { node, root } = ownInstallation();
-  const attacks = (from: readonly string[], to: string, rounds: number): string[] => [
-    node,
-    join(root, 'dist/src/programs/demo/attacks.js'),
-    ...from.flatMap((ip) => ['--from', ip]),
-    '--to',
-    to,
-    '--rounds',
-    String(rounds),
-  ];
-  const scenes: { what: string; argv: string[] }[] = [
-    { what: 'botnets and crawlers touch the open machines', argv: attacks(sources, '10.32.0.0/24', 6) },
-    { what: 'the same over the million', argv: attacks(sources, '10.64.0.0/12', 6) },
-    { what: 'the same over IPv6', argv: attacks(sources6, 'fd99:0:0:64::/64', 3) },
+  for (const { what, from, argv } of scenes) {
+    signal.throwIfAborted();
+    await say(`${since()}  ${what}`);
+    await from.run(argv, { anyCode: true, timeoutMs: 60_000, signal });
+  }
+}
+
+function scenesOnTheWire(from: TestNamespace): Scene[] {
+  const scenes: Omit<Scene, 'from'>[] = [
+    { what: 'the same over the million', argv: attacks(sources, '10.64.0.0/12', 5) },
+    { what: 'the same over IPv6', argv: attacks(sources6, 'fd99:0:0:64::/64', 2) },
   ];
   if (has('nmap')) {
     scenes.push(
@@ -231,48 +275,38 @@ async function wave(
         '10.0.0.1',
       ],
     });
-  for (const { what, argv } of scenes) {
-    if (signal.aborted) return;
-    await say(`${since()}  ${what}`);
-    await attacker.run(argv, { anyCode: true, timeoutMs: 60_000 });
-  }
+  return scenes.map((scene) => ({ ...scene, from }));
 }
 
-const has = (program: string): boolean => spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
-
-async function linger(attacker: TestNamespace, signal: AbortSignal): Promise<void> {
-  const { node, root } = ownInstallation();
-  const child = attacker.spawn([
-    node,
-    join(root, 'dist/src/programs/demo/attacks.js'),
-    ...sources.flatMap((ip) => ['--from', ip]),
-    '--to',
-    '10.32.0.0/24',
-    '--rounds',
-    '3000',
-    '--pause-ms',
-    '300',
-  ]);
+async function linger(lab: WeirLab, signal: AbortSignal): Promise<void> {
+  const child = lab.attacker.spawn(attacks(sources, '10.32.0.0/24', 3000, 300));
   const end = systemClock() + keepMs * 1000;
   while (!signal.aborted && systemClock() < end) await new Promise((resolve) => setTimeout(resolve, 200));
   child.kill('SIGTERM');
 }
 
 /** What a person would ask first, each with the command that answers it. */
-async function summary(lab: WeirLab, write: (text: string) => Promise<void>): Promise<void> {
+async function summary(
+  lab: WeirLab,
+  ways: readonly Way[],
+  write: (text: string) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
   const { reader } = lab;
-  await lab.settled(15_000).catch(() => {});
   const counts = await reader.counts({});
   await write(
-    `\n${counts.sessions} sessions and ${counts.probes} probe packets from ${counts.sources} sources, ${counts.bytesIn} bytes of payload.\n`,
+    `\n${counts.sessions} sessions and ${counts.probes} probe packets from ${counts.sources} sources, ${counts.bytesIn} bytes of payload. By the way they came:\n`,
   );
+  for (const way of ways) await write(`  ${await lineOf(way, reader)}`);
   for (const argv of [
     ['top', 'ports', '--limit', '8'],
     ['top', 'sources', '--limit', '6'],
     ['sessions', '--limit', '12'],
+    ['agents'],
     ['status'],
   ]) {
-    const { stdout, stderr } = await lab.weir(argv);
+    signal.throwIfAborted();
+    const { stdout, stderr } = await lab.weir(argv, { signal });
     await write(`\n$ weir ${argv.join(' ')}\n${stdout}${stderr ? printable(stderr) : ''}`);
   }
 }

@@ -19,6 +19,7 @@ import {
   type TestNamespace,
   until,
 } from '../kernel/namespace-lab.ts';
+import { segmentTag } from '../plan/desired-segment.ts';
 import type { GatewayStatus } from './recorder-status.ts';
 
 const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -327,6 +328,11 @@ export class WeirLab {
       }
     }
     await this.namespaces.end().catch((error) => problems.push(error));
+    // Of a Weir that was killed before it could remove its own.
+    const { stdout } = await runCommand(['ip', 'netns', 'list'], { anyCode: true });
+    const own = new RegExp(`^weir-${segmentTag(this.data)}[.-]`);
+    for (const name of stdout.split(/\s+/).filter((word) => own.test(word)))
+      await runCommand(['ip', 'netns', 'delete', name], { anyCode: true });
     // A test may have mounted a small disk there.
     const mounts = readFileSync('/proc/self/mounts', 'utf8')
       .split('\n')
