@@ -202,6 +202,7 @@ test('agents say nothing about the system, and no probes of others’ diversions
     'branch-1',
     batchOf(
       { kind: 'system', system },
+      { kind: 'system', system: { ...system, name: 'process-started', program: 'agent' } },
       { kind: 'alert', alert },
       probe('lan', '10.66.0.9'),
       probe('lan', '10.9.9.9'),
@@ -213,7 +214,7 @@ test('agents say nothing about the system, and no probes of others’ diversions
     ['lan', 'agent branch-1'],
   );
   const { malformed, foreign, displaced, probes } = intake.counters;
-  assert.deepEqual([malformed, foreign, displaced, probes], [2, 1, 1, 2]);
+  assert.deepEqual([malformed, foreign, displaced, probes], [2, 1, 1, 2], 'what its journal notes of itself is no loss');
 });
 
 test('nothing is acknowledged that is not durable and whole', async () => {

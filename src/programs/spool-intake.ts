@@ -101,6 +101,8 @@ export class SpoolIntake {
     const { strippedRecords } = journal.counters();
     let refused = 0;
     for (const { event } of records) {
+      // What an agent's journal notes of itself (that it began) is for the agent's machine: no record, and none lost.
+      if (event.kind === 'system' && event.system.program === 'agent') continue;
       const taken = this.#checked(agent, event);
       if (!taken) refused += 1;
       else if (!journal.append(taken)) throw full();

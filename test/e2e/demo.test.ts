@@ -49,7 +49,9 @@ test('what comes in each way is on record with its true source, and told in a li
       /by VXLAN +\d+ sessions +\d+ probes {2}from 192\.168\.110\.77\n$/,
     ].entries())
       assert.match(lines[index], pattern);
-    console.log(JSON.stringify((await lab.gateway()).links));
+    const { links } = await lab.gateway();
+    assert.ok(links);
+    assert.deepEqual([links.spool.foreign, links.spool.malformed], [0, 0], 'an agent that begins loses nothing');
     await lab.weir(['down']);
     assert.equal(await lab.sensor.snapshot(), before);
   });
