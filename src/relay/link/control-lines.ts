@@ -1,6 +1,7 @@
 // Messages on the control stream of a link: one JSON object a line, both directions, bounded. What a line may say is
 // link-messages.ts.
 
+import { ByteGatherer } from '../../base/byte-gatherer.ts';
 import type { LinkStream } from './link-flow.ts';
 
 const lineFeed = 0x0a;
@@ -9,8 +10,7 @@ const lineFeed = 0x0a;
 export class ControlReader {
   readonly #maxBytes: number;
   readonly #onLine: (line: string) => void;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new ByteGatherer();
 
   constructor(maxBytes: number, onLine: (line: string) => void) {
     this.#maxBytes = maxBytes;
@@ -18,7 +18,7 @@ export class ControlReader {
   }
 
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#held.length;
   }
 
   /** False: a line is longer than it may be; nothing more is to be read then. */
@@ -27,17 +27,16 @@ export class ControlReader {
     for (let end = bytes.indexOf(lineFeed); end >= 0; end = bytes.indexOf(lineFeed, start)) {
       const piece = bytes.subarray(start, end);
       start = end + 1;
-      if (this.#heldBytes + piece.length > this.#maxBytes) return false;
-      const line = this.#heldBytes === 0 ? piece : Buffer.concat([...this.#held, piece]);
-      this.#held = [];
-      this.#heldBytes = 0;
+      if (this.#held.length + piece.length > this.#maxBytes) return false;
+      let line = piece;
+      if (this.#held.length > 0) {
+        this.#held.add(piece);
+        line = this.#held.take();
+      }
       this.#onLine(line.toString('utf8'));
     }
-    if (start === bytes.length) return true;
-    this.#heldBytes += bytes.length - start;
-    if (this.#heldBytes > this.#maxBytes) return false;
-    // A copy: the piece may be the end of a large buffer that would be kept with it.
-    this.#held.push(Buffer.from(bytes.subarray(start)));
+    if (this.#held.length + bytes.length - start > this.#maxBytes) return false;
+    if (start < bytes.length) this.#held.add(bytes.subarray(start));
     return true;
   }
 }

@@ -1,6 +1,7 @@
 // Datagrams of one source and destination over a stream of the link, both ways: each is its length in two bytes and its
 // payload. What finds the stream full is dropped, as datagrams are.
 
+import { ByteGatherer } from '../../base/byte-gatherer.ts';
 import { closeStream, type LinkStream } from './link-flow.ts';
 
 export interface DatagramStreamOptions {
@@ -18,8 +19,7 @@ export class DatagramStream {
   readonly stream: LinkStream;
   readonly #options: DatagramStreamOptions;
   /** The beginning of a frame, at most one. */
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new ByteGatherer();
   /** How many bytes the frame that has begun will have, as far as known. */
   #wanted = 2;
   #ended = false;
@@ -71,14 +71,12 @@ export class DatagramStream {
     if (this.#ended) return;
     if (bytes.length === 0) return;
     this.lastAtMs = performance.now();
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes < this.#wanted) {
-      // A copy: the piece may be a part of a large buffer that would be kept with it.
-      this.#held[this.#held.length - 1] = Buffer.from(bytes);
-      return;
+    let all = bytes;
+    if (this.#held.length + bytes.length < this.#wanted || this.#held.length > 0) {
+      this.#held.add(bytes);
+      if (this.#held.length < this.#wanted) return;
+      all = this.#held.take();
     }
-    let all = this.#held.length === 1 ? bytes : Buffer.concat(this.#held);
     this.#wanted = 2;
     while (all.length >= 2) {
       const end = 2 + all.readUInt16BE(0);
@@ -90,14 +88,13 @@ export class DatagramStream {
       if (this.#ended) return;
       all = all.subarray(end);
     }
-    this.#held = all.length === 0 ? [] : [Buffer.from(all)];
-    this.#heldBytes = all.length;
+    if (all.length > 0) this.#held.add(all);
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#held = [];
+    this.#held.take();
     this.#options.onEnd();
   }
 }

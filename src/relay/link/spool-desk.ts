@@ -2,6 +2,7 @@
 // of theirs in our memory (HTTP's `100 continue`).
 
 import type { ServerHttp2Stream } from 'node:http2';
+import { ByteGatherer } from '../../base/byte-gatherer.ts';
 
 export interface SpoolDeskOptions {
   readonly maxBytes: number;
@@ -10,7 +11,7 @@ export interface SpoolDeskOptions {
   onRefused(agent: string, why: unknown): void;
 }
 
-/** Batches of at most 8 MiB in memory at once. */
+/** Batches of at most 8 MiB in memory at once, up to twice that while they come. */
 const atOnce = 8;
 /** Without a byte of the batch for so long it is given up. */
 const stallMs = 30_000;
@@ -82,21 +83,19 @@ export function collect(stream: ServerHttp2Stream, maxBytes: number): Promise<Bu
       reject(new Error('the link broke'));
       return;
     }
-    const pieces: Buffer[] = [];
-    let length = 0;
+    const batch = new ByteGatherer();
     const timer = setTimeout(() => settle(() => reject(new Error('it stalled'))), stallMs).unref();
     const take = (bytes: Buffer): void => {
-      length += bytes.length;
       timer.refresh();
-      if (length > maxBytes) settle(() => resolve(undefined));
-      else pieces.push(bytes);
+      if (batch.length + bytes.length > maxBytes) settle(() => resolve(undefined));
+      else batch.add(bytes);
     };
     const settle = (then: () => void): void => {
       clearTimeout(timer);
       stream.off('data', take).off('end', ended).off('close', broken);
       then();
     };
-    const ended = (): void => settle(() => resolve(Buffer.concat(pieces)));
+    const ended = (): void => settle(() => resolve(batch.take()));
     const broken = (): void => settle(() => reject(new Error('the link broke')));
     stream.on('data', take).on('end', ended).on('close', broken);
     stream.additionalHeaders({ ':status': 100 });
