@@ -130,6 +130,9 @@ describe('the gate of the agents', () => {
     const thief = await AgentIdentity.open(`${bed.directory}/at-thief`);
     await assert.rejects(bed.enrol(thief, text), isCode('not-permitted'));
     assert.match(bed.registry.agents()[0].reason ?? '', /another key/);
+    const again = await bed.reopen();
+    assert.match(again.agents()[0].reason ?? '', /another key/, 'after a restart too');
+    await again.close();
     assert.equal(typeof (await bed.visitAs(good)), 'object');
     assert.equal(await bed.visitAs((await thief.beginEnrolment(parseToken(text))).credentials), 'handshake');
   });

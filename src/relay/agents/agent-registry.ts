@@ -153,6 +153,8 @@ export class AgentRegistry implements AgentGate {
     } catch (error) {
       const { code, message, details } = asWeirError(error);
       log.warn('an enrolment was refused', { token: enrolment, code, why: message, ...details });
+      // A token in two hands is still told after a restart.
+      if (code === 'not-permitted') await this.#save().catch(() => {});
       throw error;
     }
     const issued = this.#authority.issue(agent, key, now);

@@ -103,7 +103,7 @@ export class AgentFlows implements FlowKeeper {
   stalled(flow: LinkFlow, stalled: boolean): void {
     if (stalled) {
       this.#stalled.add(flow);
-      if (this.#stalled.size % 16 === 0) this.#keepBudget();
+      if (this.#stalled.size % 16 === 0) this.#keepBudget(this.#stalled);
     } else this.#stalled.delete(flow);
   }
 
@@ -241,17 +241,21 @@ export class AgentFlows implements FlowKeeper {
 
   #sweep(): void {
     const idleBefore = performance.now() - this.#owner.limits.datagramIdleMs;
-    for (const one of this.#streams.values()) if (one instanceof DatagramStream && one.lastAtMs < idleBefore) one.terminate();
-    if (this.#stalled.size > 0) this.#keepBudget();
+    const flows: LinkFlow[] = [];
+    for (const one of this.#streams.values()) {
+      if (one instanceof LinkFlow) flows.push(one);
+      else if (one && one.lastAtMs < idleBefore) one.terminate();
+    }
+    this.#keepBudget(flows);
   }
 
   /** Slow receivers share what an agent may have waiting; past it, who holds most goes. */
-  #keepBudget(): void {
+  #keepBudget(flows: Iterable<LinkFlow>): void {
     let total = 0;
-    for (const flow of this.#stalled) total += flow.waitingBytes;
+    for (const flow of flows) total += flow.waitingBytes;
     const { bufferedBytesPerAgent } = this.#owner.limits;
     if (total <= bufferedBytesPerAgent) return;
-    for (const flow of [...this.#stalled].sort((a, b) => b.waitingBytes - a.waitingBytes)) {
+    for (const flow of [...flows].sort((a, b) => b.waitingBytes - a.waitingBytes)) {
       if (total <= bufferedBytesPerAgent) return;
       total -= flow.waitingBytes;
       this.#owner.counters.flowsOverBudget += 1;

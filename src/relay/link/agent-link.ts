@@ -203,6 +203,12 @@ export class AgentLink {
     } else if (this.greeted) this.#misbehaved('hello twice');
     else {
       clearTimeout(this.#helloTimer);
+      // Its certificate may have been replaced since the handshake: then whoever has the new one is the agent.
+      if (!this.#owner.options.gate.admit(this.#socket)) {
+        this.#owner.counters.notAdmitted += 1;
+        this.destroy('its certificate does not hold any more');
+        return;
+      }
       this.greeted = true;
       this.send(this.#welcome());
       this.#owner.onHello(this, message);

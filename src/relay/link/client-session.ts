@@ -271,8 +271,13 @@ export class ClientSession implements FlowKeeper {
   #take(message: GatewayMessage): void {
     const { options } = this.#owner;
     if (message.kind === 'welcome') {
+      if (message.protocol !== linkProtocol) {
+        const { protocol, version } = message;
+        this.#end(`the gateway speaks link protocol ${protocol} (version ${version}), this agent ${linkProtocol}`);
+        return;
+      }
       clearTimeout(this.#welcomeTimer);
-      if (message.protocol === linkProtocol) this.#owner.onWelcome(message);
+      this.#owner.onWelcome(message);
       options.onWelcome?.(message, options.clock() - message.clock);
     } else if (message.kind === 'rules') options.onRules(message.rules, message.configuration);
     else if (message.kind === 'touch') options.onTouch(message);

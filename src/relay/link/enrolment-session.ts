@@ -1,5 +1,6 @@
 // What somebody with a token may do: send one request for a certificate, and go. Everything else ends the connection.
 
+import { constants } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { asWeirError } from '../../base/errors.ts';
 import type { AgentGate } from '../agents/agent-gate.ts';
@@ -28,17 +29,20 @@ export function serveEnrolment(socket: TLSSocket, enrolment: string, owner: Enro
       onBroken: () => end(),
     });
     const end = (): void => cutSession(session, 'the enrolment is over');
+    /** Whole, and counted by what the gate says. */
+    let judged = false;
     let timer = setTimeout(end, limits.helloMs).unref();
     session.on('close', () => {
       clearTimeout(timer);
       socket.destroy();
+      // Late, too long, broken off, or no request at all.
+      if (!judged) counters.enrolmentsRefused += 1;
       resolve();
     });
     let asked = false;
     session.on('stream', (stream, headers) => {
       stream.on('error', () => {});
       if (asked || headers[':method'] !== 'POST' || headers[':path'] !== '/enrol') {
-        counters.enrolmentsRefused += 1;
         end();
         return;
       }
@@ -51,6 +55,9 @@ export function serveEnrolment(socket: TLSSocket, enrolment: string, owner: Enro
         else pieces.push(bytes);
       });
       stream.on('end', () => {
+        // Node ends streams that it destroys, too.
+        if (session.destroyed || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
+        judged = true;
         clearTimeout(timer);
         void answer(Buffer.concat(pieces).toString('utf8')).then(({ status, body }) => {
           if (stream.destroyed) return;

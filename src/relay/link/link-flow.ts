@@ -6,7 +6,7 @@
 // attacker reset, which also loses none of them, and the gateway, whose peer has no such limit, ends the stream.
 
 import { type ClientHttp2Stream, constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
-import { Duplex } from 'node:stream';
+import { Duplex, type Readable } from 'node:stream';
 import type { FlowStream } from '../arrival.ts';
 
 export type LinkStream = ServerHttp2Stream | ClientHttp2Stream;
@@ -54,6 +54,8 @@ export function turnedAwayError(): NodeJS.ErrnoException {
 
 /** 64 KiB, as sockets have in Node's newer versions. */
 const highWaterMark = 64 * 1024;
+/** What each piece that waits costs beside its bytes; a peer may make all of them one byte long. */
+const pieceBytes = 128;
 /** How long a reset waits for a reader that does not take what came before it. */
 const resetPatienceMs = 5_000;
 
@@ -110,9 +112,10 @@ export class LinkFlow extends Duplex implements FlowStream {
     return this.#sentBytes;
   }
 
-  /** What came and waits for the reader. */
+  /** What came and waits for the reader, by what it costs us. */
   get waitingBytes(): number {
-    return this.stream.readableLength + this.readableLength;
+    const pieces = waitingPieces(this.stream) + waitingPieces(this);
+    return this.stream.readableLength + this.readableLength + pieces * pieceBytes;
   }
 
   /** The other end sees a RST; with an error, our owner sees that too. */
@@ -247,4 +250,10 @@ export class LinkFlow extends Duplex implements FlowStream {
     else if (rstCode !== constants.NGHTTP2_NO_ERROR || !this.stream.readableEnded) this.destroy(resetError());
     else this.peerAbandoned();
   }
+}
+
+/** Node tells bytes alone; a version that keeps its queue elsewhere counts none. */
+function waitingPieces(stream: Readable): number {
+  const { _readableState: state } = stream as { readonly _readableState?: { readonly buffer?: { readonly length?: number } } };
+  return state?.buffer?.length ?? 0;
 }

@@ -346,6 +346,7 @@ describe('a stranger', () => {
       .on('error', () => {})
       .end('x'.repeat(60_000));
     await ended;
+    await until('each of them was counted', () => bed.server.counters.enrolmentsRefused === 5);
     const wrong = await open();
     const stream = wrong.request({ ':method': 'POST', ':path': '/enrol' });
     stream.on('error', () => {}).end('not a request');
@@ -381,6 +382,10 @@ describe('a gateway that is not well', () => {
       [() => {}, /no welcome/],
       [(stream: http2.ServerHttp2Stream) => void stream.write(`${welcome}${'x'.repeat(200_000)}`), /too long/],
       [(stream: http2.ServerHttp2Stream) => void stream.end(welcome), /control stream ended/],
+      [
+        (stream: http2.ServerHttp2Stream) => void stream.write(welcome.replace('"protocol":1', '"protocol":99')),
+        /link protocol 99 \(version 1\.2\.3\), this agent 1/,
+      ],
       [(stream: http2.ServerHttp2Stream) => void stream.session?.goaway(2), /HTTP\/2/],
       [(stream: http2.ServerHttp2Stream) => void stream.write(`${welcome}{"kind":"goodbye","reason":"\\u001b[2J"}\n`), /x1b/],
     ] as const) {

@@ -11,11 +11,10 @@ export type FlowMessage =
   | { readonly kind: 'abandon'; readonly stream: number };
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const text = (most: number) =>
-  z
-    .string()
-    .max(most)
-    .transform((value) => printable(value, most));
+/** Longer ones and longer lists are cut off: a machine may have much to say, and a link is not ended for that. */
+const text = (most: number) => z.string().transform((value) => printable(value, most));
+const list = <Entry extends z.ZodType>(entry: Entry, most: number) =>
+  z.array(entry).transform((entries) => entries.slice(0, most));
 const rulesName = z.string().regex(/^[0-9a-f]{12}$/);
 const versionName = z.string().regex(/^[0-9A-Za-z.+-]{1,64}$/);
 const pem = z.string().max(16_384);
@@ -28,9 +27,10 @@ const spool = z.object({
   diskFull: z.boolean(),
   oldest: text(40).optional(),
 });
-const refused = z
-  .array(z.object({ transport: z.enum(['tcp', 'udp']), port: z.number().int().min(0).max(65535), why: text(200) }))
-  .max(256);
+const refused = list(
+  z.object({ transport: z.enum(['tcp', 'udp']), port: z.number().int().min(0).max(65535), why: text(200) }),
+  256,
+);
 
 // What a newer program says beside is left out: one protocol number holds for many versions.
 const agentMessage = z.discriminatedUnion('kind', [
@@ -49,11 +49,11 @@ const agentMessage = z.discriminatedUnion('kind', [
     rules: rulesName.optional(),
     spool,
   }),
-  z.object({ kind: z.literal('applied'), rules: rulesName, refused, addresses: z.array(text(64)).max(256) }),
+  z.object({ kind: z.literal('applied'), rules: rulesName, refused, addresses: list(text(64), 256) }),
   z.object({
     kind: z.literal('health'),
     health: z.enum(['good', 'degraded', 'bad']),
-    reasons: z.array(text(300)).max(32),
+    reasons: list(text(300), 32),
     memoryBytes: count,
     openFlows: count,
     flows: count,
