@@ -19,7 +19,7 @@ interface Bed extends RelayBed {
 }
 
 async function inBed(
-  options: RelayBedOptions & { answer?: (message: Buffer) => string | undefined; path?: 'proxy'; dead?: boolean },
+  options: RelayBedOptions & { answer?: (message: Buffer) => string | undefined; path?: 'proxy'; via?: string; dead?: boolean },
   body: (bed: Bed) => Promise<void>,
 ): Promise<void> {
   const server = dgram.createSocket('udp4');
@@ -33,7 +33,10 @@ async function inBed(
     if (text !== undefined) server.send(text, peer.port, peer.address);
   });
   const bed = await openRelayBed(options);
-  const service = relayedService(port, options.path ? { path: 'proxy', proxyVersion: 2 } : {});
+  const service = relayedService(port, {
+    ...(options.path ? { path: 'proxy', proxyVersion: 2 } : {}),
+    ...(options.via ? { via: options.via } : {}),
+  });
   const replies: string[] = [];
   if (options.dead) {
     server.close();
@@ -121,6 +124,16 @@ test('a dead service is on record as such when the flow ends', () =>
     await bed.sink.until(({ sessions }) => sessions[0].outcome !== 'open');
     assert.equal(bed.sink.sessions[0].outcome, 'service-unreachable');
     assert.equal(bed.relay.counters().udpOpen, 0);
+  }));
+
+test('a service that could not be dialled is tried again, however steadily it is asked', () =>
+  inBed({ via: 'nobody', limits: { idleTimeoutMs: 200 } }, async (bed) => {
+    await until('it was tried again', () => {
+      bed.send('anybody?');
+      return bed.relay.counters().udpSessions > 1;
+    });
+    assert.deepEqual(bed.sink.sessions[0].findings.tags, ['service-unreachable', 'no-gateway']);
+    assert.equal(bed.sink.sessions[0].outcome, 'service-unreachable');
   }));
 
 test('a flood of forged sources takes no more than the bound, oldest first; one source has its share', () =>

@@ -110,8 +110,11 @@ export class RelayedDatagrams {
     const key = `${source.ip} ${source.port} ${destination.ip} ${destination.port} ${network} ${diversion} ${service.name}`;
     const flow = this.#flows.get(key) ?? this.#open(key, arrived, service);
     if (!flow) return;
-    flow.activeMs = this.#options.clock() / 1000;
-    this.#byActivity.touch(flow);
+    // One that was never dialled ends in its time, however steadily it is asked: the next one tries again.
+    if (flow.fd >= 0 || !flow.unreachable || !flow.listed) {
+      flow.activeMs = this.#options.clock() / 1000;
+      this.#byActivity.touch(flow);
+    }
     flow.tap.take('in', arrived.payload, arrived.at);
     if (flow.over) return;
     if (flow.questions.length === maxQuestions) flow.questions.shift();
