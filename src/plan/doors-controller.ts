@@ -7,9 +7,10 @@ import { openAgentListener } from '../kernel/agent-listener.ts';
 import { closeDescriptor, listenSocket } from '../kernel/libc.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { openProxySockets } from '../kernel/proxy-socket.ts';
+import type { RelayedService } from '../model/relayed-service.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import type { DesiredState, RelayState } from './desired-state.ts';
-import { compareRelay, renderEndpoint } from './relay-state.ts';
+import { compareRelay, describeService, renderEndpoint } from './relay-state.ts';
 
 export interface DoorsControllerOptions {
   readonly log: Log;
@@ -21,6 +22,11 @@ export interface DoorsControllerOptions {
 
 /** As much as net.core.somaxconn lets it be. */
 const acceptQueue = 65_535;
+
+/** Services told in a status. */
+const maxTold = 32;
+
+const tellService = (service: RelayedService): string => `service ${service.name}: ${describeService(service)}`;
 
 /** Sockets of doors among those a gateway holds. */
 export const isDoorSocket = ({ role }: NamedSocket): boolean => role === 'proxy' || role === 'agents';
@@ -86,7 +92,7 @@ export class DoorsController implements Annex {
   }
 
   status(): AnnexStatus {
-    const lines = this.#sockets.flatMap(({ role, name, transport }) => {
+    const listening = this.#sockets.flatMap(({ role, name, transport }) => {
       if (transport === 'udp') return [];
       const [, address, port] = /^[^:]*:(.*):(\d+)$/.exec(name) ?? [];
       const where = address?.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
@@ -98,7 +104,7 @@ export class DoorsController implements Annex {
     });
     return {
       reasons: this.#missing ? [`nobody is let in for agents or proxies: ${this.#missing.why}; it is tried again`] : [],
-      lines,
+      lines: [...listening, ...(this.#applied?.services ?? []).slice(0, maxTold).map(tellService)],
     };
   }
 

@@ -55,6 +55,13 @@ test('doors open, stay, move and close', { skip: lacksKernelTests() }, () =>
       'what a running gateway gave back serves on',
     );
     assert.equal(again.status().lines.length, 2);
+    const ssh = 'services: [{ name: ssh, kind: external, address: "10.1.0.9:22" }]\n';
+    await again.apply(state(`${agents}${ssh}diversions:\n${front('[::]:7000')}`));
+    assert.deepEqual(again.status().lines, [
+      'listening for front at [::]:7000',
+      'listening for agents at 0.0.0.0:7443',
+      'service ssh: 10.1.0.9:22, dialled directly',
+    ]);
 
     await again.apply(undefined);
     again.closeLeft();
