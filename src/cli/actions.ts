@@ -1,7 +1,7 @@
 // The seam between the command line and what the programs do: verbs that change the machine or start processes are
 // functions passed in. Verbs that only read (sessions, top, ...) are this room's own.
 
-import type { AgentReport, AgentToken, AgentTouches, AgentUpgrade } from '../model/agent.ts';
+import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeOrder } from '../model/agent.ts';
 import type { Status } from '../model/status.ts';
 import type { CommandEnvironment } from './environment.ts';
 
@@ -40,6 +40,12 @@ export interface BenchSettings {
   readonly seed?: number;
 }
 
+/** As AgentUpgradeOrder, with the program as a file instead of its name. */
+export interface AgentUpgradeWish extends Omit<AgentUpgradeOrder, 'sha256'> {
+  /** What `weir agent build` makes; absent: made now. */
+  readonly program?: string;
+}
+
 /** Asked of the running gateway; root. Throw `not-running`, `not-permitted`, or what the gateway says. */
 export interface AgentActions {
   report(context: ActionContext): Promise<AgentReport>;
@@ -48,12 +54,13 @@ export interface AgentActions {
   remove(name: string, context: ActionContext): Promise<'revoked' | 'withdrawn' | 'forgotten'>;
   /** The agent connects to decoys of its own; whether that is on record is for the caller to look up. */
   touch(name: string, context: ActionContext): Promise<AgentTouches>;
-  /** Without names: all. */
-  upgrade(
-    names: readonly string[] | undefined,
-    stage: number | undefined,
-    context: ActionContext,
-  ): Promise<readonly AgentUpgrade[]>;
+  /**
+   * Rolls a program out and follows that to its end; `onProgress` with each change. Going away meanwhile leaves the gateway at it.
+   * Throws `bad-request` (no file that `weir agent build` makes), `tool-missing` (none can be built here), `already-running`.
+   */
+  upgrade(wish: AgentUpgradeWish, onProgress: (rollOut: AgentRollOut) => void, context: ActionContext): Promise<AgentRollOut>;
+  /** Nobody more is asked. Throws `not-found` when none is under way. */
+  stopUpgrade(context: ActionContext): Promise<AgentRollOut>;
 }
 
 /** As typed; what is absent is as it was kept. */

@@ -8,6 +8,7 @@ import { printable } from '../base/printable.ts';
 import type { AgentToken } from '../model/agent.ts';
 import { agentColumns } from './agent-rows.ts';
 import { testAgents } from './agent-test.ts';
+import { upgradeAgents } from './agent-upgrade.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { type Run, type Verb, verbCommand } from './verb.ts';
 import { plural, renderInstant } from './wording.ts';
@@ -85,41 +86,6 @@ async function remove(names: readonly string[], context: CommandContext): Promis
   return 0;
 }
 
-interface UpgradeOptions {
-  readonly all?: boolean;
-  readonly stage?: string;
-}
-
-async function upgrade(names: readonly string[], options: UpgradeOptions, context: CommandContext): Promise<number> {
-  const all = options.all === true;
-  if (all === names.length > 0)
-    throw new WeirError('bad-request', all ? 'name agents or say --all, not both' : 'name the agents, or say --all');
-  if (options.stage !== undefined && !/^[1-9]\d{0,3}$/.test(options.stage))
-    throw new WeirError('bad-request', `--stage: '${printable(options.stage, 40)}' is not a number from 1 to 9999`);
-  const stage = options.stage === undefined ? undefined : Number(options.stage);
-  const upgrades = await context.environment.actions.agents.upgrade(all ? undefined : names, stage, context.action);
-  if (context.json) await context.printJsonLines(upgrades);
-  else {
-    const { style } = context;
-    await context.printTable(
-      [
-        { title: 'AGENT', text: ({ agent }) => printable(agent, 40), paint: style.bold },
-        {
-          title: 'UPGRADE',
-          text: ({ state }) => state,
-          paint: (text, { state }) => (state === 'offered' ? style.green(text) : style.yellow(text)),
-        },
-        { title: 'VERSION', text: ({ version }) => printable(version ?? '-', 40) },
-        { title: 'WHY', text: ({ reason }) => printable(reason ?? '-', 200), flexible: true },
-      ],
-      upgrades,
-    );
-    const offered = upgrades.filter(({ state }) => state === 'offered').length;
-    await context.note(`${plural(offered, 'agent')} offered the new version; weir agents shows how it goes`);
-  }
-  return upgrades.some(({ state }) => state === 'refused') ? 1 : 0;
-}
-
 /** Options may stand before or after the part's name: commander gives those all verbs have to `agents` itself. */
 function parts(run: Run): Command[] {
   return [
@@ -148,12 +114,17 @@ function parts(run: Run): Command[] {
     verbCommand('upgrade', "bring agents to this gateway's version; what does not report goes back by itself", [
       'weir agents upgrade branch-1',
       'weir agents upgrade --all --stage 10',
+      'weir agents upgrade --stop',
     ])
       .argument('[names...]', 'as weir agents lists them')
       .option('--all', 'every agent')
-      .option('--stage <count>', 'so many at a time, the next when those have reported')
+      .option('--stage <count>', 'so many at a time; without: one, then a tenth, then the rest')
+      .option('--within <seconds>', 'for each stage, until all of it works with the new version (60)')
+      .option('--force', 'also agents that are newer, that have this version, or that are in bad health')
+      .option('--program <file>', 'another file that weir agent build made')
+      .option('--stop', 'ask nobody more; those that were asked go on')
       .action((names: string[], _: unknown, command: Command) =>
-        run(command.optsWithGlobals(), (context) => upgrade(names, command.opts(), context)),
+        run(command.optsWithGlobals(), (context) => upgradeAgents(names, command.opts(), context)),
       ),
   ];
 }

@@ -7,11 +7,12 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { parseAddress, renderAddress } from '../model/address.ts';
 import type {
   AgentReport,
+  AgentRollOut,
   AgentStatus,
   AgentToken,
   AgentTouch,
   AgentTouches,
-  AgentUpgrade,
+  AgentUpgradeOrder,
   RefusedListener,
 } from '../model/agent.ts';
 import { type PortSet, subtractPorts, unitePorts } from '../model/port-set.ts';
@@ -38,15 +39,18 @@ export interface AgentLinks {
   ): Promise<{ readonly from: string }>;
 }
 
-/** Brings agents to another version of the program, `stage` at a time. */
-export interface AgentUpgrades {
-  begin(agents: readonly string[], stage: number | undefined): Promise<readonly AgentUpgrade[]>;
+/** What of AgentUpgrades is asked here: brings agents to another version of the program, by stages. */
+export interface AgentUpgrader {
+  put(program: { readonly version: string; readonly sha256: string; readonly bytes: number }, offset: number, piece: Uint8Array): Promise<number>;
+  begin(order: AgentUpgradeOrder & { readonly names: readonly string[] }): AgentRollOut;
+  progress(change: number): Promise<AgentRollOut>;
+  stop(): AgentRollOut;
 }
 
 export interface AgentVerbsOptions {
   readonly registry: AgentKeeper;
   readonly links: AgentLinks;
-  readonly upgrades: AgentUpgrades;
+  readonly upgrades: AgentUpgrader;
   /** As applied. */
   settings(): { readonly agents: AgentSettings; readonly diversions: readonly AgentDiversion[] };
 }
@@ -208,18 +212,61 @@ export function agentVerbs(options: AgentVerbsOptions): Readonly<Record<string, 
     },
     'agents-remove': async (args) => ({ name: nameOf(args), was: await registry.remove(nameOf(args)) }),
     'agents-touch': (args): Promise<AgentTouches> => touchAll(nameOf(args), options),
-    'agents-upgrade': async (args): Promise<readonly AgentUpgrade[]> => {
-      const { names, stage } = (args ?? {}) as { names?: unknown; stage?: unknown };
-      if (names !== undefined && !(Array.isArray(names) && names.every((name) => typeof name === 'string')))
-        throw new WeirError('bad-request', 'names is a list of agents; absent: all');
-      if (stage !== undefined && !(Number.isInteger(stage) && (stage as number) >= 1))
-        throw new WeirError('bad-request', 'stage is how many agents at a time, from 1');
+    'agents-program': async (args): Promise<{ readonly have: number }> => {
+      const { program, offset, piece } = readPiece(args);
+      return { have: await upgrades.put(program, offset, piece) };
+    },
+    'agents-upgrade': (args): AgentRollOut => {
+      const order = readOrder(args);
       const known = links.statuses();
-      const unknown = (names as string[] | undefined)?.find((name) => !known.some((agent) => agent.name === name));
+      const unknown = order.names?.find((name) => !known.some((agent) => agent.name === name));
       if (unknown !== undefined)
         throw new WeirError('not-found', `there is no agent '${unknown.slice(0, 40)}'`, { next: 'weir agents lists them' });
-      const wanted = (names as string[] | undefined) ?? known.filter(({ state }) => state !== 'revoked').map(({ name }) => name);
-      return upgrades.begin(wanted, stage as number | undefined);
+      const names = order.names ?? known.filter(({ state }) => state !== 'revoked').map(({ name }) => name);
+      return upgrades.begin({ ...order, names });
     },
+    'agents-upgrade-progress': (args): Promise<AgentRollOut> => {
+      const { change } = isRecord(args) ? args : {};
+      if (!Number.isSafeInteger(change)) throw new WeirError('bad-request', 'change is that of the last answer, or 0');
+      return upgrades.progress(change as number);
+    },
+    'agents-upgrade-stop': (): AgentRollOut => upgrades.stop(),
   };
+}
+
+const maxStageMs = 3_600_000;
+
+function readOrder(args: unknown): AgentUpgradeOrder {
+  const { names, stage, force, withinMs, sha256 } = isRecord(args) ? args : {};
+  const wrong = (message: string): WeirError => new WeirError('bad-request', message);
+  if (names !== undefined && !(Array.isArray(names) && names.every((name) => typeof name === 'string')))
+    throw wrong('names is a list of agents; absent: all');
+  if (stage !== undefined && !(Number.isInteger(stage) && (stage as number) >= 1))
+    throw wrong('stage is how many agents at a time, from 1');
+  if (force !== undefined && typeof force !== 'boolean') throw wrong('force is true or false');
+  if (withinMs !== undefined && !(Number.isInteger(withinMs) && (withinMs as number) >= 1000 && (withinMs as number) <= maxStageMs))
+    throw wrong(`withinMs is from 1000 to ${maxStageMs}`);
+  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) throw wrong('sha256 names the program: 64 hex digits');
+  return {
+    ...(names === undefined ? {} : { names: names as string[] }),
+    ...(stage === undefined ? {} : { stage: stage as number }),
+    ...(force === undefined ? {} : { force }),
+    ...(withinMs === undefined ? {} : { withinMs: withinMs as number }),
+    sha256,
+  };
+}
+
+interface ProgramPiece {
+  readonly program: { readonly version: string; readonly sha256: string; readonly bytes: number };
+  readonly offset: number;
+  readonly piece: Uint8Array;
+}
+
+function readPiece(args: unknown): ProgramPiece {
+  const { version, sha256, bytes, offset, piece } = isRecord(args) ? args : {};
+  if (typeof version !== 'string' || typeof sha256 !== 'string' || typeof bytes !== 'number')
+    throw new WeirError('bad-request', 'a program has a version, a SHA-256 and a size');
+  if (!Number.isSafeInteger(offset) || typeof piece !== 'string')
+    throw new WeirError('bad-request', 'a piece has an offset and base64');
+  return { program: { version, sha256, bytes }, offset: offset as number, piece: Buffer.from(piece, 'base64') };
 }
