@@ -7,7 +7,7 @@ import { CommandBed, now } from '../../test/support/command-bed.ts';
 import { sampleSession } from '../../test/support/sample-records.ts';
 import { renderMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
-import type { AgentReport, AgentStatus, AgentToken, AgentTouches } from '../model/agent.ts';
+import type { AgentReport, AgentRollOut, AgentStatus, AgentToken, AgentTouches, AgentUpgrade } from '../model/agent.ts';
 
 const ago = (seconds: number): string => renderMicros(now - seconds * 1e6);
 
@@ -97,23 +97,53 @@ describe('weir agents', () => {
     assert.equal(JSON.parse(failed.out).error.code, 'not-running');
   });
 
-  it('removes, and upgrades whom it was told', async () => {
-    bed.agentAnswers = {
-      remove: (name) => (name === 'branch-1' ? 'revoked' : 'forgotten'),
-      upgrade: () => [
-        { agent: 'branch-1', state: 'offered', version: '1.3.0' },
-        { agent: 'branch-2', state: 'refused', reason: 'not linked' },
-      ],
-    };
+  it('removes', async () => {
+    bed.agentAnswers = { remove: (name) => (name === 'branch-1' ? 'revoked' : 'forgotten') };
     const removed = await bed.run('agents remove branch-1 branch-2');
     assert.match(removed.out, /branch-1 is revoked: .*\nbranch-2 is forgotten/);
-    const upgraded = await bed.run('agents upgrade --all --stage 5');
-    assert.equal(upgraded.code, 1, 'one of them was refused');
-    assert.match(upgraded.out, /branch-1 +offered +1\.3\.0 +-\nbranch-2 +refused +- +not linked/);
-    assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.upgrade', [undefined, 5]]);
-    await bed.run('agents upgrade branch-1');
-    assert.deepEqual(bed.called.at(-1)?.slice(0, 2), ['agents.upgrade', [['branch-1'], undefined]]);
-    for (const line of ['agents upgrade', 'agents upgrade branch-1 --all', 'agents upgrade --all --stage 0'])
+  });
+
+  it('upgrades whom it was told, and tells how it goes', async () => {
+    const at = (change: number, first: AgentUpgrade['state'], second: AgentUpgrade, over: boolean): AgentRollOut => ({
+      version: '1.3.0',
+      change,
+      over,
+      stages: 2,
+      agents: [{ agent: 'branch-1', state: first, stage: 1, version: '1.3.0' }, second],
+    });
+    const failed: AgentUpgrade = { agent: 'branch-2', state: 'failed', stage: 2, reason: 'it died\u001b[2J' };
+    bed.agentAnswers = {
+      upgrade: (_, progress) => {
+        const told = progress as (rollOut: AgentRollOut) => void;
+        told(at(1, 'offered', { agent: 'branch-2', state: 'waiting', stage: 2 }, false));
+        told(at(2, 'done', { agent: 'branch-2', state: 'offered', stage: 2 }, false));
+        told(at(3, 'done', failed, true));
+        return at(3, 'done', failed, true);
+      },
+      stopUpgrade: () => at(3, 'done', { agent: 'branch-2', state: 'unfinished', stage: 2 }, true),
+    };
+    const upgraded = await bed.run('agents upgrade --all --stage 5 --within 30');
+    assert.equal(upgraded.code, 1, 'one of them failed');
+    assert.match(upgraded.out, /branch-1 +done +1 +-\nbranch-2 +failed +2 +it died/);
+    assert.ok(!upgraded.out.includes('\u001b') && !upgraded.err.includes('\u001b'));
+    assert.deepEqual(upgraded.err.split('\n').filter((line) => /branch-\d/.test(line)).length, 4, upgraded.err);
+    assert.match(
+      upgraded.err,
+      /stage 1 of 2: branch-1 is asked\n.*branch-1 works with 1\.3\.0\n.*stage 2 of 2: branch-2 is asked\n.*branch-2 failed, nobody more is asked/,
+    );
+    assert.deepEqual(bed.called.at(-1)?.[1].slice(0, 1), [{ stage: 5, withinMs: 30_000 }]);
+    await bed.run('agents upgrade branch-1 --force --program old.mjs');
+    assert.deepEqual(bed.called.at(-1)?.[1].slice(0, 1), [{ names: ['branch-1'], force: true, program: 'old.mjs' }]);
+    const stopped = await bed.run('agents upgrade --stop --json');
+    assert.equal(bed.called.at(-1)?.[0], 'agents.stopUpgrade');
+    assert.equal(JSON.parse(stopped.out).agents[1].state, 'unfinished');
+    for (const line of [
+      'agents upgrade',
+      'agents upgrade branch-1 --all',
+      'agents upgrade --all --stage 0',
+      'agents upgrade --all --within x',
+      'agents upgrade --all --stop',
+    ])
       assert.equal((await bed.run(line)).code, 2, line);
   });
 

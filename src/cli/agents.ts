@@ -11,7 +11,7 @@ import { testAgents } from './agent-test.ts';
 import { upgradeAgents } from './agent-upgrade.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { type Run, type Verb, verbCommand } from './verb.ts';
-import { plural, renderInstant } from './wording.ts';
+import { renderInstant } from './wording.ts';
 
 async function list(context: CommandContext): Promise<number> {
   const { agents, reasons } = await context.environment.actions.agents.report(context.action);

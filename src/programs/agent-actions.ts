@@ -5,11 +5,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { callControl } from '../api/control.ts';
-import { buildAgent } from './agent-build.ts';
-import { ownInstallation } from './installation.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { ActionContext, AgentActions } from '../cli/actions.ts';
 import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeOrder } from '../model/agent.ts';
+import { buildAgent } from './agent-build.ts';
+import { ownInstallation } from './installation.ts';
 
 /** A list, or a file written. */
 const shortMs = 20_000;

@@ -2,12 +2,12 @@
 // on when nobody looks, and ends with the gateway. What a stage may be is relay/agents/roll-out.ts.
 
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AgentRollOut, AgentStatus, AgentUpgradeOrder } from '../model/agent.ts';
 import { ProgramShelf, type ShelfProgram } from '../relay/agents/program-shelf.ts';
 import { beginRollOut, describeRollOut, offerFailed, type RollOut, stepRollOut } from '../relay/agents/roll-out.ts';
-import type { Readable } from 'node:stream';
 
 /** What of LinkServer is asked here. */
 export interface UpgradeLinks {

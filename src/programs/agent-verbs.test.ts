@@ -9,7 +9,7 @@ import { ControlServer, callControl } from '../api/control.ts';
 import { WeirError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { type Address, parseAddress } from '../model/address.ts';
-import type { AgentReport, AgentStatus, AgentToken, AgentTouches } from '../model/agent.ts';
+import type { AgentReport, AgentRollOut, AgentStatus, AgentToken, AgentTouches } from '../model/agent.ts';
 import { type PortSet, parsePorts } from '../model/port-set.ts';
 import type { AgentDiversion, AgentSettings } from '../model/relayed-service.ts';
 import { parseToken } from '../relay/agents/enrolment-token.ts';
@@ -40,6 +40,8 @@ const status = (change: Partial<AgentStatus> = {}): AgentStatus => ({
   rules: { wanted: 'abc', applied: 'abc', refused: [], addresses: ['127.0.0.1', '10.9.0.5', 'fe80::1', 'fd00::5'] },
   ...change,
 });
+
+const rollOut: AgentRollOut = { version: '2.0.0', change: 1, over: false, stages: 1, agents: [] };
 
 describe('verbs about agents', () => {
   const bed = new GateBed();
@@ -78,10 +80,16 @@ describe('verbs about agents', () => {
         },
       },
       upgrades: {
-        begin: async (agents, stage) => {
-          offered.push(agents, stage);
-          return agents.map((agent) => ({ agent, state: 'offered' as const }));
+        put: async (program, offset, piece) => {
+          offered.push(program, offset, Buffer.from(piece).toString());
+          return offset + piece.length;
         },
+        begin: (order) => {
+          offered.push(order);
+          return rollOut;
+        },
+        progress: async (change) => ({ ...rollOut, change: change + 1 }),
+        stop: () => ({ ...rollOut, over: true }),
       },
       settings: () => ({ agents: settings, diversions }),
     };
@@ -196,11 +204,36 @@ describe('verbs about agents', () => {
 
   it('hands an upgrade on for those it was told, and no one else', async () => {
     statuses = [status(), status({ name: 'gone', state: 'revoked' })];
-    await call('agents-upgrade', { names: ['branch-1'], stage: 2 });
-    await call('agents-upgrade', null);
-    assert.deepEqual(offered, [['branch-1'], 2, ['branch-1'], undefined]);
-    await assert.rejects(call('agents-upgrade', { names: ['nobody'] }), isCode('not-found'));
-    for (const args of [{ names: 'all' }, { names: [7] }, { stage: 0 }, { stage: '1' }])
+    const sha256 = 'ab'.repeat(32);
+    await call('agents-upgrade', { names: ['branch-1'], stage: 2, force: true, withinMs: 5000, sha256 });
+    await call('agents-upgrade', { sha256 });
+    assert.deepEqual(offered, [
+      { names: ['branch-1'], stage: 2, force: true, withinMs: 5000, sha256 },
+      { names: ['branch-1'], sha256 },
+    ]);
+    await assert.rejects(call('agents-upgrade', { names: ['nobody'], sha256 }), isCode('not-found'));
+    const wrong = [
+      { names: 'all' },
+      { names: [7] },
+      { stage: 0 },
+      { stage: '1' },
+      { force: 1 },
+      { withinMs: 1 },
+      { sha256: 'x' },
+    ];
+    for (const args of [null, ...wrong.map((one) => ({ sha256, ...one }))])
       await assert.rejects(call('agents-upgrade', args), isCode('bad-request'), JSON.stringify(args));
+    assert.deepEqual(await call('agents-upgrade-progress', { change: 4 }), { ...rollOut, change: 5 });
+    await assert.rejects(call('agents-upgrade-progress', {}), isCode('bad-request'));
+    assert.deepEqual(await call('agents-upgrade-stop', null), { ...rollOut, over: true });
+  });
+
+  it('takes a program in pieces', async () => {
+    const program = { version: '2.0.0', sha256: 'ab'.repeat(32), bytes: 9 };
+    const piece = Buffer.from('text').toString('base64');
+    assert.deepEqual(await call('agents-program', { ...program, offset: 5, piece }), { have: 9 });
+    assert.deepEqual(offered, [program, 5, 'text']);
+    for (const args of [null, { ...program, piece }, { ...program, offset: 0 }, { offset: 0, piece }])
+      await assert.rejects(call('agents-program', args), isCode('bad-request'), JSON.stringify(args));
   });
 });

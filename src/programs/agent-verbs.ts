@@ -41,7 +41,11 @@ export interface AgentLinks {
 
 /** What of AgentUpgrades is asked here: brings agents to another version of the program, by stages. */
 export interface AgentUpgrader {
-  put(program: { readonly version: string; readonly sha256: string; readonly bytes: number }, offset: number, piece: Uint8Array): Promise<number>;
+  put(
+    program: { readonly version: string; readonly sha256: string; readonly bytes: number },
+    offset: number,
+    piece: Uint8Array,
+  ): Promise<number>;
   begin(order: AgentUpgradeOrder & { readonly names: readonly string[] }): AgentRollOut;
   progress(change: number): Promise<AgentRollOut>;
   stop(): AgentRollOut;
@@ -244,7 +248,10 @@ function readOrder(args: unknown): AgentUpgradeOrder {
   if (stage !== undefined && !(Number.isInteger(stage) && (stage as number) >= 1))
     throw wrong('stage is how many agents at a time, from 1');
   if (force !== undefined && typeof force !== 'boolean') throw wrong('force is true or false');
-  if (withinMs !== undefined && !(Number.isInteger(withinMs) && (withinMs as number) >= 1000 && (withinMs as number) <= maxStageMs))
+  if (
+    withinMs !== undefined &&
+    !(Number.isInteger(withinMs) && (withinMs as number) >= 1000 && (withinMs as number) <= maxStageMs)
+  )
     throw wrong(`withinMs is from 1000 to ${maxStageMs}`);
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) throw wrong('sha256 names the program: 64 hex digits');
   return {

@@ -6,10 +6,12 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { CommandBed, now } from '../../test/support/command-bed.ts';
 import { LinkBed, within } from '../../test/support/link-bed.ts';
 import { sampleSession } from '../../test/support/sample-records.ts';
+import { silentLog } from '../base/log.ts';
 import type { AgentDiversion } from '../model/relayed-service.ts';
 import type { AgentIdentity } from '../relay/agents/agent-identity.ts';
 import type { LinkClient } from '../relay/link/link-client.ts';
 import type { LinkClientOptions } from '../relay/link/link-client-options.ts';
+import { AgentUpgrades, openProgramShelf } from './agent-upgrades.ts';
 import { agentVerbs } from './agent-verbs.ts';
 
 const configuration = '{"version":1}';
@@ -38,7 +40,7 @@ describe('the way of an agent', () => {
     const verbs = agentVerbs({
       registry: links.registry,
       links: links.server,
-      upgrades: { begin: async () => [] },
+      upgrades: new AgentUpgrades({ shelf: await openProgramShelf(commands.directory), links: links.server, log: silentLog }),
       settings: () => ({
         agents: { publicNames: ['127.0.0.1'], rules: new Map([['branch-1', configuration]]) },
         diversions,

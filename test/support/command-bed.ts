@@ -158,7 +158,7 @@ export class CommandBed {
           ]),
         ),
         agents: Object.fromEntries(
-          ['report', 'add', 'remove', 'touch', 'upgrade'].map((name) => [
+          ['report', 'add', 'remove', 'touch', 'upgrade', 'stopUpgrade'].map((name) => [
             name,
             async (...args: unknown[]) => {
               await this.#act(`agents.${name}`, args);

@@ -100,7 +100,8 @@ export class ProgramShelf {
     const { version, sha256, bytes } = program;
     if (!namePattern.test(fileName(version)) || !/^[0-9a-f]{64}$/.test(sha256) || !Number.isSafeInteger(bytes) || bytes < 1)
       throw new WeirError('bad-request', 'a program has a version, a SHA-256 and a size');
-    if (bytes > maxProgramBytes) throw new WeirError('bad-request', `a program has at most ${maxProgramBytes} bytes, this ${bytes}`);
+    if (bytes > maxProgramBytes)
+      throw new WeirError('bad-request', `a program has at most ${maxProgramBytes} bytes, this ${bytes}`);
     if (this.find(sha256)?.version === version) return bytes;
     try {
       const upload = await this.#uploadOf(program);
