@@ -17,13 +17,14 @@ import type { Spool } from '../record/spool.ts';
 import { SpoolReplay } from '../record/spool-replay.ts';
 import type { AgentIdentity } from '../relay/agents/agent-identity.ts';
 import { LinkClient } from '../relay/link/link-client.ts';
-import type { LinkClientLimits, LinkState, Welcome } from '../relay/link/link-client-options.ts';
+import type { LinkClientLimits, LinkState, UpgradeOffer, Welcome } from '../relay/link/link-client-options.ts';
 import { PortListeners } from '../relay/port-listeners.ts';
 import type { UdpMessage } from '../relay/port-sockets.ts';
 import { AgentHouse } from './agent-house.ts';
 import { type AgentRules, keepAgentRules, parseAgentRules } from './agent-rules.ts';
 import type { AgentSettings } from './agent-settings.ts';
 import { touchOwnDecoy } from './agent-touch.ts';
+import type { WorkerState } from './agent-trial.ts';
 
 /** What a machine's life gives to what stands beside its listeners. */
 export interface MachineHooks {
@@ -59,6 +60,8 @@ export interface AgentLifeOptions {
   readonly log: Log;
   /** What `status.json` shows has changed. */
   onChange?(): void;
+  /** Another program is offered; absent: refused. */
+  onOffer?(offer: UpgradeOffer): void;
   /** The gateway's clock was learned: by what ours is ahead, microseconds. */
   onSkew?(micros: number): void;
   readonly linkLimits?: Partial<LinkClientLimits>;
@@ -156,8 +159,12 @@ export class AgentLife {
           this.link.send(answer),
         );
       },
-      onUpgrade: ({ version }) => {
-        this.link.send({ kind: 'upgrade', version, state: 'failed', reason: 'this agent is not run from a place it may change' });
+      onUpgrade: (offer) => {
+        if (options.onOffer) options.onOffer(offer);
+        else {
+          const reason = 'it has no keeper that could exchange its program: upgrade it where it is installed';
+          this.link.send({ kind: 'upgrade', version: offer.version, state: 'failed', reason });
+        }
       },
       onCertificate: (certificate) => {
         identity.accept(certificate).then(
@@ -204,6 +211,18 @@ export class AgentLife {
       setInterval(() => this.#tellHealth(), healthEveryMs).unref(),
       setInterval(() => this.#renew(), renewalEveryMs).unref(),
     );
+  }
+
+  /** For a keeper that tries this program. */
+  proof(): WorkerState {
+    const { health, reasons } = this.#judge();
+    return {
+      linked: this.link.state.state === 'linked',
+      health,
+      reasons: reasons.slice(0, 8),
+      refused: this.listeners.refused.length,
+      ruled: this.#rulesFault === undefined,
+    };
   }
 
   report(): AgentReport {

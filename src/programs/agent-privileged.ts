@@ -7,7 +7,7 @@ import { openLog } from '../base/log.ts';
 import { readEmbedded } from './agent-embedded.ts';
 import { NetdMachine } from './agent-machine.ts';
 import { type RunningAgent, startAgent } from './agent-run.ts';
-import { parseAgentArguments } from './agent-settings.ts';
+import { parseAgentArguments } from './agent-arguments.ts';
 import { watchLifeline } from './child.ts';
 
 const [data, ...argv] = process.argv.slice(2);

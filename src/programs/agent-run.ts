@@ -14,13 +14,27 @@ import { Spool } from '../record/spool.ts';
 import { AgentIdentity } from '../relay/agents/agent-identity.ts';
 import { parseToken } from '../relay/agents/enrolment-token.ts';
 import { enrolOverLink } from '../relay/link/enrol.ts';
-import type { LinkClientLimits } from '../relay/link/link-client-options.ts';
+import type { LinkClientLimits, UpgradeOffer } from '../relay/link/link-client-options.ts';
+import { type AgentOptions, dataDirectoryOf } from './agent-arguments.ts';
 import type { Embedded } from './agent-embedded.ts';
 import { AgentLife, type AgentMachine } from './agent-life.ts';
 import { readAgentRules } from './agent-rules.ts';
-import { type AgentOptions, type AgentSettings, dataDirectoryOf, readAgentSettings } from './agent-settings.ts';
+import { type AgentSettings, readAgentSettings } from './agent-settings.ts';
 import { StatusFile } from './agent-status.ts';
 import { ownCapabilities, shareDescriptors } from './agent-system.ts';
+import { serveKeeper } from './agent-worker.ts';
+
+export interface StartOptions {
+  /** Nobody waits for it any more. */
+  readonly signal?: AbortSignal;
+  readonly linkLimits?: Partial<LinkClientLimits>;
+  /** What of this machine is diverted beside its listeners: a privileged agent's. */
+  readonly openMachine?: (made: MadeForMachine) => Promise<AgentMachine>;
+  /** Another program is offered; absent: refused. */
+  readonly onOffer?: (offer: UpgradeOffer) => void;
+  /** What `AgentLife.report` gives may have changed. */
+  readonly onChange?: () => void;
+}
 
 export interface RunningAgent {
   readonly life: AgentLife;
@@ -88,12 +102,7 @@ export async function startAgent(
   options: AgentOptions,
   { version, personaFiles }: Embedded,
   log: Log,
-  more: {
-    readonly signal?: AbortSignal;
-    readonly linkLimits?: Partial<LinkClientLimits>;
-    /** What of this machine is diverted beside its listeners: a privileged agent's. */
-    readonly openMachine?: (made: MadeForMachine) => Promise<AgentMachine>;
-  } = {},
+  more: StartOptions = {},
 ): Promise<RunningAgent> {
   const lifetime = new Lifetime(log);
   try {
@@ -122,7 +131,11 @@ export async function startAgent(
       capabilities: machine ? [...ownCapabilities(), ...machineCapabilities] : ownCapabilities(),
       sockets: shareDescriptors(),
       log,
-      onChange: () => status.changed(),
+      onChange: () => {
+        status.changed();
+        more.onChange?.();
+      },
+      ...(more.onOffer === undefined ? {} : { onOffer: more.onOffer }),
       onSkew: (offsetMicros) => {
         writeDurably(offsetPath(data), `${JSON.stringify({ offsetMicros })}\n`).catch((error: unknown) =>
           log.warn('what the gateway says of the time cannot be kept', { error: asWeirError(error).message }),
@@ -157,4 +170,34 @@ export async function serveAgent(options: AgentOptions, embedded: Embedded, log:
   const agent = await startAgent(options, embedded, log, { signal: stop.signal });
   await stopped;
   await agent.end();
+}
+
+const lookEveryMs = 1000;
+
+/** Below a keeper: opens when it is told to, and again after it let go for a program that was tried and did not stay. */
+export function serveKeptAgent(options: AgentOptions, embedded: Embedded, log: Log): Promise<void> {
+  return serveKeeper({
+    version: embedded.version,
+    data: dataDirectoryOf(options),
+    log,
+    open: async ({ onState, onOffer, signal }) => {
+      let running: RunningAgent | undefined;
+      const tell = (): void => {
+        if (running) onState(running.life.proof());
+      };
+      running = await startAgent(options, embedded, log, { signal, onOffer, onChange: tell });
+      const { life, end } = running;
+      // A disk that fills makes no event.
+      const timer = setInterval(tell, lookEveryMs);
+      return {
+        state: () => life.proof(),
+        tellUpgrade: (news) => life.link.send({ kind: 'upgrade', ...news }),
+        fetchProgram: (version) => life.link.fetchProgram(version),
+        close: () => {
+          clearInterval(timer);
+          return end();
+        },
+      };
+    },
+  });
 }

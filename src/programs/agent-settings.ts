@@ -1,11 +1,11 @@
-// What an agent is told on its command line, and what it keeps of it: later runs need nothing but the data directory.
+// What an agent was told on its command line and keeps: later runs need nothing but the data directory. The command line itself is
+// agent-arguments.ts.
 
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
 import { WeirError } from '../base/errors.ts';
 import { parseSize } from '../config/forms.ts';
+import { type AgentOptions, dataDirectoryOf } from './agent-arguments.ts';
 
 export interface HostPort {
   readonly host: string;
@@ -18,16 +18,6 @@ export interface AgentProxy extends HostPort {
   readonly authorization?: string;
 }
 
-/** As given; what is absent is as it was. */
-export interface AgentOptions {
-  readonly gateway?: string;
-  readonly token?: string;
-  readonly data?: string;
-  /** `none` forgets the one there was. */
-  readonly proxy?: string;
-  readonly spool?: string;
-}
-
 export interface AgentSettings {
   readonly data: string;
   readonly gateway: HostPort;
@@ -37,61 +27,6 @@ export interface AgentSettings {
 
 const defaultSpoolBytes = 2 ** 30;
 const leastSpoolBytes = 4 * 2 ** 20;
-
-export const optionTexts = {
-  gateway: 'HOST:PORT of the gateway; kept for later runs',
-  token: 'what `weir agents add NAME` printed on the gateway; the first run only',
-  data: 'where identity, rules and spool are (default: /var/lib/weir-agent as root, else ~/.local/share/weir-agent)',
-  proxy: 'an HTTP proxy that leads to the gateway: http://[USER:PASSWORD@]HOST:PORT; `none` for none; kept',
-  spool: 'disk that records may take while the gateway is away, such as 512MiB (default 1GiB); kept',
-} as const;
-
-/** The options of `weir-agent` from its arguments, and what it is to do. Throws `bad-request`. */
-export function parseAgentArguments(argv: readonly string[]): {
-  readonly verb: 'run' | 'status' | 'help' | 'version';
-  readonly json: boolean;
-  readonly options: AgentOptions;
-} {
-  const text = { type: 'string' } as const;
-  const flag = { type: 'boolean' } as const;
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: {
-        gateway: text,
-        token: text,
-        data: text,
-        proxy: text,
-        spool: text,
-        json: flag,
-        help: { ...flag, short: 'h' },
-        version: { ...flag, short: 'V' },
-      },
-    });
-    const { json = false, help, version, ...options } = values;
-    const [verb = 'run', ...more] = positionals;
-    if (more.length > 0 || (verb !== 'run' && verb !== 'status')) throw new Error(`there is no ${[verb, ...more].join(' ')}`);
-    return { verb: help ? 'help' : version ? 'version' : verb, json, options };
-  } catch (error) {
-    throw new WeirError(
-      'bad-request',
-      error instanceof Error ? error.message : String(error),
-      { next: 'weir-agent --help' },
-      error,
-    );
-  }
-}
-
-export function defaultDataDirectory(): string {
-  if (process.getuid?.() === 0) return '/var/lib/weir-agent';
-  if (process.platform === 'win32') return join(process.env.LOCALAPPDATA ?? join(homedir(), 'AppData/Local'), 'weir-agent');
-  // systemd's StateDirectory= says where a service may write.
-  return process.env.STATE_DIRECTORY ?? join(process.env.XDG_DATA_HOME ?? join(homedir(), '.local/share'), 'weir-agent');
-}
-
-export const dataDirectoryOf = (options: AgentOptions): string =>
-  options.data === undefined ? defaultDataDirectory() : resolve(options.data);
 
 /** `gw.example.org:7443`, `192.0.2.1:7443`, `[2001:db8::1]:7443`. Throws `bad-request`. */
 export function parseHostPort(text: string, what: string): HostPort {

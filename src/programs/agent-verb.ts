@@ -1,11 +1,12 @@
 // What `weir agent` and its parts do in a whole installation: the same agent as the single file, its status, and the file itself.
 
+import { join, resolve } from 'node:path';
 import { openLog } from '../base/log.ts';
 import type { ActionContext, ActionResult, AgentText } from '../cli/actions.ts';
+import { dataDirectoryOf } from './agent-arguments.ts';
 import { buildAgent } from './agent-build.ts';
 import { readEmbedded } from './agent-embedded.ts';
-import { serveAgent } from './agent-run.ts';
-import { dataDirectoryOf } from './agent-settings.ts';
+import { keepAgent } from './agent-keep.ts';
 import { readAgentStatus, renderAgentStatus } from './agent-status.ts';
 import { superviseAgent } from './agent-supervisor.ts';
 import { ownInstallation } from './installation.ts';
@@ -23,8 +24,15 @@ export async function runAgent(options: AgentText, context: ActionContext): Prom
     await superviseAgent({ data: dataDirectoryOf(options), argv, stop: stop.signal, ...(operator ? { operator } : {}) });
     return 0;
   }
-  await serveAgent(options, readEmbedded(), openLog('agent'));
-  return 0;
+  const { gateway, token, data, proxy, spool } = options;
+  const given = { gateway, token, data: data === undefined ? undefined : resolve(data), proxy, spool };
+  return keepAgent({
+    program: join(ownInstallation().root, 'dist/src/programs/agent.js'),
+    version: readEmbedded().version,
+    data: dataDirectoryOf({ ...(data === undefined ? {} : { data }) }),
+    argv: Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value])),
+    log: openLog('agent-keeper'),
+  });
 }
 
 export async function agentStatus(options: AgentText): Promise<ActionResult> {

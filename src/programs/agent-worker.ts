@@ -6,17 +6,11 @@ import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { stageProgram } from './agent-programs.ts';
 import type { WorkerState } from './agent-trial.ts';
-import {
-  keeperProtocol,
-  keeperVariable,
-  type ProgramOffer,
-  parseKeeperMessage,
-  type UpgradeNews,
-  type WorkerMessage,
-} from './keeper-messages.ts';
+import { type ProgramOffer, parseKeeperMessage, type UpgradeNews, type WorkerMessage } from './keeper-messages.ts';
 
 /** What is open while the agent works. */
 export interface OpenHouse {
+  state(): WorkerState;
   /** False: not now; it is said again when the link is up. */
   tellUpgrade(news: UpgradeNews): boolean;
   fetchProgram(version: string): Readable;
@@ -25,7 +19,7 @@ export interface OpenHouse {
 }
 
 export interface HouseHooks {
-  /** Whenever it changed. */
+  /** It may have changed. */
   onState(state: WorkerState): void;
   onOffer(offer: ProgramOffer): void;
   /** Nobody waits for it any more. */
@@ -44,10 +38,6 @@ export interface WorkerOptions {
 const inheritMs = 8_000;
 const retryMs = 50;
 
-/** True in a process that a keeper started and that speaks with it. */
-export const hasKeeper = (environment: Readonly<Record<string, string | undefined>>): boolean =>
-  environment[keeperVariable] === keeperProtocol && process.send !== undefined;
-
 /** Resolves when the keeper has ended it, or is gone. Rejects with what makes opening impossible. */
 export async function serveKeeper(options: WorkerOptions): Promise<void> {
   const worker = new AgentWorker(options);
@@ -64,7 +54,8 @@ class AgentWorker {
   #house: OpenHouse | undefined;
   /** One after the other. */
   #work: Promise<void> = Promise.resolve();
-  #state: WorkerState | undefined;
+  /** As it was said last. */
+  #said = '';
   #news: UpgradeNews | undefined;
   #staging = false;
 
@@ -118,7 +109,7 @@ class AgentWorker {
           signal: this.#stop.signal,
         });
         this.#say({ kind: 'open' });
-        if (this.#state) this.#say({ kind: 'said', state: this.#state });
+        this.#changed(this.#house.state());
         return;
       } catch (error) {
         if (asWeirError(error).code !== 'already-running' || performance.now() >= untilMs || this.#stop.signal.aborted)
@@ -131,15 +122,18 @@ class AgentWorker {
   async #close(): Promise<void> {
     const house = this.#house;
     this.#house = undefined;
-    this.#state = undefined;
+    this.#said = '';
     await house?.close();
     this.#say({ kind: 'idle' });
   }
 
   #changed(state: WorkerState): void {
-    this.#state = state;
-    if (this.#house) this.#say({ kind: 'said', state });
+    if (!this.#house) return;
     if (state.linked && this.#news) this.#tellNews(this.#news);
+    const said = JSON.stringify(state);
+    if (said === this.#said) return;
+    this.#said = said;
+    this.#say({ kind: 'said', state });
   }
 
   /** Kept until there is a link; the latest counts. */

@@ -7,6 +7,10 @@ import type { WorkerState } from './agent-trial.ts';
 export const keeperVariable = 'WEIR_AGENT_KEEPER';
 export const keeperProtocol = '1';
 
+/** True in a process that a keeper started and that speaks with it. */
+export const hasKeeper = (environment: Readonly<Record<string, string | undefined>>): boolean =>
+  environment[keeperVariable] === keeperProtocol && process.send !== undefined;
+
 /** A program a gateway offers, as it came over the link. */
 export interface ProgramOffer {
   readonly version: string;

@@ -63,12 +63,14 @@ test('the agent reaches nothing of the room that is Linux alone', () => {
   for (const file of harmless) assert.doesNotMatch(readFileSync(path.join(home, file), 'utf8'), /koffi|libc/);
 });
 
-test('the agent starts no other program and no thread', () => {
+test('the agent starts no thread, and no other program but itself: its keeper does', () => {
   const { packages } = reach(entry);
   assert.deepEqual(
     [...packages].filter(([name]) => ['node:child_process', 'node:worker_threads', 'node:cluster'].includes(name)),
-    [],
+    [['node:child_process', 'src/programs/worker-process.ts']],
   );
+  const { files } = reach('src/programs/agent-run.ts');
+  assert.ok(!files.has('src/programs/worker-process.ts'), 'what hears attackers starts nothing');
 });
 
 test('the walk sees what a whole gateway brings in', () => {

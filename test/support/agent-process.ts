@@ -18,6 +18,8 @@ export interface AgentStart {
   /** Before the program: `ip netns exec NAME`, `setpriv ...`. */
   readonly prefix?: readonly string[];
   readonly program?: string;
+  /** By a keeper, whose process this is then; otherwise alone, so that what is killed is the agent itself. */
+  readonly kept?: boolean;
 }
 
 export class AgentProcess {
@@ -26,9 +28,9 @@ export class AgentProcess {
   readonly exited: Promise<number | null>;
   output = '';
 
-  constructor({ data, gateway, token, more = [], prefix = [], program = agentProgram }: AgentStart) {
+  constructor({ data, gateway, token, more = [], prefix = [], program = agentProgram, kept = false }: AgentStart) {
     this.data = data;
-    const own = [process.execPath, program, '--data', data];
+    const own = [process.execPath, program, ...(kept ? [] : ['--alone']), '--data', data];
     if (gateway !== undefined) own.push('--gateway', gateway);
     if (token !== undefined) own.push('--token', token);
     const [command, ...argv] = [...prefix, ...own, ...more];

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { WeirError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { WorkerState } from '../../src/programs/agent-trial.ts';
-import { type HouseHooks, hasKeeper, type OpenHouse, serveKeeper } from '../../src/programs/agent-worker.ts';
-import type { ProgramOffer } from '../../src/programs/keeper-messages.ts';
+import { type HouseHooks, type OpenHouse, serveKeeper } from '../../src/programs/agent-worker.ts';
+import { hasKeeper, type ProgramOffer } from '../../src/programs/keeper-messages.ts';
 
 export type Behaviour =
   | 'good'
@@ -94,6 +94,7 @@ function openHouse({ version, behaviour }: WorkerText, data: string, hooks: Hous
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () =>
       resolve({
+        state: () => state(gateway.readyState === 'open'),
         tellUpgrade: (news) => {
           if (gateway.readyState !== 'open') return false;
           say({ news });
