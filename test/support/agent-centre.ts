@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -41,6 +42,8 @@ export class AgentCentre {
   beforeSpool: (() => Promise<void>) | undefined;
   afterSpool: (() => Promise<void>) | undefined;
   onDatagram: ((datagram: ArrivedDatagram) => void) | undefined;
+  /** What agents fetch. */
+  program: ((version: string) => Readable | undefined) | undefined;
   refusePlaces = false;
   /** By what this clock is ahead of the machine's. */
   aheadMicros = 0;
@@ -105,7 +108,7 @@ export class AgentCentre {
         );
         await this.afterSpool?.();
       },
-      program: () => undefined,
+      program: (version) => this.program?.(version),
       log: silentLog,
       clock: this.clock,
     });
