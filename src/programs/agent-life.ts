@@ -259,12 +259,14 @@ export class AgentLife {
     this.#closed = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#applying;
+    // What takes a round trip first: until the listeners close, whoever comes is answered here.
+    const replayed = this.#replay.close();
+    await this.link.close();
+    await replayed;
     await this.#options.machine?.close();
     await this.listeners.close();
     await this.#house?.close();
     await this.#options.spool.flush();
-    await this.#replay.close();
-    await this.link.close();
   }
 
   get #own(): { readonly agent?: string } {

@@ -4,10 +4,10 @@
 import { join } from 'node:path';
 import { asWeirError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
+import { parseAgentArguments } from './agent-arguments.ts';
 import { readEmbedded } from './agent-embedded.ts';
 import { NetdMachine } from './agent-machine.ts';
 import { type RunningAgent, startAgent } from './agent-run.ts';
-import { parseAgentArguments } from './agent-arguments.ts';
 import { watchLifeline } from './child.ts';
 
 const [data, ...argv] = process.argv.slice(2);

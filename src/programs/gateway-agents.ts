@@ -4,16 +4,18 @@
 import { networkInterfaces } from 'node:os';
 import type { ControlVerb } from '../api/control.ts';
 import type { Clock } from '../base/clock.ts';
-import { asWeirError, WeirError } from '../base/errors.ts';
+import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { NamedSocket } from '../kernel/named-socket.ts';
 import { type AgentReport, rulesDigest } from '../model/agent.ts';
 import { nothingRelayed } from '../model/relayed-service.ts';
 import type { RelayState } from '../plan/desired-state.ts';
 import { type AgentRegistry, openAgentRegistry } from '../relay/agents/agent-registry.ts';
+import type { ProgramShelf } from '../relay/agents/program-shelf.ts';
 import type { Arrival, ArrivedDatagram } from '../relay/arrival.ts';
 import { LinkServer } from '../relay/link/link-server.ts';
 import { AgentPlaces } from './agent-places.ts';
+import { AgentUpgrades, openProgramShelf } from './agent-upgrades.ts';
 import { agentReport, agentVerbs } from './agent-verbs.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { openSpoolKey, SpoolIntake, type SpoolIntakeCounters, type SpoolJournal } from './spool-intake.ts';
@@ -38,7 +40,7 @@ export interface GatewayAgentsCounters {
 export async function openGatewayAgents(options: GatewayAgentsOptions): Promise<GatewayAgents> {
   const { directory, clock, log } = options;
   const registry = await openAgentRegistry({ directory, names: ownNames(), clock, log });
-  return new GatewayAgents(options, registry, await openSpoolKey(directory));
+  return new GatewayAgents(options, registry, await openSpoolKey(directory), await openProgramShelf(directory));
 }
 
 export class GatewayAgents {
@@ -47,12 +49,13 @@ export class GatewayAgents {
   readonly #registry: AgentRegistry;
   readonly #links: LinkServer;
   readonly #spool: SpoolIntake;
+  readonly #upgrades: AgentUpgrades;
   readonly #listeners = new Set<number>();
   #relay: RelayState | undefined;
   #places = new AgentPlaces(undefined);
   #rules: ReadonlyMap<string, { readonly rules: string; readonly configuration: string }> = new Map();
 
-  constructor(options: GatewayAgentsOptions, registry: AgentRegistry, key: Uint8Array) {
+  constructor(options: GatewayAgentsOptions, registry: AgentRegistry, key: Uint8Array, shelf: ProgramShelf) {
     const { journal, clock, log, version } = options;
     this.#options = options;
     this.#registry = registry;
@@ -65,11 +68,12 @@ export class GatewayAgents {
       onConnection: options.onConnection,
       onDatagram: options.onDatagram,
       onSpool: (agent, batch) => this.#spool.take(agent, batch),
-      program: () => undefined,
+      program: (version) => this.#upgrades.program(version),
       log,
       clock,
     });
-    this.verbs = agentVerbs({ ...this.#parts, upgrades: noUpgrades });
+    this.#upgrades = new AgentUpgrades({ shelf, links: this.#links, log });
+    this.verbs = agentVerbs({ ...this.#parts, upgrades: this.#upgrades });
   }
 
   /** As applied now: listens where it says, and tells agents whose rules have changed. The sockets' descriptors are ours. */
@@ -108,6 +112,7 @@ export class GatewayAgents {
 
   /** Links end with a goodbye; what an agent handed in goes on with whoever answers it. */
   async close(): Promise<void> {
+    await this.#upgrades.close();
     await this.#links.close();
     await this.#registry.close();
   }
@@ -129,11 +134,6 @@ function emptyRules(agent: string): { readonly rules: string; readonly configura
   const configuration = JSON.stringify({ version: 1, agent, diversions: [] });
   return { rules: rulesDigest(configuration), configuration };
 }
-
-const noUpgrades = {
-  begin: (): Promise<never> =>
-    Promise.reject(new WeirError('not-found', 'this gateway has no program for agents', { next: 'upgrade them where they run' })),
-};
 
 /** Under which a machine nearby reaches this one. */
 function ownNames(): string[] {

@@ -21,6 +21,8 @@ export interface AgentRecord {
   skewMicros?: number;
   lastTouch?: number;
   upgrade?: NonNullable<AgentStatus['upgrade']>;
+  /** When the agent began its trial, microseconds. */
+  stagedAt?: number;
   /** It was turned away, the last time it came: it speaks another protocol. */
   foreign?: { readonly protocol: number; readonly version?: string } | undefined;
 }
@@ -41,6 +43,7 @@ export function describeAgent(
   const spool = health?.spool ?? hello?.spool;
   const skewMicros = health?.skewMicros ?? record.skewMicros;
   const until = link?.certificateUntil ?? entry.certificateUntil;
+  const upgrade = upgradeOf(record, gateway.nowMicros);
   const judged = judge(state, record, wanted, gateway, until, skewMicros);
   return {
     name: entry.name,
@@ -66,8 +69,19 @@ export function describeAgent(
           },
         }),
     ...(until === undefined ? {} : { certificateUntil: until }),
-    ...(record.upgrade ? { upgrade: record.upgrade } : {}),
+    ...(upgrade ? { upgrade } : {}),
   };
+}
+
+/** How long an agent that came back may take to say why. */
+const toSayWhyMicros = 5e6;
+
+/** An agent that was on trial and is here with another version has given it up, also when its keeper died and nobody says so. */
+function upgradeOf({ upgrade, link, hello, since, stagedAt }: AgentRecord, nowMicros: number): AgentRecord['upgrade'] {
+  if (upgrade?.state !== 'staged' || !link || !hello || since === undefined || stagedAt === undefined) return upgrade;
+  // The link over which it was said to be staged goes on for a moment.
+  if (hello.version === upgrade.version || since <= stagedAt || nowMicros - since < toSayWhyMicros) return upgrade;
+  return { version: upgrade.version, state: 'failed', reason: `it came back with ${hello.version}` };
 }
 
 const appliedRules = ({ applied, hello }: AgentRecord): { applied?: string } => {
@@ -105,7 +119,8 @@ function judge(
     );
   if (certificateUntil !== undefined && Date.parse(certificateUntil) - nowMicros / 1000 < soonMs)
     reasons.push(`its certificate ends ${certificateUntil} and was not renewed yet`);
-  if (record.upgrade?.state === 'failed') reasons.push(`its upgrade failed: ${record.upgrade.reason ?? 'no reason was given'}`);
+  const upgrade = upgradeOf(record, nowMicros);
+  if (upgrade?.state === 'failed') reasons.push(`its upgrade failed: ${upgrade.reason ?? 'no reason was given'}`);
   const worst = health?.health ?? 'good';
   return { health: worst === 'good' && reasons.length > 0 ? 'degraded' : worst, reasons };
 }

@@ -184,10 +184,8 @@ export class LinkServer implements AgentLinkOwner {
       record.link.end('replaced');
     }
     const { upgrade } = record;
-    // With the new version it is on trial, and says itself when it stays; with another it has given up, and may say why.
+    // It is on trial, and says itself when it stays. One that comes back with another version says why: see agent-record.ts.
     if (upgrade?.version === hello.version && upgrade.state === 'offered') record.upgrade = { ...upgrade, state: 'staged' };
-    else if (upgrade?.state === 'staged' && upgrade.version !== hello.version)
-      record.upgrade = { version: upgrade.version, state: 'failed', reason: `it came back with ${hello.version}` };
     record.foreign = undefined;
     const now = this.options.clock();
     Object.assign(record, { link, hello, since: now, skewMicros: hello.clock - now, health: undefined, applied: undefined });
@@ -221,6 +219,7 @@ export class LinkServer implements AgentLinkOwner {
     else if (message.kind === 'health') record.health = message;
     else if (message.kind === 'upgrade' && record.upgrade?.version === message.version) {
       const { version, state, reason } = message;
+      if (state === 'staged') record.stagedAt = this.options.clock();
       record.upgrade = {
         version,
         state: state === 'committed' ? 'done' : state,
