@@ -6,7 +6,7 @@ import { CorrectedClock } from '../base/corrected-clock.ts';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
-import type { Log } from '../base/log.ts';
+import { type Log, silentLog } from '../base/log.ts';
 import { parsePersonas } from '../config/personas.ts';
 import { type CertificateMint, openCertificateMint } from '../honeypot/certificate-mint.ts';
 import type { AgentCapability } from '../model/agent.ts';
@@ -115,7 +115,7 @@ export async function startAgent(
     const clock = new CorrectedClock(await readOffset(data));
     const spool = await Spool.open({ directory: join(data, 'spool'), maxBytes: settings.spoolBytes, clock: clock.now, log });
     lifetime.own('spool', spool);
-    const personas = parsePersonas(personaFiles);
+    const personas = personasOf(personaFiles);
     const status = new StatusFile(data, log);
     const certificates = await openCertificateMint(join(data, 'tls'), log);
     const machine = await more.openMachine?.({ spool, settings, certificates });
@@ -172,11 +172,21 @@ export async function serveAgent(options: AgentOptions, embedded: Embedded, log:
   await agent.end();
 }
 
+let parsed: { readonly files: Embedded['personaFiles']; readonly personas: ReturnType<typeof parsePersonas> } | undefined;
+
+/** Parsed once: below a keeper before the ports are anybody's, not while nobody answers on them. */
+function personasOf(files: Embedded['personaFiles']): ReturnType<typeof parsePersonas> {
+  if (parsed?.files !== files) parsed = { files, personas: parsePersonas(files) };
+  return parsed.personas;
+}
+
 const lookEveryMs = 1000;
 
 /** Below a keeper: opens when it is told to, and again after it let go for a program that was tried and did not stay. */
-export function serveKeptAgent(options: AgentOptions, embedded: Embedded, log: Log): Promise<void> {
-  return serveKeeper({
+export async function serveKeptAgent(options: AgentOptions, embedded: Embedded, log: Log): Promise<void> {
+  // Whatever takes time and needs nothing for itself alone is done before the keeper hears that we are ready.
+  await readAgentRules(dataDirectoryOf(options), personasOf(embedded.personaFiles), silentLog);
+  await serveKeeper({
     version: embedded.version,
     data: dataDirectoryOf(options),
     log,
