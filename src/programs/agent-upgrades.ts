@@ -78,8 +78,11 @@ export class AgentUpgrades {
     this.#program = program;
     this.#rollOut = beginRollOut(wish, links.statuses(), this.#nowMs());
     log.info('an upgrade of agents begins', { version: program.version, sha256: program.sha256, agents: wish.agents.length });
-    this.#timer = setInterval(() => this.look(), lookEveryMs);
-    this.look();
+    if (this.#rollOut.over) this.#settle(this.#rollOut);
+    else {
+      this.#timer = setInterval(() => this.look(), lookEveryMs);
+      this.look();
+    }
     return this.#describe(this.#rollOut);
   }
 
