@@ -8,7 +8,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { until } from '../../src/kernel/namespace-lab.ts';
+import { until, withLab } from '../../src/kernel/namespace-lab.ts';
 import { segmentTag } from '../../src/plan/desired-segment.ts';
 import { buildWays, diversionsOfWays, lineOf, settingsOfWays } from '../../src/programs/demo/ways.ts';
 import { ownInstallation } from '../../src/programs/installation.ts';
@@ -56,6 +56,22 @@ test('what comes in each way is on record with its true source, and told in a li
     assert.equal(await lab.sensor.snapshot(), before);
   });
 });
+
+test('where there is no nginx, our own shop knows who is behind a PROXY header, and takes nobody without one', { skip }, () =>
+  withLab(async (lab) => {
+    const machine = await lab.namespace('v');
+    const { node, root } = ownInstallation();
+    machine.spawn([node, path.join(root, 'dist/src/programs/demo/shop.js'), '--port', '8080']);
+    await until('the shop listens', async () => (await machine.run(['ss', '-Hltn', 'sport = :8080'])).stdout !== '');
+    const ask = async (header: string): Promise<string> => {
+      const request = `${header}GET / HTTP/1.0\\r\\n\\r\\n`;
+      const script = `const s = require('net').connect(8080, '127.0.0.1', () => s.write("${request}")); s.pipe(process.stdout);`;
+      return (await machine.run([node, '-e', script], { timeoutMs: 5000, anyCode: true })).stdout;
+    };
+    assert.match(await ask('PROXY TCP4 198.51.100.7 10.32.0.80 4000 80\\r\\n'), /welcome to the shop, 198\.51\.100\.7\n$/);
+    assert.equal(await ask(''), '');
+  }),
+);
 
 /** Namespaces of the demo with this process number, and of the Weir in its lab. */
 async function namespacesOf(pid: number, data: string): Promise<string[]> {

@@ -202,5 +202,5 @@ export async function lineOf({ title, filter }: Way, reader: RecorderReader): Pr
   const agent = items[0]?.weir.agent;
   const counted = `${String(sessions).padStart(6)} sessions${String(probes).padStart(7)} probes`;
   const from = sources > 0 ? `  from ${top.map(({ key }) => key).join(', ')}${more}` : '';
-  return `${title.padEnd(40)}${counted}${from}${agent === undefined ? '' : `, handed over by ${agent}`}\n`;
+  return `${title.padEnd(46)}${counted}${from}${agent === undefined ? '' : `, handed over by ${agent}`}\n`;
 }
