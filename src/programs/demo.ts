@@ -10,7 +10,17 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import type { ActionContext, DemoOptions } from '../cli/actions.ts';
 import { type TestNamespace, until } from '../kernel/namespace-lab.ts';
-import { attacks, buildWays, diversionsOfWays, has, lineOf, type Scene, settingsOfWays, type Way } from './demo/ways.ts';
+import {
+  attacks,
+  buildWays,
+  diversionsOfWays,
+  has,
+  lineOf,
+  type Scene,
+  settingsOfWays,
+  type Way,
+  type Ways,
+} from './demo/ways.ts';
 import { ownInstallation } from './installation.ts';
 import { WeirLab } from './weir-lab.ts';
 
@@ -58,6 +68,7 @@ export async function runDemo(options: DemoOptions, context: ActionContext): Pro
   const began = performance.now();
   const since = (): string => `${((performance.now() - began) / 1000).toFixed(1).padStart(5)} s`;
   let lab: WeirLab | undefined;
+  let ways: Ways | undefined;
   let door: Door | undefined;
   let told = false;
   try {
@@ -70,7 +81,7 @@ export async function runDemo(options: DemoOptions, context: ActionContext): Pro
         .map((address) => `addr add ${address.replace(' ', ' dev eth0 ')}${address.includes(' ') ? '' : ' dev eth0'}\n`)
         .join(''),
     );
-    const ways = await buildWays(lab);
+    ways = await buildWays(lab);
     signal.throwIfAborted();
     await say(`${since()}  weir up: 1,048,576 IPv4 addresses and an IPv6 /64, of which 40% live, and the other ways in`);
     await unlessStopped(lab.up(), signal);
@@ -102,6 +113,8 @@ export async function runDemo(options: DemoOptions, context: ActionContext): Pro
     if (!signal.aborted) throw error;
   } finally {
     door?.close();
+    // What does not end by itself is killed, and told, by the lab.
+    await ways?.end().catch(() => {});
     await lab?.end().catch((error) => {
       // Ctrl-C of a terminal reaches the tools that remove the lab as well: once more, then.
       if (!signal.aborted) throw error;

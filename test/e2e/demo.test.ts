@@ -52,6 +52,7 @@ test('what comes in each way is on record with its true source, and told in a li
     const { links } = await lab.gateway();
     assert.ok(links);
     assert.deepEqual([links.spool.foreign, links.spool.malformed], [0, 0], 'an agent that begins loses nothing');
+    await ways.end();
     await lab.weir(['down']);
     assert.equal(await lab.sensor.snapshot(), before);
   });

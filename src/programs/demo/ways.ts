@@ -1,6 +1,7 @@
 // The ways into the demo besides its host's own decoys: an agent on a branch's machine, a segment of decoys that never existed
 // (VXLAN), and a real service behind one decoy's port. Each has its own part of weir.yaml, machines in the lab, and intruder.
 
+import type { ChildProcess } from 'node:child_process';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -135,6 +136,7 @@ http {
 export class Ways {
   readonly all: readonly Way[];
   readonly #machine: TestNamespace;
+  #agent: ChildProcess | undefined;
 
   constructor(machine: TestNamespace, intruder: TestNamespace, desk: TestNamespace, attacker: TestNamespace, software: string) {
     this.#machine = machine;
@@ -168,12 +170,14 @@ export class Ways {
   /** As one does it by hand: a token from the gateway, and the agent started with it. Weir runs; resolves when the ports are open. */
   async enrol(lab: WeirLab, options: RunOptions = {}): Promise<void> {
     const added = await lab.weir(['agents', 'add', 'branch-1', '--json'], options);
+    options.signal?.throwIfAborted();
     const { token } = JSON.parse(added.stdout) as { token: string };
     const data = join(lab.directory, 'agent');
     mkdirSync(data, { mode: 0o700 });
     const gateway = `${branch.gateway}:7443`;
     const argv = ['agent', '--data', data, '--gateway', gateway, '--token', token];
     const child = this.#machine.spawn([...ownProgram('weir.js'), ...argv]);
+    this.#agent = child;
     child.stdout?.resume();
     let said = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -186,6 +190,13 @@ export class Ways {
       return status?.link.state === 'linked' && status.listeners > 0;
     };
     await until('the agent is linked and listens', linked, 20_000);
+  }
+
+  /** Ends the agent in order, with the processes it has; everything else ends with the lab. Idempotent. */
+  async end(): Promise<void> {
+    const agent = this.#agent;
+    agent?.kill('SIGTERM');
+    await until('the agent has ended', () => !agent || agent.exitCode !== null || agent.signalCode !== null);
   }
 }
 
