@@ -196,6 +196,20 @@ test('a header and then silence is an arrival, whose time is its receiver’s', 
     assert.deepEqual([bed.door.counters().waiting, bed.door.counters().slow], [0, 0]);
   }));
 
+test('a clock that stands or steps neither prolongs nor ends the wait for a header', () => {
+  let now = 1_800_000_000e6;
+  return inBed({ door: { headerTimeoutMs: 300, clock: () => now } }, async (bed) => {
+    const silent = await bed.connect();
+    assert.equal(await endOf(silent), 'ECONNRESET', 'it stands');
+    const slow = await bed.connect();
+    await until('it waits', () => bed.door.counters().waiting === 1);
+    now += 86_400e6;
+    slow.write(renderProxyV2(flow));
+    await arrived(bed);
+    assert.equal(bed.door.counters().slow, 1);
+  });
+});
+
 test('an inner door takes nothing that names no service', () =>
   inBed({ diversion: { inner: true } }, async (bed) => {
     const nameless = await bed.connect();

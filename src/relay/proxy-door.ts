@@ -50,6 +50,7 @@ const tickMs = 250;
 interface Waiting extends Linked {
   readonly fd: number;
   readonly listening: ProxyListening;
+  /** Monotonic: no step of the clock ends or prolongs a wait. */
   readonly sinceMs: number;
   readonly acceptedAt: number;
 }
@@ -167,12 +168,11 @@ export class ProxyDoor {
       resetConnection(fd);
       return;
     }
-    const now = this.#clock();
     const waiting: Waiting = {
       fd,
       listening,
-      sinceMs: now / 1000,
-      acceptedAt: now,
+      sinceMs: performance.now(),
+      acceptedAt: this.#clock(),
       before: undefined,
       after: undefined,
       listed: false,
@@ -279,7 +279,7 @@ export class ProxyDoor {
   }
 
   #tick(): void {
-    const since = this.#clock() / 1000 - this.#timeoutMs;
+    const since = performance.now() - this.#timeoutMs;
     for (let oldest = this.#waiting.oldest; oldest && oldest.sinceMs <= since; oldest = this.#waiting.oldest) {
       this.#count.slow += 1;
       this.#leave(oldest, 'reset');

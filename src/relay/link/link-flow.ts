@@ -203,7 +203,7 @@ export class LinkFlow extends Duplex implements FlowStream {
   };
 
   #settle(room: boolean, done: (error?: Error | null) => void): void {
-    if (this.#peerGone) done(resetError());
+    if (this.#peerGone) done(this.#goneError());
     else if (room) done();
     else this.#writing = done;
   }
@@ -217,7 +217,12 @@ export class LinkFlow extends Duplex implements FlowStream {
   #failWrite(): void {
     const done = this.#writing;
     this.#writing = undefined;
-    done?.(resetError());
+    done?.(this.#goneError());
+  }
+
+  /** A write may find the stream gone before its `close` says so: what nobody took is turned away all the same. */
+  #goneError(): NodeJS.ErrnoException {
+    return this.#awaited ? turnedAwayError() : resetError();
   }
 
   #take(bytes: Buffer): void {
