@@ -40,6 +40,8 @@ export interface AgentHouseCounters {
 
 /** How many are asked to make room at a time. */
 const shedBatch = 16;
+/** Limits of before that sessions may still run under; past it those of the oldest end. */
+const maxFormer = 8;
 
 interface OwnAnswers {
   readonly limits: Limits;
@@ -83,11 +85,12 @@ export class AgentHouse {
     return this.#datagrams.counters;
   }
 
-  /** Sessions that run go on under the limits they began with. */
+  /** Sessions that run go on under the limits they began with; the oldest end when limits change again and again. */
   setLimits(limits: Limits): void {
     if (JSON.stringify(limits) === JSON.stringify(this.#own.limits)) return;
     this.#former.add(this.#own);
     this.#own = this.#furnish(limits);
+    this.#tidy();
   }
 
   /** An attacker's connection, from wherever. Never throws. */
@@ -155,7 +158,7 @@ export class AgentHouse {
   }
 
   #answer(arrival: Arrival): void {
-    for (const former of this.#former) if (former.catchAll.sessionsOpen === 0) this.#retire(former);
+    this.#tidy();
     this.counters.answeredAlone += 1;
     this.#own.catchAll.visit(arrival);
   }
@@ -163,6 +166,11 @@ export class AgentHouse {
   #answerDatagram(arrived: ArrivedDatagram): void {
     this.counters.answeredAlone += 1;
     this.#own.catchAll.datagram(arrived);
+  }
+
+  #tidy(): void {
+    for (const former of this.#former)
+      if (former.catchAll.sessionsOpen === 0 || this.#former.size > maxFormer) this.#retire(former);
   }
 
   #retire(former: OwnAnswers): void {

@@ -20,6 +20,7 @@ import { LinkClient } from '../relay/link/link-client.ts';
 import type { LinkClientLimits, LinkState, UpgradeOffer, Welcome } from '../relay/link/link-client-options.ts';
 import { PortListeners } from '../relay/port-listeners.ts';
 import type { UdpMessage } from '../relay/port-sockets.ts';
+import { renderApplied, renderReasons } from './agent-applied.ts';
 import { AgentHouse } from './agent-house.ts';
 import { type AgentRules, keepAgentRules, parseAgentRules } from './agent-rules.ts';
 import type { AgentSettings } from './agent-settings.ts';
@@ -93,8 +94,8 @@ export interface AgentReport {
 
 const healthEveryMs = 15_000;
 const renewalEveryMs = 3_600_000;
-/** A line of the control stream has room for so many. */
-const maxRefusedTold = 300;
+/** In `status.json`. */
+const maxRefusedShown = 300;
 /** A clock that is off by more is told. */
 const toldSkew = 5_000_000;
 
@@ -108,6 +109,10 @@ export class AgentLife {
   #rules: AgentRules | undefined;
   /** Why the newest rules are not in force. */
   #rulesFault: string | undefined;
+  /** Why they are in force and not on disk. */
+  #keepFault: string | undefined;
+  /** Not looked at yet: the newest alone, they may be long. */
+  #pushed: { readonly rules: string; readonly text: string } | undefined;
   /** Rules are on their way into force: they are told when they are. */
   #following = false;
   #applying: Promise<void> = Promise.resolve();
@@ -208,7 +213,10 @@ export class AgentLife {
     this.#replay.start();
     this.link.start();
     this.#timers.push(
-      setInterval(() => this.#tellHealth(), healthEveryMs).unref(),
+      setInterval(() => {
+        if (this.#keepFault !== undefined) this.#applying = this.#applying.then(() => this.#keep());
+        this.#tellHealth();
+      }, healthEveryMs).unref(),
       setInterval(() => this.#renew(), renewalEveryMs).unref(),
     );
   }
@@ -238,7 +246,7 @@ export class AgentLife {
       ...(latencyMicros === undefined ? {} : { latencyMicros }),
       ...(this.#rules === undefined ? {} : { rules: this.#rules.rules }),
       listeners: this.listeners.size,
-      refused: this.#refused().slice(0, maxRefusedTold),
+      refused: this.#refused().slice(0, maxRefusedShown),
       addresses: this.listeners.addresses,
       openFlows: this.#house?.openFlows ?? 0,
       flows: this.#house?.counters.flows ?? 0,
@@ -329,24 +337,46 @@ export class AgentLife {
 
   /** One after the other: rules that follow each other quickly end with the last. */
   #take(rules: string, text: string): void {
-    this.#applying = this.#applying.then(async () => {
-      if (this.#closed) return;
-      const { log, settings, personas } = this.#options;
-      try {
-        const parsed = parseAgentRules(text, personas);
-        if (parsed.rules !== rules) throw new Error(`they are ${parsed.rules}, not ${rules}`);
-        this.#rulesFault = undefined;
-        await this.#apply(parsed);
-        await keepAgentRules(settings.data, text);
-        log.info('rules applied', { rules, listeners: this.listeners.size, refused: this.listeners.refused.length });
-      } catch (error) {
-        this.#rulesFault = `rules ${rules} are not in force: ${asWeirError(error).message}`;
-        log.error('the rules could not be followed; those before stay', { rules, error: asWeirError(error).message });
-      }
-      this.#tellApplied();
-      this.#tellHealth();
-      this.#options.onChange?.();
-    });
+    const waits = this.#pushed !== undefined;
+    this.#pushed = { rules, text };
+    if (!waits) this.#applying = this.#applying.then(() => this.#follow());
+  }
+
+  async #follow(): Promise<void> {
+    const pushed = this.#pushed;
+    this.#pushed = undefined;
+    if (this.#closed || !pushed) return;
+    const { rules, text } = pushed;
+    const { log, personas } = this.#options;
+    try {
+      const parsed = parseAgentRules(text, personas);
+      if (parsed.rules !== rules) throw new Error(`they are ${parsed.rules}, not ${rules}`);
+      this.#rulesFault = undefined;
+      await this.#apply(parsed);
+      log.info('rules applied', { rules, listeners: this.listeners.size, refused: this.listeners.refused.length });
+      await this.#keep();
+    } catch (error) {
+      this.#rulesFault = `rules ${rules} are not in force: ${asWeirError(error).message}`;
+      log.error('the rules could not be followed; those before stay', { rules, error: asWeirError(error).message });
+    }
+    this.#tellApplied();
+    this.#tellHealth();
+    this.#options.onChange?.();
+  }
+
+  /** Never throws: the rules hold, on disk or not. */
+  async #keep(): Promise<void> {
+    const { log, settings } = this.#options;
+    if (!this.#rules) return;
+    const { rules, text } = this.#rules;
+    try {
+      await keepAgentRules(settings.data, text);
+      this.#keepFault = undefined;
+    } catch (error) {
+      const { message } = asWeirError(error);
+      this.#keepFault = `rules ${rules} are in force but not on disk, so a restart without a link begins with older ones: ${message}`;
+      log.error('the rules could not be kept', { rules, error: message });
+    }
   }
 
   async #apply(rules: AgentRules): Promise<void> {
@@ -375,15 +405,7 @@ export class AgentLife {
 
   #tellApplied(): void {
     if (!this.#rules || this.#following) return;
-    const { addresses } = this.listeners;
-    const refused = this.#refused();
-    const left = refused.length - maxRefusedTold;
-    this.link.send({
-      kind: 'applied',
-      rules: this.#rules.rules,
-      refused: left > 0 ? [...refused.slice(0, maxRefusedTold), { transport: 'tcp', port: 0, why: `and ${left} more` }] : refused,
-      addresses: addresses.slice(0, 256),
-    });
+    this.link.send(renderApplied(this.#rules.rules, this.#refused(), this.listeners.addresses));
     this.#options.onChange?.();
   }
 
@@ -396,7 +418,8 @@ export class AgentLife {
   #tellHealth(): void {
     if (this.link.state.state !== 'linked') return;
     const { health, reasons, memoryBytes, openFlows, flows, answeredAlone, spool, skewMicros } = this.report();
-    this.link.send({ kind: 'health', health, reasons, memoryBytes, openFlows, flows, answeredAlone, spool, skewMicros });
+    const told = renderReasons(reasons);
+    this.link.send({ kind: 'health', health, reasons: told, memoryBytes, openFlows, flows, answeredAlone, spool, skewMicros });
   }
 
   #judge(): { readonly health: Health; readonly reasons: string[] } {
@@ -408,6 +431,7 @@ export class AgentLife {
     if (bytes > settings.spoolBytes - settings.spoolBytes / 8)
       reasons.push(`the spool is full: records are kept without their bytes, then dropped (${droppedRecords} so far)`);
     if (this.#rulesFault) reasons.push(this.#rulesFault);
+    if (this.#keepFault) reasons.push(this.#keepFault);
     const { machine } = this.#options;
     if (machine) reasons.push(...machine.refused.map((why) => `decoys on this machine: ${why}`), ...machine.reasons);
     if (this.#rules && this.listeners.size === 0 && refused.length > 0)
