@@ -98,6 +98,7 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['agents: flows shed', ({ links }) => links && links.links.flowsShed + links.links.flowsOverBudget],
   ['agents: handshakes shed', ({ links }) => links?.links.handshakesShed],
   ['agents: answers to datagrams dropped', ({ links }) => links?.links.repliesDropped],
+  ['agents: requests refused', ({ links }) => links?.links.requestsRefused],
   ['agents: headers refused', ({ links }) => links?.links.headersRefused],
   ['agents: records refused, of others or malformed', ({ links }) => links && links.spool.foreign + links.spool.malformed],
   ['kernel path: packets not captured', ({ kernelPath }) => kernelPath?.packetsLost],

@@ -90,9 +90,9 @@ export class AgentLedger {
 
   /**
    * One for each of different agents, in place of their former ones; all or none. Throws `bad-request` for a name that is none,
-   * or when there are too many.
+   * or when there are too many. What it returns undoes it, and leaves alone what happened since.
    */
-  add(tokens: readonly LedgerToken[], now: Micros): void {
+  add(tokens: readonly LedgerToken[], now: Micros): () => void {
     const wrong = tokens.find(({ agent }) => !isAgentName(agent));
     if (wrong)
       throw new WeirError('bad-request', `'${wrong.agent.slice(0, 40)}' is not a name of an agent`, {
@@ -109,6 +109,7 @@ export class AgentLedger {
       throw new WeirError('bad-request', `${maxTokens} tokens may wait to be used at once, and these would be more`, {
         next: 'use those that wait, or withdraw some: weir agents remove NAME',
       });
+    const before = tokens.map((token) => ({ token, agent: this.#copyOf(token.agent) }));
     for (const { id } of former) this.#tokens.delete(id);
     for (const token of tokens) {
       this.#tokens.set(token.id, token);
@@ -121,16 +122,27 @@ export class AgentLedger {
       }
     }
     this.#index();
+    return () => {
+      for (const { token, agent } of before) {
+        // Withdrawn or replaced since: the later change holds.
+        if (!this.#tokens.delete(token.id)) continue;
+        for (const one of former) if (one.agent === token.agent) this.#tokens.set(one.id, one);
+        const known = this.#agents.get(token.agent);
+        if (!agent) this.#agents.delete(token.agent);
+        else if (known) {
+          const { since, revoked, contested } = agent;
+          known.since = since;
+          if (revoked) known.revoked = revoked;
+          if (contested !== undefined) known.contested = contested;
+        }
+      }
+      this.#index();
+    };
   }
 
-  /** A token nobody was given; an agent known only by it is forgotten. */
-  withdraw(tokenId: string): void {
-    const token = this.#tokens.get(tokenId);
-    if (!token) return;
-    this.#tokens.delete(tokenId);
-    const agent = this.#agents.get(token.agent);
-    if (agent && !agent.current && !agent.enrolled) this.#agents.delete(agent.name);
-    this.#index();
+  #copyOf(name: string): LedgerAgent | undefined {
+    const agent = this.#agents.get(name);
+    return agent && { ...agent };
   }
 
   /**

@@ -3,7 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import net from 'node:net';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type tls from 'node:tls';
 import { GateBed } from '../../../test/support/gate-bed.ts';
@@ -246,6 +248,22 @@ describe('the gate of the agents', () => {
     });
     assert.equal(reused, false);
     assert.equal(typeof second, 'object');
+  });
+
+  it('keeps former tokens, and what was revoked revoked, when new ones cannot be written', async () => {
+    const text = await token();
+    await bed.enrol(await bed.identity('b'), await token('branch-2'));
+    await bed.registry.remove('branch-2');
+    const before = [bed.registry.agents(), bed.registry.tlsOptions().ca];
+    // Another file system would be full; a directory in the file's place cannot be written either.
+    const path = join(bed.directory, 'agents', 'registry.json');
+    renameSync(path, `${path}.away`);
+    mkdirSync(join(path, 'in-the-way'), { recursive: true });
+    await assert.rejects(bed.registry.addAll(['branch-1', 'branch-2', 'branch-3']));
+    rmSync(path, { recursive: true });
+    renameSync(`${path}.away`, path);
+    assert.deepEqual([bed.registry.agents(), bed.registry.tlsOptions().ca], before);
+    assert.equal(typeof (await bed.enrol(await bed.identity('a'), text)), 'object', 'its first token is good');
   });
 
   it('survives the gateway: everything is on disk when it was said', async () => {

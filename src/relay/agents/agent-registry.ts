@@ -228,14 +228,16 @@ export class AgentRegistry implements AgentGate {
         answer: { name, token: renderToken(token), expires, again },
       };
     });
-    this.#ledger.add(
+    const undo = this.#ledger.add(
       added.map(({ stored }) => stored),
       now,
     );
     try {
       await this.#save();
     } catch (error) {
-      for (const { stored } of added) this.#ledger.withdraw(stored.id);
+      undo();
+      // A write of somebody else's may have taken them along.
+      this.#touched = true;
       throw error;
     }
     this.#schedule();

@@ -5,7 +5,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { RateBudget } from '../../base/rate-budget.ts';
 import { ProxyHeaderReader } from '../../model/proxy-header-reader.ts';
 import type { ProxyFlow } from '../../model/proxy-protocol.ts';
-import { DatagramStream } from './datagram-stream.ts';
+import { DatagramStream, WaitingBudget } from './datagram-stream.ts';
 import { type FlowFacts, maxFlowHeaderBytes, readFlowFacts } from './flow-header.ts';
 import { closeStream, cutStream, type FlowKeeper, LinkFlow } from './link-flow.ts';
 import type { FlowMessage } from './link-messages.ts';
@@ -33,6 +33,7 @@ export class AgentFlows implements FlowKeeper {
   readonly #streams = new Map<number, LinkFlow | DatagramStream | undefined>();
   /** What was said of flows whose header is not read yet. */
   readonly #early = new Map<number, FlowMessage>();
+  readonly #replies: WaitingBudget;
   readonly #stalled = new Set<LinkFlow>();
   readonly #timer: NodeJS.Timeout;
   flows = 0;
@@ -41,7 +42,8 @@ export class AgentFlows implements FlowKeeper {
   constructor(agent: string, owner: AgentFlowsOwner) {
     this.#agent = agent;
     this.#owner = owner;
-    const { flowsPerSecond } = owner.limits;
+    const { flowsPerSecond, replyBytesPerAgent } = owner.limits;
+    this.#replies = new WaitingBudget(replyBytesPerAgent);
     this.#rate = flowsPerSecond > 0 ? new RateBudget(flowsPerSecond, flowsPerSecond, owner.options.clock) : undefined;
     this.#timer = setInterval(() => this.#sweep(), sweepMs).unref();
   }
@@ -229,6 +231,7 @@ export class AgentFlows implements FlowKeeper {
     };
     const datagrams = new DatagramStream(stream, {
       waitingBytes: replyBytes,
+      budget: this.#replies,
       onDatagram,
       onEnd: () => {
         closeStream(stream);

@@ -160,6 +160,7 @@ export class AgentLink {
 
   #refuse(stream: ServerHttp2Stream, what: string): void {
     this.#strange += 1;
+    this.#owner.counters.requestsRefused += 1;
     if (this.#strange > strangeRequests) this.#misbehaved(what);
     else cutStream(stream);
   }
@@ -231,6 +232,7 @@ export class AgentLink {
   #program(stream: ServerHttp2Stream, version: string): void {
     const program = /^[0-9A-Za-z.+-]{1,64}$/.test(version) ? this.#owner.options.program(version) : undefined;
     if (!program) {
+      this.#owner.counters.requestsRefused += 1;
       stream.respond({ ':status': 404 }, { endStream: true });
       return;
     }

@@ -7,6 +7,8 @@ import { closeStream, type LinkStream } from './link-flow.ts';
 export interface DatagramStreamOptions {
   /** What may wait for the link before more is dropped. */
   readonly waitingBytes: number;
+  /** Shared with other streams of the link. */
+  readonly budget?: WaitingBudget;
   /** The bytes are the receiver's own. */
   onDatagram(bytes: Uint8Array): void;
   /** Once, whoever ended it. */
@@ -14,6 +16,33 @@ export interface DatagramStreamOptions {
 }
 
 const maxPayload = 65_535;
+/** What each frame that waits costs beside its bytes. */
+const frameCost = 128;
+
+/** Bytes that wait for the link, of many streams together. */
+export class WaitingBudget {
+  readonly #most: number;
+  #waiting = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** False: no room, and nothing was taken. */
+  take(bytes: number): boolean {
+    if (this.#waiting + bytes > this.#most) return false;
+    this.#waiting += bytes;
+    return true;
+  }
+
+  giveBack(bytes: number): void {
+    this.#waiting -= bytes;
+  }
+}
 
 export class DatagramStream {
   readonly stream: LinkStream;
@@ -23,6 +52,8 @@ export class DatagramStream {
   /** How many bytes the frame that has begun will have, as far as known. */
   #wanted = 2;
   #ended = false;
+  /** Of the budget. */
+  #taken = 0;
   lastAtMs = performance.now();
 
   constructor(stream: LinkStream, options: DatagramStreamOptions) {
@@ -31,7 +62,11 @@ export class DatagramStream {
     stream.on('data', (bytes: Buffer) => this.take(bytes));
     stream.on('end', () => this.close());
     stream.on('error', () => {});
-    stream.on('close', () => this.#end());
+    stream.on('close', () => {
+      // A write whose stream is cut may never be answered.
+      this.#giveBack(this.#taken);
+      this.#end();
+    });
   }
 
   get ended(): boolean {
@@ -42,10 +77,13 @@ export class DatagramStream {
   send(bytes: Uint8Array): boolean {
     if (this.#ended || !this.stream.writable || bytes.length > maxPayload) return false;
     if (this.stream.writableLength > this.#options.waitingBytes) return false;
+    const cost = bytes.length + frameCost;
+    if (this.#options.budget?.take(cost) === false) return false;
+    this.#taken += cost;
     const frame = Buffer.allocUnsafe(2 + bytes.length);
     frame.writeUInt16BE(bytes.length);
     frame.set(bytes, 2);
-    this.stream.write(frame);
+    this.stream.write(frame, () => this.#giveBack(Math.min(cost, this.#taken)));
     this.lastAtMs = performance.now();
     return true;
   }
@@ -89,6 +127,11 @@ export class DatagramStream {
       all = all.subarray(end);
     }
     if (all.length > 0) this.#held.add(all);
+  }
+
+  #giveBack(bytes: number): void {
+    this.#taken -= bytes;
+    this.#options.budget?.giveBack(bytes);
   }
 
   #end(): void {

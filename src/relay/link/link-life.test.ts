@@ -146,6 +146,7 @@ describe('a link', () => {
     assert.ok((await buffer(client.fetchProgram('1.3.0'))).equals(program));
     await assert.rejects(buffer(client.fetchProgram('9.9.9')), isCode('not-found'));
     await assert.rejects(buffer(client.fetchProgram('../../etc/passwd')), isCode('not-found'));
+    assert.equal(bed.server.counters.requestsRefused, 2);
     assert.equal(bed.server.offerUpgrade('branch-1', { version: '1.3.0', sha256: 'ab'.repeat(32), bytes: 5_000_000 }), true);
     await until('it was offered', () => offers.length === 1);
     assert.deepEqual(status().upgrade, { version: '1.3.0', state: 'offered' });

@@ -69,6 +69,8 @@ export interface LinkServerLimits {
   readonly datagramIdleMs: number;
   /** What of one agent's flows may wait here for slow receivers; past it the flow that holds most is reset. */
   readonly bufferedBytesPerAgent: number;
+  /** Answers to datagrams that wait for one agent's link, of all its flows; past it they are dropped and counted. */
+  readonly replyBytesPerAgent: number;
   /** What of one batch of a spool is taken. */
   readonly spoolBatchBytes: number;
   /** Longest line on the control stream that an agent may send. */
@@ -90,6 +92,7 @@ export const linkServerLimits: LinkServerLimits = {
   headerMs: 5_000,
   datagramIdleMs: 120_000,
   bufferedBytesPerAgent: 64 * 2 ** 20,
+  replyBytesPerAgent: 8 * 2 ** 20,
   spoolBatchBytes: 8 * 2 ** 20,
   controlLineBytes: 64 * 1024,
   rulesBytes: 16 * 2 ** 20,
@@ -113,6 +116,8 @@ export interface LinkServerCounters {
   dead: number;
   /** Ended for what an agent must not do: HTTP/2 or control lines that are none, floods. */
   misbehaved: number;
+  /** For what there is not: an unknown path, a stream before hello, a second one of a kind, a program that is not here. */
+  requestsRefused: number;
   enrolled: number;
   enrolmentsRefused: number;
   flows: number;

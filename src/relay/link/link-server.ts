@@ -50,6 +50,7 @@ export class LinkServer implements AgentLinkOwner {
     replaced: 0,
     dead: 0,
     misbehaved: 0,
+    requestsRefused: 0,
     enrolled: 0,
     enrolmentsRefused: 0,
     flows: 0,
