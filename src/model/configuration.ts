@@ -4,15 +4,7 @@ import type { Address, AddressRange } from './address.ts';
 import type { DecoyGroup, Place } from './decoy.ts';
 import type { Persona } from './persona.ts';
 import type { PortSet } from './port-set.ts';
-import type {
-  AgentDiversion,
-  AgentSettings,
-  InnerGateway,
-  ProxyDiversion,
-  RelayBinding,
-  RelayedService,
-  RemoteDiversion,
-} from './relayed-service.ts';
+import type { Relaying } from './relayed-service.ts';
 
 export interface Retention {
   readonly days: number;
@@ -165,7 +157,7 @@ export interface ConsoleSettings {
   readonly port: number;
 }
 
-export interface Configuration {
+export interface Configuration extends Relaying {
   readonly version: 1;
   /** Absolute path. */
   readonly data: string;
@@ -179,15 +171,6 @@ export interface Configuration {
   readonly diversions: readonly Diversion[];
   readonly services: readonly KernelPathService[];
   readonly bindings: readonly Binding[];
-  /** Ports of other machines. Their agents do the diverting: nothing is planned here. */
-  readonly agentDiversions: readonly AgentDiversion[];
-  readonly proxyDiversions: readonly ProxyDiversion[];
-  readonly remoteDiversions: readonly RemoteDiversion[];
-  /** Services that the gateway dials, and what is bound to them. */
-  readonly relayedServices: readonly RelayedService[];
-  readonly relayBindings: readonly RelayBinding[];
-  readonly innerGateways: readonly InnerGateway[];
-  readonly agents: AgentSettings;
   /** Whose part this is: the rules an agent was given. Absent: a configuration of its own. */
   readonly agent?: string;
   readonly personas: ReadonlyMap<string, Persona>;

@@ -1,28 +1,32 @@
-// Identifiers that sort by time and are unique over processes: 11 characters of microseconds, 8 of chance.
+// Identifiers that sort by time and are unique over processes: 11 characters of microseconds, 8 of a walk that begins and
+// steps by chance, so that one process never makes the same twice.
 
 import { randomBytes } from 'node:crypto';
 import type { Micros } from '../base/clock.ts';
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
-let pool = Buffer.alloc(0);
-let used = 0;
+/** 8 characters of base 32. */
+const walk = 2 ** 40;
+const chance = (): number => randomBytes(6).readUIntBE(0, 5);
+/** Odd, so that the walk meets every number before it meets one again. */
+const step = 2 * Math.floor(chance() / 2) + 1;
+let place = chance();
 
-/** 19 characters of lower-case Crockford base 32, `<11 time><8 random>`; text order is time order. */
+/** 19 characters of lower-case Crockford base 32, `<11 time><8 walk>`; text order is time order. */
 export function createIdentifier(at: Micros): string {
+  place = (place + step) % walk;
+  return digits(at, 11) + digits(place, 8);
+}
+
+function digits(value: number, count: number): string {
   let text = '';
-  let rest = at;
-  for (let index = 0; index < 11; index += 1) {
+  let rest = value;
+  for (let index = 0; index < count; index += 1) {
     const digit = rest % 32;
     text = alphabet[digit] + text;
     rest = (rest - digit) / 32;
   }
-  if (used + 8 > pool.length) {
-    pool = randomBytes(4096);
-    used = 0;
-  }
-  for (let index = 0; index < 8; index += 1) text += alphabet[pool[used + index] & 31];
-  used += 8;
   return text;
 }
 

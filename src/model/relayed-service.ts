@@ -94,16 +94,21 @@ export interface AgentSettings {
   readonly rules: ReadonlyMap<string, string>;
 }
 
-/** A machine that relays nothing; spread into a Configuration made by hand. */
-export const nothingRelayed: {
+/** The part of a configuration that leads elsewhere: nothing of it is planned as rules of this machine. */
+export interface Relaying {
+  /** Ports of other machines; their agents do the diverting. */
   readonly agentDiversions: readonly AgentDiversion[];
   readonly proxyDiversions: readonly ProxyDiversion[];
   readonly remoteDiversions: readonly RemoteDiversion[];
+  /** Services that the gateway dials, and what is bound to them. */
   readonly relayedServices: readonly RelayedService[];
   readonly relayBindings: readonly RelayBinding[];
   readonly innerGateways: readonly InnerGateway[];
   readonly agents: AgentSettings;
-} = {
+}
+
+/** A machine that relays nothing; spread into a Configuration made by hand. */
+export const nothingRelayed: Relaying = {
   agentDiversions: [],
   proxyDiversions: [],
   remoteDiversions: [],
