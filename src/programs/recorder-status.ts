@@ -101,6 +101,7 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['agents: requests refused', ({ links }) => links?.links.requestsRefused],
   ['agents: headers refused', ({ links }) => links?.links.headersRefused],
   ['agents: records refused, of others or malformed', ({ links }) => links && links.spool.foreign + links.spool.malformed],
+  ['agents: alerts refused, more than its share', ({ links }) => links?.spool.alertsShed],
   ['kernel path: packets not captured', ({ kernelPath }) => kernelPath?.packetsLost],
   ['kernel path: bytes not captured', ({ kernelPath }) => kernelPath?.missingBytes],
   ['kernel path: sessions known by their counts alone', ({ kernelPath }) => kernelPath?.uncaptured],

@@ -147,6 +147,8 @@ test('what is another’s is refused, counted, and keeps nothing else from being
     batches: 1,
     sessions: 4,
     probes: 0,
+    alerts: 0,
+    alertsShed: 0,
     displaced: 0,
     foreign: foreign.length,
     malformed: malformed.length,
@@ -211,10 +213,40 @@ test('agents say nothing about the system, and no probes of others’ diversions
   );
   assert.deepEqual(
     journal.events.map((event) => (event.kind === 'probe' ? event.probe.diversion : event.kind)),
-    ['lan', 'agent branch-1'],
+    ['alert', 'lan', 'agent branch-1'],
   );
   const { malformed, foreign, displaced, probes } = intake.counters;
-  assert.deepEqual([malformed, foreign, displaced, probes], [2, 1, 1, 2], 'what its journal notes of itself is no loss');
+  assert.deepEqual([malformed, foreign, displaced, probes], [1, 1, 1, 2], 'what its journal notes of itself is no loss');
+});
+
+test("alerts are taken under the agent's name, short, and few of each agent", async () => {
+  const { journal, intake } = open();
+  const alert = (more: object = {}) => ({
+    kind: 'alert' as const,
+    alert: {
+      id: createIdentifier(now),
+      at: now,
+      name: 'records-lost',
+      severity: 'high' as const,
+      message: `3 lost\u202e${'x'.repeat(5000)}`,
+      details: { droppedRecords: 3, agent: 'branch-2', cause: '\u001b[2J', deep: { a: 1 } },
+      ...more,
+    },
+  });
+  const first = batchOf(alert());
+  await intake.take('branch-1', first);
+  await intake.take('branch-1', first);
+  const alerts = () => journal.events.flatMap((event) => (event.kind === 'alert' ? [event.alert] : []));
+  const [one, again] = alerts();
+  assert.equal(one.id, again.id, 'sent twice, it is the same');
+  assert.match(one.message, /^agent branch-1: 3 lost\\u\{202e\}x+…$/);
+  assert.deepEqual(one.details, { droppedRecords: 3, agent: 'branch-1', cause: '\\x1b[2J' });
+  await intake.take('branch-1', batchOf(alert({ name: 'No name' }), alert({ at: now + 400 * 86_400e6 })));
+  assert.equal(intake.counters.malformed, 2);
+  await intake.take('branch-1', batchOf(...Array.from({ length: 500 }, () => alert())));
+  assert.deepEqual([alerts().length, intake.counters.alerts, intake.counters.alertsShed], [20, 20, 482]);
+  await intake.take('branch-2', batchOf(alert()));
+  assert.equal(alerts().length, 21, 'those of another still come');
 });
 
 test('nothing is acknowledged that is not durable and whole', async () => {

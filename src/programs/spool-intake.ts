@@ -8,11 +8,12 @@ import { readWhole, writeDurably } from '../base/durable-file.ts';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { parseAddress } from '../model/address.ts';
-import type { ProbeRecord, WeirEvent } from '../model/event.ts';
+import type { AlertRecord, ProbeRecord, WeirEvent } from '../model/event.ts';
 import { identifierTime } from '../model/identifier.ts';
 import type { SessionRecord } from '../model/session.ts';
 import type { JournalCounters } from '../record/journal-writer.ts';
 import { decodeSpoolBatch } from '../record/spool-batch.ts';
+import { AgentAlerts, alertOfAgent } from './agent-alerts.ts';
 import type { AgentPlaces } from './agent-places.ts';
 
 /** What of JournalWriter is used here. */
@@ -36,6 +37,9 @@ export interface SpoolIntakeCounters {
   batches: number;
   sessions: number;
   probes: number;
+  alerts: number;
+  /** Of an agent that had handed in more than its share. */
+  alertsShed: number;
   /** Of those taken: not of what its diversions are now, kept under the agent's own name. */
   displaced: number;
   /** Of a diversion that is another's. */
@@ -62,7 +66,7 @@ export async function openSpoolKey(directory: string): Promise<Uint8Array> {
 }
 
 /** Keeps the time of an identifier; the rest is this agent's alone: without the key nobody can aim at a record of others. */
-export function remapIdentifier(key: Uint8Array, agent: string, kind: 'session' | 'probe', id: string): string {
+export function remapIdentifier(key: Uint8Array, agent: string, kind: 'session' | 'probe' | 'alert', id: string): string {
   const digest = createHmac('sha256', key).update(`${kind}\0${agent}\0${id}`).digest();
   let text = id.slice(0, 11);
   for (let index = 0; index < 8; index += 1) text += alphabet[digest[index] & 31];
@@ -76,13 +80,24 @@ export function remapIdentifier(key: Uint8Array, agent: string, kind: 'session' 
 export const displacedDiversion = (agent: string): string => `agent ${agent}`;
 
 export class SpoolIntake {
-  readonly counters: SpoolIntakeCounters = { batches: 0, sessions: 0, probes: 0, displaced: 0, foreign: 0, malformed: 0 };
+  readonly counters: SpoolIntakeCounters = {
+    batches: 0,
+    sessions: 0,
+    probes: 0,
+    alerts: 0,
+    alertsShed: 0,
+    displaced: 0,
+    foreign: 0,
+    malformed: 0,
+  };
+  readonly #alerts: AgentAlerts;
   readonly #options: SpoolIntakeOptions;
   #turn: Promise<unknown> = Promise.resolve();
   #complaintAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: SpoolIntakeOptions) {
     this.#options = options;
+    this.#alerts = new AgentAlerts(options.clock);
   }
 
   /** Resolves when what could be taken is durable; one batch at a time. Throws `bad-request` for what is no batch, `disk-full`. */
@@ -107,7 +122,8 @@ export class SpoolIntake {
       if (!taken) refused += 1;
       else if (!journal.append(taken)) throw full();
       else if (taken.kind === 'session') this.counters.sessions += 1;
-      else this.counters.probes += 1;
+      else if (taken.kind === 'probe') this.counters.probes += 1;
+      else this.counters.alerts += 1;
     }
     if (!(await journal.flush()) || journal.counters().strippedRecords > strippedRecords) throw full();
     this.counters.batches += 1;
@@ -117,6 +133,7 @@ export class SpoolIntake {
   #checked(agent: string, event: WeirEvent): WeirEvent | undefined {
     if (event.kind === 'session') return this.#session(agent, event.session);
     if (event.kind === 'probe') return this.#probe(agent, event.probe);
+    if (event.kind === 'alert') return this.#alert(agent, event.alert);
     this.counters.malformed += 1;
     return undefined;
   }
@@ -168,8 +185,23 @@ export class SpoolIntake {
     return { kind: 'probe', probe: { ...probe, diversion, id: remapIdentifier(this.#options.key, agent, 'probe', probe.id) } };
   }
 
+  #alert(agent: string, alert: AlertRecord): WeirEvent | undefined {
+    const id = remapIdentifier(this.#options.key, agent, 'alert', alert.id);
+    const taken = this.#isOwnTime(alert.id) && this.#isNow(alert.at) ? alertOfAgent(agent, id, alert) : undefined;
+    if (!taken) {
+      this.counters.malformed += 1;
+      return undefined;
+    }
+    if (this.#alerts.take(agent)) return { kind: 'alert', alert: taken };
+    this.counters.alertsShed += 1;
+    return undefined;
+  }
+
   #isOwnTime(id: string): boolean {
-    const at = identifierTime(id);
+    return this.#isNow(identifierTime(id));
+  }
+
+  #isNow(at: number): boolean {
     const now = this.#options.clock();
     return at > now - oldest && at < now + day;
   }
