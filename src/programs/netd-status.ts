@@ -2,7 +2,6 @@
 
 import { renderMicros } from '../base/clock.ts';
 import { type AddressRange, rangeSize, renderAddress, renderRange } from '../model/address.ts';
-import type { Configuration } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { populationModulus } from '../model/population.ts';
 import { describeAttachment, renderInterfaceAddress } from '../model/segment.ts';
@@ -17,23 +16,27 @@ const maxRangesPerGroup = 8;
 const maxRanges = 32;
 const maxWithheld = 64;
 
-export function diversionStatus(configuration: Configuration, networks: readonly NetworkView[]): DiversionStatus[] {
-  return configuration.diversions.map((diversion) => {
-    const { name, kind } = diversion;
-    const network = networks.find((one) => one.name === (kind === 'network' ? name : ''));
-    const groups = (network?.groups ?? []).filter((group) => group.diversion === name);
-    const withheld = withheldOf(groups, network?.withheld ?? []);
-    return {
-      name,
-      kind,
-      ...(diversion.kind === 'host' && diversion.interface ? { interface: diversion.interface } : {}),
-      ...(network?.segment ? { network: networkStatus(network.segment) } : {}),
-      decoys: String(countLiving(groups)),
-      ranges: groups.flatMap(({ ranges }) => ranges.slice(0, maxRangesPerGroup).map(renderRange)).slice(0, maxRanges),
-      personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
-      ...(withheld.length > 0 ? { withheld: withheld.slice(0, maxWithheld).map(renderRange) } : {}),
-    };
-  });
+/** By what is applied alone: the file may say something else by now, and a restarted netd has read that. */
+export function diversionStatus(networks: readonly NetworkView[]): DiversionStatus[] {
+  return networks.flatMap((network) =>
+    [...new Set(network.groups.map(({ diversion }) => diversion))].map((name) => statusOf(name, network)),
+  );
+}
+
+function statusOf(name: string, { groups: all, withheld: given, interfaces, segment }: NetworkView): DiversionStatus {
+  const groups = all.filter(({ diversion }) => diversion === name);
+  const withheld = withheldOf(groups, given);
+  const link = segment ? undefined : Object.keys(interfaces).find((one) => interfaces[one].diversions.includes(name));
+  return {
+    name,
+    kind: segment ? 'network' : 'host',
+    ...(link === undefined ? {} : { interface: link }),
+    ...(segment ? { network: networkStatus(segment) } : {}),
+    decoys: String(countLiving(groups)),
+    ranges: groups.flatMap(({ ranges }) => ranges.slice(0, maxRangesPerGroup).map(renderRange)).slice(0, maxRanges),
+    personas: [...new Set(groups.flatMap(({ population }) => population.shares.map(({ persona }) => persona)))],
+    ...(withheld.length > 0 ? { withheld: withheld.slice(0, maxWithheld).map(renderRange) } : {}),
+  };
 }
 
 /** Diversions whose packets arrive elsewhere: agents' and proxies'. */

@@ -243,7 +243,7 @@ async function main(): Promise<void> {
         return { down: true };
       },
       status: () => ({
-        diversions: [...diversionStatus(configuration, controller.networks()), ...relayedDiversions(doors.relay)],
+        diversions: [...diversionStatus(controller.networks()), ...relayedDiversions(doors.relay)],
         ...(controller.pending() ? { confirmBefore: renderMicros(controller.pending()?.deadline ?? 0) } : {}),
         ...repairStatus(reconciler.status(), annexes),
       }),

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Status } from '../../src/model/status.ts';
 import { withWeirLab } from '../../src/programs/weir-lab.ts';
 import { lacksKernelTests, until } from '../support/namespace.ts';
 
@@ -30,10 +31,14 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
   withWeirLab({ configuration: configuration('10.64.0.0/24') }, async (lab) => {
     await lab.up();
     assert.equal((await lab.weir(['plan'], { anyCode: true })).code, 0, 'nothing to change');
-    const diversions = async (): Promise<string[]> => {
+    const status = async (): Promise<Partial<Status>> => {
       const { stdout } = await lab.weir(['status', '--json'], { anyCode: true });
-      return (JSON.parse(stdout) as { diversions: { name: string }[] }).diversions.map(({ name }) => name);
+      return JSON.parse(stdout) as Partial<Status>;
     };
+    const diversions = async (): Promise<string[] | undefined> =>
+      (await status()).diversions?.map(({ name, decoys }) => `${name} ${decoys}`);
+    const netd = async (): Promise<number> =>
+      (await status()).processes?.find(({ name, state }) => name === 'netd' && state === 'running')?.pid ?? 0;
     const before = await diversions();
     lab.configure(configuration('[10.64.0.0/24, 10.65.0.0/24]').replace('name: ', 'name: renamed-'));
     const plan = await lab.weir(['plan'], { anyCode: true });
@@ -42,7 +47,11 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
     assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'planning changes nothing');
     await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
     assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200');
-    assert.match((await diversions()).join(), /^renamed-/);
+    assert.deepEqual(await diversions(), ['renamed-dmz 512']);
+    const killed = await netd();
+    process.kill(killed, 'SIGKILL');
+    await until('another netd has read the file and waits on', async () => ![0, killed].includes(await netd()));
+    await until('it tells what is applied', async () => (await diversions())?.join() === 'renamed-dmz 512');
     await lab.weir(['rollback']);
     assert.deepEqual(await diversions(), before, 'the status is of what is applied');
     assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'rolled back');
