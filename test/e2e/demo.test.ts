@@ -84,7 +84,6 @@ async function namespacesOf(pid: number, data: string): Promise<string[]> {
 // A terminal's Ctrl-C reaches every program of the foreground; a service manager's SIGTERM only the first.
 for (const [when, to] of [
   [/building a lab/, 'all'],
-  [/weir up:/, 'all'],
   [/weir up:/, 'one'],
   [/has enrolled/, 'all'],
 ] as const)

@@ -1,6 +1,6 @@
 // Many VLANs on one trunk with ten thousand decoys each: what it costs to have them, and whether a scanner on the switch finds
 // in every one the hosts, vendors and silences that the configuration says, and is on record with its address there.
-// WEIR_SEGMENTS of them, a multiple of five up to 100, 25 unless told (the README's figures are of 100: a million decoys).
+// WEIR_SEGMENTS of them, a multiple of five up to 100, 10 unless told (the README's figures are of 100: a million decoys).
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import type { SessionDocument } from '../../../src/record/documents.ts';
 import { type TestNamespace, until } from '../../support/namespace.ts';
 import { findHosts, livingBetween, type TrunkLab, withTrunkLab } from '../../support/trunk-lab.ts';
 
-const segments = Number(process.env.WEIR_SEGMENTS ?? 25);
+const segments = Number(process.env.WEIR_SEGMENTS ?? 10);
 const decoysEach = 10_000;
 const slowMs = 400_000;
 /** Descriptors for a segment in netd and in the gateway: sockets of both families, none for a decoy. */
