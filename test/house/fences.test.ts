@@ -15,7 +15,7 @@ const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../.
 const layers = [
   ['programs'],
   ['api', 'cli'],
-  ['relay', 'honeypot'],
+  ['relay', 'honeypot', 'analysis', 'ids'],
   ['plan', 'record'],
   ['kernel'],
   ['config'],

@@ -19,6 +19,7 @@ const smallBytes = 40_000;
 const boundMs = 5000;
 const slowReaderMs = 150;
 const sentAgain = 200;
+const turns = 4;
 
 /** The first persona of each stack, with a port it has open. */
 function oneOfEach(): { persona: string; stack: string; port: number }[] {
@@ -127,22 +128,27 @@ test('8 MiB each way, and towards a slow reader, through every stack', { skip, t
         for (const [index, { stack, port }] of decoys.entries())
           for (const family of [4, 6] as const) {
             const host = address(index, family);
-            const before = await retransmitted(attacker);
-            const done = await transfer(
-              attacker,
-              ['u', 'd', 's'].map((mode) => ({ host, port, mode })),
-              transferBytes,
-            );
-            const rates = done.map(({ mode, ms }) => `${mode} ${Math.round((transferBytes * 8) / ms / 1000)} Mbit/s`);
-            const again = (await retransmitted(attacker)) - before;
-            console.log(`${stack} IPv${family}: ${rates.join(', ')}, ${again} segments sent again`);
-            for (const { mode, error, ms, hash } of done) {
-              assert.equal(error, undefined, `${stack} ${mode}`);
-              assert.equal(hash, patternHash, `${stack} ${mode}`);
-              assert.ok(ms < boundMs, `${stack} ${mode}: ${ms} ms`);
-            }
-            // Whoever is told of a larger window than there is sends into the void, and again: thousands of segments where
-            // scales lie by two, some hundred at the smallest; a busy machine alone makes some dozens.
+            const measure = async (): Promise<number> => {
+              const before = await retransmitted(attacker);
+              const done = await transfer(
+                attacker,
+                ['u', 'd', 's'].map((mode) => ({ host, port, mode })),
+                transferBytes,
+              );
+              const again = (await retransmitted(attacker)) - before;
+              const rates = done.map(({ mode, ms }) => `${mode} ${Math.round((transferBytes * 8) / ms / 1000)} Mbit/s`);
+              console.log(`${stack} IPv${family}: ${rates.join(', ')}, ${again} segments sent again`);
+              for (const { mode, error, ms, hash } of done) {
+                assert.equal(error, undefined, `${stack} ${mode}`);
+                assert.equal(hash, patternHash, `${stack} ${mode}`);
+                assert.ok(ms < boundMs, `${stack} ${mode}: ${ms} ms`);
+              }
+              return again;
+            };
+            // Whoever is told of a larger window than there is sends into the void, and again, every time: thousands of segments
+            // where scales lie by two, some hundred at the smallest. A busy machine sends as many again only now and then.
+            let again = await measure();
+            for (let turn = 1; turn < turns && again >= sentAgain; turn += 1) again = await measure();
             assert.ok(again < sentAgain, `${stack}: ${again} segments sent again`);
           }
       },
