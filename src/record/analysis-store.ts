@@ -90,6 +90,10 @@ export interface AnalysisStore {
   verdicts(filter: VerdictFilter): Promise<Verdict[]>;
   /** Undefined when nothing was found in it, or it is not there. */
   insight(id: string, start: Micros): Promise<SessionInsight | undefined>;
+  /** Those of many sessions at once, for a page of a list; at most 10,000 are asked for. Those without findings are left out. */
+  insights(of: readonly { readonly id: string; readonly start: Micros }[]): Promise<SessionInsight[]>;
+  /** Where these addresses are, as far as it was told; at most 10,000 are asked for. */
+  places(ips: readonly string[]): Promise<Place[]>;
   /** Newest first; the families analysis goes on with after a restart. */
   families(limit: number): Promise<PayloadFamily[]>;
   family(id: string): Promise<PayloadFamily | undefined>;
