@@ -153,14 +153,30 @@ export class TestNamespace {
 
 let made = 0;
 
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself.
+  }
+}
+
 /** Namespaces and links of one test; `end` removes them all and fails when anything is left. */
 export class NamespaceLab {
+  /** Of this process, from the first namespace to `end`. */
+  static readonly #standing = new Set<NamespaceLab>();
   readonly prefix: string;
   readonly #namespaces: TestNamespace[] = [];
 
   constructor() {
     made += 1;
     this.prefix = `weirt-${process.pid.toString(36)}-${made}`;
+    NamespaceLab.#standing.add(this);
+  }
+
+  /** For a program that is told to end at once: removes every lab of this process, as far as each lets itself be removed. */
+  static async endAll(): Promise<void> {
+    await Promise.allSettled([...NamespaceLab.#standing].map((lab) => lab.end()));
   }
 
   /** A new namespace with `lo` up and duplicate address detection off, so that addresses work at once. */
@@ -202,9 +218,10 @@ export class NamespaceLab {
 
   /** Kills what the test started inside, deletes the namespaces, and asserts that nothing of this lab is left. */
   async end(): Promise<void> {
+    NamespaceLab.#standing.delete(this);
     for (const namespace of this.#namespaces) await namespace.stopChildren();
     const strays = processesIn(this.#namespaces);
-    for (const pid of strays) process.kill(pid, 'SIGKILL');
+    for (const pid of strays) killIfThere(pid);
     await until('processes inside are gone', () => processesIn(this.#namespaces).length === 0);
     // What cannot be removed is found by the look that follows.
     for (const namespace of this.#namespaces) await runCommand(['ip', 'netns', 'delete', namespace.name], { anyCode: true });

@@ -52,6 +52,8 @@ export interface WeirLabOptions {
   readonly router?: boolean;
   /** Runs the `weir` launcher instead of the built program. */
   readonly launcher?: string;
+  /** How long `weir up` may take to stop at the lab's end; default 20 s. With a great many connections behind it it takes longer. */
+  readonly stopBoundMs?: number;
 }
 
 export interface Recorded {
@@ -128,6 +130,7 @@ export class RunningWeir {
 
 /** Opens with `WeirLab.open`, ends with `end`; `withWeirLab` does both. */
 export class WeirLab {
+  static readonly #standing = new Set<WeirLab>();
   readonly namespaces = new NamespaceLab();
   readonly directory: string;
   readonly data: string;
@@ -139,6 +142,7 @@ export class WeirLab {
   far: TestNamespace | undefined;
   readonly #command: readonly string[];
   readonly #running: RunningWeir[] = [];
+  readonly #stopBoundMs: number | undefined;
   #wire: TestNamespace | undefined;
   #ports = 0;
 
@@ -149,7 +153,15 @@ export class WeirLab {
     this.data = path.join(this.directory, 'data');
     this.#command = options.launcher === undefined ? [process.execPath, program] : [options.launcher];
     this.file = path.join(this.directory, 'weir.yaml');
+    this.#stopBoundMs = options.stopBoundMs;
     this.configure(options.configuration ?? '');
+    WeirLab.#standing.add(this);
+  }
+
+  /** For a program that is told to end at once: removes every lab of this process, and namespaces without a Weir. */
+  static async endAll(): Promise<void> {
+    await Promise.allSettled([...WeirLab.#standing].map((lab) => lab.end()));
+    await NamespaceLab.endAll();
   }
 
   static async open(options: WeirLabOptions = {}): Promise<WeirLab> {
@@ -317,8 +329,9 @@ export class WeirLab {
 
   /** Stops what runs, removes everything, and fails when a process, a namespace or a file is left. */
   async end(): Promise<void> {
+    WeirLab.#standing.delete(this);
     const problems: unknown[] = [];
-    for (const running of this.#running) await running.stop().catch((error) => problems.push(error));
+    for (const running of this.#running) await running.stop(this.#stopBoundMs).catch((error) => problems.push(error));
     for (const pid of this.processes().values()) {
       problems.push(new Error(`a process of Weir was left: ${pid}`));
       try {

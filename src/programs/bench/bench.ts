@@ -1,10 +1,11 @@
 // `weir bench NAME`: the benchmarks behind every figure in the README. Each builds its own namespaces, measures against a
 // named peer in the same run, and removes everything. Figures go to standard output, progress to standard error.
 
-import { cpus, tmpdir, totalmem } from 'node:os';
+import { constants, cpus, tmpdir, totalmem } from 'node:os';
 import { WeirError } from '../../base/errors.ts';
 import type { ActionContext, BenchSettings } from '../../cli/actions.ts';
 import { benchJournal } from '../../record/journal-bench.ts';
+import { WeirLab } from '../weir-lab.ts';
 import { benchAgents } from './agents.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
@@ -86,6 +87,7 @@ export async function runBench(name: string | undefined, settings: BenchSettings
       throw new WeirError('bad-request', `weir bench ${name} has no --${key}`);
   if (process.getuid?.() !== 0)
     throw new WeirError('not-permitted', 'weir bench makes network namespaces and needs root: run it with sudo');
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => void endEarly(signal));
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryBytes: totalmem(), node: process.version };
   const report = await bench.run((text) => void stderr.write(`${text}\n`), settings);
   await stdout.write(
@@ -94,4 +96,11 @@ export async function runBench(name: string | undefined, settings: BenchSettings
       : `${report.text}\n(${machine.cores} cores, ${machine.cpu}, Node ${machine.node})\n`,
   );
   return report.exitCode ?? 0;
+}
+
+/** Nothing of a benchmark stays behind, whoever ends it. */
+async function endEarly(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP'): Promise<void> {
+  process.stderr.write(`${signal}: removing the lab\n`);
+  await WeirLab.endAll();
+  process.exit(128 + constants.signals[signal]);
 }

@@ -52,7 +52,7 @@ export interface Paths {
 
 /** Builds everything but Weir itself, which `lab.up` starts. The caller ends the lab. */
 export async function layPaths(count: number): Promise<Paths> {
-  const lab = await WeirLab.open({ configuration: configurationOf(count) });
+  const lab = await WeirLab.open({ configuration: configurationOf(count), stopBoundMs: 90_000 });
   try {
     const service = await lab.namespaces.namespace('v');
     const wire = async (place: TestNamespace, link: string, network: number): Promise<void> => {
@@ -104,6 +104,9 @@ export async function layPaths(count: number): Promise<Paths> {
 async function layHaproxy(lab: WeirLab, proxy: TestNamespace): Promise<void> {
   await proxy.ip('rule add fwmark 1 lookup 100\nroute add local 0.0.0.0/0 dev lo table 100\n');
   for (const link of ['all', 'eth0', 'wire0']) await proxy.setSysctl(`net/ipv4/conf/${link}/rp_filter`, '0');
+  // It takes a port of the client's address for each connection: one client would have none left after 28,000.
+  await proxy.setSysctl('net/ipv4/ip_local_port_range', '1024 65535');
+  await proxy.setSysctl('net/ipv4/tcp_tw_reuse', '1');
   await proxy.nft(`table ip bench {
   chain divert { type filter hook prerouting priority -150;
     meta l4proto tcp socket transparent 1 meta mark set 1 accept

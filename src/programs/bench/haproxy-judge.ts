@@ -63,6 +63,7 @@ export class HaproxyJudge {
     const file = join(this.#directory, 'haproxy.cfg');
     writeFileSync(file, configurationOf(this.#socket));
     this.#child = spawn('haproxy', ['-db', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    process.once('exit', this.#leave);
     this.#child.on('error', (error) => {
       this.#words += error.message;
     });
@@ -139,8 +140,15 @@ export class HaproxyJudge {
       child.kill('SIGKILL');
       await gone;
     }
-    rmSync(this.#directory, { recursive: true, force: true });
+    process.off('exit', this.#leave);
+    this.#leave();
   }
+
+  /** Also when somebody ends the process first. */
+  readonly #leave = (): void => {
+    this.#child.kill('SIGKILL');
+    rmSync(this.#directory, { recursive: true, force: true });
+  };
 }
 
 function judgementOf(answer: string): Judgement {
