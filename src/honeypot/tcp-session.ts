@@ -3,12 +3,12 @@
 
 import type { TLSSocket } from 'node:tls';
 import type { Linked } from '../base/recency-list.ts';
+import { describeHello, parseClientHello } from '../model/client-hello.ts';
 import { hostName } from '../model/host-name.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
 import type { Endpoint, SessionFindings, SessionHandle, SessionOutcome } from '../model/session.ts';
 import { attach, type Carrier, type StreamOwner, stopReading, tellWhenDrained } from './carrier.ts';
-import { describeHello, parseClientHello } from './client-hello.ts';
 import { detect } from './detect.ts';
 import { Inbox } from './inbox.ts';
 import type { Conversation, Dialogue, Responder } from './responder.ts';

@@ -3,8 +3,8 @@
 
 import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
+import { type ClientHello, certificateKind } from '../model/client-hello.ts';
 import type { CertificateMint } from './certificate-mint.ts';
-import { type ClientHello, certificateKind } from './client-hello.ts';
 import type { VisitStream } from './visit.ts';
 
 /** The context for this hello: by SNI, else by the decoy's own name. */

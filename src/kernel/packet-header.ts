@@ -1,5 +1,5 @@
 // Reads IPv4, IPv6, TCP, UDP and ICMP headers out of hostile bytes: what is cut short or lies about its length gives
-// undefined, nothing is read past the end. Pure. What a SYN tells about its sender is relay/syn-fingerprint.ts.
+// undefined, nothing is read past the end. Pure. What a SYN tells about its sender is model/syn-fingerprint.ts.
 // Sources: RFC 791, RFC 8200, RFC 9293, RFC 7323, RFC 2018, RFC 792, RFC 4443.
 
 import type { SynDetails } from '../model/session.ts';

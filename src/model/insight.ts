@@ -3,7 +3,10 @@
 
 import type { Micros } from '../base/clock.ts';
 import type { Severity } from './event.ts';
+import type { Fact } from './fact.ts';
 import type { Transport } from './session.ts';
+
+export type { Fact, FactKind } from './fact.ts';
 
 export type Behaviour =
   | 'port-scan' // many ports of one decoy
@@ -68,28 +71,6 @@ export interface SignatureHit {
   readonly techniques: readonly string[];
   /** What the rule's captures took: `url`, `command`, `file`, …; each at most 2,048 characters, escaped by nobody. */
   readonly captures: Readonly<Record<string, string>>;
-}
-
-export type FactKind =
-  | 'url' // of a download or call-back; never fetched
-  | 'domain'
-  | 'address' // an address inside a payload
-  | 'hash' // md5, sha1, sha256 named or of an upload
-  | 'command'
-  | 'credential' // `user:password`
-  | 'user-agent'
-  | 'path' // of an HTTP request
-  | 'hassh'
-  | 'ja3'
-  | 'ja4'
-  | 'tls-name'
-  | 'client' // SSH's or another protocol's version line
-  | 'file';
-
-export interface Fact {
-  readonly kind: FactKind;
-  /** At most 2,048 characters. */
-  readonly value: string;
 }
 
 /** What analysis found in one session that ended. A pure function of its record, the rules and the families so far. */

@@ -2,6 +2,7 @@
 // The journal's bytes are record/; how ECS shows a session is record/exporters/.
 
 import type { Micros } from '../base/clock.ts';
+import type { Fact } from './fact.ts';
 
 export type Transport = 'tcp' | 'udp';
 
@@ -74,12 +75,31 @@ export interface SessionStart {
   readonly syn?: SynDetails;
 }
 
+/** One attempt to log in; each text at most 1,024 characters. */
+export interface Credential {
+  readonly userName?: string;
+  readonly password?: string;
+  /** Whether the decoy let it in; absent when nobody said. */
+  readonly accepted?: boolean;
+}
+
+/** Most attempts, and most facts, a session's records carry. */
+export const maxCredentials = 255;
+export const maxCarriedFacts = 64;
+
 /** What a service learns on the way. Later values replace earlier ones; tags are united. */
 export interface SessionFindings {
   readonly protocol?: string;
   readonly tls?: TlsDetails;
   readonly userName?: string;
   readonly password?: string;
+  /**
+   * Every attempt in order, the first 255; present when there was more than one, or when it is known what became of it.
+   * `userName` and `password` are the last one's.
+   */
+  readonly credentials?: readonly Credential[];
+  /** What another program found that no chunk shows, of imported sessions: fingerprints, downloads; the first 64. */
+  readonly facts?: readonly Fact[];
   /** How long the service took to accept, and from then to its first byte; of relayed sessions, microseconds. */
   readonly connectMicros?: number;
   readonly firstByteMicros?: number;

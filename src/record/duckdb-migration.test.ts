@@ -12,14 +12,14 @@ import { everything, sampleSession } from './store-contract.ts';
 const day = dayStart('2026-03-14');
 const asEvent = (session: ReturnType<typeof sampleSession>): WeirEvent => ({ kind: 'session', session });
 
-/** Makes every partition one of format 1, as it was before relayed sessions had times. */
+/** Makes every partition one of format 1, as it was before relayed sessions had times and attempts were kept. */
 async function age(directory: string): Promise<number> {
   const files = readdirSync(directory).filter((name) => /^\d{4}.*\.duckdb$/.test(name));
   for (const file of files) {
     const instance = await DuckDBInstance.create(join(directory, file));
     const connection = await instance.connect();
     for (const table of ['sessions', 'open_records'])
-      for (const column of ['connect_micros', 'first_byte_micros'])
+      for (const column of ['connect_micros', 'first_byte_micros', 'credentials', 'facts'])
         await connection.run(`ALTER TABLE ${table} DROP COLUMN ${column}`);
     await connection.run('UPDATE format SET version = 1');
     connection.closeSync();
@@ -41,7 +41,13 @@ test('a store of the format before answers the same, and takes sessions with tim
       assert.deepEqual(await everything(second), before);
       const relayed = sampleSession(day + 20, { connectMicros: 1234, firstByteMicros: 56_789 });
       const silent = sampleSession(day + 30, { connectMicros: 0, outcome: 'service-unreachable' });
-      await second.apply([asEvent(relayed), asEvent(silent)], {});
+      const guessed = sampleSession(day + 40, {
+        credentials: [{ userName: 'root', password: 'a', accepted: false }, { password: 'b\0' }],
+        facts: [{ kind: 'hassh', value: 'ec7378c1a92f5a8dde7e8b7a1ddf33d1' }],
+      });
+      await second.apply([asEvent(relayed), asEvent(silent), asEvent(guessed)], {});
+      const three = (await second.session(guessed.id))?.session;
+      assert.deepEqual([three?.credentials, three?.facts], [guessed.credentials, guessed.facts]);
       const [one, two] = [await second.session(relayed.id), await second.session(silent.id)];
       assert.deepEqual([one?.session.connectMicros, one?.session.firstByteMicros], [1234, 56_789]);
       assert.deepEqual([two?.session.connectMicros, two?.session.firstByteMicros], [0, undefined]);

@@ -2,11 +2,12 @@
 // transaction: that is duckdb-store.ts; conditions are duckdb-query.ts.
 
 import type { DuckDBAppender } from '@duckdb/node-api';
-import type { SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
+import type { Fact } from '../model/fact.ts';
+import type { Credential, SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
 import { recordedAddress } from './filter-match.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 2;
+export const schemaVersion = 3;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -15,7 +16,7 @@ const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGIN
   bytes_in BIGINT, bytes_out BIGINT, truncated BOOLEAN, chunk_count UINTEGER, payload_hash VARCHAR, preview BLOB,
   syn VARCHAR, tls_version VARCHAR, tls_server_name VARCHAR, tls_ja3 VARCHAR, tls_ja4 VARCHAR, tls_alpn VARCHAR,
   writer VARCHAR, recorded_at BIGINT, packed BLOB, in_body VARCHAR, out_body VARCHAR,
-  connect_micros BIGINT, first_byte_micros BIGINT`;
+  connect_micros BIGINT, first_byte_micros BIGINT, credentials VARCHAR, facts VARCHAR`;
 
 /**
  * `sessions` holds those that ended, one row each, written once. `open_records` is a log: the newest row of an id is its
@@ -39,6 +40,9 @@ export const createTables: readonly string[] = [
 export const migrations: Readonly<Record<number, readonly string[]>> = {
   1: ['sessions', 'open_records'].flatMap((table) =>
     ['connect_micros', 'first_byte_micros'].map((column) => `ALTER TABLE ${table} ADD COLUMN ${column} BIGINT`),
+  ),
+  2: ['sessions', 'open_records'].flatMap((table) =>
+    ['credentials', 'facts'].map((column) => `ALTER TABLE ${table} ADD COLUMN ${column} VARCHAR`),
   ),
 };
 
@@ -83,6 +87,8 @@ export const summaryColumns = [
   'recorded_at',
   'connect_micros',
   'first_byte_micros',
+  'credentials',
+  'facts',
 ].join(', ');
 
 /** An address as one number for range conditions: IPv6 as it is, IPv4 as its mapped form; null when it is none. */
@@ -176,6 +182,8 @@ export function appendSession(appender: DuckDBAppender, session: SessionRecord, 
   appendText(appender, bytes.outBody);
   appendNumber(appender, session.connectMicros);
   appendNumber(appender, session.firstByteMicros);
+  appendText(appender, json(session.credentials));
+  appendText(appender, json(session.facts));
   appender.endRow();
 }
 
@@ -224,6 +232,8 @@ export function readSummary(row: readonly Cell[]): SessionSummary {
   const recordedAt = next();
   const connectMicros = next();
   const firstByteMicros = next();
+  const credentials = parsed<Credential[]>(next());
+  const facts = parsed<Fact[]>(next());
   const tls: TlsDetails | undefined =
     version === undefined
       ? undefined
@@ -259,5 +269,7 @@ export function readSummary(row: readonly Cell[]): SessionSummary {
     ...optional('recordedAt', recordedAt === null ? undefined : number(recordedAt)),
     ...optional('connectMicros', connectMicros === null ? undefined : number(connectMicros)),
     ...optional('firstByteMicros', firstByteMicros === null ? undefined : number(firstByteMicros)),
+    ...optional('credentials', credentials),
+    ...optional('facts', facts),
   };
 }

@@ -5,6 +5,7 @@ import type { Micros } from '../base/clock.ts';
 import type { AlertRecord, ProbeKind, ProbeRecord, ProbeTarget, Severity, SystemRecord, WeirEvent } from '../model/event.ts';
 import type { Chunk, SessionOutcome, SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
 import { ByteReader, ByteWriter, DecodeError, textBound } from './byte-cursor.ts';
+import { extrasBound, hasExtras, readExtras, writeExtras } from './findings-codec.ts';
 
 /** First byte of a body. Values are part of the format: never reuse one. */
 export const bodyKinds = { session: 0xa1, probe: 0xa2, alert: 0xa3, system: 0xa4 } as const;
@@ -64,7 +65,8 @@ export function bodyBound(event: WeirEvent): number {
       optionalBound(session.protocol) +
       optionalBound(session.userName) +
       optionalBound(session.password) +
-      synBound(session.syn);
+      synBound(session.syn) +
+      extrasBound(session);
     if (session.tls) {
       bound += textBound(session.tls.version) + optionalBound(session.tls.serverName) + textBound(session.tls.ja3);
       bound += textBound(session.tls.ja4) + 8;
@@ -110,6 +112,7 @@ function writeSession(session: SessionRecord): void {
   writer.varint(session.sequence);
   writer.u8(outcomeCodes.get(session.outcome) ?? 0);
   const { persona, agent, sourceMac, syn, protocol, tls, userName, password, tags, end, start } = session;
+  const extras = hasExtras(session);
   writer.u16(
     (session.transport === 'udp' ? 1 : 0) |
       (session.sourceReliable ? 2 : 0) |
@@ -125,7 +128,8 @@ function writeSession(session: SessionRecord): void {
       (password === undefined ? 0 : 2048) |
       (tags === undefined ? 0 : 4096) |
       (session.connectMicros === undefined ? 0 : 8192) |
-      (session.firstByteMicros === undefined ? 0 : 16_384),
+      (session.firstByteMicros === undefined ? 0 : 16_384) |
+      (extras ? 32_768 : 0),
   );
   writer.time(start);
   if (end !== undefined) writer.signed(end - start);
@@ -148,6 +152,7 @@ function writeSession(session: SessionRecord): void {
   if (tags !== undefined) writeTexts(tags);
   if (session.connectMicros !== undefined) writer.varint(wholeMicros(session.connectMicros));
   if (session.firstByteMicros !== undefined) writer.varint(wholeMicros(session.firstByteMicros));
+  if (extras) writeExtras(writer, session);
   writer.varint(session.firstChunk);
   writeChunks(session.chunks, start);
 }
@@ -345,6 +350,7 @@ function readSession(reader: ByteReader): SessionRecord {
   if (flags & 4096) session.tags = readTexts(reader);
   if (flags & 8192) session.connectMicros = reader.varint();
   if (flags & 16_384) session.firstByteMicros = reader.varint();
+  if (flags & 32_768) Object.assign(session, readExtras(reader));
   session.firstChunk = reader.varint();
   session.chunks = readChunks(reader, start);
   return session;

@@ -97,6 +97,34 @@ test('facts are cumulative, chunks are what is new, sequences count up', () => {
   );
 });
 
+test('every attempt to log in is kept, within bounds; a single one is the name and password alone', () => {
+  const { records, recorder } = bench();
+  const one = recorder.open(start);
+  one.find({ userName: 'root' });
+  one.find({ password: 'a' });
+  recorder.flush();
+  assert.equal(records[0].credentials, undefined);
+  one.find({ password: 'b' });
+  one.find({ userName: 'admin', password: '' });
+  one.close('idle');
+  const many = recorder.open(start);
+  for (let index = 0; index < 1000; index += 1) many.find({ userName: 'u', password: String(index) });
+  many.close('idle');
+  const long = recorder.open(start);
+  for (let index = 0; index < 100; index += 1) long.find({ userName: 'u', password: 'x'.repeat(1000) });
+  long.close('idle');
+  recorder.flush();
+  assert.deepEqual(records[1].credentials, [
+    { userName: 'root', password: 'a' },
+    { userName: 'root', password: 'b' },
+    { userName: 'admin', password: '' },
+  ]);
+  assert.deepEqual([records[1].userName, records[1].password], ['admin', '']);
+  assert.equal(records[2].credentials?.length, 255);
+  assert.equal(records[2].password, '999');
+  assert.equal(records[3].credentials?.length, 4);
+});
+
 test('the first close wins and nothing is recorded after it', () => {
   const { records, recorder } = bench();
   const session = recorder.open(start);

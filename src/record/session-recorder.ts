@@ -5,15 +5,17 @@
 import type { Clock, Micros } from '../base/clock.ts';
 import type { EventSink } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
-import type {
-  Chunk,
-  Direction,
-  SessionFindings,
-  SessionHandle,
-  SessionOutcome,
-  SessionSink,
-  SessionStart,
-  TlsDetails,
+import {
+  type Chunk,
+  type Credential,
+  type Direction,
+  maxCredentials,
+  type SessionFindings,
+  type SessionHandle,
+  type SessionOutcome,
+  type SessionSink,
+  type SessionStart,
+  type TlsDetails,
 } from '../model/session.ts';
 
 export interface SessionRecorderOptions {
@@ -41,7 +43,10 @@ const maxRecordBytes = 1024 * 1024;
 /** Beyond this much unwritten data a tick comes at once. */
 const maxPendingBytes = 8 * 1024 * 1024;
 const maxTags = 64;
+/** Most characters of attempts to log in that are kept: every record of a session carries them all. */
+const maxCredentialCharacters = 4096;
 const noChunks: readonly Chunk[] = [];
+const noCredentials: readonly Credential[] = [];
 
 export class SessionRecorder implements SessionSink {
   readonly #journal: EventSink;
@@ -135,6 +140,9 @@ class OpenSession implements SessionHandle {
   #tls: TlsDetails | undefined;
   #userName: string | undefined;
   #password: string | undefined;
+  /** Replaced, never changed in place: records that were made keep theirs. */
+  #credentials: readonly Credential[] = noCredentials;
+  #credentialCharacters = 0;
   #connectMicros: number | undefined;
   #firstByteMicros: number | undefined;
   #tags: readonly string[] | undefined;
@@ -182,7 +190,7 @@ class OpenSession implements SessionHandle {
     if (findings.protocol !== undefined) this.#protocol = findings.protocol;
     if (findings.tls !== undefined) this.#tls = findings.tls;
     if (findings.userName !== undefined) this.#userName = findings.userName;
-    if (findings.password !== undefined) this.#password = findings.password;
+    if (findings.password !== undefined) this.#tried(findings.password);
     if (findings.connectMicros !== undefined) this.#connectMicros = findings.connectMicros;
     if (findings.firstByteMicros !== undefined) this.#firstByteMicros = findings.firstByteMicros;
     if (findings.tags !== undefined) {
@@ -190,6 +198,15 @@ class OpenSession implements SessionHandle {
       this.#tags = united.slice(0, maxTags);
     }
     this.#recorder.touch(this, 0);
+  }
+
+  /** A password is one attempt, with the name that was told last. */
+  #tried(password: string): void {
+    this.#password = password;
+    this.#credentialCharacters += password.length + (this.#userName?.length ?? 0);
+    if (this.#credentials.length >= maxCredentials || this.#credentialCharacters > maxCredentialCharacters) return;
+    const attempt = this.#userName === undefined ? { password } : { userName: this.#userName, password };
+    this.#credentials = [...this.#credentials, attempt];
   }
 
   close(outcome: Exclude<SessionOutcome, 'open'>, at?: Micros): void {
@@ -254,6 +271,7 @@ class OpenSession implements SessionHandle {
       tls: this.#tls,
       userName: this.#userName,
       password: this.#password,
+      ...(this.#credentials.length > 1 && { credentials: this.#credentials }),
       connectMicros: this.#connectMicros,
       firstByteMicros: this.#firstByteMicros,
       tags: this.#tags,

@@ -24,11 +24,11 @@ import { macText } from '../kernel/saved-syn.ts';
 import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
 import type { ProbeKind } from '../model/event.ts';
 import type { Direction, SessionOutcome } from '../model/session.ts';
+import { guessSystem } from '../model/syn-fingerprint.ts';
 import { Flow, type FlowPlace, tcpFlag } from './flow.ts';
 import { headersOf, keepHeaders, payloadBytes } from './flow-packet.ts';
 import { defaultFlowLimits, type FlowCounters, type FlowLimits, type FlowSink, noFlows } from './flow-sink.ts';
 import { RecentKeys } from './recent-keys.ts';
-import { guessSystem } from './syn-fingerprint.ts';
 import { createTupleSeeds, tupleKey } from './tuple-key.ts';
 
 export class FlowTracker {

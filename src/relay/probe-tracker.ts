@@ -10,7 +10,7 @@ import { ipv4Text, ipv6Text } from '../kernel/socket-address.ts';
 import type { ProbeKind, ProbeRecord, ProbeTarget } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import type { SynDetails } from '../model/session.ts';
-import { guessSystem } from './syn-fingerprint.ts';
+import { guessSystem } from '../model/syn-fingerprint.ts';
 import { networkKey, type TupleSeeds, tupleKey } from './tuple-key.ts';
 
 export interface ProbeLimits {

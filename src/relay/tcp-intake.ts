@@ -26,12 +26,12 @@ import { readSocketDrops } from '../kernel/udp-reader.ts';
 import type { Decoy } from '../model/decoy.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
+import { identifySyn } from '../model/syn-fingerprint.ts';
 import { type HiddenOption, hiddenOptions, type TcpStack } from '../model/tcp-stack.ts';
 import type { AcceptRing } from './accept-ring.ts';
 import { AcceptedDescriptor } from './accepted-descriptor.ts';
 import type { Arrival } from './arrival.ts';
 import { type IntakeNetwork, nameBookOf, networkOf } from './network.ts';
-import { identifySyn } from './syn-fingerprint.ts';
 import { networkKey, tupleKey } from './tuple-key.ts';
 
 /** An accepted connection; Nagle is off. */

@@ -60,6 +60,14 @@ export const sessionArbitrary: fc.Arbitrary<SessionRecord> = fc
       tls,
       userName: text,
       password: text,
+      credentials: fc.array(fc.record({ userName: text, password: text, accepted: fc.boolean() }, { requiredKeys: [] }), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      facts: fc.array(fc.record({ kind: fc.constantFrom('url' as const, 'hassh' as const, 'file' as const), value: text }), {
+        minLength: 1,
+        maxLength: 3,
+      }),
       connectMicros: count,
       firstByteMicros: count,
       tags: fc.array(text, { maxLength: 5 }),

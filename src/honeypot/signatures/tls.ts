@@ -1,4 +1,4 @@
-// TLS and SSL client hellos in a stream. Reading the whole hello is client-hello.ts.
+// TLS and SSL client hellos in a stream. Reading the whole hello is model/client-hello.ts.
 // Sources: RFC 8446 section 5.1, RFC 6101 appendix E (the version 2 hello).
 
 import type { Signature } from '../signature.ts';

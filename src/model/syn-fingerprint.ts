@@ -3,8 +3,8 @@
 // Sources: ZMap and masscan send such packets by design (their packet templates); Mirai's scanner takes the
 // destination as sequence number (USENIX Security 2017 and 2022); the systems' defaults are their kernels'.
 
-import type { SynDetails } from '../model/session.ts';
-import type { HiddenOption } from '../model/tcp-stack.ts';
+import type { SynDetails } from './session.ts';
+import type { HiddenOption } from './tcp-stack.ts';
 
 /** What the tools' marks are computed from, beside the SYN itself. */
 export interface SynTarget {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SynDetails } from '../model/session.ts';
+import type { SynDetails } from './session.ts';
 import { guessSystem, identifySyn } from './syn-fingerprint.ts';
 
 const syn = (overrides: Partial<SynDetails>): SynDetails => ({

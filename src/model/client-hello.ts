@@ -3,7 +3,7 @@
 // FoxIO's JA4 specification (BSD 3-clause; JA4 alone, none of its sisters).
 
 import { createHash } from 'node:crypto';
-import type { TlsDetails } from '../model/session.ts';
+import type { TlsDetails } from './session.ts';
 
 export interface ClientHello {
   /** `legacy_version` of the hello. */
