@@ -71,6 +71,7 @@ const outcomes: Readonly<Record<string, string>> = {
   shutdown: 'Weir was stopped',
   interrupted: 'the process that held it died',
   'service-unreachable': 'the service it was meant for did not answer',
+  unknown: 'the imported log does not say how it ended',
 };
 
 export const explainOutcome = (outcome: string): string => outcomes[outcome] ?? printable(outcome, 40);

@@ -39,7 +39,8 @@ export type SessionOutcome =
   | 'shed' // closed to make room under flood
   | 'shutdown' // Weir was stopped in order
   | 'interrupted' // the process that held it died
-  | 'service-unreachable'; // the service it was meant for did not answer; a tag tells the error
+  | 'service-unreachable' // the service it was meant for did not answer; a tag tells the error
+  | 'unknown'; // of imported sessions: the log does not say
 
 /** `in` is from the attacker, `out` is what the decoy sent. */
 export type Direction = 'in' | 'out';

@@ -29,6 +29,7 @@ const outcomes: readonly SessionOutcome[] = [
   'shutdown',
   'interrupted',
   'service-unreachable',
+  'unknown',
 ];
 const probeKinds: readonly ProbeKind[] = ['half-open', 'closed', 'filtered', 'dead', 'null', 'fin', 'xmas', 'ack', 'echo'];
 const severities: readonly Severity[] = ['info', 'low', 'medium', 'high'];

@@ -1,0 +1,22 @@
+// The formats Weir imports, in the order they are listed. A new one is added here and nowhere else.
+
+import type { ImportFormat, Sample } from './importer.ts';
+
+export const importFormats: readonly ImportFormat[] = [];
+
+/** Less sure than this is not sure. */
+const sureEnough = 0.3;
+
+/** The format that recognises the sample with most confidence; undefined when none does. */
+export function detectFormat(sample: Sample, formats = importFormats): ImportFormat | undefined {
+  let best: ImportFormat | undefined;
+  let bestScore = sureEnough;
+  for (const format of formats) {
+    const score = format.detect(sample);
+    if (score > bestScore || (score === bestScore && !best)) {
+      best = format;
+      bestScore = score;
+    }
+  }
+  return best;
+}
