@@ -1,4 +1,4 @@
-// Writes a small file so that a crash leaves the old one or the new one, whole, and what was said to be written stays written.
+// Writes a file so that a crash leaves the old one or the new one, whole, and what was said to be written stays written.
 // Works on any system Node runs on; owns nothing.
 
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
@@ -20,13 +20,13 @@ async function flushDirectory(path: string): Promise<void> {
 }
 
 /** Durable when it resolves. One writer per path. Throws `disk-full`, `not-permitted` or `system-call`; the old file stays. */
-export async function writeDurably(path: string, text: string, mode = 0o600): Promise<void> {
+export async function writeDurably(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   const fresh = `${path}.new`;
   try {
     await rm(fresh, { force: true });
     const handle = await open(fresh, 'wx', mode);
     try {
-      await handle.writeFile(text);
+      await handle.writeFile(content);
       await handle.sync();
     } finally {
       await handle.close();
