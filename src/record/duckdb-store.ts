@@ -340,6 +340,16 @@ export class DuckDbStore implements Store {
     return { sessions, openSessions, probes, sources: distinct, bytesIn, alerts };
   }
 
+  async known(ids: readonly string[]): Promise<Set<string>> {
+    const known = new Set<string>();
+    for (const { name, catalog } of this.#database.partitions) {
+      const unknown = ids.filter((id) => !known.has(id));
+      const parts = ['sessions', 'open_records', 'probes', 'alerts', 'system_events'];
+      for (const id of await this.#applier.known(catalog, parts, unknown)) known.add(id);
+    }
+    return known;
+  }
+
   /** Bytes on disk, bodies included; `oldest` is where the oldest partition begins. */
   async size(): Promise<StoreSize> {
     let bytes = this.#blobs.bytes;

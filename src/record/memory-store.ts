@@ -154,6 +154,11 @@ export class MemoryStore implements Store {
     return { sessions: sessions.length, openSessions, probes, sources: sources.size, bytesIn: Number(bytesIn), alerts };
   }
 
+  async known(ids: readonly string[]): Promise<Set<string>> {
+    const kinds = [this.#sessions, this.#probes, this.#alerts, this.#system];
+    return new Set(ids.filter((id) => kinds.some((records) => records.has(id))));
+  }
+
   #times(): Micros[] {
     return [
       ...[...this.#sessions.values()].map(({ summary }) => summary.start),

@@ -103,6 +103,8 @@ export interface Store {
   systemEvents(filter: Filter): Promise<SystemRecord[]>;
   top(subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]>;
   counts(filter: Filter): Promise<Counts>;
+  /** Which of these identifiers, of any kind of record, are in the store: what need not be imported again. At most 100,000. */
+  known(ids: readonly string[]): Promise<Set<string>>;
   size(): Promise<StoreSize>;
   /** Drops whole days until what is left is younger than `before` and smaller than `sizeBytes`; gives the days dropped. */
   prune(before: Micros, sizeBytes: number): Promise<string[]>;
