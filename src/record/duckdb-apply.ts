@@ -197,8 +197,8 @@ export class DuckDbApplier {
     this.#logRows.set(name, this.openIn(name));
   }
 
-  /** Identifiers of these that the table already has. Identifiers sort by time, so the engine looks at few row groups. */
-  async #known(catalog: string, table: TableName, ids: readonly string[]): Promise<Set<string>> {
+  /** Identifiers of these that one of the tables already has. They sort by time, so the engine looks at few row groups. */
+  async known(catalog: string, from: readonly TableName[], ids: readonly string[]): Promise<Set<string>> {
     if (ids.length === 0) return new Set();
     let first = ids[0];
     let last = ids[0];
@@ -206,8 +206,11 @@ export class DuckDbApplier {
       if (id < first) first = id;
       if (id > last) last = id;
     }
+    const parts = from.map(
+      (table) => `SELECT id FROM ${catalog}.${table} WHERE id >= $1 AND id <= $2 AND id IN (SELECT unnest($3))`,
+    );
     const reader = await this.#database.writer.runAndReadAll(
-      `SELECT id FROM ${catalog}.${table} WHERE id >= $1 AND id <= $2 AND id IN (SELECT unnest($3))`,
+      parts.join(' UNION '),
       [first, last, listValue([...ids])],
       [VARCHAR, VARCHAR, LIST(VARCHAR)],
     );
@@ -216,11 +219,8 @@ export class DuckDbApplier {
 
   async #fresh<T extends { id: string }>(catalog: string, table: TableName, records: readonly T[]): Promise<T[]> {
     if (records.length === 0) return [];
-    const seen = await this.#known(
-      catalog,
-      table,
-      records.map(({ id }) => id),
-    );
+    const ids = records.map(({ id }) => id);
+    const seen = await this.known(catalog, [table], ids);
     return records.filter(({ id }) => !seen.has(id) && seen.add(id));
   }
 
@@ -228,7 +228,7 @@ export class DuckDbApplier {
     const { name, catalog } = work.partition;
     const plan: SessionPlan = { ended: [], log: [], pieces: [], states: new Map() };
     const unknown = work.records.filter(({ id }) => !this.#open.has(id)).map(({ id }) => id);
-    const ended = await this.#known(catalog, 'sessions', [...new Set(unknown)]);
+    const ended = await this.known(catalog, ['sessions'], [...new Set(unknown)]);
     const logged = new Map<string, Row>();
     for (const record of work.records) {
       const { id } = record;

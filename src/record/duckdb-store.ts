@@ -7,6 +7,7 @@ import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { type Log, silentLog } from '../base/log.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import { identifierTime } from '../model/identifier.ts';
 import { BlobStore } from './blob-store.ts';
 import { DuckDbApplier, rowBytes, type Work } from './duckdb-apply.ts';
 import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
@@ -341,11 +342,14 @@ export class DuckDbStore implements Store {
   }
 
   async known(ids: readonly string[]): Promise<Set<string>> {
+    const times = ids.map(identifierTime);
+    const since = times.reduce((least, at) => (at < least ? at : least), Number.POSITIVE_INFINITY);
+    const until = times.reduce((most, at) => (at > most ? at : most), Number.NEGATIVE_INFINITY);
+    const kinds = ['sessions', 'open_records', 'probes', 'alerts', 'system_events'] as const;
     const known = new Set<string>();
-    for (const { name, catalog } of this.#database.partitions) {
-      const unknown = ids.filter((id) => !known.has(id));
-      const parts = ['sessions', 'open_records', 'probes', 'alerts', 'system_events'];
-      for (const id of await this.#applier.known(catalog, parts, unknown)) known.add(id);
+    for (const partition of this.#database.partitions) {
+      if (partition.from > until || this.#database.endOf(partition) <= since) continue;
+      for (const id of await this.#applier.known(partition.catalog, kinds, ids)) known.add(id);
     }
     return known;
   }

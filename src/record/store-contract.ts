@@ -142,6 +142,8 @@ export function storeContract(name: string, withStore: (use: (store: Store) => P
     await store.apply([...events.slice(0, 30), ...events.slice(10)], at(3));
     assert.deepEqual(await everything(store), before);
     assert.deepEqual(await store.checkpoint(), at(3));
+    const ids = events.map((event) => (event.kind === 'session' ? event.session.id : ''));
+    assert.deepEqual([...(await store.known([...ids, createIdentifier(day), 'x']))].sort(), [...new Set(ids)].sort().slice(1));
   });
 
   contract('a session of an earlier day goes on after midnight', async (store) => {
