@@ -67,6 +67,25 @@ export interface RepairStatus {
   readonly last?: { readonly at: string; readonly message: string; readonly network?: string };
 }
 
+/** What analysis did since the recorder began. */
+export interface AnalysisStatus {
+  /** Sessions looked at, and those that a signature matched. */
+  readonly sessions: number;
+  readonly matched: number;
+  readonly verdicts: number;
+  /** Payload families that are new. */
+  readonly families: number;
+  /** Signatures loaded. */
+  readonly rules: number;
+  /** Sessions that said something and are not over. */
+  readonly held: number;
+  /** Sessions let go to bound memory and read back when they ended; those looked at without all of their bytes. */
+  readonly spilled: number;
+  readonly partial: number;
+  /** By part: times it failed at a session. */
+  readonly faults: Readonly<Record<string, number>>;
+}
+
 export interface Status {
   readonly version?: string;
   readonly health?: Health;
@@ -84,6 +103,7 @@ export interface Status {
   readonly sessions?: { readonly open: number; readonly total?: number };
   readonly journal?: { readonly lagMs?: number; readonly lagBytes?: number; readonly sizeBytes?: number };
   readonly store?: { readonly sizeBytes?: number; readonly sessions?: number; readonly oldest?: string };
+  readonly analysis?: AnalysisStatus;
   /** Everything that was lost or refused, by name; zeros may be left out. */
   readonly drops?: Readonly<Record<string, number>>;
   readonly console?: {

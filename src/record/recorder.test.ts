@@ -12,10 +12,11 @@ import { systemClock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
+import type { Insights } from '../model/insight.ts';
 import type { SessionStart } from '../model/session.ts';
 import { JournalWriter } from './journal-writer.ts';
 import { MemoryStore } from './memory-store.ts';
-import { Recorder, type RecorderOptions } from './recorder.ts';
+import { type RecordAnalysis, Recorder, type RecorderOptions } from './recorder.ts';
 import { SessionRecorder } from './session-recorder.ts';
 import { spoolWriter } from './spool-batch.ts';
 import type { SessionSummary, Store } from './store.ts';
@@ -237,4 +238,49 @@ test('sessions out of spools are not ended when their writer at the centre start
     [102, 'open'],
     [2, 'open'],
   ]);
+});
+
+test('analysis sees each batch once, however often the store refuses; what it found goes in with the events and on to listeners', async (context) => {
+  const data = scratch(context);
+  const { sessions } = gateway(context, data);
+  const store = new MemoryStore();
+  const apply = store.apply.bind(store);
+  const applied: (Insights | undefined)[] = [];
+  let failures = 2;
+  store.apply = async (events, checkpoint, insights?: Insights) => {
+    failures -= 1;
+    if (failures >= 0) throw new WeirError('disk-full', 'no room');
+    if (events.some(({ kind }) => kind === 'session')) applied.push(insights);
+    return apply(events, checkpoint);
+  };
+  const seen: string[] = [];
+  let begun = 0;
+  const analysis: RecordAnalysis = {
+    begin: async () => {
+      begun += 1;
+    },
+    analyse: async (events) => {
+      for (const event of events)
+        if (event.kind === 'session') seen.push(`${event.session.source.port} ${event.session.sequence}`);
+      if (seen.length === 2) throw new TypeError('a defect');
+      const places = [{ ip: '192.0.2.1', country: 'NL' }];
+      return { events, insights: { sessions: [], verdicts: [], families: [], places } };
+    },
+  };
+  const told: Insights[] = [];
+  const recorder = await run(context, data, store, {
+    analysis,
+    onEvents: (events, insights) => events.some(({ kind }) => kind === 'session') && told.push(insights),
+  });
+  sessions.open(start(1)).close('idle');
+  await until(() => told.length === 1, 'the first session');
+  assert.deepEqual(applied[0]?.places, [{ ip: '192.0.2.1', country: 'NL' }]);
+  assert.equal(told[0], applied[0]);
+  sessions.open(start(2)).close('idle');
+  await until(() => told.length === 2, 'a session that analysis failed at is stored all the same');
+  assert.deepEqual(told[1].places, []);
+  assert.deepEqual(seen, ['1 0', '2 0']);
+  assert.equal(begun, 1);
+  assert.equal((await recorder.status()).unlooked, 1);
+  assert.equal((await store.sessions(everything)).length, 2);
 });

@@ -8,12 +8,21 @@ import type { Log } from '../base/log.ts';
 import type { Retention } from '../model/configuration.ts';
 import type { WeirEvent } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
+import type { Insights } from '../model/insight.ts';
 import { type JournalBatch, JournalReader, type WriterRun } from './journal-reader.ts';
 import { JournalWriter } from './journal-writer.ts';
 import { applyRetention, readSegments, replayFrom } from './retention.ts';
 import { interrupted, parseRun } from './session-summary.ts';
 import { spoolWriter } from './spool-batch.ts';
 import type { Store, StoreSize } from './store.ts';
+
+/** Looks at events before they are stored; src/analysis/ does. Asked by one caller, one batch at a time, in their order. */
+export interface RecordAnalysis {
+  /** Before the first batch, and again when reading starts over because the store lost records. */
+  begin(): Promise<void>;
+  /** The events to store, and what was found in them. The same events again find the same. */
+  analyse(events: readonly WeirEvent[]): Promise<{ readonly events: readonly WeirEvent[]; readonly insights: Insights }>;
+}
 
 export interface RecorderOptions {
   /** Holds `journal/`; the recorder writes `journal/recorder/` itself. */
@@ -23,8 +32,10 @@ export interface RecorderOptions {
   readonly retention: Retention;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent: records are stored as they are. */
+  readonly analysis?: RecordAnalysis;
   /** The live stream: events in the order they were applied, after they can be queried. Not called for replays. */
-  readonly onEvents?: (events: readonly WeirEvent[]) => void;
+  readonly onEvents?: (events: readonly WeirEvent[], insights: Insights) => void;
   /** How long small batches gather; default 100 ms. */
   readonly gatherMs?: number;
 }
@@ -39,6 +50,8 @@ export interface RecorderStatus {
   readonly interrupted: number;
   /** Journal bytes that were no records. */
   readonly damagedBytes: number;
+  /** Events stored without having been looked at, because analysis failed. */
+  readonly unlooked: number;
   readonly rebuilding: boolean;
   /** Set while the store refuses: `disk-full`, `store-unavailable`, … */
   readonly storeError?: string;
@@ -49,6 +62,7 @@ export interface RecorderStatus {
 const retryMs = 250;
 const retentionMs = 60_000;
 const smallBatch = 1000;
+const noInsights: Insights = { sessions: [], verdicts: [], families: [], places: [] };
 
 export class Recorder {
   readonly #options: RecorderOptions;
@@ -58,9 +72,12 @@ export class Recorder {
   #running: Promise<void> | undefined;
   #closed = false;
   #rebuilding = false;
+  /** True once analysis remembers what the store has. */
+  #begun = false;
   #applied = 0;
   #batches = 0;
   #interrupted = 0;
+  #unlooked = 0;
   #damagedBytes = 0;
   #journalBytes = 0;
   #lastRecordedAt: Micros = 0;
@@ -97,6 +114,7 @@ export class Recorder {
       batches: this.#batches,
       interrupted: this.#interrupted,
       damagedBytes: this.#damagedBytes,
+      unlooked: this.#unlooked,
       rebuilding: this.#rebuilding,
       ...(this.#storeError && { storeError: this.#storeError }),
       store: await this.#options.store.size(),
@@ -126,6 +144,7 @@ export class Recorder {
       log.error('the store lost records; they come from the journal again', { message: damage.message, files: damage.files });
       this.#tell('store-damaged', damage.message, { files: damage.files, since: damage.since });
     }
+    this.#begun = false;
     await this.#reader?.close();
     this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log });
   }
@@ -156,6 +175,7 @@ export class Recorder {
   async #step(): Promise<void> {
     const reader = this.#reader as JournalReader;
     const started = performance.now();
+    await this.#begin();
     const batch = await reader.read();
     if (!batch) {
       if (this.#rebuilding) {
@@ -175,6 +195,19 @@ export class Recorder {
     }
   }
 
+  /** A store that refuses is asked again; analysis that fails by itself begins without a memory. */
+  async #begin(): Promise<void> {
+    if (this.#begun) return;
+    try {
+      await this.#options.analysis?.begin();
+    } catch (error) {
+      const { code, message, stack } = asWeirError(error);
+      if (code === 'store-unavailable' || code === 'store-damaged' || code === 'disk-full') throw error;
+      this.#options.log.error('analysis begins without what it knew', { message, stack });
+    }
+    this.#begun = true;
+  }
+
   /** False when the batch has to be read again: the store was damaged and reading starts over. */
   async #apply(batch: JournalBatch): Promise<boolean> {
     const { store, log } = this.#options;
@@ -184,10 +217,12 @@ export class Recorder {
       if (!this.#rebuilding)
         this.#tell('journal-damaged', `${damage.bytes} bytes of segment ${damage.segment} are no records`, { ...damage });
     }
-    const events = batch.runs.length === 0 ? batch.events : [...(await this.#endInterrupted(batch.runs)), ...batch.events];
+    const { events, insights } = await this.#look(
+      batch.runs.length === 0 ? batch.events : [...(await this.#endInterrupted(batch.runs)), ...batch.events],
+    );
     while (!this.#closed) {
       try {
-        await store.apply(events, batch.checkpoint);
+        await store.apply(events, batch.checkpoint, insights);
         break;
       } catch (error) {
         const { code, message } = asWeirError(error);
@@ -210,13 +245,27 @@ export class Recorder {
     this.#batches += 1;
     const last = events.at(-1);
     if (last) this.#lastRecordedAt = (last.kind === 'session' ? last.session.recordedAt : undefined) ?? this.#options.clock();
-    if (!this.#rebuilding && events.length > 0) this.#publish(events);
+    if (!this.#rebuilding && events.length > 0) this.#publish(events, insights);
     return true;
   }
 
-  #publish(events: readonly WeirEvent[]): void {
+  /** Once for each batch, however often it is tried again. What analysis cannot look at is stored all the same. */
+  async #look(events: readonly WeirEvent[]): Promise<{ events: readonly WeirEvent[]; insights: Insights }> {
+    const { analysis, log } = this.#options;
+    if (!analysis || events.length === 0) return { events, insights: noInsights };
     try {
-      this.#options.onEvents?.(events);
+      return await analysis.analyse(events);
+    } catch (error) {
+      const { message, stack } = asWeirError(error);
+      log.error('a batch is stored without being looked at', { events: events.length, message, stack });
+      this.#unlooked += events.length;
+      return { events, insights: noInsights };
+    }
+  }
+
+  #publish(events: readonly WeirEvent[], insights: Insights): void {
+    try {
+      this.#options.onEvents?.(events, insights);
     } catch (error) {
       this.#options.log.error('a live listener failed', { error: asWeirError(error).message });
     }

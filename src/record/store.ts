@@ -4,6 +4,7 @@
 import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { Insights } from '../model/insight.ts';
 import type { PortSet } from '../model/port-set.ts';
 import type { Chunk, SessionRecord, Transport } from '../model/session.ts';
 
@@ -85,7 +86,7 @@ export interface Store {
    * Applies events and moves the checkpoint in one transaction. Applying the same events again changes nothing.
    * Throws `store-damaged` or `disk-full`; then nothing of the batch was applied.
    */
-  apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void>;
+  apply(events: readonly WeirEvent[], checkpoint: Checkpoint, insights?: Insights): Promise<void>;
   checkpoint(): Promise<Checkpoint>;
   /**
    * What was lost since the store was last whole and has to come from the journal again: the earliest start of a

@@ -1,0 +1,253 @@
+// Looks at every batch on its way into the store: sessions put together, signatures, facts, families, places, behaviour. A
+// fault in one session costs that session's findings, never the stream. What the parts find is theirs; storing is record/.
+
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { WeirEvent } from '../model/event.ts';
+import type { Fact, Insights, PayloadFamily, Place, SessionInsight, SignatureHit, Verdict } from '../model/insight.ts';
+import type { AnalysisStatus } from '../model/status.ts';
+import type { AnalysisStore } from '../record/analysis-store.ts';
+import type { RecordAnalysis } from '../record/recorder.ts';
+import type { Filter, SessionSummary, Store } from '../record/store.ts';
+import { type GathererLimits, SessionGatherer } from './session-gatherer.ts';
+import type { SessionView } from './session-view.ts';
+
+/** What remembers payloads; made anew from the families a store has. */
+export interface Families {
+  assign(view: SessionView): { readonly family: string; readonly founded?: PayloadFamily } | undefined;
+}
+
+/** What remembers sources; told of every event in the order they were recorded. */
+export interface Behaviours {
+  take(event: WeirEvent, hits?: readonly SignatureHit[], view?: SessionView): void;
+  /** Verdicts that are new or grew since the last call. */
+  flush(): readonly Verdict[];
+}
+
+/** Each is left out where it is not wanted or could not be loaded; the others go on. */
+export interface AnalysisParts {
+  readonly signatures?: { match(view: SessionView): readonly SignatureHit[]; readonly size: number };
+  readonly extractFacts?: (view: SessionView, hits: readonly SignatureHit[]) => readonly Fact[];
+  readonly places?: { of(ip: string): Place | undefined };
+  /** Called at the start and whenever reading starts over. */
+  readonly createFamilies?: (known: readonly PayloadFamily[]) => Families;
+  readonly createBehaviours?: () => Behaviours;
+}
+
+export type AnalyserStore = Pick<Store, 'session' | 'sessions' | 'probes'> & Pick<AnalysisStore, 'families' | 'insights'>;
+
+export interface AnalyserOptions {
+  readonly store: AnalyserStore;
+  readonly parts: AnalysisParts;
+  readonly gatherer?: GathererLimits;
+  readonly log: Log;
+}
+
+/** The tag of a session of which a part of analysis failed. */
+export const failedTag = 'analysis-failed';
+
+const maxFacts = 64;
+const maxFamilies = 10_000;
+/** Sources whose place was told; one that comes back after that many others is told again. */
+const maxTold = 65_536;
+/** Sessions read back for one batch; beyond that they are looked at with what there is, and counted. */
+const maxRecalls = 256;
+/** Behaviour begins with this much of the past, and at most so many records of each kind. */
+const warmMicros = 30 * 60 * 1e6;
+const maxWarmRows = 20_000;
+const warmPage = 5000;
+/** Others get a turn this often: API requests wait for nothing longer. */
+const sliceMs = 12;
+
+const nothing: readonly never[] = [];
+
+export class Analyser implements RecordAnalysis {
+  readonly #options: AnalyserOptions;
+  #gatherer: SessionGatherer;
+  #families: Families | undefined;
+  #behaviours: Behaviours | undefined;
+  readonly #told = new Set<string>();
+  readonly #faults = new Map<string, number>();
+  #sessions = 0;
+  #matched = 0;
+  #verdicts = 0;
+  #founded = 0;
+  #spilled = 0;
+  #partial = 0;
+  #sliceEnds = 0;
+
+  constructor(options: AnalyserOptions) {
+    this.#options = options;
+    this.#gatherer = new SessionGatherer(options.gatherer);
+  }
+
+  /** What is remembered comes from the store again: families, and the behaviour of the newest half hour. */
+  async begin(): Promise<void> {
+    const { store, parts, gatherer } = this.#options;
+    const { spilled, partial } = this.#gatherer.counters();
+    this.#spilled += spilled;
+    this.#partial += partial;
+    this.#gatherer = new SessionGatherer(gatherer);
+    this.#told.clear();
+    this.#families = parts.createFamilies?.(await store.families(maxFamilies));
+    this.#behaviours = parts.createBehaviours?.();
+    if (this.#behaviours) await this.#warm(this.#behaviours);
+  }
+
+  async analyse(events: readonly WeirEvent[]): Promise<{ events: readonly WeirEvent[]; insights: Insights }> {
+    this.#sliceEnds = performance.now() + sliceMs;
+    // What was let go is in the store by now: the batch before this one was applied.
+    this.#gatherer.settle();
+    await this.#recall(events);
+    const sessions: SessionInsight[] = [];
+    const families: PayloadFamily[] = [];
+    const places: Place[] = [];
+    let marked: WeirEvent[] | undefined;
+    for (let index = 0; index < events.length; index += 1) {
+      if (performance.now() > this.#sliceEnds) await this.#rest();
+      const event = events[index];
+      if (event.kind === 'alert' || event.kind === 'system') continue;
+      const before = this.#faultCount;
+      const view = event.kind === 'session' ? this.#gatherer.take(event.session) : undefined;
+      const hits = view ? this.#look(view, sessions, families) : nothing;
+      if (this.#behaviours) this.#guard('behaviour', () => this.#behaviours?.take(event, hits, view), undefined);
+      this.#place(event.kind === 'session' ? event.session.source.ip : event.probe.source, places);
+      if (event.kind !== 'session' || this.#faultCount === before) continue;
+      marked ??= [...events];
+      const { session } = event;
+      marked[index] = { kind: 'session', session: { ...session, tags: [...(session.tags ?? []), failedTag] } };
+    }
+    const verdicts = this.#guard('behaviour', () => this.#behaviours?.flush() ?? nothing, nothing);
+    this.#verdicts += verdicts.length;
+    return { events: marked ?? events, insights: { sessions, verdicts, families, places } };
+  }
+
+  status(): AnalysisStatus {
+    const { parts } = this.#options;
+    const { held, spilled, partial } = this.#gatherer.counters();
+    return {
+      sessions: this.#sessions,
+      matched: this.#matched,
+      verdicts: this.#verdicts,
+      families: this.#founded,
+      rules: parts.signatures?.size ?? 0,
+      held,
+      spilled: this.#spilled + spilled,
+      partial: this.#partial + partial,
+      faults: Object.fromEntries(this.#faults),
+    };
+  }
+
+  /** Findings of one session that ended. */
+  #look(view: SessionView, sessions: SessionInsight[], families: PayloadFamily[]): readonly SignatureHit[] {
+    const { signatures, extractFacts } = this.#options.parts;
+    this.#sessions += 1;
+    const { id, start, source, tls, userName } = view.session;
+    // Most sessions say nothing at all: there is nothing to look at then.
+    const silent = view.input.length === 0 && view.output.length === 0 && !tls && userName === undefined;
+    if (silent) return nothing;
+    const hits = signatures ? this.#guard('signatures', () => signatures.match(view), nothing) : nothing;
+    if (hits.length > 0) this.#matched += 1;
+    const facts = extractFacts ? this.#guard('facts', () => extractFacts(view, hits), nothing) : nothing;
+    const assigned = this.#families && this.#guard('families', () => this.#families?.assign(view), undefined);
+    if (assigned?.founded) {
+      families.push(assigned.founded);
+      this.#founded += 1;
+    }
+    if (hits.length > 0 || facts.length > 0 || assigned)
+      sessions.push({
+        id,
+        start,
+        source: source.ip,
+        signatures: hits,
+        facts: facts.slice(0, maxFacts),
+        ...(assigned && { family: assigned.family }),
+      });
+    return hits;
+  }
+
+  #place(ip: string, places: Place[]): void {
+    const lookup = this.#options.parts.places;
+    if (!lookup || this.#told.has(ip)) return;
+    const place = this.#guard('places', () => lookup.of(ip), undefined);
+    if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);
+    this.#told.add(ip);
+    if (this.#told.size <= maxTold) return;
+    const [oldest] = this.#told;
+    this.#told.delete(oldest);
+  }
+
+  #guard<T>(part: string, look: () => T, otherwise: T): T {
+    try {
+      return look();
+    } catch (error) {
+      const count = this.#faults.get(part) ?? 0;
+      this.#faults.set(part, count + 1);
+      const { message, stack } = asWeirError(error);
+      if (count === 0)
+        this.#options.log.error('analysis failed and goes on; later faults of this part are counted', { part, message, stack });
+      return otherwise;
+    }
+  }
+
+  get #faultCount(): number {
+    let count = 0;
+    for (const faults of this.#faults.values()) count += faults;
+    return count;
+  }
+
+  async #rest(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#sliceEnds = performance.now() + sliceMs;
+  }
+
+  async #recall(events: readonly WeirEvent[]): Promise<void> {
+    let left = maxRecalls;
+    for (const [id, nextChunk] of this.#gatherer.missing(events)) {
+      if (left === 0) return;
+      left -= 1;
+      const stored = await this.#options.store.session(id);
+      if (stored) this.#gatherer.recall(id, stored.chunks, nextChunk);
+    }
+  }
+
+  /** Events of the newest half hour in the store, oldest first, without their bytes. */
+  async #warm(behaviours: Behaviours): Promise<void> {
+    const { store } = this.#options;
+    const [[session], [probe]] = [await store.sessions({ limit: 1 }), await store.probes({ limit: 1 })];
+    if (!session && !probe) return;
+    const since = Math.max(session?.start ?? 0, probe?.start ?? 0) - warmMicros;
+    const past: { readonly at: number; readonly event: WeirEvent; readonly hits: readonly SignatureHit[] }[] = [];
+    for await (const page of pages((filter) => store.sessions(filter), since)) {
+      const found = await store.insights(page.map(({ id, start }) => ({ id, start })));
+      const hits = new Map(found.map(({ id, signatures }) => [id, signatures]));
+      for (const row of page)
+        past.push({ at: row.start, event: { kind: 'session', session: recordOf(row) }, hits: hits.get(row.id) ?? nothing });
+    }
+    for await (const page of pages((filter) => store.probes(filter), since))
+      for (const row of page) past.push({ at: row.start, event: { kind: 'probe', probe: row }, hits: nothing });
+    past.sort((a, b) => a.at - b.at);
+    for (const { event, hits } of past) this.#guard('behaviour', () => behaviours.take(event, hits), undefined);
+    // They were told when these events were new.
+    this.#guard('behaviour', () => behaviours.flush(), nothing);
+  }
+}
+
+const recordOf = ({ chunkCount, payloadHash: _hash, preview: _preview, ...facts }: SessionSummary) => ({
+  ...facts,
+  firstChunk: chunkCount,
+  chunks: [],
+});
+
+async function* pages<T extends { readonly id: string }>(
+  read: (filter: Filter) => Promise<T[]>,
+  since: number,
+): AsyncGenerator<T[]> {
+  let before: string | undefined;
+  for (let rows = 0; rows < maxWarmRows; rows += warmPage) {
+    const page = await read({ since, limit: warmPage, ...(before !== undefined && { before }) });
+    yield page;
+    if (page.length < warmPage) return;
+    before = page[page.length - 1].id;
+  }
+}
