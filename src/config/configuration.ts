@@ -10,6 +10,7 @@ import type { Persona } from '../model/persona.ts';
 import { type PortSet, unitePorts } from '../model/port-set.ts';
 import type { RelayBinding, RelayedService } from '../model/relayed-service.ts';
 import { renderAgentRules, ruledAgents } from './agent-rules.ts';
+import { analysisSettings } from './analysis-schema.ts';
 import { readBindings } from './bindings.ts';
 import { ownDiversion, type ReadDiversions, readDiversions } from './diversions.ts';
 import { Mistakes } from './issues.ts';
@@ -315,6 +316,7 @@ function assemble(
       bannerDelayMs: written.limits['banner-delay'],
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
+    analysis: analysisSettings(written.analysis),
     diversions: Object.freeze(diversions.own),
     services: Object.freeze([...services.kernel, ...diversions.tunnels.services]),
     bindings: Object.freeze([...bindings, ...diversions.tunnels.bindings]),

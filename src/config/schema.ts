@@ -2,6 +2,7 @@
 // come from it. How values are written is forms.ts; what they become together is configuration.ts.
 
 import { z } from 'zod';
+import { analysisSection } from './analysis-schema.ts';
 import * as forms from './forms.ts';
 import { agentsSection } from './relay-schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
@@ -277,6 +278,7 @@ export const configurationFile = z.strictObject({
   console: consoleSettings.prefault({}).meta({ description: 'The web page.' }),
   limits: limits.prefault({}).meta({ description: 'Bounds of what attackers can occupy. What they cut is counted and shown.' }),
   probing: probing.prefault({}).meta({ description: 'Looking for live hosts.' }),
+  analysis: analysisSection.prefault({}).meta({ description: 'What is made of the records.' }),
   diversions: z
     .array(z.unknown(), { error: () => 'this is not a list' })
     .optional()

@@ -1,6 +1,7 @@
 // The configuration after parsing: complete, checked, frozen. The text form and its messages are config/.
 
 import type { Address, AddressRange } from './address.ts';
+import type { AnalysisSettings } from './analysis-settings.ts';
 import type { DecoyGroup, Place } from './decoy.ts';
 import type { Persona } from './persona.ts';
 import type { PortSet } from './port-set.ts';
@@ -168,6 +169,7 @@ export interface Configuration extends Relaying {
   readonly console: ConsoleSettings;
   readonly limits: Limits;
   readonly probing: ProbeLimits;
+  readonly analysis: AnalysisSettings;
   readonly diversions: readonly Diversion[];
   readonly services: readonly KernelPathService[];
   readonly bindings: readonly Binding[];

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { everybody, goldenPersonas, group } from '../../test/support/golden-states.ts';
 import { WeirError } from '../base/errors.ts';
+import { defaultAnalysis } from '../config/analysis-schema.ts';
 import type { ObservedFacts } from '../kernel/observe.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import type { Configuration } from '../model/configuration.ts';
@@ -62,6 +63,7 @@ function configuration(groups: readonly DecoyGroup[], more: { interface?: string
     console: { address: '127.0.0.1', port: 8443 },
     limits: { sessions: 1, sessionsPerSource: 1, sessionBytes: 1, idleTimeoutMs: 1, totalTimeoutMs: 1, bannerDelayMs: 1 },
     probing: { claimRate: 1 },
+    analysis: defaultAnalysis,
     ...nothingRelayed,
     diversions: [
       {
