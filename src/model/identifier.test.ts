@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { createIdentifier, identifierTime } from './identifier.ts';
+import { createIdentifier, derivedIdentifier, identifierTime } from './identifier.ts';
 
 const at = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 
@@ -19,6 +19,15 @@ test('an identifier carries its time and sorts by it', () => {
 test('a hundred thousand of one microsecond are all different', () => {
   const made = new Set(Array.from({ length: 100_000 }, () => createIdentifier(1_790_000_000_000_000)));
   assert.equal(made.size, 100_000);
+});
+
+test('a derived one is the same for the same, carries its time, and differs with what it is about', () => {
+  const made = derivedIdentifier(1_790_000_000_000_000, 'tcppc\0session\0a');
+  assert.match(made, /^[0-9a-hjkmnp-tv-z]{19}$/);
+  assert.equal(derivedIdentifier(1_790_000_000_000_000, 'tcppc\0session\0a'), made);
+  assert.equal(identifierTime(made), 1_790_000_000_000_000);
+  const many = new Set(Array.from({ length: 10_000 }, (_, index) => derivedIdentifier(5, `x${index}`)));
+  assert.equal(many.size, 10_000);
 });
 
 test('anything else has no time', () => {

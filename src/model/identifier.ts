@@ -1,7 +1,7 @@
 // Identifiers that sort by time and are unique over processes: 11 characters of microseconds, 8 of a walk that begins and
 // steps by chance, so that one process never makes the same twice.
 
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Micros } from '../base/clock.ts';
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
@@ -17,6 +17,14 @@ let place = chance();
 export function createIdentifier(at: Micros): string {
   place = (place + step) % walk;
   return digits(at, 11) + digits(place, 8);
+}
+
+/**
+ * The same for what is the same: an identifier of a record that can be made again from what it tells. `about` names the kind
+ * first, so that records of different kinds never share one.
+ */
+export function derivedIdentifier(at: Micros, about: string): string {
+  return digits(at, 11) + digits(createHash('sha256').update(about).digest().readUIntBE(0, 5), 8);
 }
 
 function digits(value: number, count: number): string {
