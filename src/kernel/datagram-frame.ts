@@ -2,7 +2,7 @@
 // Sources: RFC 768, RFC 791, RFC 8200; raw(7) on what the kernel fills in.
 
 import { type Address, addressBytes } from '../model/address.ts';
-import { foldChecksum, sumWords, transportChecksum } from './checksum.ts';
+import { foldChecksum, sumWords, transportChecksum } from '../model/checksum.ts';
 import { protocolUdp } from './packet-header.ts';
 
 export interface DatagramEnds {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseAddress } from '../model/address.ts';
-import { foldChecksum, sumWords } from './checksum.ts';
+import { foldChecksum, sumWords } from '../model/checksum.ts';
 import { parseNameFrame, renderNameFrame } from './name-frame.ts';
 
 const address = (text: string) => {

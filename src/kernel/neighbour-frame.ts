@@ -1,7 +1,7 @@
 // ARP, Neighbour Solicitation and Neighbour Advertisement as whole Ethernet frames: hostile bytes in, frames out. Pure.
 // Sources: RFC 826, RFC 5227, RFC 4861 sections 4.3 and 4.4, RFC 4862.
 
-import { transportChecksum } from './checksum.ts';
+import { transportChecksum } from '../model/checksum.ts';
 import { protocolIcmpv6 } from './packet-header.ts';
 
 /** What a frame says about who has an address. Byte arrays are views into the frame: copy what is kept. */

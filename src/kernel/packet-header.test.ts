@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { addressBytes, parseAddress, renderAddress } from '../model/address.ts';
-import { foldChecksum, sumWords, transportChecksum } from './checksum.ts';
+import { foldChecksum, sumWords, transportChecksum } from '../model/checksum.ts';
 import { renderDatagram } from './datagram-frame.ts';
 import { findControl } from './message-header.ts';
 import { isZero, parseNeighbourFrame, renderAddressProbe, renderAdvertisement, renderArpProbe } from './neighbour-frame.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decoyDirectory, decoyGroup } from '../../test/support/decoy-segment.ts';
-import { transportChecksum } from '../kernel/checksum.ts';
+import { transportChecksum } from '../model/checksum.ts';
 import { parseNeighbourFrame, renderAddressProbe, renderAdvertisement, renderArpProbe } from '../kernel/neighbour-frame.ts';
 import { type AddressRange, addressBytes, parseAddress, parseRange } from '../model/address.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
