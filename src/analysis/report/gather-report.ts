@@ -1,0 +1,230 @@
+// Asks the store for everything a report holds. Reads only; every list is bounded. What the answers look like is report.ts.
+
+import { type Micros, renderMicros } from '../../base/clock.ts';
+import { printableBytes } from '../../base/printable.ts';
+import type { Campaign, PayloadFamily, Verdict } from '../../model/insight.ts';
+import type { AnalysisStore, RollupRow, SourceFeatures, SourceSummary } from '../../record/analysis-store.ts';
+import { dayMicros, dayOf, dayStart } from '../../record/day.ts';
+import type { Filter, Store, TopRow } from '../../record/store.ts';
+import { countryName } from './countries.ts';
+import type {
+  Report,
+  ReportAttacker,
+  ReportBucket,
+  ReportCampaign,
+  ReportFamily,
+  ReportNews,
+  ReportRow,
+  ReportScan,
+} from './report.ts';
+
+export interface ReportQuestion {
+  /** `from` inclusive, `to` exclusive. */
+  readonly from: Micros;
+  readonly to: Micros;
+  readonly made: Micros;
+  /** The day to show large, `2026-11-22`. */
+  readonly day?: string;
+  /** When the last report ended, or what the user asked for. */
+  readonly newSince?: { readonly at: Micros; readonly because: 'last-report' | 'asked' };
+  /** Usual protocol of a port such as `22/tcp`; empty when unknown. */
+  readonly portName: (key: string) => string;
+  readonly planCampaigns: (features: readonly SourceFeatures[]) => readonly Campaign[];
+}
+
+type Source = Pick<Store, 'top' | 'counts'> & AnalysisStore;
+
+const topRows = 20;
+const familyRows = 12;
+const allRows = 10_000;
+const newRows = 50;
+const scanRows = 400;
+const scansShown = 24;
+const featureRows = 10_000;
+const campaignsShown = 12;
+const scanBehaviours = ['port-scan', 'sweep', 'block-scan', 'slow-scan', 'two-phase-scan'] as const;
+
+const bucketOf = ({ start, ...counts }: RollupRow): ReportBucket => ({ start: renderMicros(start), ...counts });
+
+const labelled = (rows: readonly TopRow[], name: (key: string) => string | undefined): ReportRow[] =>
+  rows.map(({ key, hits, sources }) => {
+    const label = name(key);
+    return { key, ...(label ? { label } : {}), hits, sources };
+  });
+
+const scanOf = ({ behaviour, source, start, end, hits, ports, hosts, tool, evidence }: Verdict): ReportScan => ({
+  behaviour,
+  source,
+  start: renderMicros(start),
+  end: renderMicros(end),
+  hits,
+  ports,
+  hosts,
+  ...(tool ? { tool } : {}),
+  why: evidence[0] ?? '',
+});
+
+const attackerOf = ({ place, sessions, probes, firstSeen, lastSeen, ...summary }: SourceSummary): ReportAttacker => ({
+  source: summary.source,
+  ...(place?.country ? { country: place.country } : {}),
+  ...(place?.asn ? { asn: place.asn } : {}),
+  ...(place?.organization ? { organization: place.organization } : {}),
+  firstSeen: renderMicros(firstSeen),
+  lastSeen: renderMicros(lastSeen),
+  hits: sessions + probes,
+  ports: summary.ports,
+  destinations: summary.destinations,
+  behaviours: summary.behaviours,
+  tools: summary.tools,
+  signatures: summary.signatures,
+});
+
+const campaignOf = ({ start, end, members, ...campaign }: Campaign): ReportCampaign => ({
+  ...campaign,
+  start: renderMicros(start),
+  end: renderMicros(end),
+  members: members.map(({ firstSeen, lastSeen, ...member }) => ({
+    ...member,
+    firstSeen: renderMicros(firstSeen),
+    lastSeen: renderMicros(lastSeen),
+  })),
+});
+
+const familyOf = (row: TopRow, family: PayloadFamily | undefined): ReportFamily => ({
+  key: row.key,
+  ...(family?.label ? { label: family.label } : {}),
+  hits: row.hits,
+  sources: row.sources,
+  ...(family ? { firstSeen: renderMicros(family.firstSeen), example: printableBytes(family.example, 240) } : {}),
+});
+
+async function withFamilies(store: Source, rows: readonly TopRow[]): Promise<ReportFamily[]> {
+  const found: ReportFamily[] = [];
+  for (const row of rows) found.push(familyOf(row, await store.family(row.key)));
+  return found;
+}
+
+/** Days without a hit inside the period are days too: a gap must show as one. At most 3,700 of them. */
+function whole(rows: readonly RollupRow[], step: Micros): RollupRow[] {
+  const filled: RollupRow[] = [];
+  for (const row of rows) {
+    const before = filled.at(-1);
+    const missing = before ? Math.round((row.start - before.start) / step) - 1 : 0;
+    if (before && missing < 3700)
+      for (let index = 1; index <= missing; index += 1) filled.push({ ...nothing, start: before.start + index * step });
+    filled.push(row);
+  }
+  return filled;
+}
+
+const nothing = { hits: 0, sessions: 0, probes: 0, sources: 0, ports: 0, destinations: 0, newSources: 0 };
+
+/** Those of `rows` whose key is not among `before`. */
+function unseen(rows: readonly TopRow[], before: readonly TopRow[]): TopRow[] {
+  const known = new Set(before.map(({ key }) => key));
+  return rows.filter(({ key }) => !known.has(key));
+}
+
+async function gatherNews(store: Source, question: ReportQuestion, newSources: number): Promise<ReportNews> {
+  const { from, to, newSince, portName } = question;
+  const at = newSince?.at ?? from;
+  const then: Filter = { until: at, limit: allRows };
+  const since: Filter = { since: at, until: to, limit: allRows };
+  const fresh = async (ask: (filter: Filter) => Promise<readonly TopRow[]>): Promise<TopRow[]> =>
+    unseen(await ask(since), await ask(then));
+  const ports = await fresh((filter) => store.top('ports', 'sources', filter));
+  const countries = await fresh((filter) => store.topInsights('countries', 'sources', filter));
+  const families = await fresh((filter) => store.topInsights('families', 'sources', filter));
+  const signatures = await fresh((filter) => store.topInsights('signatures', 'sources', filter));
+  const urls = await fresh((filter) => store.topInsights('urls', 'sources', filter));
+  return {
+    since: renderMicros(at),
+    because: newSince?.because ?? 'period',
+    sources: newSources,
+    ports: labelled(ports.slice(0, newRows), portName),
+    portCount: ports.length,
+    countries: labelled(countries.slice(0, newRows), countryName),
+    families: await withFamilies(store, families.slice(0, familyRows)),
+    familyCount: families.length,
+    signatures: labelled(signatures.slice(0, newRows), () => undefined),
+    urls: labelled(urls.slice(0, newRows), () => undefined),
+    urlCount: urls.length,
+  };
+}
+
+/** The day to look at closely: the one asked for, else the one with most hits. */
+async function gatherDay(store: Source, date: string): Promise<NonNullable<Report['day']>> {
+  const since = dayStart(date);
+  const filter: Filter = { since, until: since + dayMicros, limit: scanRows };
+  const rows = await store.rollups('half-hour', filter);
+  const byStart = new Map(rows.map((row) => [row.start, row]));
+  const halfHours = Array.from({ length: 48 }, (_, index) => {
+    const start = since + index * (dayMicros / 48);
+    return byStart.get(start) ?? { ...nothing, start };
+  });
+  const verdicts = await store.verdicts({ ...filter, behaviours: scanBehaviours });
+  const scans = verdicts
+    .sort((left, right) => right.hits - left.hits || left.start - right.start || (left.id < right.id ? -1 : 1))
+    .slice(0, scansShown)
+    .sort((left, right) => left.start - right.start || (left.id < right.id ? -1 : 1));
+  return { date, halfHours: halfHours.map(bucketOf), scans: scans.map(scanOf) };
+}
+
+/** Throws what the store throws. */
+export async function gatherReport(store: Source, question: ReportQuestion): Promise<Report> {
+  const { from, to, made, portName } = question;
+  const filter: Filter = { since: from, until: to, limit: topRows };
+  const notes: string[] = [];
+  const counts = await store.counts(filter);
+  const days = await store.rollups('day', { ...filter, limit: allRows });
+  const halfHours = await store.rollups('half-hour', { ...filter, limit: allRows });
+  const busiest = days.reduce<RollupRow | undefined>((most, row) => (!most || row.hits > most.hits ? row : most), undefined);
+  const date = question.day ?? (busiest && dayOf(busiest.start));
+  const countries = await store.topInsights('countries', 'sources', { ...filter, limit: allRows });
+  const features = await store.features({ ...filter, limit: featureRows });
+  if (features.length === featureRows)
+    notes.push(`Campaigns were looked for among the ${featureRows} sources with most hits; there are more.`);
+  if (halfHours.length === allRows) notes.push(`Half-hours are shown for the last ${allRows} of the period.`);
+  const campaigns = question.planCampaigns(features);
+  const top = (subject: Parameters<Source['topInsights']>[0], rows = topRows): Promise<TopRow[]> =>
+    store.topInsights(subject, 'hits', { ...filter, limit: rows });
+  const newSources = days.reduce(
+    (sum, row) => sum + (row.start >= dayStart(dayOf(question.newSince?.at ?? from)) ? row.newSources : 0),
+    0,
+  );
+  return {
+    made: renderMicros(made),
+    from: renderMicros(from),
+    to: renderMicros(to),
+    totals: {
+      hits: counts.sessions + counts.probes,
+      sessions: counts.sessions,
+      probes: counts.probes,
+      sources: counts.sources,
+      bytesIn: counts.bytesIn,
+      alerts: counts.alerts,
+      countries: countries.length,
+      campaigns: campaigns.length,
+    },
+    days: whole(days, dayMicros).map(bucketOf),
+    halfHours: whole(halfHours, dayMicros / 48).map(bucketOf),
+    ...(date === undefined ? {} : { day: await gatherDay(store, date) }),
+    ports: {
+      byHits: labelled(await store.top('ports', 'hits', filter), portName),
+      bySources: labelled(await store.top('ports', 'sources', filter), portName),
+    },
+    countries: labelled(countries, countryName),
+    networks: labelled(await store.topInsights('asns', 'sources', filter), () => undefined),
+    behaviours: labelled(await top('behaviours'), () => undefined),
+    signatures: labelled(await top('signatures'), () => undefined),
+    families: await withFamilies(store, await top('families', familyRows)),
+    credentials: labelled(await store.top('credentials', 'hits', filter), () => undefined),
+    users: labelled(await top('users'), () => undefined),
+    passwords: labelled(await top('passwords'), () => undefined),
+    urls: labelled(await top('urls'), () => undefined),
+    attackers: (await store.attackers('hits', filter)).map(attackerOf),
+    campaigns: campaigns.slice(0, campaignsShown).map(campaignOf),
+    news: await gatherNews(store, question, newSources),
+    notes,
+  };
+}

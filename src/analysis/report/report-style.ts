@@ -1,0 +1,56 @@
+// The style sheet of the report's page: for a screen and, first of all, for paper. No fonts or pictures from elsewhere.
+
+export const reportStyle = `
+:root {
+  --ink: #17211f; --quiet: #57655f; --line: #dfe5e2; --soft: #f1f4f3; --card: #fff;
+  --sessions: #0f766e; --probes: #94c9c3; --sources: #0b61a4; --ports: #b45309; --spread: #7c6f9c; --bad: #b91c1c;
+  --mono: ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace;
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
+}
+* { box-sizing: border-box; }
+html { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+body { margin: 0 auto; max-width: 1040px; padding: 32px 24px 64px; font: 14px/1.5 var(--sans); color: var(--ink); background: var(--card); }
+h1 { font-size: 26px; margin: 0 0 2px; letter-spacing: -.01em; }
+h2 { font-size: 18px; margin: 40px 0 4px; padding-top: 10px; border-top: 2px solid var(--ink); }
+h3 { font-size: 14px; margin: 20px 0 4px; }
+p { margin: 4px 0 10px; max-width: 76ch; }
+.quiet, .note { color: var(--quiet); }
+.note { font-size: 13px; }
+svg { display: block; width: 100%; height: auto; margin: 10px 0 6px; }
+svg text { font: 11px var(--sans); fill: var(--quiet); }
+svg text.panel { font-weight: 600; fill: var(--ink); }
+svg text.name, svg text.scan-words { fill: var(--ink); }
+svg text.figure { fill: var(--ink); font-variant-numeric: tabular-nums; }
+.axis { stroke: #8b9893; } .grid { stroke: var(--line); }
+.sessions { fill: var(--sessions); } .probes { fill: var(--probes); } .sources { fill: var(--sources); }
+.ports { fill: var(--ports); } .spread { fill: var(--spread); }
+.scan { fill: var(--ports); } .scan.sweep { fill: var(--sources); } .scan.block-scan { fill: var(--bad); }
+.scan.slow-scan { fill: var(--spread); } .scan.two-phase-scan { fill: var(--sessions); }
+.sea { fill: #f4f8fa; stroke: var(--line); } .land { fill: #e4e8e6; stroke: #fff; stroke-width: .5; }
+.shade1 { fill: #d3e5f3; } .shade2 { fill: #a9cbe6; } .shade3 { fill: #77abd6; } .shade4 { fill: #4388bf; } .shade5 { fill: #1f669f; } .shade6 { fill: #0b4475; }
+path[class^=shade] { stroke: #fff; stroke-width: .5; } .dot { stroke: #17211f; stroke-width: .7; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 10px; margin: 18px 0 8px; }
+.figures div { background: var(--soft); border-radius: 8px; padding: 10px 12px; }
+.figures b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
+.figures span { color: var(--quiet); font-size: 12px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12px; color: var(--quiet); }
+.legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 5px; vertical-align: -1px; }
+table { border-collapse: collapse; width: 100%; margin: 8px 0 6px; font-size: 13px; }
+th { text-align: left; font-weight: 600; color: var(--quiet); font-size: 12px; border-bottom: 1px solid #8b9893; padding: 3px 10px 3px 0; vertical-align: bottom; }
+td { border-bottom: 1px solid var(--line); padding: 4px 10px 4px 0; vertical-align: top; overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+code, .code { font: 12px/1.45 var(--mono); overflow-wrap: anywhere; }
+pre { margin: 3px 0 0; padding: 6px 8px; background: var(--soft); border-radius: 6px; font: 11.5px/1.45 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 0 28px; }
+.campaign { margin: 14px 0; padding: 10px 14px; border: 1px solid var(--line); border-radius: 8px; }
+.campaign h3 { margin: 0 0 4px; }
+.tag { display: inline-block; padding: 0 6px; margin: 0 4px 2px 0; border: 1px solid var(--line); border-radius: 9px; font-size: 12px; }
+ul { margin: 4px 0 10px; padding-left: 20px; }
+@media print {
+  @page { size: A4; margin: 14mm 12mm; }
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  h2 { margin-top: 22px; break-after: avoid; } h3 { break-after: avoid; }
+  svg, tr, .campaign, .figures div { break-inside: avoid; }
+  table { font-size: 9.5pt; }
+}
+`;
