@@ -39,7 +39,7 @@ const rankColumns = (title: string, code = true): Column<ReportRow>[] => [
 ];
 
 const ranking = (title: string, heading: string, rows: readonly ReportRow[], code = true): string =>
-  rows.length === 0 ? '' : `<div><h3>${e(heading)}</h3>${table(rankColumns(title, code), rows)}</div>`;
+  rows.length === 0 ? '' : `<div>${heading === '' ? '' : `<h3>${e(heading)}</h3>`}${table(rankColumns(title, code), rows)}</div>`;
 
 const section = (title: string, about: string, body: string): string =>
   body === '' ? '' : `<section><h2>${e(title)}</h2>${about === '' ? '' : `<p class="quiet">${e(about)}</p>`}${body}</section>`;
@@ -143,7 +143,10 @@ const attackerTable = (attackers: readonly ReportAttacker[]): string =>
       { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
       { title: 'Ports', number: true, cell: ({ ports }) => renderWhole(ports) },
       { title: 'Decoys', number: true, cell: ({ destinations }) => renderWhole(destinations) },
-      { title: 'Seen', cell: ({ firstSeen, lastSeen }) => `${minute(firstSeen)}<br>${minute(lastSeen)}` },
+      {
+        title: 'First and last',
+        cell: ({ firstSeen, lastSeen }) => `<span class="time">${minute(firstSeen)}<br>${minute(lastSeen)}</span>`,
+      },
       { title: 'Did', cell: ({ behaviours, tools, signatures }) => tags([...behaviours, ...tools, ...signatures].slice(0, 8)) },
     ],
     attackers,
@@ -203,7 +206,7 @@ export function renderReportPage(report: Report): string {
   const { ports, countries, families, campaigns, news } = report;
   const title = `Weir report, ${minute(report.from)} to ${minute(report.to)}`;
   const credentials =
-    ranking('User and password', 'Credentials', report.credentials) +
+    ranking('User and password', 'Both', report.credentials) +
     ranking('User', 'Users', report.users) +
     ranking('Password', 'Passwords', report.passwords);
   const sections = [
@@ -230,7 +233,7 @@ export function renderReportPage(report: Report): string {
           renderMix(report.behaviours, 'Behaviours by number of sources'),
         )
       : '',
-    section('Exploits and probes by signature', '', ranking('Signature', 'Signatures', report.signatures)),
+    section('Exploits and probes by signature', '', ranking('Signature', '', report.signatures)),
     families.length > 0
       ? section(
           'Payload families',
@@ -238,7 +241,7 @@ export function renderReportPage(report: Report): string {
           familyTable(families),
         )
       : '',
-    section('What they tried to fetch', 'Named in payloads; never fetched by Weir.', ranking('URL', 'URLs', report.urls)),
+    section('What they tried to fetch', 'Named in payloads; never fetched by Weir.', ranking('URL', '', report.urls)),
     credentials === '' ? '' : section('Credentials', '', `<div class="columns">${credentials}</div>`),
     report.attackers.length > 0 ? section('Attackers', 'Those with most hits.', attackerTable(report.attackers)) : '',
     campaigns.length > 0

@@ -39,6 +39,7 @@ table { border-collapse: collapse; width: 100%; margin: 8px 0 6px; font-size: 13
 th { text-align: left; font-weight: 600; color: var(--quiet); font-size: 12px; border-bottom: 1px solid #8b9893; padding: 3px 10px 3px 0; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); padding: 4px 10px 4px 0; vertical-align: top; overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.time { white-space: nowrap; }
 code, .code { font: 12px/1.45 var(--mono); overflow-wrap: anywhere; }
 pre { margin: 3px 0 0; padding: 6px 8px; background: var(--soft); border-radius: 6px; font: 11.5px/1.45 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 0 28px; }
@@ -49,7 +50,8 @@ ul { margin: 4px 0 10px; padding-left: 20px; }
 @media print {
   @page { size: A4; margin: 14mm 12mm; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
-  h2 { margin-top: 22px; break-after: avoid; } h3 { break-after: avoid; }
+  h2 { margin-top: 22px; } h2, h2 + p, h3 { break-after: avoid; }
+  .figures { grid-template-columns: repeat(6, 1fr); }
   svg, tr, .campaign, .figures div { break-inside: avoid; }
   table { font-size: 9.5pt; }
 }

@@ -60,7 +60,7 @@ type Scale = (value: number) => number;
 function renderPanel(panel: Panel, buckets: readonly ReportBucket[], top: number, x: Scale, stepMs: number): string[] {
   const total = (bucket: ReportBucket): number => panel.layers.reduce((sum, { value }) => sum + value(bucket), 0);
   const most = panel.most ?? buckets.reduce((greatest, bucket) => Math.max(greatest, total(bucket)), 1);
-  const y = scaleLinear([0, most], [top + panel.height, top]).nice(2);
+  const y = scaleLinear([0, most], [top + panel.height, top]).nice(4);
   const parts = [text(panel.title, { x: left, y: top - 6, kind: 'panel' })];
   for (const tick of y.ticks(panel.height < 60 ? 2 : 4)) {
     if (!Number.isInteger(tick)) continue;
