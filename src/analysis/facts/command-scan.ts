@@ -1,0 +1,226 @@
+// Shell commands in attackers' text: what was typed into a shell, and what was slipped into a request. And what such commands
+// name: download hosts, call-backs, files. Pure and linear; nothing is run.
+
+import { blankClass, characterClass, isIn, letterClass, skip, skipTo, splitLines, trimBlanks, wordClass } from './characters.ts';
+import { addCommand } from './command-facts.ts';
+import type { FactList } from './fact-list.ts';
+
+/** Nobody writes these into a request for another reason, when an argument follows. */
+const certain = new Set(
+  (
+    'wget curl tftp ftpget ftpput busybox chmod chown nohup certutil bitsadmin powershell pwsh cmd cmd.exe powershell.exe ' +
+    'mshta regsvr32 rundll32 ncat netcat crontab insmod iptables systemctl setenforce lwp-download xmrig'
+  ).split(' '),
+);
+/** English words too, or so short that they are part of anything: where a shell would read a command, with a sign of an argument. */
+const ambiguous = new Set(
+  (
+    'id ls cat cd rm echo ping uname whoami pwd ps env nc sleep kill pkill killall mkdir mv cp touch python python2 python3 perl php ' +
+    'ruby node sh bash ash dash zsh ksh gcc cc make tar gzip unzip dd mount umount find sed awk grep head tail tee xargs type dir ver ' +
+    'ipconfig ifconfig netstat net tasklist nslookup dig host telnet ssh scp ftp fetch export set printf history unset eval exec ' +
+    'base64 sudo su passwd useradd service reboot halt shutdown ulimit nproc lscpu free df du date w who last hostname ip route arp test'
+  ).split(' '),
+);
+/** Of `ambiguous`: say enough alone. */
+const inquisitive = new Set('id whoami uname ifconfig ipconfig pwd ls ps env netstat hostname ver dir nproc'.split(' '));
+
+const textLimit = 65_536;
+const commandLimit = 48;
+const lineLimit = 512;
+const opening = characterClass(' \t\r\n\v\f\0"\'([{!');
+const cronClass = characterClass('0-9', '*/,-');
+const boundaries = characterClass('"\'(=>,:{[@');
+const argumentMarks = characterClass('-/.$~<>*\'"\\0-9');
+for (const digit of '0123456789') argumentMarks[digit.charCodeAt(0)] = 1;
+
+interface Segment {
+  readonly text: string;
+  /** What it follows: nothing, a new line, or one of the shell's separators. */
+  readonly after: '' | '\n' | ';' | '|' | '&' | '`' | '$';
+}
+
+/** Every line is for a shell, as in a Telnet session: each is split where a shell would. */
+export function takeShellLines(text: string, into: FactList): void {
+  let count = 0;
+  for (const line of splitLines(text, lineLimit))
+    for (const { text: part } of splitShell(unblank(line), false)) {
+      const command = trimBlanks(part);
+      if (command === '') continue;
+      addCommand(command, into);
+      count += 1;
+      if (count === commandLimit) return;
+    }
+}
+
+/** `whole`: the text is one value, such as a parameter's, so that its start is where a command may stand. */
+export function findCommands(text: string, into: FactList, whole = false): void {
+  let chained = false;
+  let count = 0;
+  for (const segment of splitShell(unblank(text.length > textLimit ? text.slice(0, textLimit) : text), true)) {
+    if (count === commandLimit) return;
+    if (segment.after === '' || segment.after === '\n') chained = false;
+    const command = commandIn(segment, chained, whole);
+    chained = command !== undefined;
+    if (command === undefined) continue;
+    addCommand(command, into);
+    count += 1;
+  }
+}
+
+/** `${IFS}` and `$IFS$9` are blanks without a blank. */
+function unblank(text: string): string {
+  if (!text.includes('IFS')) return text;
+  return text.replaceAll(`\${IFS}`, ' ').replaceAll('$IFS$9', ' ').replaceAll('$IFS', ' ');
+}
+
+/** At `;`, `|`, `&` (not of a redirection) and new lines; `substitutions`: at backticks and `$(` as well. */
+function splitShell(text: string, substitutions: boolean): Segment[] {
+  const segments: Segment[] = [];
+  let from = 0;
+  let after: Segment['after'] = '';
+  const cut = (at: number, length: number, mark: Segment['after']): void => {
+    if (at > from) segments.push({ text: text.slice(from, at), after });
+    // Blank lines end a chain; two separators in a row are one.
+    after = mark;
+    from = at + length;
+  };
+  for (let at = 0; at < text.length && segments.length < 4 * commandLimit; at += 1)
+    switch (text[at]) {
+      case ';':
+        cut(at, 1, ';');
+        break;
+      case '|':
+        cut(at, 1, '|');
+        break;
+      case '&':
+        if (text[at - 1] !== '>' && text[at + 1] !== '>') cut(at, 1, '&');
+        break;
+      case '\n':
+      case '\r':
+      case '\0':
+        cut(at, 1, '\n');
+        break;
+      case '`':
+        if (substitutions) cut(at, 1, '`');
+        break;
+      case '$':
+        if (substitutions && text[at + 1] === '(') cut(at, 2, '$');
+        break;
+    }
+  cut(text.length, 0, '');
+  return segments;
+}
+
+function commandIn({ text, after }: Segment, chained: boolean, whole: boolean): string | undefined {
+  const start = skipLead(text);
+  const wordEnd = skipTo(blankClass, text, start);
+  const name = programName(text.slice(start, wordEnd));
+  const argument = skip(blankClass, text, wordEnd);
+  const hasArgument = argument < text.length;
+  if (certain.has(name) && hasArgument) return tidy(text.slice(start));
+  const stands = after === ';' || after === '|' || after === '&' || after === '`' || after === '$';
+  if (chained && stands && isCommandLike(text, start)) return tidy(text.slice(start));
+  if (ambiguous.has(name)) {
+    const marked = hasArgument && argumentMarks[text.charCodeAt(argument)] === 1;
+    if ((stands || whole) && (marked || (inquisitive.has(name) && argument >= text.length))) return tidy(text.slice(start));
+  } else if (isPath(text, start, wordEnd) && (stands || whole) && hasArgument) return tidy(text.slice(start));
+  return commandInside(text, start);
+}
+
+/** `system('wget http://…')`: a certain word in the middle, behind a bracket, a quote or the like. */
+function commandInside(text: string, start: number): string | undefined {
+  for (let at = start; at < text.length; ) {
+    if (!isIn(letterClass, text, at) || (at > 0 && isIn(wordClass, text, at - 1))) {
+      at += 1;
+      continue;
+    }
+    const end = skipTo(blankClass, text, at, Math.min(text.length, at + 24));
+    const mark = text[at - 1];
+    if (certain.has(text.slice(at, end).toLowerCase()) && (mark === undefined || mark === '/' || isBoundary(text, at - 1))) {
+      const argument = skip(blankClass, text, end);
+      if (argument < text.length && argument > end && isArgument(text, argument)) {
+        const path = pathStart(text, at);
+        const quote = text[path - 1];
+        const close = quote === '"' || quote === "'" ? text.indexOf(quote, at) : -1;
+        return tidy(text.slice(path, close < 0 ? text.length : close));
+      }
+    }
+    at = skip(wordClass, text, at);
+  }
+  return undefined;
+}
+
+/** An option, a path, a quote, a number, or a word with a dot: prose has none of them behind a program's name. */
+const isArgument = (text: string, at: number): boolean =>
+  argumentMarks[text.charCodeAt(at)] === 1 || text.slice(at, skipTo(blankClass, text, at, at + 64)).includes('.');
+
+const isBoundary = (text: string, at: number): boolean => boundaries[text.charCodeAt(at)] === 1 || isIn(blankClass, text, at);
+
+const pathClass = characterClass('a-z', 'A-Z', '0-9', '/._-');
+
+/** Back to where `/usr/bin/` began. */
+function pathStart(text: string, at: number): number {
+  let start = at;
+  while (start > 0 && text[at - 1] === '/' && pathClass[text.charCodeAt(start - 1)] === 1) start -= 1;
+  return start;
+}
+
+/** Over brackets, assignments, a crontab's five fields and its user. */
+function skipLead(text: string): number {
+  let at = skip(opening, text, 0);
+  for (let words = 0; words < 12; words += 1) {
+    const end = skipTo(blankClass, text, at);
+    if (end === at || end === text.length) return at;
+    const cron = skip(cronClass, text, at, end) === end;
+    const name = text.slice(at, end);
+    const assignment = skip(wordClass, text, at, end) < end && text[skip(wordClass, text, at, end)] === '=';
+    if (!cron && !assignment && !(words > 4 && name === 'root') && name !== 'sudo' && name !== 'then' && name !== 'do') return at;
+    at = skip(opening, text, end);
+  }
+  return at;
+}
+
+/** `/usr/bin/wget` -> `wget`. */
+function programName(word: string): string {
+  let end = word.length;
+  while (end > 0 && (word[end - 1] === ')' || word[end - 1] === '"' || word[end - 1] === "'")) end -= 1;
+  return word.slice(word.lastIndexOf('/', end - 1) + 1, end).toLowerCase();
+}
+
+const isPath = (text: string, start: number, end: number): boolean =>
+  end - start > 3 && (text.startsWith('./', start) || text.startsWith('/bin/', start) || text.startsWith('/tmp/', start));
+
+/** What may follow in a chain: begins like a program's name or a path, and is no header's parameter. */
+function isCommandLike(text: string, start: number): boolean {
+  if (start >= text.length) return false;
+  const end = skip(pathClass, text, start);
+  return end > start && text[end] !== '=' && text[end] !== ':';
+}
+
+const commandBytes = 4096;
+const trims = 16;
+
+/** Without closing quotes and brackets that were opened outside. Rows of them cost no more than a few. */
+function tidy(text: string): string {
+  let command = trimBlanks(text.slice(0, commandBytes));
+  for (let trim = 0; trim < trims; trim += 1) {
+    const last = command[command.length - 1];
+    const unmatched =
+      last === '"' || last === "'"
+        ? count(command, last) % 2 === 1
+        : last === ')'
+          ? count(command, ')') > count(command, '(')
+          : last === '}'
+            ? count(command, '}') > count(command, '{')
+            : last === ']' && count(command, ']') > count(command, '[');
+    if (!unmatched) break;
+    command = trimBlanks(command.slice(0, -1));
+  }
+  return command;
+}
+
+function count(text: string, character: string): number {
+  let found = 0;
+  for (let at = text.indexOf(character); at >= 0; at = text.indexOf(character, at + 1)) found += 1;
+  return found;
+}
