@@ -15,7 +15,8 @@ export type FactKind =
   | 'ja4'
   | 'tls-name'
   | 'client' // SSH's or another protocol's version line
-  | 'file';
+  | 'file'
+  | 'alert'; // a rule of another detector that matched: `suricata:GENERATOR:SIGNATURE NAME`
 
 export interface Fact {
   readonly kind: FactKind;

@@ -21,6 +21,7 @@ const factKinds: readonly FactKind[] = [
   'tls-name',
   'client',
   'file',
+  'alert',
 ];
 
 const maxCredentialLength = 1024;

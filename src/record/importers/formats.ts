@@ -1,8 +1,27 @@
 // The formats Weir imports, in the order they are listed. A new one is added here and nowhere else.
 
+import { adbhoneyFormat } from './adbhoney.ts';
+import { cowrieFormat } from './cowrie.ts';
+import { dionaeaFormat } from './dionaea.ts';
+import { eveFormat } from './eve.ts';
+import { heraldingFormat } from './heralding.ts';
+import { honeytrapFormat } from './honeytrap.ts';
+import { honeytrapGoFormat } from './honeytrap-go.ts';
 import type { ImportFormat, Sample } from './importer.ts';
+import { openCanaryFormat } from './opencanary.ts';
+import { zeekFormat } from './zeek.ts';
 
-export const importFormats: readonly ImportFormat[] = [];
+export const importFormats: readonly ImportFormat[] = [
+  cowrieFormat,
+  honeytrapFormat,
+  honeytrapGoFormat,
+  dionaeaFormat,
+  heraldingFormat,
+  openCanaryFormat,
+  adbhoneyFormat,
+  eveFormat,
+  zeekFormat,
+];
 
 /** Less sure than this is not sure. */
 const sureEnough = 0.3;

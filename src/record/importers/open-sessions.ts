@@ -61,6 +61,20 @@ export class OpenSessions<T> {
     this.#tell(at);
   }
 
+  /** The log has come to this time; sessions it says nothing of end by it too. */
+  tick(at: Micros): void {
+    this.#tell(at);
+  }
+
+  /** Takes it out without handing it over. */
+  take(key: string): T | undefined {
+    const held = this.#held.get(key);
+    if (!held) return undefined;
+    this.#held.delete(key);
+    this.#bytes -= held.bytes;
+    return held.session;
+  }
+
   /** Hands it over now. */
   close(key: string): void {
     const held = this.#held.get(key);

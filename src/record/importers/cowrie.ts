@@ -1,0 +1,184 @@
+// Cowrie's JSON log, of any year: many lines tell of one SSH or Telnet session. Commands and what clients send become its bytes,
+// every attempt to log in is kept, downloads and fingerprints become facts; nothing is fetched.
+// Source: docs.cowrie.org, "Output Event Code Reference"; before 2019 the key exchange is part of `client.version`.
+
+import { createHash } from 'node:crypto';
+import type { Micros } from '../../base/clock.ts';
+import type { Endpoint } from '../../model/session.ts';
+import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
+import { Rejection, rejected } from './importer.ts';
+import { type JsonObject, listOf, numberOf, parseJsonLine, parseLogTime, portOf, textOf } from './json-line.ts';
+import { parsePythonBytes, parsePythonText } from './python-text.ts';
+import { SessionDraft } from './session-draft.ts';
+import { SessionTable } from './session-table.ts';
+
+/** Event families that tell of a session; the others are what the sensor asked other services about it. */
+const ofSessions = /^cowrie\.(?:session|login|command|client|direct-tcpip|log|telnet)\./;
+/** Where Cowrie listens when a REDIRECT rule brings it the connections. */
+const redirectedPorts = new Set([2222, 2223]);
+const maxSensors = 1000;
+const maxDurationMs = 31 * 86_400_000;
+
+interface Line {
+  readonly event: string;
+  readonly at: Micros;
+  readonly object: JsonObject;
+}
+
+/** How long a session had lasted when it was closed: `duration` in seconds, also as text; `duration_ms` in newer logs. */
+function lasted(object: JsonObject): Micros {
+  const milliseconds = numberOf(object, 'duration_ms') ?? (numberOf(object, 'duration') ?? 0) * 1000;
+  return milliseconds > 0 && milliseconds < maxDurationMs ? Math.round(milliseconds * 1000) : 0;
+}
+
+class CowrieParser implements LineParser {
+  readonly #context: ImportContext;
+  readonly #sessions: SessionTable;
+  /** Where each sensor's latest connection went to: sessions without their beginning went there too. */
+  readonly #addresses = new Map<string, string>();
+
+  constructor(context: ImportContext) {
+    this.#context = context;
+    this.#sessions = new SessionTable(context);
+  }
+
+  take(text: string, place: Place): LineOutcome {
+    const object = parseJsonLine(text);
+    if (object instanceof Rejection) return object;
+    const event = textOf(object, 'eventid');
+    if (!event?.startsWith('cowrie.')) return rejected('no cowrie event');
+    if (!ofSessions.test(event)) return 'merged';
+    const id = textOf(object, 'session');
+    if (!id || id.length > 64) return rejected('no session identifier');
+    const at = parseLogTime(textOf(object, 'timestamp') ?? '', this.#context.zoneMinutes);
+    if (Number.isNaN(at)) return rejected('no timestamp');
+    const sensor = (textOf(object, 'sensor') ?? '').slice(0, 128);
+    const key = `${sensor}/${id}`;
+    const line = { event, at, object };
+    const known = this.#sessions.get(key);
+    if (known && !this.#isAnother(known, line)) {
+      this.#add(known, line);
+      known.touch(at);
+      this.#sessions.grew(key, at);
+      if (event === 'cowrie.session.closed') this.#sessions.ended(key, at);
+      return 'merged';
+    }
+    const source = textOf(object, 'src_ip');
+    if (!source) return rejected('no source address');
+    if (known) this.#sessions.close(key);
+    const draft = this.#begin(line, place, key, sensor, source);
+    this.#add(draft, line);
+    draft.touch(at);
+    this.#sessions.add(key, draft, at);
+    if (event === 'cowrie.session.closed') this.#sessions.ended(key, at);
+    return 'session';
+  }
+
+  end(): void {
+    this.#sessions.end();
+  }
+
+  /** A connection under an identifier that a former one had. */
+  #isAnother(known: SessionDraft, { event, at, object }: Line): boolean {
+    if (event !== 'cowrie.session.connect' || known.source.port === 0) return false;
+    return at !== known.start || (portOf(object, 'src_port') ?? 0) !== known.source.port;
+  }
+
+  #begin({ event, at, object }: Line, place: Place, key: string, sensor: string, ip: string): SessionDraft {
+    const connect = event === 'cowrie.session.connect';
+    const address = textOf(object, 'dst_ip');
+    if (connect && address) {
+      if (this.#addresses.size >= maxSensors) this.#addresses.clear();
+      this.#addresses.set(sensor, address);
+    }
+    const source: Endpoint = { ip, port: (connect ? portOf(object, 'src_port') : undefined) ?? 0 };
+    const destination: Endpoint = connect
+      ? { ip: address ?? '0.0.0.0', port: portOf(object, 'dst_port') ?? 0 }
+      : { ip: this.#addresses.get(sensor) ?? '0.0.0.0', port: 0 };
+    const draft = new SessionDraft(place, key, at, source, destination);
+    draft.headless = !connect;
+    if (sensor) draft.agent = sensor;
+    draft.redirected = redirectedPorts.has(destination.port);
+    return draft;
+  }
+
+  #add(draft: SessionDraft, { event, at, object }: Line): void {
+    switch (event) {
+      case 'cowrie.session.connect': {
+        // The line may come behind others of its session.
+        draft.headless = false;
+        draft.start = Math.min(draft.start, at);
+        const protocol = textOf(object, 'protocol');
+        if (protocol) draft.protocol = protocol;
+        if (draft.source.port !== 0) break;
+        draft.source = { ip: draft.source.ip, port: portOf(object, 'src_port') ?? 0 };
+        draft.destination = { ip: textOf(object, 'dst_ip') ?? draft.destination.ip, port: portOf(object, 'dst_port') ?? 0 };
+        break;
+      }
+      case 'cowrie.session.closed':
+        if (draft.headless) draft.start = Math.min(draft.start, at - lasted(object));
+        break;
+      case 'cowrie.client.version':
+        this.#version(draft, at, object);
+        break;
+      case 'cowrie.client.kex':
+        draft.protocol ??= 'ssh';
+        draft.fact('hassh', textOf(object, 'hassh'));
+        break;
+      case 'cowrie.client.fingerprint':
+        draft.credential(textOf(object, 'username'), undefined);
+        draft.fact('hash', textOf(object, 'fingerprint'));
+        draft.tag('public-key');
+        break;
+      case 'cowrie.login.success':
+      case 'cowrie.login.failed':
+        draft.credential(textOf(object, 'username'), textOf(object, 'password'), event === 'cowrie.login.success');
+        break;
+      case 'cowrie.command.input':
+      case 'cowrie.session.input':
+        draft.chunk('in', at, `${textOf(object, 'input') ?? ''}\n`);
+        break;
+      case 'cowrie.session.file_download':
+      case 'cowrie.session.file_download.failed':
+      case 'cowrie.session.file_upload':
+        draft.fact('url', textOf(object, 'url'));
+        draft.fact('hash', textOf(object, 'shasum'));
+        draft.fact('file', textOf(object, 'filename') ?? textOf(object, 'destfile'));
+        draft.tag(event === 'cowrie.session.file_upload' ? 'upload' : 'download');
+        break;
+      case 'cowrie.direct-tcpip.request': {
+        const target = textOf(object, 'dst_ip');
+        if (target) draft.fact(/^[\d.]+$|:/.test(target) ? 'address' : 'domain', target);
+        draft.tag('direct-tcpip');
+        break;
+      }
+      case 'cowrie.direct-tcpip.data':
+        draft.chunk('in', at, parsePythonBytes(textOf(object, 'data') ?? ''));
+        break;
+      case 'cowrie.direct-tcpip.ja4':
+        draft.fact('ja4', textOf(object, 'ja4'));
+        break;
+    }
+  }
+
+  #version(draft: SessionDraft, at: Micros, object: JsonObject): void {
+    draft.protocol ??= 'ssh';
+    const version = parsePythonText(textOf(object, 'version') ?? '');
+    draft.fact('client', version);
+    if (version) draft.chunk('in', at, `${version}\r\n`);
+    const algorithms = ['kexAlgs', 'encCS', 'macCS', 'compCS'].map((name) =>
+      listOf(object, name)
+        .filter((item) => typeof item === 'string')
+        .join(','),
+    );
+    if (algorithms[0] !== '') draft.fact('hassh', createHash('md5').update(algorithms.join(';')).digest('hex'));
+  }
+}
+
+export const cowrieFormat: ImportFormat = {
+  name: 'cowrie',
+  title: 'Cowrie, JSON log (SSH and Telnet), old and new',
+  reads: 'lines',
+  detect: ({ objects }) => (objects.some((object) => textOf(object, 'eventid')?.startsWith('cowrie.')) ? 0.99 : 0),
+  open: (context) => new CowrieParser(context),
+};

@@ -1,0 +1,108 @@
+// Dionaea's log_json: one line for each connection when it is over, with the attempts to log in and FTP commands of it. It says
+// when a connection began, not when it ended, and holds no bytes. What it refused (SYN answered by RST) is a probe.
+// Source: Dionaea's log_json handler; with `flat_data` lists of objects are objects of lists. Times are UTC.
+
+import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
+import { Rejection, rejected } from './importer.ts';
+import { isObject, type JsonObject, listOf, member, objectOf, parseJsonLine, parseLogTime, portOf, textOf } from './json-line.ts';
+import { SessionDraft } from './session-draft.ts';
+
+/** Its names for protocols, as we call them; '' is none. */
+const protocols: Readonly<Record<string, string>> = {
+  httpd: 'http',
+  smbd: 'smb',
+  mssqld: 'mssql',
+  mysqld: 'mysql',
+  ftpd: 'ftp',
+  mongod: 'mongodb',
+  mqttd: 'mqtt',
+  pptpd: 'pptp',
+  upnpd: 'upnp',
+  memcache: 'memcached',
+  epmapper: 'dcerpc',
+  SipSession: 'sip',
+  SipCall: 'sip',
+  TftpServerHandler: 'tftp',
+  ftpdata: 'ftp-data',
+  Blackhole: '',
+  pcap: '',
+};
+
+/** Objects of a list, or of an object of lists side by side. */
+function rows(value: unknown, names: readonly [string, string]): JsonObject[] {
+  if (Array.isArray(value)) return value.filter(isObject);
+  if (!isObject(value)) return [];
+  const columns = names.map((name) => listOf(value, name));
+  return Array.from({ length: Math.max(...columns.map(({ length }) => length)) }, (_, index) =>
+    Object.fromEntries(names.map((name, column) => [name, columns[column][index]])),
+  );
+}
+
+class DionaeaParser implements LineParser {
+  readonly #context: ImportContext;
+
+  constructor(context: ImportContext) {
+    this.#context = context;
+  }
+
+  take(text: string, place: Place): LineOutcome {
+    const object = parseJsonLine(text);
+    if (object instanceof Rejection) return object;
+    const connection = objectOf(object, 'connection');
+    if (!connection) return rejected('no connection');
+    const type = textOf(connection, 'type');
+    if (type === 'listen') return 'merged';
+    const at = parseLogTime(textOf(object, 'timestamp') ?? '', 0);
+    if (Number.isNaN(at)) return rejected('no timestamp');
+    const ip = textOf(object, 'src_ip');
+    const port = portOf(object, 'src_port');
+    const destinationPort = portOf(object, 'dst_port');
+    if (!ip || port === undefined) return rejected('no source address');
+    if (destinationPort === undefined) return rejected('no destination port');
+    const destination = { ip: textOf(object, 'dst_ip') ?? '0.0.0.0', port: destinationPort };
+    const kind = textOf(connection, 'transport');
+    const transport = kind === 'udp' ? 'udp' : 'tcp';
+    const key = `${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
+    if (type === 'reject' && transport === 'tcp') {
+      const target = { ...destination, transport, kind: 'closed', count: 1 } as const;
+      this.#context.probe({ place, key, start: at, end: at, source: ip, sourcePort: port, targets: [target] });
+      return 'session';
+    }
+    const draft = new SessionDraft(place, key, at, { ip, port }, destination);
+    draft.transport = transport;
+    if (kind === 'tls') draft.tag('tls');
+    // Of datagrams "connect" is how it names a peer it answers.
+    if (type === 'connect' && transport === 'tcp') draft.tag('outbound');
+    const named = textOf(connection, 'protocol') ?? '';
+    const protocol = Object.hasOwn(protocols, named) ? protocols[named] : named.toLowerCase().slice(0, 32);
+    if (protocol !== '') draft.protocol = protocol;
+    for (const row of rows(member(object, 'credentials'), ['username', 'password']))
+      draft.credential(textOf(row, 'username'), textOf(row, 'password'));
+    const commands = member(objectOf(object, 'ftp') ?? {}, 'commands');
+    for (const row of rows(commands, ['command', 'arguments'])) {
+      const given = member(row, 'arguments');
+      const words = [textOf(row, 'command'), ...(Array.isArray(given) ? given : [given])].filter(
+        (word) => typeof word === 'string' && word !== '',
+      );
+      draft.chunk('in', at, `${words.join(' ')}\r\n`);
+    }
+    this.#context.session(draft.done(this.#context));
+    return 'session';
+  }
+
+  end(): void {}
+}
+
+export const dionaeaFormat: ImportFormat = {
+  name: 'dionaea',
+  title: 'Dionaea, log_json',
+  reads: 'lines',
+  detect: ({ objects }) => {
+    const mine = objects.some((object) => {
+      const connection = objectOf(object, 'connection');
+      return connection && 'transport' in connection && 'type' in connection && 'src_ip' in object && 'dst_port' in object;
+    });
+    return mine ? 0.95 : 0;
+  },
+  open: (context) => new DionaeaParser(context),
+};

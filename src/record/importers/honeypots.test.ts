@@ -1,0 +1,135 @@
+// Lines of honeytrap (both), Dionaea, Heralding and OpenCanary to sessions and probes: what each field becomes.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runImport } from '../../../test/support/import-bed.ts';
+import { importSamples } from '../../../test/support/import-samples.ts';
+import { parseMicros } from '../../base/clock.ts';
+import { dionaeaFormat } from './dionaea.ts';
+import { heraldingFormat } from './heralding.ts';
+import { honeytrapFormat } from './honeytrap.ts';
+import { honeytrapGoFormat } from './honeytrap-go.ts';
+import type { ImportedSession } from './importer.ts';
+import { openCanaryFormat } from './opencanary.ts';
+
+const input = (session: ImportedSession): string =>
+  Buffer.concat(session.chunks.filter(({ direction }) => direction === 'in').map(({ bytes }) => bytes)).toString('latin1');
+
+const honeytrapLine = (port: number, hex: string, more: object = {}): string =>
+  JSON.stringify({
+    is_virtual: false,
+    start_time: '2022-05-28T08:02:43Z',
+    end_time: '2022-05-28T08:02:44Z',
+    attack_connection: {
+      protocol: 'tcp',
+      remote_ip: '192.0.2.1',
+      remote_port: port,
+      local_ip: '198.51.100.1',
+      local_port: 80,
+      payload: { md5_hash: 'x', length: hex.length / 2, data_hex: hex, ...more },
+    },
+  });
+
+test('honeytrap: bytes, times, protocol; its own rows are no traffic', () => {
+  const { sessions, counts } = runImport(honeytrapFormat, importSamples.honeytrap);
+  assert.deepEqual(counts, { lines: 2, sessions: 1, merged: 1, rejected: 0 });
+  const [session] = sessions;
+  assert.equal(input(session), 'GET / HTTP/1.1\r\n\r\n');
+  assert.deepEqual([session.protocol, session.transport], ['http', 'tcp']);
+  assert.equal(session.start, parseMicros('2022-05-28T08:02:43Z'));
+  assert.equal(session.end, parseMicros('2022-05-28T08:02:44Z'));
+});
+
+test('honeytrap: equal lines of a file are connections of their own; a copy of the file is the same ones', () => {
+  const file = [honeytrapLine(5, '00'), honeytrapLine(5, '00'), honeytrapLine(6, '00')];
+  const { sessions } = runImport(honeytrapFormat, file, file);
+  const keys = sessions.map(({ key }) => key);
+  assert.equal(new Set(keys.slice(0, 3)).size, 3);
+  assert.deepEqual(keys.slice(3), keys.slice(0, 3));
+});
+
+test('honeytrap: a TLS client is fingerprinted; a payload that was cut says so; one that is no hexadecimal is refused', () => {
+  const hello = `160301002d010000290303${'00'.repeat(32)}00000213010100`;
+  const { sessions, rejections } = runImport(honeytrapFormat, [
+    honeytrapLine(1, hello),
+    honeytrapLine(2, '4142', { length: 100 }),
+    honeytrapLine(3, '4'),
+    honeytrapLine(4, 'zz'),
+  ]);
+  assert.equal(sessions[0].protocol, 'tls');
+  assert.match(sessions[0].tls?.ja4 ?? '', /^t12i010000_/);
+  assert.deepEqual([sessions[1].truncated, sessions[1].bytesIn], [true, 100]);
+  assert.deepEqual(rejections, ['payload is not hexadecimal', 'payload is not hexadecimal']);
+});
+
+test('Dionaea: attempts in both shapes, FTP commands, datagrams, refusals', () => {
+  const { sessions, probes } = runImport(dionaeaFormat, importSamples.dionaea);
+  assert.deepEqual(
+    sessions.map(({ protocol, transport }) => [protocol, transport]),
+    [
+      ['http', 'tcp'],
+      ['mysql', 'tcp'],
+      ['ftp', 'tcp'],
+      ['sip', 'udp'],
+    ],
+  );
+  assert.deepEqual(sessions[1].credentials, [
+    { userName: 'root', password: '' },
+    { userName: 'sa', password: 'x' },
+  ]);
+  assert.equal(input(sessions[2]), 'USER joe\r\nLIST\r\n');
+  assert.equal(sessions[0].start, parseMicros('2022-05-28T08:10:33.530080Z'));
+  assert.deepEqual(probes[0].targets, [{ ip: '198.51.100.5', port: 7, transport: 'tcp', kind: 'closed', count: 1 }]);
+  const flat = { username: ['a', 'b'], password: ['c'] };
+  const line = { ...JSON.parse(importSamples.dionaea[0]), credentials: flat };
+  assert.deepEqual(runImport(dionaeaFormat, [JSON.stringify(line)]).sessions[0].credentials, [
+    { userName: 'a', password: 'c' },
+    { userName: 'b' },
+  ]);
+});
+
+test('Heralding: every attempt, over TLS too; a session told twice is one', () => {
+  const [imap, vnc] = runImport(heraldingFormat, importSamples.heralding).sessions;
+  assert.deepEqual([imap.protocol, imap.tags], ['imap', ['tls']]);
+  assert.deepEqual(imap.credentials, [
+    { userName: 'a', password: 'b', accepted: false },
+    { userName: 'a', accepted: false },
+  ]);
+  assert.equal((imap.end ?? 0) - imap.start, 2e6);
+  assert.deepEqual([vnc.protocol, (vnc.end ?? 0) - vnc.start, vnc.place.line], ['vnc', 9e6, 2]);
+});
+
+test('OpenCanary: lines of a connection are one session, knocks are probes, requests are written out', () => {
+  const { sessions, probes } = runImport(openCanaryFormat, importSamples.opencanary);
+  const [ssh, http, redis] = sessions;
+  assert.deepEqual([ssh.protocol, ssh.userName, ssh.password, ssh.agent], ['ssh', 'root', '1', 'n1']);
+  assert.equal(input(ssh), 'SSH-2.0-Go\r\n');
+  assert.equal((ssh.end ?? 0) - ssh.start, 2e6);
+  assert.equal(input(http), 'GET /index.html HTTP/1.1\r\nHost: nas\r\nUser-Agent: curl/8\r\n\r\n');
+  assert.deepEqual(http.tags, ['reconstructed']);
+  assert.equal(input(redis), 'CONFIG GET dir\r\n');
+  assert.equal(probes[0].start, parseMicros('2023-02-04T07:21:50.861053Z'));
+  assert.deepEqual(probes[0].targets[0].kind, 'half-open');
+});
+
+test('OpenCanary: without a source port every line is a session; line breaks in what it names stay in their place', () => {
+  const line = { ...JSON.parse(importSamples.opencanary[5]), src_port: -1 };
+  line.logdata.PATH = '/a\r\nX-Evil: 1';
+  const { sessions } = runImport(openCanaryFormat, [JSON.stringify(line), JSON.stringify(line)]);
+  assert.equal(sessions.length, 2);
+  assert.equal(input(sessions[0]).split('\r\n')[0], 'GET /a X-Evil: 1 HTTP/1.1');
+});
+
+test('honeytrap in Go: events of a connection are one session, port scans are probes', () => {
+  const { sessions, probes } = runImport(honeytrapGoFormat, importSamples['honeytrap-go']);
+  const [ssh, redis] = sessions;
+  assert.deepEqual([ssh.protocol, ssh.userName, ssh.password, ssh.agent, input(ssh)], ['ssh', 'root', 'x', 't1', 'uname\n']);
+  assert.deepEqual([redis.protocol, input(redis), redis.destination.port], ['redis', 'PING', 6379]);
+  assert.deepEqual(
+    probes[0].targets.map(({ port, transport }) => [port, transport]),
+    [
+      [1, 'tcp'],
+      [2, 'udp'],
+    ],
+  );
+});
