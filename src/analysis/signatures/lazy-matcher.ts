@@ -1,0 +1,299 @@
+// Says whether and where a pattern first ends in bytes, in time linear in them: a deterministic automaton whose states are made
+// when they are first met and kept in a bounded cache. Input that makes the cache useless is matched state set by state set.
+
+import { operations, type PatternProgram } from './pattern-program.ts';
+
+/** What one session may cost: every automaton step and every instruction looked at takes one. */
+export class Meter {
+  left: number;
+  /** True once something was left out because nothing was left. */
+  curtailed = false;
+
+  constructor(steps: number) {
+    this.left = steps;
+  }
+}
+
+/** The caches of many matchers together. */
+export class CacheLedger {
+  readonly #limitBytes: number;
+  readonly #holders = new Set<LazyMatcher>();
+  #bytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(holder: LazyMatcher, bytes: number): void {
+    this.#holders.add(holder);
+    this.#bytes += bytes;
+  }
+
+  /** Between searches: when the caches are too large all are dropped, and made again where they are needed. */
+  settle(): void {
+    if (this.#bytes <= this.#limitBytes) return;
+    for (const holder of this.#holders) holder.drop();
+    this.#holders.clear();
+    this.#bytes = 0;
+  }
+}
+
+const maxStates = 256;
+/** Of instructions in all cached states together. */
+const maxHeld = 32_768;
+/** After so many clearings within one search the cache does not help. */
+const maxClearings = 3;
+const unknown = -1;
+/** Of states, beside 0 (go on) and 1 (matched): nothing can come of it. */
+const dead = 2;
+
+/** Instructions reached without taking a byte: a set that remembers the order in which they came. */
+class Reached {
+  readonly items: Int32Array;
+  count = 0;
+  readonly #place: Int32Array;
+
+  constructor(capacity: number) {
+    this.items = new Int32Array(capacity);
+    this.#place = new Int32Array(capacity);
+  }
+
+  /** False when it was there. */
+  add(instruction: number): boolean {
+    const place = this.#place[instruction];
+    if (place < this.count && this.items[place] === instruction) return false;
+    this.#place[instruction] = this.count;
+    this.items[this.count] = instruction;
+    this.count += 1;
+    return true;
+  }
+}
+
+export class LazyMatcher {
+  readonly #program: PatternProgram;
+  readonly #anchored: boolean;
+  readonly #reached: Reached;
+  readonly #stack: number[] = [];
+  #states = new Map<string, number>();
+  /** The instructions of each state that take a byte, match, or wait for the end; sorted. */
+  #held: Int32Array[] = [];
+  #heldCount = 0;
+  #next: Int32Array;
+  #accepts: Uint8Array;
+  #acceptsAtEnd: Uint8Array;
+  #begin = unknown;
+  readonly #ledger: CacheLedger | undefined;
+
+  /** `anchored`: a match begins at the first byte or not at all. */
+  constructor(program: PatternProgram, anchored = false, ledger?: CacheLedger) {
+    this.#program = program;
+    this.#ledger = ledger;
+    this.#anchored = anchored;
+    this.#reached = new Reached(program.length);
+    // Grown when the first bytes come: most patterns of a rule set never see any.
+    this.#next = new Int32Array(0);
+    this.#accepts = new Uint8Array(maxStates);
+    this.#acceptsAtEnd = new Uint8Array(maxStates);
+  }
+
+  /** States there are now; for tests of the bound. */
+  get stateCount(): number {
+    return this.#held.length;
+  }
+
+  /**
+   * Where the match that ends first ends, or -1. `^` holds at `from`, `$` at `to`. Takes steps from `meter`: at most
+   * (to - from + 1) x instructions, usually one a byte; when it runs dry the rest is not looked at.
+   */
+  search(bytes: Uint8Array, from: number, to: number, meter: Meter): number {
+    const { classOf, classCount } = this.#program;
+    if (meter.left <= 0) {
+      meter.curtailed = true;
+      return -1;
+    }
+    if (this.#begin === unknown) this.#begin = this.#beginning(meter);
+    let state = this.#begin;
+    if (this.#accepts[state] === 1) return from;
+    let end = to;
+    if (end - from > meter.left) {
+      end = from + meter.left;
+      meter.curtailed = true;
+    }
+    let next = this.#next;
+    let clearings = 0;
+    let at = from;
+    while (at < end) {
+      let target = next[state * classCount + classOf[bytes[at]]];
+      at += 1;
+      if (target === unknown) {
+        const set = this.#step(this.#held[state], bytes[at - 1], meter);
+        if (this.#isFull(set)) {
+          clearings += 1;
+          if (clearings > maxClearings) {
+            meter.left -= at - from;
+            return this.#simulate(set, bytes, at, end, end === to, meter);
+          }
+          this.#clear();
+          // Whoever comes next begins afresh; this search goes on with the state it is in.
+          target = this.#stateOf(set);
+        } else {
+          target = this.#stateOf(set);
+          this.#next[state * classCount + classOf[bytes[at - 1]]] = target;
+        }
+        next = this.#next;
+      }
+      state = target;
+      const fate = this.#accepts[target];
+      if (fate === 0) continue;
+      if (fate === dead) break;
+      meter.left -= at - from;
+      return at;
+    }
+    meter.left -= at - from;
+    return end === to && this.#acceptsAtEnd[state] === 1 ? to : -1;
+  }
+
+  /** Without the cache: the sets one after the other. */
+  #simulate(first: Int32Array, bytes: Uint8Array, from: number, end: number, isEnd: boolean, meter: Meter): number {
+    let set = first;
+    for (let at = from; ; at += 1) {
+      if (this.#holds(set, operations.match)) return at;
+      if (at >= end) break;
+      if (set.length === 0) return -1;
+      if (meter.left <= 0) {
+        meter.curtailed = true;
+        return -1;
+      }
+      set = this.#step(set, bytes[at], meter);
+    }
+    return isEnd && this.#endsWell(set) ? end : -1;
+  }
+
+  #beginning(meter: Meter): number {
+    this.#reached.count = 0;
+    this.#close(0, true, meter);
+    const set = this.#harvest();
+    if (this.#isFull(set)) this.#clear();
+    return this.#stateOf(set);
+  }
+
+  #step(set: Int32Array, byte: number, meter: Meter): Int32Array {
+    const { operation, x, sets } = this.#program;
+    this.#reached.count = 0;
+    for (const instruction of set)
+      if (operation[instruction] === operations.set && sets[x[instruction]].flags[byte] === 1)
+        this.#close(instruction + 1, false, meter);
+    if (!this.#anchored) this.#close(0, false, meter);
+    meter.left -= set.length;
+    return this.#harvest();
+  }
+
+  /** Everything reached from an instruction without taking a byte. */
+  #close(from: number, atStart: boolean, meter: Meter): void {
+    const { operation, x, y } = this.#program;
+    const stack = this.#stack;
+    stack.push(from);
+    while (stack.length > 0) {
+      const instruction = stack.pop() as number;
+      if (!this.#reached.add(instruction)) continue;
+      meter.left -= 1;
+      switch (operation[instruction]) {
+        case operations.jump:
+          stack.push(x[instruction]);
+          break;
+        case operations.split:
+          stack.push(y[instruction], x[instruction]);
+          break;
+        case operations.save:
+          stack.push(instruction + 1);
+          break;
+        case operations.start:
+          if (atStart) stack.push(instruction + 1);
+      }
+    }
+  }
+
+  #harvest(): Int32Array {
+    const { operation } = this.#program;
+    const { items, count } = this.#reached;
+    const kept: number[] = [];
+    for (let index = 0; index < count; index += 1) {
+      const kind = operation[items[index]];
+      if (kind === operations.set || kind === operations.match || kind === operations.end) kept.push(items[index]);
+    }
+    return Int32Array.from(kept).sort();
+  }
+
+  #holds(set: Int32Array, operation: number): boolean {
+    for (const instruction of set) if (this.#program.operation[instruction] === operation) return true;
+    return false;
+  }
+
+  /** True when the match is reached by way of `$` alone. */
+  #endsWell(set: Int32Array): boolean {
+    const { operation } = this.#program;
+    const free = new Meter(0);
+    this.#reached.count = 0;
+    for (const instruction of set) if (operation[instruction] === operations.end) this.#close(instruction + 1, false, free);
+    for (let index = 0; index < this.#reached.count; index += 1) {
+      const instruction = this.#reached.items[index];
+      if (operation[instruction] === operations.match) return true;
+      // Two in a row.
+      if (operation[instruction] === operations.end) this.#close(instruction + 1, false, free);
+    }
+    return false;
+  }
+
+  #isFull(set: Int32Array): boolean {
+    if (this.#states.has(keyOf(set))) return false;
+    return this.#held.length >= maxStates || this.#heldCount + set.length > maxHeld;
+  }
+
+  #stateOf(set: Int32Array): number {
+    const key = keyOf(set);
+    const known = this.#states.get(key);
+    if (known !== undefined) return known;
+    const state = this.#held.push(set) - 1;
+    this.#heldCount += set.length;
+    this.#states.set(key, state);
+    const { classCount } = this.#program;
+    const needed = (state + 1) * classCount;
+    if (needed > this.#next.length) {
+      const grown = new Int32Array(Math.min(maxStates * classCount, Math.max(8 * classCount, 2 * this.#next.length))).fill(
+        unknown,
+      );
+      grown.set(this.#next);
+      this.#ledger?.add(this, 4 * (grown.length - this.#next.length));
+      this.#next = grown;
+    }
+    // The set, its key, and what a map entry takes.
+    this.#ledger?.add(this, 6 * set.length + 128);
+    this.#accepts[state] = set.length === 0 ? dead : this.#holds(set, operations.match) ? 1 : 0;
+    this.#acceptsAtEnd[state] = this.#endsWell(set) ? 1 : 0;
+    return state;
+  }
+
+  /** Gives its memory back; not while it searches. */
+  drop(): void {
+    this.#clear();
+    this.#next = new Int32Array(0);
+  }
+
+  #clear(): void {
+    this.#states = new Map();
+    this.#held = [];
+    this.#heldCount = 0;
+    this.#next.fill(unknown);
+    this.#begin = unknown;
+  }
+}
+
+const keyOf = (set: Int32Array): string => {
+  let key = '';
+  for (const instruction of set) key += String.fromCharCode(instruction);
+  return key;
+};
