@@ -3,6 +3,7 @@
 import type { Micros } from '../base/clock.ts';
 
 export const dayMicros = 86_400_000_000;
+export const halfHourMicros = 1_800_000_000;
 
 export const dayOf = (at: Micros): string => new Date(Math.floor(at / 1000)).toISOString().slice(0, 10);
 

@@ -5,23 +5,17 @@ import { createHash, type Hash } from 'node:crypto';
 import { type DuckDBAppender, LIST, listValue, VARCHAR } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { Insights, SessionInsight, Verdict } from '../model/insight.ts';
 import type { Chunk, SessionRecord } from '../model/session.ts';
 import type { BlobStore } from './blob-store.ts';
 import { packChunks, unpackChunks } from './chunk-codec.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
+import { appendFamily, appendInsight, appendPlace, appendVerdict } from './duckdb-insight-schema.ts';
 import { renderOpen } from './duckdb-query.ts';
-import {
-  appendBytes,
-  appendKey,
-  appendSession,
-  appendText,
-  noBytes,
-  type RowBytes,
-  type RowExtra,
-  readSummary,
-  type TableName,
-} from './duckdb-schema.ts';
+import { appendBytes, appendKey, appendText, noBytes, type RowBytes } from './duckdb-row.ts';
+import { appendSession, type RowExtra, readSummary, type TableName } from './duckdb-schema.ts';
 import { bodyBound, encodeEvent } from './event-codec.ts';
+import { hasFindings } from './filter-match.ts';
 import { extendPreview } from './session-summary.ts';
 
 /** A session that has not ended, as far as going on with it needs. */
@@ -43,6 +37,14 @@ export interface Work {
   readonly probes: ProbeRecord[];
   readonly alerts: AlertRecord[];
   readonly system: SystemRecord[];
+  readonly insights: SessionInsight[];
+  readonly verdicts: Verdict[];
+}
+
+/** Starts of the first and last record of a partition. */
+interface Span {
+  readonly first: Micros;
+  readonly last: Micros;
 }
 
 interface Piece {
@@ -74,6 +76,8 @@ export class DuckDbApplier {
   readonly #open = new Map<string, OpenState>();
   readonly #openCounts = new Map<string, number>();
   readonly #logRows = new Map<string, number>();
+  /** Of imports: a day's says what its partition holds. */
+  readonly #spans = new Map<string, Span>();
   /** Ended sessions in all partitions. */
   endedSessions = 0;
   /** Latest start of any session. */
@@ -102,6 +106,7 @@ export class DuckDbApplier {
     this.#open.clear();
     this.#openCounts.clear();
     this.#logRows.clear();
+    this.#spans.clear();
     this.endedSessions = 0;
     this.newestStart = 0;
     // The catalog knows how many rows there are: no partition's data is read for that.
@@ -109,11 +114,13 @@ export class DuckDbApplier {
     const sizes = new Map<string, number>();
     for (const [database, table, rows] of await this.#database.rows({ text, values: [] }))
       sizes.set(`${database} ${table}`, Number(rows));
-    for (const { name, catalog } of this.#database.partitions) {
+    for (const partition of this.#database.partitions) {
+      const { name, catalog } = partition;
       const log = sizes.get(`${name} open_records`) ?? 0;
       this.#logRows.set(name, log);
       this.endedSessions += sizes.get(`${name} sessions`) ?? 0;
-      if (name === this.#database.partitions.at(-1)?.name) {
+      if (partition.kind === 'import') await this.#loadSpan(partition);
+      if (name === this.#database.days.at(-1)?.name) {
         for (const table of ['sessions', 'open_records']) {
           const [[newest]] = await this.#database.rows({ text: `SELECT max(start) FROM ${catalog}.${table}`, values: [] });
           this.newestStart = Math.max(this.newestStart, Number(newest ?? 0));
@@ -128,11 +135,44 @@ export class DuckDbApplier {
     }
   }
 
+  async #loadSpan({ name, catalog }: Partition): Promise<void> {
+    const parts = ['sessions', 'open_records', 'probes', 'verdicts'].map((table) => `SELECT start FROM ${catalog}.${table}`);
+    const text = `SELECT min(start), max(start) FROM (${parts.join(' UNION ALL ')})`;
+    const [[first, last]] = await this.#database.rows({ text, values: [] });
+    if (first !== null) this.#spans.set(name, { first: Number(first), last: Number(last) });
+  }
+
+  /** Undefined while nothing is in it. */
+  spanOf(partition: Partition): Span | undefined {
+    if (partition.kind === 'import') return this.#spans.get(partition.name);
+    return { first: partition.from, last: this.#database.endOf(partition) - 1 };
+  }
+
+  /** Imports whose records may lie among these. */
+  importsAround(records: readonly { readonly start: Micros }[]): Partition[] {
+    if (this.#database.imports.length === 0) return [];
+    const [first, last] = boundsOf(records);
+    return this.#database.imports.filter(({ name }) => {
+      const span = this.#spans.get(name);
+      return span !== undefined && span.first <= last && span.last >= first;
+    });
+  }
+
+  /** Identifiers of these imported records that are in the store, imported on whatever day. */
+  async knownImports(records: readonly { readonly id: string; readonly start: Micros }[]): Promise<Set<string>> {
+    const known = new Set<string>();
+    const ids = records.map(({ id }) => id);
+    for (const { catalog } of this.importsAround(records))
+      for (const id of await this.known(catalog, ['sessions', 'probes'], ids)) known.add(id);
+    return known;
+  }
+
   /** Forgets a partition that was dropped. */
   forget(partition: string, endedSessions: number): void {
     for (const [id, state] of this.#open) if (state.partition === partition) this.#open.delete(id);
     this.#openCounts.delete(partition);
     this.#logRows.delete(partition);
+    this.#spans.delete(partition);
     this.endedSessions -= endedSessions;
   }
 
@@ -144,6 +184,8 @@ export class DuckDbApplier {
     const probes = await this.#fresh(catalog, 'probes', work.probes);
     const alerts = await this.#fresh(catalog, 'alerts', work.alerts);
     const system = await this.#fresh(catalog, 'system_events', work.system);
+    const insights = await this.#fresh(catalog, 'insights', work.insights.filter(hasFindings));
+    const verdicts = newestOf(work.verdicts);
     await writer.run('BEGIN');
     try {
       const into = async <T>(
@@ -163,11 +205,20 @@ export class DuckDbApplier {
       await into('targets', probes, appendTargets);
       await into('alerts', alerts, (to, alert) => appendNotice(to, alert, { kind: 'alert', alert }));
       await into('system_events', system, (to, record) => appendNotice(to, record, { kind: 'system', system: record }));
+      await into('insights', insights, appendInsight);
+      await this.#remove(
+        catalog,
+        'verdicts',
+        'id',
+        verdicts.map(({ id }) => id),
+      );
+      await into('verdicts', verdicts, appendVerdict);
       await writer.run('COMMIT');
     } catch (error) {
       await writer.run('ROLLBACK').catch(() => {});
       throw error;
     }
+    if (work.partition.kind === 'import') this.#widen(name, [...work.records, ...work.probes, ...work.verdicts]);
     for (const [id, state] of plan.states) {
       const change = (state ? 1 : 0) - (this.#open.has(id) ? 1 : 0);
       if (change !== 0) this.#openCounts.set(name, this.openIn(name) + change);
@@ -175,10 +226,60 @@ export class DuckDbApplier {
       else this.#open.delete(id);
     }
     this.endedSessions += plan.ended.length;
-    for (const { start } of work.records) if (start > this.newestStart) this.newestStart = start;
+    if (work.partition.kind === 'day')
+      for (const { start } of work.records) if (start > this.newestStart) this.newestStart = start;
     const rows = (this.#logRows.get(name) ?? 0) + plan.log.length;
     this.#logRows.set(name, rows);
     if (rows > compactAfterRows + 4 * this.openIn(name)) await this.#compact(work.partition);
+  }
+
+  /**
+   * Families and places, one transaction: a family stays as it was first told, a place is as it was told last. Comes before
+   * the records that name them; a crash in between leaves some that nothing names yet.
+   */
+  async applyCatalog({ families, places }: Pick<Insights, 'families' | 'places'>): Promise<void> {
+    if (families.length === 0 && places.length === 0) return;
+    const { writer, catalog } = this.#database;
+    const newFamilies = await this.#fresh(catalog.catalog, 'families', families);
+    const newPlaces = [...new Map(places.map((place) => [place.ip, place])).values()];
+    await writer.run('BEGIN');
+    try {
+      const into = async <T>(
+        table: string,
+        items: readonly T[],
+        append: (to: DuckDBAppender, item: T) => void,
+      ): Promise<void> => {
+        if (items.length === 0) return;
+        const appender = await writer.createAppender(table, 'main', catalog.name);
+        for (const item of items) append(appender, item);
+        appender.closeSync();
+      };
+      await into('families', newFamilies, appendFamily);
+      await this.#remove(
+        catalog.catalog,
+        'places',
+        'ip',
+        newPlaces.map(({ ip }) => ip),
+      );
+      await into('places', newPlaces, appendPlace);
+      await writer.run('COMMIT');
+    } catch (error) {
+      await writer.run('ROLLBACK').catch(() => {});
+      throw error;
+    }
+  }
+
+  async #remove(catalog: string, table: string, column: string, keys: readonly string[]): Promise<void> {
+    if (keys.length === 0) return;
+    const text = `DELETE FROM ${catalog}.${table} WHERE ${column} IN (SELECT unnest($1))`;
+    await this.#database.writer.run(text, [listValue([...keys])], [LIST(VARCHAR)]);
+  }
+
+  #widen(name: string, records: readonly { readonly start: Micros }[]): void {
+    if (records.length === 0) return;
+    const [first, last] = boundsOf(records);
+    const before = this.#spans.get(name) ?? { first, last };
+    this.#spans.set(name, { first: Math.min(before.first, first), last: Math.max(before.last, last) });
   }
 
   /** While nobody writes: rewrites logs that are mostly history. */
@@ -198,7 +299,7 @@ export class DuckDbApplier {
   }
 
   /** Identifiers of these that one of the tables already has. They sort by time, so the engine looks at few row groups. */
-  async known(catalog: string, from: readonly TableName[], ids: readonly string[]): Promise<Set<string>> {
+  async known(catalog: string, from: readonly (TableName | 'families')[], ids: readonly string[]): Promise<Set<string>> {
     if (ids.length === 0) return new Set();
     let first = ids[0];
     let last = ids[0];
@@ -217,7 +318,7 @@ export class DuckDbApplier {
     return new Set(reader.getRowsJS().map(([id]) => id as string));
   }
 
-  async #fresh<T extends { id: string }>(catalog: string, table: TableName, records: readonly T[]): Promise<T[]> {
+  async #fresh<T extends { id: string }>(catalog: string, table: TableName | 'families', records: readonly T[]): Promise<T[]> {
     if (records.length === 0) return [];
     const ids = records.map(({ id }) => id);
     const seen = await this.known(catalog, [table], ids);
@@ -301,6 +402,21 @@ export class DuckDbApplier {
     return unpackChunks(packed, start, { ...(bodies.in && { in: bodies.in }), ...(bodies.out && { out: bodies.out }) }) ?? [];
   }
 }
+
+function boundsOf(records: readonly { readonly start: Micros }[]): [Micros, Micros] {
+  let first = Number.POSITIVE_INFINITY;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { start } of records) {
+    if (start < first) first = start;
+    if (start > last) last = start;
+  }
+  return [first, last];
+}
+
+/** The last of each identifier. */
+const newestOf = (verdicts: readonly Verdict[]): Verdict[] => [
+  ...new Map(verdicts.map((verdict) => [verdict.id, verdict])).values(),
+];
 
 export function rowBytes(packed: unknown, inBody: unknown, outBody: unknown): RowBytes {
   return {

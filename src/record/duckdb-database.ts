@@ -1,5 +1,6 @@
-// The embedded engine and its partitions: one database file per day (or part of one), attached to one engine instance.
-// Opens, attaches, sets damaged files aside, detaches and deletes. What is in the tables is duckdb-store.ts.
+// The embedded engine and its partitions: one database file per day (or part of one), one per day on which something was
+// imported, and one beside them for what outlives days, attached to one engine instance. Opens, attaches, sets damaged files
+// aside, detaches and deletes. What is in the tables is duckdb-store.ts.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,12 +8,17 @@ import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb
 import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
+import { catalogTableNames, catalogTables } from './duckdb-insight-schema.ts';
 import type { Sql } from './duckdb-query.ts';
 import { createTables, migrations, schemaVersion, tables } from './duckdb-schema.ts';
 
 export interface Partition {
-  /** `2026-11-22`, or `2026-11-22T43200000000` for a part that begins that many microseconds into the day. */
+  /**
+   * `2026-11-22`, or `2026-11-22T43200000000` for a part that begins that many microseconds into the day. `imported-2026-11-22`
+   * has what was imported on that day, whenever it happened; its second part is `imported-2026-11-22T1`.
+   */
   readonly name: string;
+  readonly kind: 'day' | 'import' | 'catalog';
   readonly from: Micros;
   readonly path: string;
   /** Quoted catalog name. */
@@ -27,14 +33,14 @@ export interface DatabaseOptions {
   readonly readOnly: boolean;
 }
 
-const namePattern = /^(\d{4}-\d{2}-\d{2})(?:T(\d{1,11}))?\.duckdb$/;
+const namePattern = /^(imported-)?(\d{4}-\d{2}-\d{2})(?:T(\d{1,11}))?\.duckdb$/;
 
 function partitionOf(directory: string, name: string): Partition | undefined {
   const match = namePattern.exec(`${name}.duckdb`);
   if (!match) return undefined;
-  const from = dayStart(match[1]) + Number(match[2] ?? 0);
+  const from = dayStart(match[2]) + Number(match[3] ?? 0);
   if (!Number.isSafeInteger(from)) return undefined;
-  return { name, from, path: join(directory, `${name}.duckdb`), catalog: `"${name}"` };
+  return { name, kind: match[1] ? 'import' : 'day', from, path: join(directory, `${name}.duckdb`), catalog: `"${name}"` };
 }
 
 /** An engine error as one of ours: `disk-full`, `store-damaged`, `already-running` or `store-unavailable`. */
@@ -66,11 +72,27 @@ export class DuckDbDatabase {
   #instance: DuckDBInstance | undefined;
   #writer: DuckDBConnection | undefined;
   #reader: DuckDBConnection | undefined;
-  /** Ascending by `from`. */
-  partitions: Partition[] = [];
+  /** One for each day, or part of it, of records as they happened; ascending by `from`. */
+  days: Partition[] = [];
+  /** One for each day, or part of it, on which something was imported; ascending by `from`. */
+  imports: Partition[] = [];
+  /** Families and places. Damage to it is as damage to the oldest day: everything is replayed. */
+  readonly catalog: Partition;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
+    this.catalog = {
+      name: 'analysis',
+      kind: 'catalog',
+      from: 0,
+      path: join(options.directory, 'analysis.duckdb'),
+      catalog: '"analysis"',
+    };
+  }
+
+  /** Days and imports, the oldest first: what retention goes by. */
+  get partitions(): Partition[] {
+    return [...this.days, ...this.imports].sort((a, b) => a.from - b.from);
   }
 
   get writer(): DuckDBConnection {
@@ -97,8 +119,10 @@ export class DuckDbDatabase {
     });
     this.#writer = await this.#instance.connect();
     this.#reader = await this.#instance.connect();
-    this.partitions = [];
+    this.days = [];
+    this.imports = [];
     const damaged: Partition[] = [];
+    if (!(await this.#openCatalog())) damaged.push(this.catalog);
     const names = existsSync(directory) ? readdirSync(directory).sort() : [];
     for (const file of names) {
       const partition = partitionOf(directory, file.replace(/\.duckdb$/, ''));
@@ -120,10 +144,35 @@ export class DuckDbDatabase {
     }
   }
 
-  async #attach(partition: Partition): Promise<void> {
+  /** False when it was damaged; a new one is then in its place. */
+  async #openCatalog(): Promise<boolean> {
+    try {
+      await this.#attachFile(this.catalog);
+      await this.#createCatalog();
+      return true;
+    } catch (error) {
+      if (asStoreError(error).code !== 'store-damaged') throw asStoreError(error);
+      await this.#setAside(this.catalog);
+      return false;
+    }
+  }
+
+  async #createCatalog(): Promise<void> {
+    if (this.#options.readOnly && existsSync(this.catalog.path)) return;
+    for (const statement of catalogTables) await this.writer.run(inCatalog(statement, this.catalog.catalog));
+  }
+
+  async #attachFile(partition: Partition): Promise<void> {
     const { readOnly } = this.#options;
     const path = partition.path.replaceAll("'", "''");
-    await this.writer.run(`ATTACH '${path}' AS ${partition.catalog}${readOnly ? ' (READ_ONLY)' : ''}`);
+    // A reader of a store that has no such file yet looks at an empty one.
+    if (readOnly && !existsSync(partition.path)) await this.writer.run(`ATTACH ':memory:' AS ${partition.catalog}`);
+    else await this.writer.run(`ATTACH '${path}' AS ${partition.catalog}${readOnly ? ' (READ_ONLY)' : ''}`);
+  }
+
+  async #attach(partition: Partition): Promise<void> {
+    const { readOnly } = this.#options;
+    await this.#attachFile(partition);
     try {
       const version = await this.#formatOf(partition);
       if (version === undefined && !readOnly) {
@@ -138,7 +187,8 @@ export class DuckDbDatabase {
       await this.writer.run(`DETACH ${partition.catalog}`).catch(() => {});
       throw error;
     }
-    this.partitions = [...this.partitions, partition].sort((a, b) => a.from - b.from);
+    const kind = partition.kind === 'day' ? 'days' : 'imports';
+    this[kind] = [...this[kind], partition].sort((a, b) => a.from - b.from);
   }
 
   /** All of it or nothing, whenever this process dies. */
@@ -163,23 +213,45 @@ export class DuckDbDatabase {
 
   async #setAside(partition: Partition): Promise<void> {
     if (this.#options.readOnly) return;
-    this.partitions = this.partitions.filter(({ name }) => name !== partition.name);
+    this.#forget(partition);
     await this.writer.run(`DETACH ${partition.catalog}`).catch(() => {});
     const mark = `damaged-${new Date().toISOString().replaceAll(':', '').replace('.', '')}`;
     for (const path of [partition.path, `${partition.path}.wal`]) if (existsSync(path)) renameSync(path, `${path}.${mark}`);
+    if (partition.kind !== 'catalog') return;
+    await this.#attachFile(partition);
+    await this.#createCatalog();
+  }
+
+  #forget({ name }: Partition): void {
+    this.days = this.days.filter((partition) => partition.name !== name);
+    this.imports = this.imports.filter((partition) => partition.name !== name);
   }
 
   /** The partition a record that starts at `at` belongs to; made when its day has none. */
   async partitionFor(at: Micros): Promise<Partition> {
     const day = dayStart(dayOf(at));
-    for (let index = this.partitions.length - 1; index >= 0; index -= 1) {
-      const partition = this.partitions[index];
+    for (let index = this.days.length - 1; index >= 0; index -= 1) {
+      const partition = this.days[index];
       if (partition.from <= at) {
         if (partition.from >= day) return partition;
         break;
       }
     }
     return this.#create(dayOf(at));
+  }
+
+  /** The day that has records which start at `at`, when there is one. */
+  dayAt(at: Micros): Partition | undefined {
+    return this.days.find((partition) => partition.from <= at && at < this.endOf(partition));
+  }
+
+  /** The partition of what is imported at `at`: the last part of that day, or a new one behind it when that has `fullBytes`. */
+  async importFor(at: Micros, fullBytes: number): Promise<Partition> {
+    const day = dayOf(at);
+    const parts = this.imports.filter(({ from }) => dayOf(from) === day);
+    const last = parts.at(-1);
+    if (last && this.sizeOf(last) <= fullBytes) return last;
+    return this.#create(`imported-${day}${last ? `T${last.from - dayStart(day) + 1}` : ''}`);
   }
 
   async #create(name: string): Promise<Partition> {
@@ -198,14 +270,15 @@ export class DuckDbDatabase {
   /** Begins a new part of the newest partition's day at `from`, which must lie after every record stored. */
   async split(from: Micros): Promise<void> {
     const day = dayOf(from);
-    if (this.partitions.at(-1)?.from === from || from === dayStart(day)) return;
+    if (this.days.at(-1)?.from === from || from === dayStart(day)) return;
     await this.#create(`${day}T${from - dayStart(day)}`);
   }
 
-  /** First moment that is not the partition's. */
+  /** First moment that is not the partition's: of its records' starts, of imports that of the importing. */
   endOf(partition: Partition): Micros {
-    const next = this.partitions[this.partitions.indexOf(partition) + 1];
     const dayEnd = dayStart(dayOf(partition.from)) + dayMicros;
+    if (partition.kind === 'import') return dayEnd;
+    const next = this.days[this.days.indexOf(partition) + 1];
     return next && next.from < dayEnd ? next.from : dayEnd;
   }
 
@@ -220,7 +293,7 @@ export class DuckDbDatabase {
 
   /** Detaches and deletes. */
   async drop(partition: Partition): Promise<void> {
-    this.partitions = this.partitions.filter(({ name }) => name !== partition.name);
+    this.#forget(partition);
     await this.writer.run(`DETACH ${partition.catalog}`);
     for (const path of [partition.path, `${partition.path}.wal`]) rmSync(path, { force: true });
   }
@@ -234,9 +307,9 @@ export class DuckDbDatabase {
   /** Reads every value of every partition; gives those that cannot be read, set aside. */
   async verify(): Promise<Partition[]> {
     const damaged: Partition[] = [];
-    for (const partition of [...this.partitions]) {
+    for (const partition of [this.catalog, ...this.partitions]) {
       try {
-        for (const table of tables) {
+        for (const table of partition.kind === 'catalog' ? catalogTableNames : tables) {
           await this.rows({ text: `SELECT bit_xor(hash(t)) FROM ${partition.catalog}.${table} AS t`, values: [] });
         }
       } catch (error) {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { DuckDBInstance } from '@duckdb/node-api';
 import type { WeirEvent } from '../model/event.ts';
+import { sampleVerdict } from './analysis-store-contract.ts';
 import { dayStart } from './day.ts';
 import { DuckDbStore } from './duckdb-store.ts';
 import { everything, sampleSession } from './store-contract.ts';
@@ -12,8 +13,9 @@ import { everything, sampleSession } from './store-contract.ts';
 const day = dayStart('2026-03-14');
 const asEvent = (session: ReturnType<typeof sampleSession>): WeirEvent => ({ kind: 'session', session });
 
-/** Makes every partition one of format 1, as it was before relayed sessions had times and attempts were kept. */
+/** Makes every partition one of format 1, as it was before relayed sessions had times, attempts were kept and analysis began. */
 async function age(directory: string): Promise<number> {
+  rmSync(join(directory, 'analysis.duckdb'));
   const files = readdirSync(directory).filter((name) => /^\d{4}.*\.duckdb$/.test(name));
   for (const file of files) {
     const instance = await DuckDBInstance.create(join(directory, file));
@@ -21,6 +23,7 @@ async function age(directory: string): Promise<number> {
     for (const table of ['sessions', 'open_records'])
       for (const column of ['connect_micros', 'first_byte_micros', 'credentials', 'facts'])
         await connection.run(`ALTER TABLE ${table} DROP COLUMN ${column}`);
+    for (const table of ['insights', 'verdicts']) await connection.run(`DROP TABLE ${table}`);
     await connection.run('UPDATE format SET version = 1');
     connection.closeSync();
     instance.closeSync();
@@ -48,6 +51,10 @@ test('a store of the format before answers the same, and takes sessions with tim
       await second.apply([asEvent(relayed), asEvent(silent), asEvent(guessed)], {});
       const three = (await second.session(guessed.id))?.session;
       assert.deepEqual([three?.credentials, three?.facts], [guessed.credentials, guessed.facts]);
+      const insight = { id: guessed.id, start: guessed.start, source: guessed.source.ip, signatures: [], facts: [], family: 'f' };
+      await second.apply([], {}, { sessions: [insight], verdicts: [sampleVerdict(day)], families: [], places: [] });
+      assert.deepEqual(await second.insight(guessed.id, guessed.start), insight);
+      assert.equal((await second.verdicts({ limit: 9 })).length, 1);
       const [one, two] = [await second.session(relayed.id), await second.session(silent.id)];
       assert.deepEqual([one?.session.connectMicros, one?.session.firstByteMicros], [1234, 56_789]);
       assert.deepEqual([two?.session.connectMicros, two?.session.firstByteMicros], [0, undefined]);

@@ -1,11 +1,14 @@
 // Filters and rankings as SQL with bound values. Pure: text and values in, nothing executed. The rules are those of
 // filter-match.ts; the contract test holds them together.
 
+import type { DuckDBListValue } from '@duckdb/node-api';
+import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
-import { mappedPrefix, summaryColumns } from './duckdb-schema.ts';
+import { mappedPrefix } from './duckdb-row.ts';
+import { summaryColumns } from './duckdb-schema.ts';
 import type { Filter, TopSubject } from './store.ts';
 
-export type SqlValue = string | number | bigint;
+export type SqlValue = string | number | bigint | DuckDBListValue;
 
 /** A statement and the values of `$1`, `$2`, … */
 export interface Sql {
@@ -19,9 +22,14 @@ export interface PartitionSource {
   readonly catalog: string;
   /** False when no session of it is open: the log need not be read. */
   readonly hasOpen: boolean;
+  readonly name: string;
+  /** No record of it starts before or after these. */
+  readonly earliest: Micros;
+  readonly latest: Micros;
 }
 
-class Conditions {
+/** Collects conditions of one statement and the values they bind. */
+export class Conditions {
   readonly values: SqlValue[] = [];
 
   value(value: SqlValue): string {
@@ -90,14 +98,14 @@ class Conditions {
   }
 }
 
-const allOf = (parts: readonly string[]): string => (parts.length === 0 ? 'true' : parts.join(' AND '));
-const asksForTarget = (filter: Filter): boolean =>
+export const allOf = (parts: readonly string[]): string => (parts.length === 0 ? 'true' : parts.join(' AND '));
+export const asksForTarget = (filter: Filter): boolean =>
   filter.transport !== undefined || filter.ports !== undefined || filter.destinations !== undefined;
 
 const newestOpen = (catalog: string): string =>
   `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
 
-function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
+export function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
   const parts = sources.flatMap(({ catalog, hasOpen }) => [
     `SELECT ${columns} FROM ${catalog}.sessions WHERE ${where}`,
     ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`] : []),
@@ -105,7 +113,7 @@ function sessionRows(sources: readonly PartitionSource[], columns: string, where
   return parts.join(' UNION ALL ');
 }
 
-const overAll = (sources: readonly PartitionSource[], part: (catalog: string) => string): string =>
+export const overAll = (sources: readonly PartitionSource[], part: (catalog: string) => string): string =>
   sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
 
 /** Rows of `summaryColumns`, newest first. */
@@ -115,7 +123,7 @@ export function renderSessions(source: PartitionSource, filter: Filter): Sql {
   return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
 }
 
-export function renderOpen(source: PartitionSource): Sql {
+export function renderOpen(source: Pick<PartitionSource, 'catalog' | 'hasOpen'>): Sql {
   return { text: `SELECT ${summaryColumns} FROM ${newestOpen(source.catalog)} WHERE outcome = 'open'`, values: [] };
 }
 

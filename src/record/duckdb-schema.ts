@@ -4,10 +4,11 @@
 import type { DuckDBAppender } from '@duckdb/node-api';
 import type { Fact } from '../model/fact.ts';
 import type { Credential, SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
-import { recordedAddress } from './filter-match.ts';
+import { insightTables } from './duckdb-insight-schema.ts';
+import { appendBytes, appendKey, appendText, type RowBytes } from './duckdb-row.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 3;
+export const schemaVersion = 4;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -33,6 +34,7 @@ export const createTables: readonly string[] = [
     ip VARCHAR, ip_key UHUGEINT, port USMALLINT, transport VARCHAR, kind VARCHAR, packets BIGINT)`,
   `CREATE TABLE IF NOT EXISTS alerts (id VARCHAR, start BIGINT, name VARCHAR, body BLOB)`,
   `CREATE TABLE IF NOT EXISTS system_events (id VARCHAR, start BIGINT, name VARCHAR, body BLOB)`,
+  ...insightTables,
   `CREATE TABLE IF NOT EXISTS format (version INTEGER)`,
 ];
 
@@ -44,9 +46,20 @@ export const migrations: Readonly<Record<number, readonly string[]>> = {
   2: ['sessions', 'open_records'].flatMap((table) =>
     ['credentials', 'facts'].map((column) => `ALTER TABLE ${table} ADD COLUMN ${column} VARCHAR`),
   ),
+  3: insightTables,
 };
 
-export const tables = ['sessions', 'open_records', 'pieces', 'probes', 'targets', 'alerts', 'system_events'] as const;
+export const tables = [
+  'sessions',
+  'open_records',
+  'pieces',
+  'probes',
+  'targets',
+  'alerts',
+  'system_events',
+  'insights',
+  'verdicts',
+] as const;
 export type TableName = (typeof tables)[number];
 
 /** Columns a summary is read from, in order. */
@@ -90,40 +103,6 @@ export const summaryColumns = [
   'credentials',
   'facts',
 ].join(', ');
-
-/** An address as one number for range conditions: IPv6 as it is, IPv4 as its mapped form; null when it is none. */
-export function addressKey(ip: string): bigint | null {
-  const address = recordedAddress(ip);
-  if (!address) return null;
-  return address.family === 4 ? mappedPrefix | address.value : address.value;
-}
-
-export const mappedPrefix = 0xffff_0000_0000n;
-
-/** Where a row's bytes are: inside, or in bodies by hash. */
-export interface RowBytes {
-  readonly packed: Uint8Array | undefined;
-  readonly inBody: string | undefined;
-  readonly outBody: string | undefined;
-}
-
-export const noBytes: RowBytes = { packed: undefined, inBody: undefined, outBody: undefined };
-
-export function appendText(appender: DuckDBAppender, text: string | undefined): void {
-  if (text === undefined) appender.appendNull();
-  else appender.appendVarchar(text);
-}
-
-export function appendKey(appender: DuckDBAppender, ip: string): void {
-  const key = addressKey(ip);
-  if (key === null) appender.appendNull();
-  else appender.appendUHugeInt(key);
-}
-
-export function appendBytes(appender: DuckDBAppender, bytes: Uint8Array | undefined): void {
-  if (bytes === undefined) appender.appendNull();
-  else appender.appendBlob(bytes);
-}
 
 const json = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value));
 const whole = (value: number): bigint => BigInt(Math.trunc(value));

@@ -3,14 +3,26 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Micros } from '../base/clock.ts';
+import { type Micros, systemClock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { type Log, silentLog } from '../base/log.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
 import { identifierTime } from '../model/identifier.ts';
+import type { Insights, PayloadFamily, Place, SessionInsight, Verdict } from '../model/insight.ts';
+import type {
+  InsightSubject,
+  RollupRow,
+  RollupStep,
+  SourceFeatures,
+  SourcePage,
+  SourceSummary,
+  VerdictFilter,
+} from './analysis-store.ts';
 import { BlobStore } from './blob-store.ts';
-import { DuckDbApplier, rowBytes, type Work } from './duckdb-apply.ts';
+import { DuckDbAnalysis } from './duckdb-analysis.ts';
+import { DuckDbApplier, rowBytes } from './duckdb-apply.ts';
 import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
+import { DuckDbDivider } from './duckdb-divide.ts';
 import {
   type PartitionSource,
   renderCounts,
@@ -56,6 +68,8 @@ const idleCheckpointBytes = 1024 * 1024;
 export class DuckDbStore implements Store {
   readonly #database: DuckDbDatabase;
   readonly #applier: DuckDbApplier;
+  readonly #divider: DuckDbDivider;
+  readonly #analysis: DuckDbAnalysis;
   readonly #blobs: BlobStore;
   readonly #directory: string;
   readonly #partitionBytes: number;
@@ -82,7 +96,13 @@ export class DuckDbStore implements Store {
       readOnly: this.#readOnly,
     });
     this.#applier = new DuckDbApplier(this.#database, this.#blobs);
+    this.#divider = new DuckDbDivider(this.#database, this.#applier);
     this.#state = readStoreState(this.#directory);
+    this.#analysis = new DuckDbAnalysis({
+      ask: (sql) => this.#ask(sql),
+      sources: (filter) => this.#sources(filter),
+      page: (filter, render, read) => this.#page(filter, render, read),
+    });
   }
 
   /**
@@ -152,46 +172,22 @@ export class DuckDbStore implements Store {
       : new WeirError(fault.code === 'disk-full' ? 'disk-full' : 'store-unavailable', fault.message, {}, error);
   }
 
-  apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void> {
+  apply(events: readonly WeirEvent[], checkpoint: Checkpoint, insights?: Insights): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#newDamage) throw new WeirError('store-damaged', this.#state.damage?.message ?? 'damaged');
-      for (const work of await this.#divide(events)) await this.#applier.apply(work);
+      if (insights) await this.#applier.applyCatalog(insights);
+      const { droppedBefore, importsDroppedBefore } = this.#state;
+      const options = { droppedBefore, importsDroppedBefore, partitionBytes: this.#partitionBytes, now: systemClock() };
+      for (const work of await this.#divider.divide(events, insights, options)) await this.#applier.apply(work);
       // The checkpoint follows the records: a crash in between replays records that are already in.
       const state = { ...this.#state, checkpoint };
       await writeStoreState(this.#directory, state);
       this.#state = state;
-      const newest = this.#database.partitions.at(-1);
+      const newest = this.#database.days.at(-1);
       if (newest && this.#database.sizeOf(newest) > this.#partitionBytes)
         await this.#database.split(this.#applier.newestStart + 1);
       this.#armIdle();
     });
-  }
-
-  /** Events by partition, oldest first. What retention has dropped stays dropped. */
-  async #divide(events: readonly WeirEvent[]): Promise<Work[]> {
-    const works = new Map<string, Work>();
-    let last: { work: Work; from: Micros; end: Micros } | undefined;
-    const workFor = async (at: Micros, known?: string): Promise<Work | undefined> => {
-      if (at < this.#state.droppedBefore) return undefined;
-      if (last && at >= last.from && at < last.end && (known === undefined || known === last.work.partition.name))
-        return last.work;
-      const partition = this.#database.partitions.find(({ name }) => name === known) ?? (await this.#database.partitionFor(at));
-      let work = works.get(partition.name);
-      if (!work) {
-        work = { partition, records: [], probes: [], alerts: [], system: [] };
-        works.set(partition.name, work);
-      }
-      last = { work, from: partition.from, end: this.#database.endOf(partition) };
-      return work;
-    };
-    for (const event of events) {
-      if (event.kind === 'session') {
-        (await workFor(event.session.start, this.#applier.partitionOf(event.session.id)))?.records.push(event.session);
-      } else if (event.kind === 'probe') (await workFor(event.probe.start))?.probes.push(event.probe);
-      else if (event.kind === 'alert') (await workFor(event.alert.at))?.alerts.push(event.alert);
-      else (await workFor(event.system.at))?.system.push(event.system);
-    }
-    return [...works.values()].sort((a, b) => a.partition.from - b.partition.from);
   }
 
   /** The engine's own log is folded into the file while nobody writes: a large one would stall a batch. */
@@ -202,7 +198,7 @@ export class DuckDbStore implements Store {
         await this.#applier.tidy();
         if (!this.#swept) await this.#sweep();
         this.#swept = true;
-        for (const partition of this.#database.partitions) {
+        for (const partition of [this.#database.catalog, ...this.#database.partitions]) {
           if (this.#database.walBytes(partition) < idleCheckpointBytes) continue;
           await this.#database.writer.run(`CHECKPOINT ${partition.catalog}`);
         }
@@ -229,13 +225,18 @@ export class DuckDbStore implements Store {
     });
   }
 
-  /** Partitions that may hold records of this time, newest first. */
-  #sources(filter: Filter): PartitionSource[] {
-    return this.#database.partitions
-      .filter((partition) => filter.until === undefined || partition.from < filter.until)
-      .filter((partition) => filter.since === undefined || this.#database.endOf(partition) > filter.since)
-      .map(({ name, catalog }) => ({ catalog, hasOpen: this.#readOnly || this.#applier.openIn(name) > 0 }))
-      .reverse();
+  /** Partitions that may hold records of this time, those with the latest records first. */
+  #sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[] {
+    const sources: PartitionSource[] = [];
+    for (const partition of this.#database.partitions) {
+      const span = this.#applier.spanOf(partition);
+      if (!span || (filter.until !== undefined && span.first >= filter.until)) continue;
+      if (filter.since !== undefined && span.last < filter.since) continue;
+      const { name, catalog } = partition;
+      const hasOpen = this.#readOnly || this.#applier.openIn(name) > 0;
+      sources.push({ name, catalog, hasOpen, earliest: span.first, latest: span.last });
+    }
+    return sources.sort((a, b) => b.latest - a.latest);
   }
 
   async #ask(sql: Sql): Promise<unknown[][]> {
@@ -251,21 +252,24 @@ export class DuckDbStore implements Store {
     }
   }
 
-  /** Rows of partition after partition, newest first, until there are enough. */
-  async #page<T>(
+  /** The newest rows of all partitions; one that can have none newer than those found is not asked. */
+  async #page<T extends { readonly id: string }>(
     filter: Filter,
     render: (source: PartitionSource, filter: Filter) => Sql,
     read: (row: unknown[]) => T | undefined,
   ): Promise<T[]> {
-    const rows: T[] = [];
+    let found: T[] = [];
     for (const source of this.#sources(filter)) {
-      if (rows.length >= filter.limit) break;
-      for (const row of await this.#ask(render(source, { ...filter, limit: filter.limit - rows.length }))) {
+      if (found.length >= filter.limit && source.latest < identifierTime(found[filter.limit - 1].id)) break;
+      const before = found.length;
+      for (const row of await this.#ask(render(source, filter))) {
         const item = read(row);
-        if (item !== undefined) rows.push(item);
+        if (item !== undefined) found.push(item);
       }
+      if (before > 0 && found.length > before) found.sort((a, b) => (a.id < b.id ? 1 : -1));
+      if (found.length > filter.limit) found = found.slice(0, filter.limit);
     }
-    return rows;
+    return found;
   }
 
   async openSessions(): Promise<SessionSummary[]> {
@@ -281,7 +285,10 @@ export class DuckDbStore implements Store {
   }
 
   async session(id: string): Promise<StoredSession | undefined> {
-    for (const { catalog, hasOpen } of this.#sources({ limit: 1 })) {
+    // Those first that have records of its time; an identifier without one may be anywhere.
+    const at = identifierTime(id);
+    const holds = ({ earliest, latest }: PartitionSource): number => (earliest <= at && at <= latest ? 0 : 1);
+    for (const { catalog, hasOpen } of this.#sources({}).sort((a, b) => holds(a) - holds(b))) {
       const bytes = 'packed, in_body, out_body';
       const parts = [`SELECT ${summaryColumns}, ${bytes}, 1 AS final FROM ${catalog}.sessions WHERE id = $1`];
       if (hasOpen) parts.push(`SELECT ${summaryColumns}, ${bytes}, 0 AS final FROM ${catalog}.open_records WHERE id = $1`);
@@ -344,19 +351,61 @@ export class DuckDbStore implements Store {
   async known(ids: readonly string[]): Promise<Set<string>> {
     const times = ids.map(identifierTime);
     const since = times.reduce((least, at) => (at < least ? at : least), Number.POSITIVE_INFINITY);
-    const until = times.reduce((most, at) => (at > most ? at : most), Number.NEGATIVE_INFINITY);
+    const until = times.reduce((most, at) => (at >= most ? at + 1 : most), Number.NEGATIVE_INFINITY);
     const kinds = ['sessions', 'open_records', 'probes', 'alerts', 'system_events'] as const;
     const known = new Set<string>();
-    for (const partition of this.#database.partitions) {
-      if (partition.from > until || this.#database.endOf(partition) <= since) continue;
-      for (const id of await this.#applier.known(partition.catalog, kinds, ids)) known.add(id);
-    }
+    for (const { catalog } of this.#sources({ since, until }))
+      for (const id of await this.#applier.known(catalog, kinds, ids)) known.add(id);
     return known;
+  }
+
+  verdicts(filter: VerdictFilter): Promise<Verdict[]> {
+    return this.#analysis.verdicts(filter);
+  }
+
+  insight(id: string, start: Micros): Promise<SessionInsight | undefined> {
+    return this.#analysis.insight(id, start);
+  }
+
+  insights(of: readonly { readonly id: string; readonly start: Micros }[]): Promise<SessionInsight[]> {
+    return this.#analysis.insights(of);
+  }
+
+  places(ips: readonly string[]): Promise<Place[]> {
+    return this.#analysis.places(ips);
+  }
+
+  families(limit: number): Promise<PayloadFamily[]> {
+    return this.#analysis.families(limit);
+  }
+
+  family(id: string): Promise<PayloadFamily | undefined> {
+    return this.#analysis.family(id);
+  }
+
+  topInsights(subject: InsightSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    return this.#analysis.topInsights(subject, by, filter);
+  }
+
+  rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]> {
+    return this.#analysis.rollups(step, filter);
+  }
+
+  attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
+    return this.#analysis.attackers(by, filter);
+  }
+
+  attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
+    return this.#analysis.attacker(source, filter);
+  }
+
+  features(filter: Filter): Promise<SourceFeatures[]> {
+    return this.#analysis.features(filter);
   }
 
   /** Bytes on disk, bodies included; `oldest` is where the oldest partition begins. */
   async size(): Promise<StoreSize> {
-    let bytes = this.#blobs.bytes;
+    let bytes = this.#blobs.bytes + this.#database.sizeOf(this.#database.catalog);
     for (const partition of this.#database.partitions) bytes += this.#database.sizeOf(partition);
     const oldest = this.#database.partitions[0]?.from;
     const sessions = this.#applier.endedSessions + this.#applier.openSessions;
@@ -366,12 +415,13 @@ export class DuckDbStore implements Store {
   prune(before: Micros, sizeBytes: number): Promise<string[]> {
     return this.#inTurn(async () => {
       const dropped: string[] = [];
-      for (const partition of [...this.#database.partitions]) {
+      for (const partition of this.#database.partitions) {
         const end = this.#database.endOf(partition);
         const { bytes } = await this.size();
-        const isNewest = partition === this.#database.partitions.at(-1);
-        if (end > before && (bytes <= sizeBytes || isNewest)) break;
-        const state = { ...this.#state, droppedBefore: Math.max(this.#state.droppedBefore, end) };
+        if (end > before && bytes <= sizeBytes) break;
+        // What happens now is recorded in it.
+        if (end > before && partition === (this.#database.days.at(-1) ?? this.#database.imports.at(-1))) continue;
+        const state = { ...this.#state, ...this.#boundWithout(partition) };
         await writeStoreState(this.#directory, state);
         this.#state = state;
         const [[ended]] = await this.#database.rows({ text: `SELECT count(*) FROM ${partition.catalog}.sessions`, values: [] });
@@ -387,6 +437,17 @@ export class DuckDbStore implements Store {
       }
       return dropped;
     });
+  }
+
+  /** What must not come again once a partition is dropped. Parts of one day of importing cannot be told apart by time. */
+  #boundWithout(partition: Partition): Partial<StoreState> {
+    const end = this.#database.endOf(partition);
+    if (partition.kind === 'day') return { droppedBefore: Math.max(this.#state.droppedBefore, end) };
+    const isLast = !this.#database.imports.some(
+      ({ name, from }) => name !== partition.name && from >= partition.from && from < end,
+    );
+    const gone = isLast && end <= systemClock() ? end : partition.from;
+    return { importsDroppedBefore: Math.max(this.#state.importsDroppedBefore, gone) };
   }
 
   async #bodiesOf({ catalog }: Partition): Promise<Set<string>> {

@@ -3,7 +3,9 @@
 
 import { type Address, type AddressRange, parseAddress, rangeHolds } from '../model/address.ts';
 import type { ProbeRecord, ProbeTarget } from '../model/event.ts';
+import type { SessionInsight, Verdict } from '../model/insight.ts';
 import { hasPort } from '../model/port-set.ts';
+import type { VerdictFilter } from './analysis-store.ts';
 import type { Filter, SessionSummary } from './store.ts';
 
 /** The address of a record; a zone identifier does not count. */
@@ -64,3 +66,25 @@ export function matchingPackets(filter: Filter, probe: ProbeRecord): number {
   for (const target of probe.targets) if (matchesTarget(filter, target)) packets += target.count;
   return packets;
 }
+
+export function matchesVerdict(filter: VerdictFilter, verdict: Verdict): boolean {
+  const { destination, port } = verdict;
+  return (
+    filter.protocol === undefined &&
+    filter.service === undefined &&
+    matchesTime(filter, verdict.id, verdict.start) &&
+    (filter.transport === undefined || verdict.transport === filter.transport) &&
+    (filter.diversion === undefined || verdict.diversion === filter.diversion) &&
+    (filter.ports === undefined || (port !== undefined && hasPort(filter.ports, port))) &&
+    (filter.destinations === undefined || (destination !== undefined && heldBy(filter.destinations, destination))) &&
+    heldBy(filter.sources, verdict.source) &&
+    (filter.behaviours === undefined || filter.behaviours.includes(verdict.behaviour))
+  );
+}
+
+/** Whether a source passes the part of the filter that is about sources. */
+export const matchesSource = (filter: Filter, source: string): boolean => heldBy(filter.sources, source);
+
+/** Stores keep no insight that says nothing. */
+export const hasFindings = ({ signatures, facts, family }: SessionInsight): boolean =>
+  signatures.length > 0 || facts.length > 0 || family !== undefined;

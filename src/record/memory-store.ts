@@ -1,11 +1,23 @@
 // The store's contract in plain memory: for tests, and for what must run without a disk. Keeps everything until pruned;
 // not for long runs, that is duckdb-store.ts.
 
-import type { Micros } from '../base/clock.ts';
+import { type Micros, systemClock } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { Insights, PayloadFamily, Place, SessionInsight, Verdict } from '../model/insight.ts';
 import type { Chunk, SessionRecord } from '../model/session.ts';
+import type {
+  InsightSubject,
+  RollupRow,
+  RollupStep,
+  SourceFeatures,
+  SourcePage,
+  SourceSummary,
+  VerdictFilter,
+} from './analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
 import { matchesProbe, matchesSession, matchesTarget, matchesTime, matchingPackets } from './filter-match.ts';
+import { importDiversion, importTime } from './import-time.ts';
+import { MemoryAnalysis } from './memory-analysis.ts';
 import { extendPreview, payloadHashOf, summaryOf } from './session-summary.ts';
 import type {
   Checkpoint,
@@ -25,6 +37,13 @@ interface Held {
   readonly chunks: Chunk[];
 }
 
+/** A record or verdict, as far as where it is kept goes. */
+interface Placed {
+  readonly id: string;
+  readonly start: Micros;
+  readonly diversion?: string;
+}
+
 const newestFirst = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? 1 : a.id > b.id ? -1 : 0);
 
 export class MemoryStore implements Store {
@@ -34,14 +53,33 @@ export class MemoryStore implements Store {
   #system = new Map<string, SystemRecord>();
   #checkpoint: Checkpoint = {};
   #droppedBefore: Micros = Number.NEGATIVE_INFINITY;
+  #importsDroppedBefore: Micros = Number.NEGATIVE_INFINITY;
+  /** When what is of an import was imported, by identifier. */
+  #importedAt = new Map<string, Micros>();
+  readonly #analysis = new MemoryAnalysis({
+    sessions: () => [...this.#sessions.values()].map(({ summary }) => summary),
+    probes: () => this.#probes.values(),
+    session: (id) => this.#sessions.get(id)?.summary,
+  });
 
-  async apply(events: readonly WeirEvent[], checkpoint: Checkpoint): Promise<void> {
+  async apply(events: readonly WeirEvent[], checkpoint: Checkpoint, insights?: Insights): Promise<void> {
+    const imported = importTime(events, systemClock());
+    const isKept = ({ id, start, diversion }: Placed): boolean => {
+      if (diversion !== importDiversion) return start >= this.#droppedBefore;
+      if (this.#importedAt.has(id)) return true;
+      if (imported < this.#importsDroppedBefore) return false;
+      this.#importedAt.set(id, imported);
+      return true;
+    };
     for (const event of events) {
-      if (event.kind === 'session') this.#applySession(event.session);
-      else if (event.kind === 'probe') this.#keep(this.#probes, event.probe, event.probe.start);
-      else if (event.kind === 'alert') this.#keep(this.#alerts, event.alert, event.alert.at);
+      if (event.kind === 'session') {
+        if (isKept(event.session)) this.#applySession(event.session);
+      } else if (event.kind === 'probe') {
+        if (isKept(event.probe)) this.#keep(this.#probes, event.probe, Number.POSITIVE_INFINITY);
+      } else if (event.kind === 'alert') this.#keep(this.#alerts, event.alert, event.alert.at);
       else this.#keep(this.#system, event.system, event.system.at);
     }
+    if (insights) this.#analysis.apply(insights, isKept);
     this.#checkpoint = checkpoint;
   }
 
@@ -50,7 +88,6 @@ export class MemoryStore implements Store {
   }
 
   #applySession(record: SessionRecord): void {
-    if (record.start < this.#droppedBefore) return;
     const before = this.#sessions.get(record.id);
     if (before && (before.summary.outcome !== 'open' || record.sequence <= before.summary.sequence)) return;
     const chunks = before?.chunks ?? [];
@@ -159,10 +196,15 @@ export class MemoryStore implements Store {
     return new Set(ids.filter((id) => kinds.some((records) => records.has(id))));
   }
 
+  /** By what retention goes. */
+  #timeOf({ id, start }: Placed): Micros {
+    return this.#importedAt.get(id) ?? start;
+  }
+
   #times(): Micros[] {
     return [
-      ...[...this.#sessions.values()].map(({ summary }) => summary.start),
-      ...[...this.#probes.values()].map(({ start }) => start),
+      ...[...this.#sessions.values()].map(({ summary }) => this.#timeOf(summary)),
+      ...[...this.#probes.values(), ...this.#analysis.verdictStarts()].map((placed) => this.#timeOf(placed)),
       ...[...this.#alerts.values(), ...this.#system.values()].map(({ at }) => at),
     ];
   }
@@ -186,16 +228,64 @@ export class MemoryStore implements Store {
       const { bytes } = await this.size();
       if (end > before && (bytes <= sizeBytes || day === days.at(-1))) break;
       this.#droppedBefore = end;
+      this.#importsDroppedBefore = end;
       const drop = <T>(from: Map<string, T>, at: (record: T) => Micros): void => {
         for (const [id, record] of from) if (at(record) < end) from.delete(id);
       };
-      drop(this.#sessions, ({ summary }) => summary.start);
-      drop(this.#probes, ({ start }) => start);
+      const gone = (placed: Placed): boolean => this.#timeOf(placed) < end;
+      drop(this.#sessions, ({ summary }) => this.#timeOf(summary));
+      drop(this.#probes, (probe) => this.#timeOf(probe));
       drop(this.#alerts, ({ at }) => at);
       drop(this.#system, ({ at }) => at);
+      this.#analysis.prune(gone);
+      drop(this.#importedAt, (at) => at);
       dropped.push(day);
     }
     return dropped;
+  }
+
+  async verdicts(filter: VerdictFilter): Promise<Verdict[]> {
+    return this.#analysis.verdicts(filter);
+  }
+
+  async insight(id: string): Promise<SessionInsight | undefined> {
+    return this.#analysis.insight(id);
+  }
+
+  async insights(of: readonly { readonly id: string }[]): Promise<SessionInsight[]> {
+    return of.flatMap(({ id }) => this.#analysis.insight(id) ?? []);
+  }
+
+  async places(ips: readonly string[]): Promise<Place[]> {
+    return ips.flatMap((ip) => this.#analysis.place(ip) ?? []);
+  }
+
+  async families(limit: number): Promise<PayloadFamily[]> {
+    return this.#analysis.families(limit);
+  }
+
+  async family(id: string): Promise<PayloadFamily | undefined> {
+    return this.#analysis.family(id);
+  }
+
+  async topInsights(subject: InsightSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    return this.#analysis.topInsights(subject, by, filter);
+  }
+
+  async rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]> {
+    return this.#analysis.rollups(step, filter);
+  }
+
+  async attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
+    return this.#analysis.attackers(by, filter);
+  }
+
+  async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
+    return this.#analysis.attacker(source, filter);
+  }
+
+  async features(filter: Filter): Promise<SourceFeatures[]> {
+    return this.#analysis.features(filter);
   }
 
   /** Forgets every record; the checkpoint stays. */

@@ -11,17 +11,19 @@ export interface StoreState {
   readonly checkpoint: Checkpoint;
   /** Records that start before this were dropped by retention and are not taken again. */
   readonly droppedBefore: Micros;
+  /** The same for imports, by when they were imported. */
+  readonly importsDroppedBefore: Micros;
   readonly damage?: StoreDamage;
 }
 
-const emptyState: StoreState = { checkpoint: {}, droppedBefore: 0 };
+const emptyState: StoreState = { checkpoint: {}, droppedBefore: 0, importsDroppedBefore: 0 };
 
 /** What the file says; the empty state when it is missing or does not parse (everything is then replayed). */
 export function readStoreState(directory: string): StoreState {
   try {
     const state: unknown = JSON.parse(readFileSync(join(directory, 'state.json'), 'utf8'));
     if (typeof state !== 'object' || state === null) return emptyState;
-    const { checkpoint, droppedBefore, damage } = state as Partial<StoreState>;
+    const { checkpoint, droppedBefore, importsDroppedBefore, damage } = state as Partial<StoreState>;
     if (typeof checkpoint !== 'object' || checkpoint === null) return emptyState;
     for (const position of Object.values(checkpoint)) {
       if (!Number.isSafeInteger(position?.segment) || !Number.isSafeInteger(position?.offset)) return emptyState;
@@ -29,6 +31,7 @@ export function readStoreState(directory: string): StoreState {
     return {
       checkpoint,
       droppedBefore: typeof droppedBefore === 'number' ? droppedBefore : 0,
+      importsDroppedBefore: typeof importsDroppedBefore === 'number' ? importsDroppedBefore : 0,
       ...(damage && Number.isFinite(damage.since) && { damage }),
     };
   } catch {

@@ -8,6 +8,8 @@ import type { Insights } from '../model/insight.ts';
 import type { PortSet } from '../model/port-set.ts';
 import type { Chunk, SessionRecord, Transport } from '../model/session.ts';
 
+import type { AnalysisStore } from './analysis-store.ts';
+
 /** How far each journal writer's records are in the store. `offset` is the byte after the last applied record. */
 export type Checkpoint = Readonly<Record<string, { readonly segment: number; readonly offset: number }>>;
 
@@ -81,10 +83,14 @@ export interface StoreDamage {
   readonly message: string;
 }
 
-export interface Store {
+export interface Store extends AnalysisStore {
   /**
-   * Applies events and moves the checkpoint in one transaction. Applying the same events again changes nothing.
-   * Throws `store-damaged` or `disk-full`; then nothing of the batch was applied.
+   * Applies events and what analysis found in them, and moves the checkpoint. Applying the same events again changes nothing:
+   * the first insight of a session stays, the last verdict of an identifier counts. Insights of sessions that the store does
+   * not have, of before or of this batch, are left out. Throws `store-damaged` or `disk-full`; the same has to come again then.
+   *
+   * Sessions and probes of the diversion `import` are kept by when they were imported (`recordedAt` of the batch), not by when
+   * they happened; questions by time select them by when they happened all the same. So do verdicts of that diversion.
    */
   apply(events: readonly WeirEvent[], checkpoint: Checkpoint, insights?: Insights): Promise<void>;
   checkpoint(): Promise<Checkpoint>;

@@ -1,0 +1,299 @@
+// The part of the embedded store that reports ask (analysis-store.ts): each question is a few statements of
+// duckdb-insight-query.ts, put together here. Writes nothing.
+
+import { listValue } from '@duckdb/node-api';
+import type { Micros } from '../base/clock.ts';
+import { parseRange } from '../model/address.ts';
+import type { Behaviour, PayloadFamily, Place, SessionInsight, Verdict } from '../model/insight.ts';
+import type {
+  AnalysisStore,
+  InsightSubject,
+  RollupRow,
+  RollupStep,
+  SourceFeatures,
+  SourcePage,
+  SourceSummary,
+  VerdictFilter,
+} from './analysis-store.ts';
+import { dayMicros, halfHourMicros } from './day.ts';
+import {
+  type ListSubject,
+  readTop,
+  renderActivity,
+  renderAttackers,
+  renderByPorts,
+  renderComparable,
+  renderDistinct,
+  renderLists,
+  renderPlaces,
+  renderRollup,
+  renderRollupKeys,
+  renderRollupNew,
+  renderTopInsights,
+  renderTotals,
+  renderVerdicts,
+} from './duckdb-insight-query.ts';
+import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
+import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
+import type { Filter, TopRow } from './store.ts';
+
+/** What it asks of the store. */
+export interface AnalysisAccess {
+  ask(sql: Sql): Promise<unknown[][]>;
+  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
+  page<T extends { readonly id: string }>(
+    filter: Filter,
+    render: (source: PartitionSource, filter: Filter) => Sql,
+    read: (row: unknown[]) => T | undefined,
+  ): Promise<T[]>;
+}
+
+/** Most entries of a list of one source. */
+const listLength = 50;
+const pageActivity = 2000;
+const featureLength = 200;
+const featurePorts = 500;
+const featureHalfHours = 500;
+const mostAsked = 10_000;
+
+interface Total {
+  readonly source: string;
+  readonly firstSeen: Micros;
+  readonly lastSeen: Micros;
+  readonly sessions: number;
+  readonly probes: number;
+  readonly bytesIn: number;
+}
+
+interface Entry {
+  readonly key: string;
+  readonly hits: number;
+}
+
+export class DuckDbAnalysis implements AnalysisStore {
+  readonly #access: AnalysisAccess;
+
+  constructor(access: AnalysisAccess) {
+    this.#access = access;
+  }
+
+  async verdicts(filter: VerdictFilter): Promise<Verdict[]> {
+    return this.#access.page(filter, (source, part) => renderVerdicts(source, { ...filter, ...part }), readVerdict);
+  }
+
+  async insight(id: string, start: Micros): Promise<SessionInsight | undefined> {
+    return (await this.insights([{ id, start }]))[0];
+  }
+
+  async insights(of: readonly { readonly id: string; readonly start: Micros }[]): Promise<SessionInsight[]> {
+    const asked = of.slice(0, mostAsked);
+    const since = asked.reduce((least, { start }) => Math.min(least, start), Number.POSITIVE_INFINITY);
+    const until = asked.reduce((most, { start }) => Math.max(most, start + 1), Number.NEGATIVE_INFINITY);
+    const sources = asked.length === 0 ? [] : this.#access.sources({ since, until });
+    if (sources.length === 0) return [];
+    const ids = asked.map(({ id }) => id).sort();
+    const conditions = new Conditions();
+    const first = conditions.value(ids[0]);
+    const last = conditions.value(ids[ids.length - 1]);
+    const where = `id >= ${first} AND id <= ${last} AND id IN (SELECT unnest(${conditions.value(listValue(ids))}))`;
+    const parts = sources.map(({ catalog }) => `SELECT ${insightColumns} FROM ${catalog}.insights WHERE ${where}`);
+    const rows = await this.#access.ask({ text: parts.join(' UNION ALL '), values: conditions.values });
+    return rows.map(readInsight);
+  }
+
+  async places(ips: readonly string[]): Promise<Place[]> {
+    if (ips.length === 0) return [];
+    return (await this.#access.ask(renderPlaces(ips.slice(0, mostAsked)))).map(readPlace);
+  }
+
+  async families(limit: number): Promise<PayloadFamily[]> {
+    const text = `SELECT ${familyColumns} FROM "analysis".families ORDER BY first_seen DESC, id DESC LIMIT $1`;
+    return (await this.#access.ask({ text, values: [limit] })).map(readFamily);
+  }
+
+  async family(id: string): Promise<PayloadFamily | undefined> {
+    const text = `SELECT ${familyColumns} FROM "analysis".families WHERE id = $1`;
+    const [row] = await this.#access.ask({ text, values: [id] });
+    return row && readFamily(row);
+  }
+
+  async topInsights(subject: InsightSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return [];
+    return (await this.#access.ask(renderTopInsights(sources, subject, by, filter))).map(readTop);
+  }
+
+  async rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return [];
+    const width = step === 'day' ? dayMicros : halfHourMicros;
+    const count = async (sql: Sql): Promise<Map<number, number>> =>
+      new Map((await this.#access.ask(sql)).map(([bucket, keys]) => [Number(bucket), Number(keys)]));
+    const rows = await this.#access.ask(renderRollup(sources, step, filter));
+    const ports = await count(renderRollupKeys(sources, step, 'ports', filter));
+    const destinations = await count(renderRollupKeys(sources, step, 'destinations', filter));
+    const fresh = await count(renderRollupNew(this.#access.sources({}), sources, step, filter));
+    return rows
+      .map((row) => row.map(Number))
+      .sort(([a], [b]) => a - b)
+      .slice(-filter.limit)
+      .map(([bucket, sessions, probes, distinct]) => ({
+        start: bucket * width,
+        hits: sessions + probes,
+        sessions,
+        probes,
+        sources: distinct,
+        ports: ports.get(bucket) ?? 0,
+        destinations: destinations.get(bucket) ?? 0,
+        newSources: fresh.get(bucket) ?? 0,
+      }));
+  }
+
+  async attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return [];
+    if (by !== 'ports') {
+      const rows = await this.#access.ask(renderAttackers(sources, by, filter));
+      return this.#summaries(sources, filter, rows.map(readTotal));
+    }
+    const ips = (await this.#access.ask(renderByPorts(sources, filter))).map(([source]) => String(source));
+    return this.#summaries(sources, filter, await this.#totals(sources, filter, ips));
+  }
+
+  async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
+    const range = parseRange(source.replace(/%.*$/, ''));
+    const part: Filter = { ...filter, ...(range && !filter.sources && { sources: [range] }) };
+    const sources = this.#access.sources(part);
+    if (sources.length === 0) return undefined;
+    const ips = [source];
+    const totals = await this.#totals(sources, part, ips);
+    if (totals.length === 0) return undefined;
+    const [summary] = await this.#summaries(sources, part, totals);
+    const list = async (subject: ListSubject): Promise<TopRow[]> => {
+      const found = (await this.#lists(sources, subject, 'hits', listLength, part, ips)).get(source) ?? [];
+      return found.map(({ key, hits }) => ({ key, hits, sources: 1 }));
+    };
+    const facts = await list('facts');
+    const activity = await this.#access.ask(renderActivity(sources, part, ips, pageActivity));
+    const verdicts = await this.verdicts({ ...part, limit: mostAsked });
+    return {
+      ...summary,
+      topPorts: await list('ports'),
+      topDestinations: await list('destinations'),
+      credentials: await list('credentials'),
+      facts: facts.map(({ key, hits }) => {
+        const space = key.indexOf(' ');
+        return { kind: key.slice(0, space), value: key.slice(space + 1), hits };
+      }),
+      verdicts: verdicts.filter((verdict) => verdict.source === source).slice(0, listLength),
+      activity: activity.map(([, half, hits]) => ({ start: Number(half) * halfHourMicros, hits: Number(hits) })),
+    };
+  }
+
+  async features(filter: Filter): Promise<SourceFeatures[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return [];
+    const ips = (await this.#access.ask(renderComparable(sources, filter))).map(([source]) => String(source));
+    if (ips.length === 0) return [];
+    const list = (subject: ListSubject, order: 'hits' | 'first' = 'hits', most = featureLength) =>
+      this.#lists(sources, subject, order, most, filter, ips);
+    const totals = await this.#totals(sources, filter, ips);
+    const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
+    const families = await list('families');
+    const credentials = await list('credentials', 'first');
+    const fingerprints = await list('fingerprints');
+    const syns = await list('syns');
+    const urls = await list('urls');
+    const ports = await list('ports', 'hits', featurePorts);
+    const halves = new Map<string, number[]>();
+    for (const [source, half] of await this.#access.ask(renderActivity(sources, filter, ips, featureHalfHours)))
+      halves.set(String(source), [...(halves.get(String(source)) ?? []), Number(half)]);
+    const keys = (lists: Map<string, Entry[]>, source: string): string[] => (lists.get(source) ?? []).map(({ key }) => key);
+    return totals.map(({ source, firstSeen, lastSeen, sessions, probes }) => {
+      const place = places.get(source);
+      return {
+        source,
+        firstSeen,
+        lastSeen,
+        hits: sessions + probes,
+        ...(place && { place }),
+        families: keys(families, source),
+        credentials: keys(credentials, source),
+        fingerprints: [...keys(fingerprints, source), ...keys(syns, source).map((key) => `syn:${key}`)].slice(0, featureLength),
+        urls: keys(urls, source),
+        ports: keys(ports, source),
+        halfHours: halves.get(source) ?? [],
+      };
+    });
+  }
+
+  /** In the order of `ips`; those that nothing is known of are left out. */
+  async #totals(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[]): Promise<Total[]> {
+    if (ips.length === 0) return [];
+    const rows = (await this.#access.ask(renderTotals(sources, filter, ips))).map(readTotal);
+    const known = new Map(rows.map((row) => [row.source, row]));
+    return ips.flatMap((ip) => known.get(ip) ?? []);
+  }
+
+  async #lists(
+    sources: readonly PartitionSource[],
+    subject: ListSubject,
+    order: 'hits' | 'first',
+    most: number,
+    filter: Filter,
+    ips: readonly string[],
+  ): Promise<Map<string, Entry[]>> {
+    const lists = new Map<string, Entry[]>();
+    for (const [source, key, hits] of await this.#access.ask(renderLists(sources, subject, order, most, filter, ips))) {
+      const list = lists.get(String(source));
+      const entry = { key: String(key), hits: Number(hits) };
+      if (list) list.push(entry);
+      else lists.set(String(source), [entry]);
+    }
+    return lists;
+  }
+
+  async #summaries(sources: readonly PartitionSource[], filter: Filter, totals: readonly Total[]): Promise<SourceSummary[]> {
+    const ips = totals.map(({ source }) => source);
+    if (ips.length === 0) return [];
+    const distinct = async (subject: 'ports' | 'destinations'): Promise<Map<string, number>> =>
+      new Map(
+        (await this.#access.ask(renderDistinct(sources, subject, filter, ips))).map(([source, keys]) => [
+          String(source),
+          Number(keys),
+        ]),
+      );
+    const ports = await distinct('ports');
+    const destinations = await distinct('destinations');
+    const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
+    const list = (subject: ListSubject) => this.#lists(sources, subject, 'hits', listLength, filter, ips);
+    const [behaviours, tools] = [await list('behaviours'), await list('tools')];
+    const [signatures, families] = [await list('signatures'), await list('families')];
+    return totals.map((total) => {
+      const { source } = total;
+      const place = places.get(source);
+      const keys = (lists: Map<string, Entry[]>): string[] => (lists.get(source) ?? []).map(({ key }) => key);
+      return {
+        ...total,
+        ports: ports.get(source) ?? 0,
+        destinations: destinations.get(source) ?? 0,
+        ...(place && { place }),
+        behaviours: keys(behaviours) as Behaviour[],
+        tools: keys(tools),
+        signatures: keys(signatures),
+        families: keys(families),
+      };
+    });
+  }
+}
+
+function readTotal([source, first, last, sessions, packets, bytesIn]: readonly unknown[]): Total {
+  return {
+    source: String(source),
+    firstSeen: Number(first),
+    lastSeen: Number(last),
+    sessions: Number(sessions),
+    probes: Number(packets),
+    bytesIn: Number(bytesIn),
+  };
+}
