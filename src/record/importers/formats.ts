@@ -8,10 +8,14 @@ import { heraldingFormat } from './heralding.ts';
 import { honeytrapFormat } from './honeytrap.ts';
 import { honeytrapGoFormat } from './honeytrap-go.ts';
 import type { ImportFormat, Sample } from './importer.ts';
+import { netfilterLogFormat } from './netfilter-log.ts';
 import { openCanaryFormat } from './opencanary.ts';
+import { tcppcFormat } from './tcppc.ts';
 import { zeekFormat } from './zeek.ts';
 
 export const importFormats: readonly ImportFormat[] = [
+  tcppcFormat,
+  netfilterLogFormat,
   cowrieFormat,
   honeytrapFormat,
   honeytrapGoFormat,

@@ -2,8 +2,8 @@
 // line always gets. Pure.
 
 import type { Micros } from '../../base/clock.ts';
-import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
 import { normalAddressText, parseIpv4Number } from '../../model/address.ts';
+import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
 import { derivedIdentifier } from '../../model/identifier.ts';
 import type { Chunk, Endpoint, SessionRecord } from '../../model/session.ts';
 import type { ImportedProbe, ImportedSession } from './importer.ts';
@@ -90,7 +90,11 @@ function cutChunks(
     if (bytes.length > room) cut = true;
     if (bytes.length === 0 || room <= 0) continue;
     kept += Math.min(room, bytes.length);
-    chunks.push({ at: isPlausible(at, now) ? at : start, direction, bytes: bytes.length > room ? bytes.subarray(0, room) : bytes });
+    chunks.push({
+      at: isPlausible(at, now) ? at : start,
+      direction,
+      bytes: bytes.length > room ? bytes.subarray(0, room) : bytes,
+    });
   }
   return { chunks, bytesIn, bytesOut, cut };
 }

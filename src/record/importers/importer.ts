@@ -84,10 +84,16 @@ export interface ImportContext {
   readonly now: Micros;
   /** East of UTC, of times without a zone. */
   readonly zoneMinutes: number;
+  /** Of times without one, where somebody said. */
+  readonly year?: number;
+  /** When the machine of the log started, where somebody said: what times since then are measured by. */
+  readonly bootedAt?: Micros;
   session(session: ImportedSession): void;
   probe(probe: ImportedProbe): void;
   /** The protocol that the first bytes speak; undefined when nothing is recognised. */
   protocolOf(input: Uint8Array, port: number, transport: Transport): string | undefined;
+  /** Tells the user something about a file as a whole, once however often it is said; of our words, not the file's. */
+  note(file: number, text: string): void;
 }
 
 /** One of the files, as given. */
@@ -146,6 +152,8 @@ interface FormatFacts {
   readonly name: string;
   /** One line for `weir import --list`. */
   readonly title: string;
+  /** Set where packet filter lines tell the true destination of sessions: which of both this one has (see log-join.ts). */
+  readonly joins?: 'sessions' | 'packets';
   /** How sure it is that this is its own: 0 (no) to 1. The surest wins; below 0.3 nobody does. Pure. */
   detect(sample: Sample): number;
 }

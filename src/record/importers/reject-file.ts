@@ -1,7 +1,7 @@
 // Lines that were not understood, set aside beside the records: file, line number, reason and the line itself, escaped, as JSON
 // lines. Bounded for each file and in all; what does not fit any more is counted. Made with the first line.
 
-import { mkdirSync, openSync, readdirSync, statSync, unlinkSync, writeSync, closeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Micros, renderMicros } from '../../base/clock.ts';
 import { WeirError } from '../../base/errors.ts';

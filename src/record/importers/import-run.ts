@@ -1,0 +1,281 @@
+// One import: files in, records out, and for every file the equation lines = sessions + merged + rejected. Reads each file
+// once, in pieces, one after the other; those that are joined by time take turns. Parsing is the formats', keeping the caller's.
+
+import type { Micros } from '../../base/clock.ts';
+import { WeirError } from '../../base/errors.ts';
+import type { Transport } from '../../model/session.ts';
+import { describeSample } from './describe-sample.ts';
+import { FileReading } from './file-reading.ts';
+import { detectFormat } from './formats.ts';
+import { type FileTally, ImportTally } from './import-tally.ts';
+import { probeEvent, sessionEvent } from './imported-event.ts';
+import type { ImportContext, ImportFormat, Sample } from './importer.ts';
+import { InputFile, type InputSource } from './input-file.ts';
+import { LogJoin } from './log-join.ts';
+import { type Deliver, RecordQueue } from './record-queue.ts';
+import { RejectDirectory } from './reject-file.ts';
+
+export interface ImportProgress {
+  readonly file: string;
+  readonly readBytes: number;
+  /** Of all files whose size is known. */
+  readonly totalBytes: number;
+  readonly lines: number;
+  readonly sessions: number;
+}
+
+export interface ImportRunOptions {
+  readonly sources: readonly InputSource[];
+  readonly formats: readonly ImportFormat[];
+  /** One of them, or undefined: each file's is found by its beginning. */
+  readonly format?: ImportFormat | undefined;
+  /** Rejected lines go to `imports/` in it. */
+  readonly dataDirectory: string;
+  readonly now: Micros;
+  readonly zoneMinutes: number;
+  readonly year?: number | undefined;
+  readonly bootedAt?: Micros | undefined;
+  readonly joinWindowMicros?: Micros | undefined;
+  readonly protocolOf: (input: Uint8Array, port: number, transport: Transport) => string | undefined;
+  /** Keeps a batch and gives the positions of those records that were kept before. */
+  readonly deliver: Deliver;
+  readonly onProgress?: (progress: ImportProgress) => void;
+  /** Ends the import after the piece at hand; what was delivered stays. */
+  readonly signal?: AbortSignal;
+}
+
+/** What came of one file. */
+export interface FileResult {
+  readonly file: string;
+  /** Absent when it was not recognised, or could not be read. */
+  readonly format?: string;
+  readonly lines: number;
+  readonly sessions: number;
+  /** Of `sessions`, those that are records of packets. */
+  readonly probes: number;
+  readonly merged: number;
+  readonly rejected: number;
+  readonly rejectedFile?: string;
+  /** Why nothing, or not all of it, was read. */
+  readonly error?: string;
+  readonly notes: readonly string[];
+}
+
+interface OpenFormat {
+  readonly format: ImportFormat;
+  readonly parser: ReturnType<ImportFormat['open']>;
+}
+
+/** Throws what `deliver` throws, and `disk-full` when rejected lines cannot be set aside. */
+export async function runImport(options: ImportRunOptions): Promise<FileResult[]> {
+  const run = new ImportRun(options);
+  try {
+    return await run.run();
+  } finally {
+    await run.close();
+  }
+}
+
+class ImportRun {
+  readonly #options: ImportRunOptions;
+  readonly #files: InputFile[];
+  readonly #tallies: FileTally[];
+  readonly #tally: ImportTally;
+  readonly #queue: RecordQueue;
+  readonly #parsers = new Map<string, OpenFormat>();
+  readonly #formatOf = new Map<number, ImportFormat>();
+  /** Of files that may be joined: earliest time at their beginning. */
+  readonly #starts = new Map<number, Micros>();
+  #join: LogJoin | undefined;
+
+  constructor(options: ImportRunOptions) {
+    this.#options = options;
+    const rejects = new RejectDirectory(options.dataDirectory, options.now);
+    this.#files = options.sources.map((source, index) => new InputFile(source, index));
+    this.#tally = new ImportTally(this.#files.map((file) => rejects.file(file.index, file.name)));
+    this.#tallies = this.#tally.files;
+    this.#queue = new RecordQueue(options.deliver, ({ file }, kind) => this.#tally.merge(file, kind));
+  }
+
+  async run(): Promise<FileResult[]> {
+    for (const file of this.#files) await this.#look(file);
+    const joined = this.#joinedFiles();
+    for (const file of this.#files) {
+      if (joined.includes(file) || !this.#formatOf.has(file.index)) continue;
+      const reading = this.#open(file);
+      while (!this.#aborted && (await reading.step())) await this.#after(file);
+      await this.#after(file);
+    }
+    if (joined.length > 0) await this.#readJoined(joined);
+    if (this.#aborted)
+      throw new WeirError('timeout', 'the import was interrupted; what was read is kept, and the same command goes on');
+    for (const { parser } of this.#parsers.values()) this.#end(parser);
+    this.#join?.end();
+    await this.#queue.finish();
+    return this.#files.map((file) => this.#result(file));
+  }
+
+  /** What a parser that fails here still owes is counted as rejected. */
+  #end(parser: OpenFormat['parser']): void {
+    try {
+      parser.end();
+    } catch (error) {
+      this.#tally.note(0, `an importer is at fault: ${(error as Error).message.slice(0, 100)}`);
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const file of this.#files) await file.close();
+    this.#tally.close();
+  }
+
+  get #aborted(): boolean {
+    return this.#options.signal?.aborted === true;
+  }
+
+  async #look(file: InputFile): Promise<void> {
+    const sample = await file.sample();
+    const { formats, format } = this.#options;
+    if (file.damage !== undefined && sample.bytes.length === 0) return;
+    const found = format ?? detectFormat(sample, formats);
+    if (found) {
+      this.#formatOf.set(file.index, found);
+      if (found.joins) this.#starts.set(file.index, this.#startOf(file, found, sample));
+    } else if (sample.bytes.length === 0) this.#tally.note(file.index, 'it is empty');
+    else
+      file.damage = `its format is not known: it holds ${describeSample(sample)}; known are ${formats.map(({ name }) => name).join(', ')}`;
+  }
+
+  /** Those that tell each other something, when both kinds are there. */
+  #joinedFiles(): InputFile[] {
+    const kind = (file: InputFile) => this.#formatOf.get(file.index)?.joins;
+    const files = this.#files.filter((file) => kind(file) !== undefined);
+    return new Set(files.map(kind)).size === 2 ? files : [];
+  }
+
+  #open(file: InputFile): FileReading {
+    const format = this.#formatOf.get(file.index) as ImportFormat;
+    let open = this.#parsers.get(format.name);
+    if (!open) {
+      open = { format, parser: format.open(this.#context(format)) };
+      this.#parsers.set(format.name, open);
+    }
+    return new FileReading(file, format.reads, open.parser, this.#tally);
+  }
+
+  /**
+   * The file that is behind in the log's own time goes on, so that both halves of a session come near each other and little
+   * waits. A file is begun when the others have come to where it starts.
+   */
+  async #readJoined(files: readonly InputFile[]): Promise<void> {
+    const windowMicros = this.#options.joinWindowMicros;
+    const join = new LogJoin({
+      ...(windowMicros !== undefined && { windowMicros }),
+      release: (event, place) => this.#queue.add(event, place),
+      merged: ({ file }) => this.#tally.merge(file, 'probe'),
+    });
+    this.#join = join;
+    const waiting = files.map((file) => ({ file, from: this.#starts.get(file.index) ?? Number.NEGATIVE_INFINITY }));
+    waiting.sort((a, b) => a.from - b.from || a.file.index - b.file.index);
+    const active: FileReading[] = [];
+    const at = (reading: FileReading): Micros => this.#tallies[reading.file.index].newest;
+    const reached = (kind: 'sessions' | 'packets'): Micros => {
+      const times = active.filter(({ file }) => this.#formatOf.get(file.index)?.joins === kind).map(at);
+      const next = waiting.find(({ file }) => this.#formatOf.get(file.index)?.joins === kind);
+      return Math.min(...times, next ? next.from : Number.POSITIVE_INFINITY);
+    };
+    while (!this.#aborted && (active.length > 0 || waiting.length > 0)) {
+      const slowest = active.reduce<FileReading | undefined>((a, b) => (a && at(a) <= at(b) ? a : b), undefined);
+      if (!slowest || (waiting.length > 0 && waiting[0].from <= at(slowest))) {
+        active.push(this.#open((waiting.shift() as { file: InputFile }).file));
+        continue;
+      }
+      if (!(await slowest.step())) active.splice(active.indexOf(slowest), 1);
+      join.advance(reached('sessions'), reached('packets'));
+      await this.#after(slowest.file);
+    }
+    if (join.hurried > 0)
+      this.#tally.note(
+        files[0].index,
+        `${join.hurried} records could not wait for their other half: too many at once, or too long`,
+      );
+    this.#tally.note(files[0].index, `${join.joined} sessions were told their destination by packet filter lines`);
+  }
+
+  /** Earliest time at the file's beginning, as its format reads it. */
+  #startOf(file: InputFile, format: ImportFormat, { lines }: Sample): Micros {
+    if (format.reads !== 'lines') return Number.NEGATIVE_INFINITY;
+    let earliest = Number.POSITIVE_INFINITY;
+    const told = ({ start }: { start: Micros }): void => {
+      if (start < earliest) earliest = start;
+    };
+    const parser = format.open({ ...this.#context(format), session: told, probe: told, note: () => {} });
+    parser.begin?.(file);
+    for (const [index, line] of lines.entries()) {
+      try {
+        parser.take(line, { file: file.index, line: index + 1 });
+      } catch {
+        // The reading itself counts it.
+      }
+    }
+    return Number.isFinite(earliest) ? earliest : Number.NEGATIVE_INFINITY;
+  }
+
+  #context(format: ImportFormat): ImportContext {
+    const { now, zoneMinutes, year, bootedAt, protocolOf } = this.#options;
+    return {
+      now,
+      zoneMinutes,
+      ...(year !== undefined && { year }),
+      ...(bootedAt !== undefined && { bootedAt }),
+      protocolOf,
+      note: (file, text) => this.#tally.note(file, text),
+      session: (session) => {
+        const { place, redirected, start } = session;
+        const event = sessionEvent(format.name, session, now);
+        if (!this.#tally.delivered(place, 'session', event, start)) return;
+        if (redirected && this.#join && event.kind === 'session') this.#join.session(event.session, place);
+        else this.#queue.add(event, place);
+      },
+      probe: (probe) => {
+        const { place, start } = probe;
+        const event = probeEvent(format.name, probe, now);
+        if (!this.#tally.delivered(place, 'probe', event, start)) return;
+        if (format.joins === 'packets' && this.#join && event.kind === 'probe') this.#join.packet(event.probe, place);
+        else this.#queue.add(event, place);
+      },
+    };
+  }
+
+  async #after(file: InputFile): Promise<void> {
+    await this.#queue.drain();
+    const { onProgress } = this.#options;
+    if (!onProgress) return;
+    const sum = (of: (file: InputFile) => number): number => this.#files.reduce((total, each) => total + of(each), 0);
+    onProgress({
+      file: file.shown,
+      readBytes: sum(({ readBytes }) => readBytes),
+      totalBytes: sum(({ sizeBytes, readBytes }) => sizeBytes ?? readBytes),
+      lines: sum(({ index }) => this.#tallies[index].lines),
+      sessions: sum(({ index }) => this.#tallies[index].sessions),
+    });
+  }
+
+  #result(file: InputFile): FileResult {
+    const { lines, sessions, probes, merged, rejected } = this.#tally.settled(file.index);
+    const rejectedFile = this.#tally.rejectedFile(file.index);
+    const format = this.#formatOf.get(file.index)?.name;
+    return {
+      file: file.shown,
+      ...(format !== undefined && { format }),
+      lines,
+      sessions,
+      probes,
+      merged,
+      rejected,
+      ...(rejectedFile !== undefined && { rejectedFile }),
+      ...(file.damage !== undefined && { error: file.damage }),
+      notes: [...this.#tallies[file.index].notes],
+    };
+  }
+}
