@@ -1,0 +1,208 @@
+// Turns events into verdicts, in the stream: every session when it is first seen and when it ended, every probe. Memory is
+// bounded, times are the events' own, and the same events in the same order give the same verdicts. Thresholds and their
+// reasons: docs/behaviour.md. Reads and stores nothing; what it remembers over a restart is behaviour-memory.ts.
+
+import { type Clock, systemClock } from '../../base/clock.ts';
+import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
+import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
+import type { SignatureHit, Verdict } from '../../model/insight.ts';
+import type { Credential, SessionRecord } from '../../model/session.ts';
+import type { SessionView } from '../session-view.ts';
+import { EpisodeTable } from './episode-table.ts';
+import { ExploitDetector } from './exploit-detector.ts';
+import { GuessDetector } from './guess-detector.ts';
+import { readRequests } from './http-requests.ts';
+import { type KnownScanners, synTool } from './known-scanners.ts';
+import { portKeyOf } from './port-bits.ts';
+import { ScanDetector, touchesKept } from './scan-detector.ts';
+import { SeenRecords, seenParts } from './seen-records.ts';
+import { SelfNamedDetector } from './self-named-detector.ts';
+import { type SourceState, SourceTable } from './source-state.ts';
+import { emptyTouch, hostNumber } from './touch.ts';
+import { touchFlags } from './touch-list.ts';
+import { TwoPhaseDetector } from './two-phase-detector.ts';
+import { VisitDetector } from './visit-detector.ts';
+import { WalkDetector } from './walk-detector.ts';
+
+export interface BehaviourOptions {
+  readonly thresholds: BehaviourThresholds;
+  readonly scanners: KnownScanners;
+  /** Only for how often verdicts are told again. */
+  readonly clock?: Clock;
+}
+
+export interface BehaviourCounters {
+  readonly sources: number;
+  readonly bytes: number;
+  /** Sources forgotten to make room. */
+  readonly evicted: number;
+  /** Behaviours found; and those not told, because their source had too many at once. */
+  readonly founded: number;
+  readonly refused: number;
+  /** Verdicts that wait for their second to pass. */
+  readonly pending: number;
+}
+
+/** Protocols whose logins show no password. */
+const sealedLogins = new Set(['ssh', 'rdp', 'smb', 'vnc']);
+/** A client that shows an SSH version and algorithms has sent more than this. */
+const sshLoginBytes = 200;
+
+const noAttempts: readonly Credential[] = [];
+
+/** What an import says happened elsewhere at another time, which has nothing to do with what the source does here now. */
+const importDiversion = 'import';
+
+type Session = Omit<SessionRecord, 'chunks' | 'firstChunk'>;
+
+export class BehaviourTracker {
+  readonly #clock: Clock;
+  readonly #scanners: KnownScanners;
+  readonly #sources: SourceTable;
+  readonly #table: EpisodeTable;
+  readonly #seen = new SeenRecords();
+  readonly #touch = emptyTouch();
+  readonly #scans: ScanDetector;
+  readonly #visits: VisitDetector;
+  readonly #guesses: GuessDetector;
+  readonly #walks: WalkDetector;
+  readonly #phases: TwoPhaseDetector;
+  readonly #exploits: ExploitDetector;
+  readonly #selfNamed: SelfNamedDetector;
+
+  constructor({ thresholds, scanners, clock = systemClock }: BehaviourOptions) {
+    this.#clock = clock;
+    this.#scanners = scanners;
+    this.#table = new EpisodeTable(thresholds);
+    this.#sources = new SourceTable(thresholds.sources, thresholds.memoryBytes, touchesKept(thresholds));
+    this.#scans = new ScanDetector(thresholds, this.#table);
+    this.#visits = new VisitDetector(thresholds, this.#table);
+    this.#guesses = new GuessDetector(thresholds, this.#table);
+    this.#walks = new WalkDetector(thresholds, this.#table);
+    this.#phases = new TwoPhaseDetector(thresholds, this.#table);
+    this.#exploits = new ExploitDetector(this.#table);
+    this.#selfNamed = new SelfNamedDetector(this.#table);
+  }
+
+  /** Never throws for what an attacker made. `hits` and `view` are of a session that ended. */
+  take(event: WeirEvent, hits: readonly SignatureHit[] = [], view?: SessionView): void {
+    if (event.kind === 'session') this.#session(event.session, hits, view);
+    else if (event.kind === 'probe') this.#probe(event.probe);
+  }
+
+  /**
+   * Verdicts that are new or grew, each at most once a second unless `all`. What has to wait is given by a later call, so a
+   * stream that falls silent is followed by one while `counters().pending` is not 0.
+   */
+  flush(all = false): Verdict[] {
+    return this.#table.flush(this.#clock() / 1000, all);
+  }
+
+  /** Verdicts of a former process, before the first event: what goes on keeps its identifier, its start and its counts. */
+  restore(verdicts: readonly Verdict[]): void {
+    this.#table.restore(verdicts);
+  }
+
+  counters(): BehaviourCounters {
+    return {
+      sources: this.#sources.size,
+      bytes: this.#sources.bytes,
+      evicted: this.#sources.evicted,
+      founded: this.#table.founded,
+      refused: this.#table.refused,
+      pending: this.#table.pending,
+    };
+  }
+
+  #stateOf(ip: string, diversion: string): SourceState {
+    return this.#sources.get(diversion === importDiversion ? `${ip} ${importDiversion}` : ip, ip);
+  }
+
+  #session(session: SessionRecord, hits: readonly SignatureHit[], view: SessionView | undefined): void {
+    const ended = session.outcome !== 'open';
+    const fresh = this.#seen.add(session.id, ended ? seenParts.begin | seenParts.end : seenParts.begin);
+    if (fresh === 0) return;
+    const { transport, destination, start, diversion } = session;
+    const state = this.#stateOf(session.source.ip, diversion);
+    const tool = session.syn && synTool(session.syn.system);
+    if (tool !== undefined) state.tool = tool;
+    const touch = this.#touch;
+    touch.at = start;
+    touch.host = hostNumber(destination.ip);
+    touch.hostName = destination.ip;
+    touch.port = portKeyOf(destination.port, transport);
+    touch.hits = 1;
+    touch.flags = transport === 'tcp' || session.sourceReliable ? touchFlags.proven : touchFlags.forgeable;
+    touch.record = session.id;
+    touch.diversion = diversion;
+    if ((fresh & seenParts.begin) !== 0) this.#scans.touch(state, touch);
+    if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view);
+    if (start > state.latest) state.latest = start;
+    this.#sources.touched(state);
+  }
+
+  #ended(state: SourceState, session: Session, hits: readonly SignatureHit[], view: SessionView | undefined): void {
+    const touch = this.#touch;
+    const silent = session.bytesIn === 0;
+    if (silent) {
+      if (state.touches.find(touch.host, touch.port) >= 0) this.#visits.session(state, touch, false);
+      return;
+    }
+    const found = this.#scanners.identify(session, view);
+    if (found) {
+      if (found.kind === 'tool') state.tool = found.name;
+      else this.#selfNamed.session(state, touch, found);
+    }
+    const exploited = this.#exploits.session(state, touch, hits);
+    const second = this.#phases.session(state, touch, session);
+    const attempts = attemptsOf(session);
+    if (attempts) this.#guesses.session(state, touch, attempts);
+    const requests = view && !attempts ? readRequests(view.input, view.output) : undefined;
+    const walked = requests !== undefined && this.#walks.session(state, touch, requests);
+    if (exploited || second || attempts || walked || found?.kind === 'research') return;
+    // Datagrams without a session each may come in any number.
+    if (session.transport === 'udp' && state.touches.find(touch.host, touch.port) >= 0) this.#visits.packets(state, touch, 1);
+    if (state.touches.find(touch.host, touch.port) >= 0) this.#visits.session(state, touch, true);
+  }
+
+  #probe(probe: ProbeRecord): void {
+    if (this.#seen.add(probe.id, seenParts.end) === 0) return;
+    const state = this.#stateOf(probe.source, probe.diversion);
+    const { syn } = probe;
+    const tool = syn && synTool(syn.system);
+    if (tool !== undefined) state.tool = tool;
+    const firstPhase = syn !== undefined && this.#phases.probe(state, probe, syn);
+    const touch = this.#touch;
+    touch.at = probe.start;
+    touch.record = probe.id;
+    touch.diversion = probe.diversion;
+    for (const target of probe.targets) {
+      touch.host = hostNumber(target.ip);
+      touch.hostName = target.ip;
+      touch.port = portKeyOf(target.port, target.transport);
+      touch.hits = target.count;
+      touch.flags = target.kind === 'ack' ? touchFlags.stray : touchFlags.forgeable;
+      if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch.host, touch.port);
+      const index = this.#scans.touch(state, touch);
+      if (index >= 0 && state.touches.hits[index] > 1) this.#visits.packets(state, touch, target.count);
+    }
+    if (probe.unlisted > 0) this.#scans.more(state, probe.start, probe.unlisted);
+    if (probe.start > state.latest) state.latest = probe.start;
+    this.#sources.touched(state);
+  }
+}
+
+/** What a session tried to log in with: empty where that cannot be read, undefined where it did not try. */
+function attemptsOf(session: Session): readonly Credential[] | undefined {
+  const { credentials, userName, password, protocol, tags } = session;
+  if (credentials && credentials.length > 0) return credentials;
+  if (password !== undefined) return [{ ...(userName !== undefined && { userName }), password }];
+  if (tags?.includes('login-attempt')) return noAttempts;
+  if (
+    protocol !== undefined &&
+    sealedLogins.has(protocol) &&
+    (userName !== undefined || (protocol === 'ssh' && session.bytesIn > sshLoginBytes))
+  )
+    return noAttempts;
+  return undefined;
+}

@@ -1,0 +1,87 @@
+// The SYNs a source sent without a stack of its own: what a second phase refers to. Bounded for each source, the newest stay.
+// The marks are those of the Spoki telescope (Hiesgen et al., USENIX Security 2022), which found most SYNs of today to bear one.
+
+import type { Micros } from '../../base/clock.ts';
+import { parseIpv4Number } from '../../model/address.ts';
+import type { ProbeRecord } from '../../model/event.ts';
+import type { SynDetails } from '../../model/session.ts';
+
+const mostTargets = 4096;
+const mostRecords = 512;
+/** No initial TTL of a client's system is above 128 but 255, and few paths have 55 hops. */
+const highTtl = 200;
+/** What ZMap writes into every packet. */
+const zmapIpId = 54_321;
+
+/** What is irregular about a SYN, in words; empty for one of an ordinary stack. */
+export function irregularities(syn: SynDetails, destination: string | undefined): string[] {
+  const found: string[] = [];
+  if (syn.options === '') found.push('no TCP options');
+  if (syn.ttl > highTtl) found.push(`TTL ${syn.ttl}`);
+  if (syn.ipId === zmapIpId) found.push('IP id 54321 as ZMap writes it');
+  const target = destination === undefined ? -1 : parseIpv4Number(destination);
+  if (syn.system === 'Mirai' || (target >= 0 && syn.sequence === target))
+    found.push('the destination as sequence number as Mirai writes it');
+  return found;
+}
+
+export interface FirstPhase {
+  readonly record: string;
+  readonly at: Micros;
+  readonly marks: readonly string[];
+}
+
+export class FirstPhases {
+  readonly #phases: (FirstPhase | undefined)[] = [];
+  #nextPhase = 0;
+  #hosts = new Uint32Array(8);
+  #ports = new Uint32Array(8);
+  /** Number of the record of each, counted on; its place in `#phases` is that modulo `mostRecords`. */
+  #owners = new Uint32Array(8);
+  #size = 0;
+  #next = 0;
+
+  get byteLength(): number {
+    return 200 + this.#hosts.length * 12 + this.#phases.length * 250;
+  }
+
+  begin({ id, start }: ProbeRecord, marks: readonly string[]): void {
+    this.#phases[this.#nextPhase % mostRecords] = { record: id, at: start, marks };
+    this.#nextPhase += 1;
+  }
+
+  /** A target of the record that was begun last. */
+  add(host: number, port: number): void {
+    if (this.#size < mostTargets && this.#size === this.#hosts.length) this.#grow();
+    const at = this.#size < mostTargets ? this.#size : this.#next;
+    this.#hosts[at] = host;
+    this.#ports[at] = port;
+    this.#owners[at] = this.#nextPhase - 1;
+    if (this.#size < mostTargets) this.#size += 1;
+    else this.#next = (this.#next + 1) % mostTargets;
+  }
+
+  /** The latest before `at`, and not longer before than `window`. */
+  find(host: number, port: number, at: Micros, window: Micros): FirstPhase | undefined {
+    let best: FirstPhase | undefined;
+    for (let index = 0; index < this.#size; index += 1) {
+      if (this.#hosts[index] !== host || this.#ports[index] !== port) continue;
+      if (this.#nextPhase - this.#owners[index] > mostRecords) continue;
+      const phase = this.#phases[this.#owners[index] % mostRecords];
+      if (phase && phase.at <= at && at - phase.at <= window && (!best || phase.at > best.at)) best = phase;
+    }
+    return best;
+  }
+
+  #grow(): void {
+    const length = Math.min(this.#hosts.length * 2, mostTargets);
+    const widen = (from: Uint32Array): Uint32Array<ArrayBuffer> => {
+      const to = new Uint32Array(length);
+      to.set(from);
+      return to;
+    };
+    this.#hosts = widen(this.#hosts);
+    this.#ports = widen(this.#ports);
+    this.#owners = widen(this.#owners);
+  }
+}

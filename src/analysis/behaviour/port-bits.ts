@@ -1,0 +1,80 @@
+// A set of ports of all transports, exact: a few numbers first, a page of bits for each transport later.
+
+import type { Transport } from '../../model/session.ts';
+
+export type TouchTransport = Transport | 'icmp';
+
+const transports = ['tcp', 'udp', 'icmp'] as const;
+const most = 32;
+const pageBytes = 8192;
+
+/** A port and its transport as one number below 2^18. */
+export const portKeyOf = (port: number, transport: TouchTransport): number =>
+  transport === 'tcp' ? port : transport === 'udp' ? 0x10000 + port : 0x20000 + port;
+
+export const portOf = (key: number): number => key & 0xffff;
+export const transportOf = (key: number): TouchTransport => transports[key >>> 16];
+
+/** `22/tcp`, `ping`. */
+export const portText = (key: number): string => (key >>> 16 === 2 ? 'ping' : `${portOf(key)}/${transportOf(key)}`);
+
+export class PortBits {
+  #few: number[] | undefined = [];
+  #pages: (Uint8Array | undefined)[] | undefined;
+  #count = 0;
+
+  get size(): number {
+    return this.#count;
+  }
+
+  get byteLength(): number {
+    return 100 + (this.#pages?.reduce((sum, page) => sum + (page?.byteLength ?? 0), 0) ?? 8 * most);
+  }
+
+  /** The first, while there are few. */
+  get first(): number | undefined {
+    return this.#few?.[0];
+  }
+
+  add(key: number): void {
+    if (this.#few) {
+      if (this.#few.includes(key)) return;
+      if (this.#few.length < most) {
+        this.#few.push(key);
+        this.#count += 1;
+        return;
+      }
+      const known = this.#few;
+      this.#few = undefined;
+      this.#pages = [];
+      this.#count = 0;
+      for (const one of known) this.#set(this.#pages, one);
+    }
+    this.#set(this.#pages as (Uint8Array | undefined)[], key);
+  }
+
+  addAll(other: PortBits): void {
+    for (const key of other) this.add(key);
+  }
+
+  #set(pages: (Uint8Array | undefined)[], key: number): void {
+    const index = key >>> 16;
+    let page = pages[index];
+    if (!page) {
+      page = new Uint8Array(pageBytes);
+      pages[index] = page;
+    }
+    const at = (key & 0xffff) >>> 3;
+    const bit = 1 << (key & 7);
+    if ((page[at] & bit) !== 0) return;
+    page[at] |= bit;
+    this.#count += 1;
+  }
+
+  *[Symbol.iterator](): Generator<number> {
+    if (this.#few) yield* this.#few;
+    for (const [index, page] of (this.#pages ?? []).entries())
+      if (page)
+        for (let key = 0; key < 65_536; key += 1) if ((page[key >>> 3] & (1 << (key & 7))) !== 0) yield (index << 16) | key;
+  }
+}

@@ -1,0 +1,248 @@
+// Finds who goes over ports and decoys instead of to one: port scans, sweeps, both at once, and slow ones. A touch that is
+// part of a scan that goes on is counted there and nowhere else, so a scan of 65,535 ports is one verdict.
+
+import type { Micros } from '../../base/clock.ts';
+import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
+import type { Behaviour } from '../../model/insight.ts';
+import type { About, Describe, Episode } from './episode.ts';
+import { aboutPort, type EpisodeTable, episodeKey } from './episode-table.ts';
+import type { SourceState } from './source-state.ts';
+import { spanText, thresholdText } from './span-text.ts';
+import type { Touch } from './touch.ts';
+import type { TouchCounts } from './touch-list.ts';
+
+/** With the next one they are one block scan. */
+const maxParts = 3;
+/** Events of several writers come so much out of order. */
+const latenessMicros = 60 * 1e6;
+
+const blockKey = episodeKey('block-scan', 0);
+const slowKey = episodeKey('slow-scan', 0);
+const nowhere: About = { key: '' };
+
+/** Touches a source's list has to hold so that every threshold can be reached. */
+export const touchesKept = ({ scanPorts, scanHosts, blockTargets }: BehaviourThresholds): number =>
+  2 * Math.max(32, scanPorts, scanHosts, blockTargets);
+
+export class ScanDetector {
+  readonly #thresholds: BehaviourThresholds;
+  readonly #table: EpisodeTable;
+  readonly #window: Micros;
+  readonly #slowWindow: Micros;
+  readonly #counts: TouchCounts = {
+    portsOfHost: 0,
+    hostsOfPort: 0,
+    targets: 0,
+    slowPortsOfHost: 0,
+    slowHostsOfPort: 0,
+    slowTargets: 0,
+  };
+
+  constructor(thresholds: BehaviourThresholds, table: EpisodeTable) {
+    this.#thresholds = thresholds;
+    this.#table = table;
+    this.#window = thresholds.scanWindowMs * 1000;
+    this.#slowWindow = thresholds.slowWindowMs * 1000;
+  }
+
+  /** The touch's place in the source's list; -1 when it was part of a scan. */
+  touch(state: SourceState, touch: Touch): number {
+    if (state.episodes && state.episodes.size > 0 && this.#goesOn(state, touch)) return -1;
+    const { touches } = state;
+    const { at, host, port } = touch;
+    const now = at < state.latest && state.latest - at <= latenessMicros ? state.latest : at;
+    let index = touches.find(host, port);
+    const fresh = index < 0 || touches.times[index] < now - this.#window;
+    if (index < 0) index = touches.add(host, port, touch.hostName);
+    if (at > touches.times[index]) touches.times[index] = at;
+    touches.hits[index] += touch.hits;
+    touches.flags[index] |= touch.flags;
+    touches.records[index] = touch.record;
+    // Another packet to the same target makes no more targets.
+    if (!fresh || touches.size < 2) return index;
+    return this.#judge(state, touch, now) ? -1 : index;
+  }
+
+  /** Packets of a source whose targets are not listed: part of what it does. */
+  more(state: SourceState, at: Micros, hits: number): void {
+    const { scan } = state;
+    if (!scan || at > scan.end + this.#table.pauseOf(scan.behaviour)) return;
+    scan.count(at, hits);
+    this.#table.mark(scan);
+  }
+
+  #goesOn(state: SourceState, touch: Touch): boolean {
+    const { episodes } = state;
+    const { at } = touch;
+    const scan =
+      this.#table.active(episodes, blockKey, at) ??
+      this.#table.active(episodes, episodeKey('sweep', touch.port), at) ??
+      this.#table.active(episodes, episodeKey('port-scan', touch.host), at);
+    if (scan) {
+      this.#extend(scan, state, touch);
+      return true;
+    }
+    const slow = this.#table.active(episodes, slowKey, at);
+    if (slow) this.#extend(slow, state, touch);
+    return false;
+  }
+
+  #extend(scan: Episode, state: SourceState, touch: Touch): void {
+    scan.count(touch.at, touch.hits);
+    scan.target(touch.host, touch.hostName, touch.port);
+    scan.flags |= touch.flags;
+    scan.rest(touch.record);
+    scan.diversion = touch.diversion;
+    if (state.tool !== undefined) scan.tool = state.tool;
+    state.scan = scan;
+    this.#table.mark(scan);
+  }
+
+  /** True when the touch became part of a scan that is fast. */
+  #judge(state: SourceState, touch: Touch, now: Micros): boolean {
+    const { scanPorts, scanHosts, blockTargets } = this.#thresholds;
+    const counts = this.#counts;
+    state.touches.count(touch.host, touch.port, now, this.#window, this.#slowWindow, counts);
+    const from = now - this.#window;
+    if (counts.portsOfHost >= scanPorts) {
+      const about = { key: touch.hostName, destination: touch.hostName };
+      this.#found('port-scan', touch.host, about, state, touch, from, now, (index) => state.touches.hosts[index] === touch.host);
+    } else if (counts.hostsOfPort >= scanHosts) {
+      const about = { key: aboutPort(touch.port), port: touch.port };
+      this.#found('sweep', touch.port, about, state, touch, from, now, (index) => state.touches.ports[index] === touch.port);
+    } else if (counts.targets >= blockTargets) {
+      const block = this.#found('block-scan', 0, nowhere, state, touch, from, now, () => true);
+      if (block) this.#unite(block, state, touch.at);
+    } else {
+      const slow =
+        counts.slowPortsOfHost >= scanPorts || counts.slowHostsOfPort >= scanHosts || counts.slowTargets >= blockTargets;
+      // Its touches stay in the list: it may become faster.
+      if (slow && !state.episodes?.has(slowKey)) this.#foundSlow(state, touch, now);
+      return false;
+    }
+    this.#countParts(state, touch.at);
+    return true;
+  }
+
+  /** The touches that made it leave the list. */
+  #found(
+    behaviour: 'port-scan' | 'sweep' | 'block-scan',
+    target: number,
+    about: About,
+    state: SourceState,
+    touch: Touch,
+    from: Micros,
+    now: Micros,
+    belongs: (index: number) => boolean,
+  ): Episode | undefined {
+    const { touches } = state;
+    const scan = this.#open(behaviour, target, about, state, touch, from, now, belongs);
+    for (let index = touches.size - 1; index >= 0; index -= 1)
+      if (belongs(index) && touches.times[index] >= from && touches.times[index] <= now) touches.remove(index);
+    return scan;
+  }
+
+  #foundSlow(state: SourceState, touch: Touch, now: Micros): void {
+    this.#open('slow-scan', 0, nowhere, state, touch, now - this.#slowWindow, now, () => true);
+  }
+
+  #open(
+    behaviour: Behaviour,
+    target: number,
+    about: About,
+    state: SourceState,
+    touch: Touch,
+    from: Micros,
+    now: Micros,
+    belongs: (index: number) => boolean,
+  ): Episode | undefined {
+    const { touches } = state;
+    const part: number[] = [];
+    let start = touch.at;
+    for (let index = 0; index < touches.size; index += 1) {
+      if (!belongs(index) || touches.times[index] < from || touches.times[index] > now) continue;
+      part.push(index);
+      start = Math.min(start, touches.times[index]);
+    }
+    part.sort((a, b) => touches.times[a] - touches.times[b]);
+    const describe = describeAs(behaviour, this.#thresholds);
+    const scan = this.#table.open(state, behaviour, target, { about, start, at: touch.at, describe });
+    if (!scan) return undefined;
+    for (const index of part) {
+      scan.count(touches.times[index], touches.hits[index]);
+      scan.target(touches.hosts[index], touches.names[index], touches.ports[index]);
+      scan.flags |= touches.flags[index];
+      scan.rest(touches.records[index]);
+    }
+    scan.severity = behaviour === 'port-scan' || behaviour === 'sweep' ? 'low' : 'medium';
+    scan.learn(behaviour === 'port-scan' ? ['T1046'] : ['T1046', 'T1595.001']);
+    scan.diversion = touch.diversion;
+    if (state.tool !== undefined) scan.tool = state.tool;
+    state.scan = scan;
+    this.#table.mark(scan);
+    return scan;
+  }
+
+  /** Many scans of one source at once are one block scan. */
+  #countParts(state: SourceState, at: Micros): void {
+    if (state.episodes?.has(blockKey)) return;
+    const parts = this.#parts(state, at);
+    if (parts.length <= maxParts) return;
+    const start = Math.min(...parts.map((part) => part.start));
+    const block = this.#table.open(state, 'block-scan', 0, {
+      about: nowhere,
+      start,
+      at,
+      describe: describeAs('block-scan', this.#thresholds),
+    });
+    if (!block) return;
+    block.severity = 'medium';
+    block.learn(['T1046', 'T1595.001']);
+    this.#unite(block, state, at);
+  }
+
+  #parts(state: SourceState, at: Micros): Episode[] {
+    const parts: Episode[] = [];
+    for (const [key, one] of state.episodes ?? [])
+      if ((one.behaviour === 'port-scan' || one.behaviour === 'sweep') && this.#table.active(state.episodes, key, at))
+        parts.push(one);
+    return parts;
+  }
+
+  /** What was told of them stays told, with a word about where it went on. */
+  #unite(block: Episode, state: SourceState, at: Micros): void {
+    const fresh = block.floor === undefined;
+    for (const part of this.#parts(state, at)) {
+      block.ports.addAll(part.ports);
+      block.hosts.addAll(part.hosts);
+      block.onlyHost = block.hosts.size === 1 ? part.onlyHost : undefined;
+      if (fresh) block.hits += part.hits;
+      block.start = Math.min(block.start, part.start);
+      block.end = Math.max(block.end, part.end);
+      block.flags |= part.flags;
+      block.diversion ??= part.diversion;
+      for (const record of part.records.slice(0, 4)) block.rest(record);
+      this.#table.end(part, `It is one part of the block scan ${block.id}, which counts on.`);
+      for (const [key, one] of state.episodes ?? []) if (one === part) state.episodes?.delete(key);
+    }
+    state.scan = block;
+    this.#table.mark(block);
+  }
+}
+
+function describeAs(behaviour: Behaviour, thresholds: BehaviourThresholds): Describe {
+  const { scanPorts, scanHosts, blockTargets, scanWindowMs, slowWindowMs } = thresholds;
+  const window = thresholdText(scanWindowMs);
+  const figures = `${scanPorts} ports of one decoy, ${scanHosts} decoys at one port or ${blockTargets} ports of decoys`;
+  const threshold =
+    behaviour === 'port-scan'
+      ? `${scanPorts} ports of one decoy in ${window}`
+      : behaviour === 'sweep'
+        ? `${scanHosts} decoys at one port in ${window}`
+        : behaviour === 'block-scan'
+          ? `${blockTargets} ports of decoys, or more than ${maxParts} scans at once, in ${window}`
+          : `${figures} in ${thresholdText(slowWindowMs)}, and not in ${window}`;
+  return (scan) => [
+    `${scan.portWords} of ${scan.hostText} in ${spanText(scan.end - scan.start)}, by ${scan.hits} sessions and packets (threshold: ${threshold}).`,
+  ];
+}

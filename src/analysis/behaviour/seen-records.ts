@@ -1,0 +1,35 @@
+// Which records were looked at lately, in a table of one size for ever: a record may be forgotten, and one in 2^62 is taken
+// for another. What makes a replay of the newest records change nothing.
+
+const bits = 18;
+const mask = (1 << bits) - 1;
+
+/** What has been looked at of a record. */
+export const seenParts = { begin: 1, end: 2 } as const;
+
+export class SeenRecords {
+  readonly #table = new Uint32Array(2 << bits);
+
+  /** The parts of `parts` that were not seen before; they are now. */
+  add(id: string, parts: number): number {
+    let one = 0x811c9dc5;
+    let two = 0x9747b28c;
+    for (let index = 0; index < id.length; index += 1) {
+      const code = id.charCodeAt(index);
+      one = Math.imul(one ^ code, 0x01000193);
+      two = Math.imul(two, 31) ^ Math.imul(code, 0x9e3779b1);
+    }
+    const at = 2 * ((one ^ (two >>> 9)) & mask);
+    // Two bits of the second word say which parts.
+    const rest = (two << 2) >>> 0;
+    const first = one >>> 0;
+    if (this.#table[at] === first && ((this.#table[at + 1] ^ rest) & ~3) === 0) {
+      const fresh = parts & ~(this.#table[at + 1] & 3);
+      this.#table[at + 1] |= parts;
+      return fresh;
+    }
+    this.#table[at] = first;
+    this.#table[at + 1] = rest | parts;
+    return parts;
+  }
+}

@@ -1,0 +1,149 @@
+// Everything remembered of one source, and the table of all of them: bounded in number and bytes. When it is full, sources
+// that touched hardly anything go first, so that a flood of forged ones does not push the patient ones out.
+
+import type { Micros } from '../../base/clock.ts';
+import { type Linked, RecencyList } from '../../base/recency-list.ts';
+import type { Episode } from './episode.ts';
+import type { Episodes } from './episode-table.ts';
+import type { FirstPhases } from './first-phases.ts';
+import type { Guess } from './guess-detector.ts';
+import { TouchList } from './touch-list.ts';
+import type { Visit } from './visit-detector.ts';
+import type { Walk } from './walk-detector.ts';
+
+/** Sources with more touches than this are kept before others. */
+const manyTouches = 3;
+const baseBytes = 400;
+
+export class SourceState implements Linked {
+  readonly key: string;
+  readonly ip: string;
+  /** Of its newest event. */
+  latest: Micros = Number.NEGATIVE_INFINITY;
+  touchCount = 0;
+  /** As a SYN or a payload showed. */
+  tool: string | undefined;
+  readonly touches: TouchList;
+  /** Made when first needed. */
+  episodes: Episodes | undefined;
+  visits: Map<number, Visit> | undefined;
+  guesses: Map<number, Guess> | undefined;
+  walks: Map<number, Walk> | undefined;
+  firstPhases: FirstPhases | undefined;
+  /** The scan its latest touches were part of. */
+  scan: Episode | undefined;
+  bytes = 0;
+  before: Linked | undefined = undefined;
+  after: Linked | undefined = undefined;
+  listed = false;
+  /** Which of the two lists holds it. */
+  kept = false;
+
+  constructor(key: string, ip: string, touches: TouchList) {
+    this.key = key;
+    this.ip = ip;
+    this.touches = touches;
+  }
+
+  measure(): number {
+    let bytes = baseBytes + this.touches.byteLength + (this.firstPhases?.byteLength ?? 0);
+    if (this.episodes) for (const episode of this.episodes.values()) bytes += episode.byteLength;
+    if (this.visits) bytes += this.visits.size * 250;
+    if (this.guesses) for (const guess of this.guesses.values()) bytes += guess.byteLength;
+    if (this.walks) for (const walk of this.walks.values()) bytes += walk.byteLength;
+    return bytes;
+  }
+}
+
+/** Before one more is added: what was added first goes when there are `most`. */
+export function makeRoom<K>(map: Map<K, unknown>, most: number): void {
+  if (map.size < most) return;
+  const first = map.keys().next();
+  if (!first.done) map.delete(first.value);
+}
+
+export class SourceTable {
+  readonly #most: number;
+  readonly #mostBytes: number;
+  readonly #mostTouches: number;
+  readonly #sources = new Map<string, SourceState>();
+  /** By when they were last touched. */
+  readonly #slight = new RecencyList<SourceState>();
+  readonly #weighty = new RecencyList<SourceState>();
+  #bytes = 0;
+  #evicted = 0;
+
+  /** `mostTouches` different targets are remembered of each. */
+  constructor(most: number, mostBytes: number, mostTouches: number) {
+    this.#most = most;
+    this.#mostBytes = mostBytes;
+    this.#mostTouches = mostTouches;
+  }
+
+  get size(): number {
+    return this.#sources.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Sources forgotten to make room. */
+  get evicted(): number {
+    return this.#evicted;
+  }
+
+  get(key: string, ip: string): SourceState {
+    let state = this.#sources.get(key);
+    if (!state) {
+      state = new SourceState(key, ip, new TouchList(this.#mostTouches));
+      this.#sources.set(key, state);
+      this.#weigh(state);
+    }
+    return state;
+  }
+
+  /** After every event of it. */
+  touched(state: SourceState): void {
+    const count = ++state.touchCount;
+    if (state.kept) this.#weighty.touch(state);
+    else if (count > manyTouches) {
+      this.#slight.remove(state);
+      state.kept = true;
+      this.#weighty.touch(state);
+    } else this.#slight.touch(state);
+    // What it costs is looked up now and then: in between it grows by little.
+    if (count < 4 || (count & 31) === 0) this.#weigh(state);
+    if (this.#sources.size > this.#most || this.#bytes > this.#mostBytes) this.#makeRoom(state);
+  }
+
+  *[Symbol.iterator](): Generator<SourceState> {
+    yield* this.#slight;
+    yield* this.#weighty;
+  }
+
+  #weigh(state: SourceState): void {
+    const bytes = state.measure();
+    this.#bytes += bytes - state.bytes;
+    state.bytes = bytes;
+  }
+
+  /** `busy` was touched last: it stays, as long as there is another. */
+  #makeRoom(busy: SourceState): void {
+    while (this.#sources.size > this.#most || this.#bytes > this.#mostBytes) {
+      // A quarter of the room is for newcomers: else none of them could ever become weighty.
+      const newcomers = this.#slight.size * 4 > this.#most || this.#weighty.size === 0;
+      const [one, other] = newcomers ? [this.#slight, this.#weighty] : [this.#weighty, this.#slight];
+      const victim = one.oldest === busy || one.oldest === undefined ? other.oldest : one.oldest;
+      if (victim === undefined || victim === busy) return;
+      this.#forget(victim);
+    }
+  }
+
+  #forget(state: SourceState): void {
+    (state.kept ? this.#weighty : this.#slight).remove(state);
+    this.#sources.delete(state.key);
+    this.#bytes -= state.bytes;
+    this.#evicted += 1;
+  }
+}

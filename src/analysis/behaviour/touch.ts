@@ -1,0 +1,48 @@
+// One touch as detectors see it: a session that began, or packets to one port of one decoy. Reused from event to event.
+
+import type { Micros } from '../../base/clock.ts';
+import { parseIpv4Number } from '../../model/address.ts';
+import { mix32 } from './number-set.ts';
+
+export interface Touch {
+  at: Micros;
+  /** As hostNumber. */
+  host: number;
+  hostName: string;
+  /** As portKeyOf. */
+  port: number;
+  hits: number;
+  /** As touchFlags. */
+  flags: number;
+  /** Identifier of the record. */
+  record: string;
+  diversion: string;
+}
+
+export const emptyTouch = (): Touch => ({
+  at: 0,
+  host: 0,
+  hostName: '',
+  port: 0,
+  hits: 0,
+  flags: 0,
+  record: '',
+  diversion: '',
+});
+
+/** Of IPv4 the address; of IPv6 32 bits of a digest. A source touches decoys of its own family only. */
+export function hostNumber(ip: string): number {
+  const four = parseIpv4Number(ip);
+  if (four >= 0) return four;
+  return textNumber(ip);
+}
+
+/** 32 bits of a digest of a text. */
+export function textNumber(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  return mix32(hash);
+}
+
+/** One port of one decoy, below 2^50. */
+export const targetNumber = ({ host, port }: Touch): number => host * 0x40000 + port;
