@@ -8,10 +8,10 @@ import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
 import type { SignatureHit, Verdict } from '../../model/insight.ts';
 import type { Credential, SessionRecord } from '../../model/session.ts';
 import type { SessionView } from '../session-view.ts';
+import { readAnsweredPaths } from './answered-paths.ts';
 import { EpisodeTable } from './episode-table.ts';
 import { ExploitDetector } from './exploit-detector.ts';
 import { GuessDetector } from './guess-detector.ts';
-import { readRequests } from './http-requests.ts';
 import { type KnownScanners, synTool } from './known-scanners.ts';
 import { portKeyOf } from './port-bits.ts';
 import { ScanDetector, touchesKept } from './scan-detector.ts';
@@ -157,7 +157,7 @@ export class BehaviourTracker {
     const second = this.#phases.session(state, touch, session);
     const attempts = attemptsOf(session);
     if (attempts) this.#guesses.session(state, touch, attempts);
-    const requests = view && !attempts ? readRequests(view.input, view.output) : undefined;
+    const requests = view && !attempts ? readAnsweredPaths(view.input, view.output) : undefined;
     const walked = requests !== undefined && this.#walks.session(state, touch, requests);
     if (exploited || second || attempts || walked || found?.kind === 'research') return;
     // Datagrams without a session each may come in any number.

@@ -3,9 +3,9 @@
 
 import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
+import type { AnsweredPaths } from './answered-paths.ts';
 import type { Episode } from './episode.ts';
 import { type EpisodeTable, episodeKey } from './episode-table.ts';
-import type { WebRequests } from './http-requests.ts';
 import { NumberSet } from './number-set.ts';
 import { makeRoom, type SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
@@ -40,7 +40,7 @@ export class WalkDetector {
   }
 
   /** True when the session was part of a crawl. */
-  session(state: SourceState, touch: Touch, requests: WebRequests): boolean {
+  session(state: SourceState, touch: Touch, requests: AnsweredPaths): boolean {
     const active = this.#table.active(state.episodes, crawlerKey, touch.at);
     if (active) {
       active.paths ??= new NumberSet();
@@ -51,7 +51,7 @@ export class WalkDetector {
     return this.#watch(state, touch, requests);
   }
 
-  #watch(state: SourceState, touch: Touch, { paths, statuses }: WebRequests): boolean {
+  #watch(state: SourceState, touch: Touch, { paths, statuses }: AnsweredPaths): boolean {
     let walk: Walk | undefined;
     for (const [index, path] of paths.entries()) {
       const status = statuses[index];

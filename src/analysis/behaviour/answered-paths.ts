@@ -1,5 +1,5 @@
-// The paths a client asked for and whether each was there, out of both directions of a session: a hand-written scan that
-// looks at every byte once. What requests mean otherwise is facts/ and signatures/.
+// The paths a client asked for and whether each was there, out of both directions of a session: one pass that keeps nothing else
+// of a request. Whole requests are signatures/http-requests.ts.
 
 const space = 32;
 const newline = 10;
@@ -9,7 +9,7 @@ const maxScanned = 16_384;
 const maxRequests = 256;
 const maxPath = 256;
 
-export interface WebRequests {
+export interface AnsweredPaths {
   /** Up to the question mark, at most 256 characters. */
   readonly paths: readonly string[];
   /** Answer to each, by place; missing where no answer is on record. */
@@ -28,7 +28,7 @@ const matches = (bytes: Uint8Array, at: number, text: string): boolean => {
 };
 
 /** Undefined when the first bytes are no request. */
-export function readRequests(input: Uint8Array, output: Uint8Array): WebRequests | undefined {
+export function readAnsweredPaths(input: Uint8Array, output: Uint8Array): AnsweredPaths | undefined {
   const end = Math.min(input.length, maxScanned);
   const firstSpace = input.subarray(0, 17).indexOf(space);
   if (firstSpace < 0 || !isMethod(input, 0, firstSpace)) return undefined;
