@@ -71,7 +71,7 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
   const restored: string[][] = [];
   const parts: AnalysisParts = {
     signatures: { size: 3, match: ({ input }) => (text(input).includes('wget') ? [hit('wget')] : []) },
-    extractFacts: ({ input }) => [{ kind: 'command', value: text(input) }],
+    extractFacts: ({ input }) => (input.length === 0 ? [] : [{ kind: 'command', value: text(input) }]),
     places: { of: (ip) => (ip.startsWith('10.') ? undefined : { ip, country: 'NL' }) },
     createFamilies: (known) => {
       restored.push(known.map(({ id }) => id));

@@ -38,7 +38,8 @@ export type AnalyserStore = Pick<Store, 'session' | 'sessions' | 'probes'> & Pic
 
 export interface AnalyserOptions {
   readonly store: AnalyserStore;
-  readonly parts: AnalysisParts;
+  /** Awaited by `begin`, so that whoever records can start while tables load. */
+  readonly parts: AnalysisParts | Promise<AnalysisParts>;
   readonly gatherer?: GathererLimits;
   readonly log: Log;
 }
@@ -63,6 +64,7 @@ const nothing: readonly never[] = [];
 
 export class Analyser implements RecordAnalysis {
   readonly #options: AnalyserOptions;
+  #parts: AnalysisParts = {};
   #gatherer: SessionGatherer;
   #families: Families | undefined;
   #behaviours: Behaviours | undefined;
@@ -83,7 +85,9 @@ export class Analyser implements RecordAnalysis {
 
   /** What is remembered comes from the store again: families, and the behaviour of the newest half hour. */
   async begin(): Promise<void> {
-    const { store, parts, gatherer } = this.#options;
+    const { store, gatherer } = this.#options;
+    const parts = await this.#options.parts;
+    this.#parts = parts;
     const { spilled, partial } = this.#gatherer.counters();
     this.#spilled += spilled;
     this.#partial += partial;
@@ -123,14 +127,13 @@ export class Analyser implements RecordAnalysis {
   }
 
   status(): AnalysisStatus {
-    const { parts } = this.#options;
     const { held, spilled, partial } = this.#gatherer.counters();
     return {
       sessions: this.#sessions,
       matched: this.#matched,
       verdicts: this.#verdicts,
       families: this.#founded,
-      rules: parts.signatures?.size ?? 0,
+      rules: this.#parts.signatures?.size ?? 0,
       held,
       spilled: this.#spilled + spilled,
       partial: this.#partial + partial,
@@ -140,12 +143,9 @@ export class Analyser implements RecordAnalysis {
 
   /** Findings of one session that ended. */
   #look(view: SessionView, sessions: SessionInsight[], families: PayloadFamily[]): readonly SignatureHit[] {
-    const { signatures, extractFacts } = this.#options.parts;
+    const { signatures, extractFacts } = this.#parts;
     this.#sessions += 1;
-    const { id, start, source, tls, userName } = view.session;
-    // Most sessions say nothing at all: there is nothing to look at then.
-    const silent = view.input.length === 0 && view.output.length === 0 && !tls && userName === undefined;
-    if (silent) return nothing;
+    const { id, start, source } = view.session;
     const hits = signatures ? this.#guard('signatures', () => signatures.match(view), nothing) : nothing;
     if (hits.length > 0) this.#matched += 1;
     const facts = extractFacts ? this.#guard('facts', () => extractFacts(view, hits), nothing) : nothing;
@@ -167,7 +167,7 @@ export class Analyser implements RecordAnalysis {
   }
 
   #place(ip: string, places: Place[]): void {
-    const lookup = this.#options.parts.places;
+    const lookup = this.#parts.places;
     if (!lookup || this.#told.has(ip)) return;
     const place = this.#guard('places', () => lookup.of(ip), undefined);
     if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);

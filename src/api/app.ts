@@ -5,15 +5,19 @@ import { Hono } from 'hono';
 import { renderMicros } from '../base/clock.ts';
 import { asWeirError, type ErrorCode } from '../base/errors.ts';
 import { type Assets, assetRoutes } from './assets.ts';
+import { attackerRoutes } from './attackers.ts';
 import { exportRoutes } from './export.ts';
+import { familyRoutes } from './families.ts';
 import { type ApiEnvironment, checkHost, refuseForeignSites, requireSignIn, type SessionCookie, secureHeaders } from './guard.ts';
 import { liveRoutes } from './live.ts';
 import { recordRoutes } from './records.ts';
 import type { ApiContext } from './resource.ts';
+import { rollupRoutes } from './rollups.ts';
 import { sessionRoutes } from './sessions.ts';
 import type { SignIns } from './sign-in.ts';
 import { signInRoutes } from './sign-in-pages.ts';
 import { summaryRoutes } from './summaries.ts';
+import { verdictRoutes } from './verdicts.ts';
 
 const statusOf: Partial<Record<ErrorCode, 400 | 401 | 403 | 404 | 503>> = {
   'bad-request': 400,
@@ -44,8 +48,18 @@ function resources(
   allowed: (request: { readonly cookie: string | undefined }) => boolean,
 ): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
-  for (const part of [sessionRoutes(api), recordRoutes(api), summaryRoutes(api), exportRoutes(api), liveRoutes(api, allowed)])
-    routes.route('/', part);
+  const parts = [
+    sessionRoutes(api),
+    recordRoutes(api),
+    verdictRoutes(api),
+    attackerRoutes(api),
+    familyRoutes(api),
+    summaryRoutes(api),
+    rollupRoutes(api),
+    exportRoutes(api),
+    liveRoutes(api, allowed),
+  ];
+  for (const part of parts) routes.route('/', part);
   return routes;
 }
 

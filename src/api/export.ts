@@ -3,12 +3,10 @@
 
 import { Hono } from 'hono';
 import { WeirError } from '../base/errors.ts';
-import { type ExportFormat, type ExportKind, exportFormats, exportLines } from '../record/exporters/export.ts';
+import { type ExportFormat, type ExportKind, exportFormats, exportKinds, exportLines } from '../record/exporters/export.ts';
 import { pieces } from '../record/exporters/pieces.ts';
 import type { ApiEnvironment } from './guard.ts';
 import { type ApiContext, filterOf } from './resource.ts';
-
-const exportKinds: readonly ExportKind[] = ['sessions', 'probes', 'alerts', 'system'];
 
 /** Without a limit in the query everything that matches is given. */
 export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnvironment> {

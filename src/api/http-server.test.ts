@@ -158,7 +158,7 @@ describe('the API', () => {
     assert.equal(series.stepSeconds, 10);
     assert.ok(series.points.length >= 6);
     assert.equal((await json('/api/status')).health, 'good');
-    assert.equal((await local('/api/top?subject=users')).status, 400);
+    assert.equal((await local('/api/top?subject=nobody')).status, 400);
     assert.equal((await local('/api/series?span=99999')).status, 400);
     assert.equal((await local('/api/nothing')).status, 404);
   });

@@ -9,7 +9,8 @@ import { type Clock, renderMicros, systemClock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type AddressRange, parseAddress, parseRange, rangeHolds } from '../model/address.ts';
-import type { Store } from '../record/store.ts';
+import type { Place } from '../model/insight.ts';
+import type { AskedStore } from '../record/insight-questions.ts';
 import { Answers } from './answers.ts';
 import { createConsoleApp, createLocalApp, type SignInLink } from './app.ts';
 import { readAssets } from './assets.ts';
@@ -21,9 +22,11 @@ import type { ApiContext } from './resource.ts';
 import { SignIns } from './sign-in.ts';
 
 export interface HttpServerOptions {
-  readonly store: Store;
+  readonly store: AskedStore;
   /** Every batch of events once it is in the store. */
   readonly live: Subscribe;
+  /** Where a source is, for the live stream; absent where nobody knows. */
+  readonly placeOf?: (ip: string) => Place | undefined;
   /** What `weir status` and the console's banner show; plain JSON. */
   readonly status: () => Promise<unknown>;
   /** `run/recorder.sock` and its permission bits. */
@@ -86,7 +89,7 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#feed = new LiveFeed(options.live, this.#clock, options.log);
+    this.#feed = new LiveFeed(options.live, this.#clock, options.log, options.placeOf);
     this.#signIns = new SignIns(this.#clock);
   }
 

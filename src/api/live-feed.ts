@@ -4,21 +4,25 @@
 import { type Clock, renderMicros } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
+import type { Insights, Place, SessionInsight, Verdict } from '../model/insight.ts';
 import type { SessionRecord } from '../model/session.ts';
-import { alertDocument, sessionDocument } from '../record/documents.ts';
+import { alertDocument, listedDocument, type SessionDocument } from '../record/documents.ts';
 import { matchesSession } from '../record/filter-match.ts';
 import { renderFilter } from '../record/filter-text.ts';
+import { verdictDocument } from '../record/insight-documents.ts';
 import { extendPreview, summaryOf } from '../record/session-summary.ts';
 import type { Filter, SessionSummary } from '../record/store.ts';
 import { Activity } from './activity.ts';
 
 /** Calls back with every batch of events that is safely in the store; gives the function that ends it. */
-export type Subscribe = (listener: (events: readonly WeirEvent[]) => void) => () => void;
+export type Subscribe = (listener: (events: readonly WeirEvent[], insights?: Insights) => void) => () => void;
 
 const tickMs = 250;
 /** Sessions kept between two ticks; what comes beyond is counted as skipped. */
 const maxBuffered = 10_000;
 const maxAlerts = 100;
+/** Verdicts that are new or grew between two ticks; the newest stand for the rest, which the store has. */
+const maxVerdicts = 100;
 export const maxFollowers = 32;
 /** The most sessions one message carries. */
 export const maxRowsPerMessage = 1000;
@@ -40,6 +44,8 @@ export interface LiveMessage {
   /** Sessions not in `sessions`: they matched and did not fit, or came too fast to be looked at. */
   readonly skipped: number;
   readonly alerts: readonly unknown[];
+  /** New ones and those that grew, each as it is now. */
+  readonly verdicts: readonly unknown[];
   /** The seconds that changed, as `[second, sessions, probe packets]`; each replaces what was known of it. */
   readonly rate: readonly (readonly [number, number, number])[];
 }
@@ -53,14 +59,18 @@ export class LiveFeed {
   #sessions = new Map<string, SessionSummary>();
   #overflow = 0;
   #alerts: unknown[] = [];
+  readonly #placeOf: (ip: string) => Place | undefined;
+  #insights = new Map<string, SessionInsight>();
+  #verdicts = new Map<string, Verdict>();
   #timer: NodeJS.Timeout | undefined;
   #lastSeen = -1;
   #lastTick = 0;
 
-  constructor(subscribe: Subscribe, clock: Clock, log: Log) {
+  constructor(subscribe: Subscribe, clock: Clock, log: Log, placeOf: (ip: string) => Place | undefined = () => undefined) {
     this.#clock = clock;
     this.#log = log;
-    this.#unsubscribe = subscribe((events) => this.#take(events));
+    this.#placeOf = placeOf;
+    this.#unsubscribe = subscribe((events, insights) => this.#take(events, insights));
   }
 
   get followers(): number {
@@ -104,15 +114,26 @@ export class LiveFeed {
     this.#sessions = new Map();
     this.#overflow = 0;
     this.#alerts = [];
+    this.#insights = new Map();
+    this.#verdicts = new Map();
   }
 
-  #take(events: readonly WeirEvent[]): void {
+  #take(events: readonly WeirEvent[], insights: Insights | undefined): void {
     const followed = this.#followers.size > 0;
     for (const event of events) {
       this.activity.feed(event);
       if (!followed) continue;
       if (event.kind === 'session') this.#keep(event.session);
       else if (event.kind === 'alert' && this.#alerts.length < maxAlerts) this.#alerts.push(alertDocument(event.alert));
+    }
+    if (!followed || !insights) return;
+    for (const insight of insights.sessions) if (this.#sessions.has(insight.id)) this.#insights.set(insight.id, insight);
+    for (const verdict of insights.verdicts) {
+      this.#verdicts.delete(verdict.id);
+      this.#verdicts.set(verdict.id, verdict);
+      if (this.#verdicts.size <= maxVerdicts) continue;
+      const [oldest] = this.#verdicts.keys();
+      this.#verdicts.delete(oldest);
     }
   }
 
@@ -140,7 +161,8 @@ export class LiveFeed {
   /** Sends what came since the last tick. Nothing is sent when nothing happened. */
   tick(): void {
     const seen = this.activity.sessionsSeen + this.activity.probesSeen + this.activity.alertsSeen;
-    if (this.#sessions.size === 0 && this.#alerts.length === 0 && seen === this.#lastSeen) return;
+    const news = this.#sessions.size + this.#alerts.length + this.#verdicts.size;
+    if (news === 0 && seen === this.#lastSeen) return;
     this.#lastSeen = seen;
     const now = this.#clock();
     const spanSeconds = Math.min(10, Math.ceil((now - this.#lastTick) / 1e6) + 3);
@@ -149,12 +171,13 @@ export class LiveFeed {
       .series(now, spanSeconds, 1)
       .map((point): [number, number, number] => [point.at, point.sessions, point.probes]);
     const newestFirst = [...this.#sessions.values()].reverse();
+    const verdicts = [...this.#verdicts.values()].map((verdict) => verdictDocument(verdict, this.#placeOf(verdict.source)));
     const rendered = new Map<string, string>();
     for (const follower of this.#followers) {
       let message = rendered.get(follower.key);
       if (!message) {
         const { sessions, skipped } = this.#select(newestFirst, follower);
-        const body: LiveMessage = { at: renderMicros(now), sessions, skipped, alerts: this.#alerts, rate };
+        const body: LiveMessage = { at: renderMicros(now), sessions, skipped, alerts: this.#alerts, verdicts, rate };
         message = JSON.stringify(body);
         rendered.set(follower.key, message);
       }
@@ -165,12 +188,16 @@ export class LiveFeed {
     this.#forget();
   }
 
+  #document(summary: SessionSummary): SessionDocument {
+    return listedDocument(summary, { insight: this.#insights.get(summary.id), place: this.#placeOf(summary.source.ip) });
+  }
+
   #select(newestFirst: readonly SessionSummary[], follower: Follower): { sessions: unknown[]; skipped: number } {
     const sessions: unknown[] = [];
     let skipped = this.#overflow;
     for (const summary of newestFirst) {
       if (!matchesSession(follower.filter, summary)) continue;
-      if (sessions.length < follower.rows) sessions.push(sessionDocument(summary));
+      if (sessions.length < follower.rows) sessions.push(this.#document(summary));
       else skipped += 1;
     }
     return { sessions, skipped };

@@ -4,13 +4,14 @@ import type { Context } from 'hono';
 import type { Clock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { type FilterText, filterKeys, parseFilter } from '../record/filter-text.ts';
-import type { Filter, Store } from '../record/store.ts';
+import { type FilterText, filterKeys, parseFilter, renderFilter } from '../record/filter-text.ts';
+import type { AskedStore } from '../record/insight-questions.ts';
+import type { Filter } from '../record/store.ts';
 import type { Answers } from './answers.ts';
 import type { LiveFeed } from './live-feed.ts';
 
 export interface ApiContext {
-  readonly store: Store;
+  readonly store: AskedStore;
   readonly feed: LiveFeed;
   readonly answers: Answers;
   /** The state of all programs, as the program that serves the API knows it; plain JSON. */
@@ -32,6 +33,19 @@ export function filterOf(context: Context, clock: Clock, others: readonly string
 /** The cursor for the next page, absent on the last one. */
 export const nextOf = (filter: Filter, rows: readonly { readonly id: string }[]): string | undefined =>
   rows.length === filter.limit ? rows.at(-1)?.id : undefined;
+
+/** Times relative to now are rounded to a second, so that equal questions of several readers are equal. */
+export function keyOf(filter: Filter): string {
+  const round = (at: number | undefined): number | undefined => (at === undefined ? undefined : Math.floor(at / 1e6) * 1e6);
+  const { since, until, ...rest } = filter;
+  return JSON.stringify(
+    renderFilter({
+      ...rest,
+      ...(since === undefined ? {} : { since: round(since) }),
+      ...(until === undefined ? {} : { until: round(until) }),
+    }),
+  );
+}
 
 /** One of `allowed`, or `bad-request`. */
 export function choiceOf<T extends string>(context: Context, key: string, allowed: readonly T[], otherwise: T): T {

@@ -2,34 +2,20 @@
 
 import { Hono } from 'hono';
 import { renderMicros } from '../base/clock.ts';
-import { renderFilter } from '../record/filter-text.ts';
-import type { Filter, TopSubject } from '../record/store.ts';
+import { type AnySubject, insightSubjects, readTop, topSubjects } from '../record/insight-questions.ts';
 import { activitySpanSeconds } from './activity.ts';
 import type { ApiEnvironment } from './guard.ts';
-import { type ApiContext, choiceOf, filterOf, numberOf } from './resource.ts';
+import { type ApiContext, choiceOf, filterOf, keyOf, numberOf } from './resource.ts';
 
-export const topSubjects: readonly TopSubject[] = ['ports', 'sources', 'destinations', 'protocols', 'payloads', 'credentials'];
-
-/** Times relative to now are rounded to a second, so that equal questions of several readers are equal. */
-const keyOf = (filter: Filter): string => {
-  const round = (at: number | undefined): number | undefined => (at === undefined ? undefined : Math.floor(at / 1e6) * 1e6);
-  const { since, until, ...rest } = filter;
-  return JSON.stringify(
-    renderFilter({
-      ...rest,
-      ...(since === undefined ? {} : { since: round(since) }),
-      ...(until === undefined ? {} : { until: round(until) }),
-    }),
-  );
-};
+const subjects: readonly AnySubject[] = [...topSubjects, ...insightSubjects];
 
 export function summaryRoutes({ store, feed, answers, status, clock }: ApiContext): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   routes.get('/top', async (context) => {
-    const subject = choiceOf(context, 'subject', topSubjects, 'ports');
+    const subject = choiceOf(context, 'subject', subjects, 'ports');
     const by = choiceOf(context, 'by', ['hits', 'sources'], 'hits');
     const filter = filterOf(context, clock, ['subject', 'by'], 20);
-    const rows = await answers.get(`top ${subject} ${by} ${keyOf(filter)}`, () => store.top(subject, by, filter));
+    const rows = await answers.get(`top ${subject} ${by} ${keyOf(filter)}`, () => readTop(store, subject, by, filter));
     return context.json({ subject, by, items: rows });
   });
   routes.get('/counts', async (context) => {

@@ -81,12 +81,15 @@ describe('the command line', () => {
       'alerts',
       'top',
       'export',
+      'attackers',
+      'attacker',
+      'verdicts',
       'demo',
       'bench',
       'test',
     ])
       assert.match(help.out, new RegExp(`^ {2}${shown}\\b`, 'm'));
-    assert.doesNotMatch(help.out, /^ {2}(doctor|import|report|capture|who|rst|kill|services|attackers?|exposure|baseline)\b/m);
+    assert.doesNotMatch(help.out, /^ {2}(doctor|import|report|capture|who|rst|kill|services|exposure|baseline)\b/m);
     assert.equal((await bed.run('top nonsense')).code, 2);
     assert.equal((await bed.run('--version')).out, '1.2.3\n');
     const hostile = await bed.run(['\u001b[2Jx']);
@@ -109,6 +112,9 @@ describe('the command line', () => {
       'alerts',
       'top',
       'export',
+      'attackers',
+      'attacker',
+      'verdicts',
       'demo',
       'bench',
       'test',

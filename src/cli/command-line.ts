@@ -7,6 +7,8 @@ import { printable } from '../base/printable.ts';
 import { agentVerb } from './agent.ts';
 import { agentsVerb } from './agents.ts';
 import { alertsVerb } from './alerts.ts';
+import { attackerVerb } from './attacker.ts';
+import { attackersVerb } from './attackers.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
 import { CommandContext, type CommonOptions } from './command-context.ts';
 import { decoysVerb } from './decoys.ts';
@@ -20,11 +22,13 @@ import { statusVerb } from './status.ts';
 import { styleFor } from './style.ts';
 import { topVerb } from './top.ts';
 import type { Verb } from './verb.ts';
+import { verdictsVerb } from './verdicts.ts';
 
 const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
   ['Change the kernel:', [planVerb, applyVerb, confirmVerb, rollbackVerb]],
   ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, decoysVerb, exportVerb]],
+  ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { Argument } from 'commander';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import { type ExportFormat, type ExportKind, exportFormats } from '../record/exporters/export.ts';
+import { type ExportFormat, type ExportKind, exportFormats, exportKinds } from '../record/exporters/export.ts';
 import type { CommonOptions } from './command-context.ts';
 import { type FilterOptions, filterTextOf, type Verb, verbCommand, withFilter } from './verb.ts';
 import { plural, renderBytes } from './wording.ts';
@@ -14,8 +14,6 @@ interface Options extends CommonOptions, FilterOptions {
   readonly output?: string;
   readonly kinds?: string;
 }
-
-const exportKinds: readonly ExportKind[] = ['sessions', 'probes', 'alerts', 'system'];
 
 function kindsOf(format: ExportFormat, text = 'sessions'): ExportKind[] {
   const kinds = text.split(',').map((part) => part.trim() as ExportKind);

@@ -12,13 +12,29 @@ import {
   probeDocument,
   type SessionDocument,
   type StoredSessionDocument,
-  sessionDocument,
-  storedSessionDocument,
 } from '../record/documents.ts';
 import { type ExportFormat, type ExportKind, exportLines } from '../record/exporters/export.ts';
 import { pieces } from '../record/exporters/pieces.ts';
 import { type FilterText, parseFilter } from '../record/filter-text.ts';
-import type { Counts, Store, TopRow, TopSubject } from '../record/store.ts';
+import {
+  type AttackerDocument,
+  type AttackerPageDocument,
+  attackerDocument,
+  type TopDocument,
+  type VerdictDocument,
+} from '../record/insight-documents.ts';
+import {
+  type AnySubject,
+  type AskedStore,
+  type AttackerOrder,
+  listSessions,
+  listVerdicts,
+  parseBehaviours,
+  readAttacker,
+  readSession,
+  readTop,
+} from '../record/insight-questions.ts';
+import type { Counts, Filter } from '../record/store.ts';
 
 export interface Page<T> {
   readonly items: readonly T[];
@@ -38,7 +54,11 @@ export interface Reader {
   session(id: string): Promise<StoredSessionDocument | undefined>;
   probes(filter: FilterText): Promise<Page<ProbeDocument>>;
   alerts(filter: FilterText): Promise<Page<AlertDocument>>;
-  top(subject: TopSubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopRow[]>;
+  verdicts(filter: FilterText, behaviour?: string): Promise<Page<VerdictDocument>>;
+  attackers(by: AttackerOrder, filter: FilterText): Promise<readonly AttackerDocument[]>;
+  /** Undefined when nothing of it is recorded. */
+  attacker(ip: string, filter: FilterText): Promise<AttackerPageDocument | undefined>;
+  top(subject: AnySubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopDocument[]>;
   counts(filter: FilterText): Promise<Counts>;
   /** Pieces of whole lines. */
   exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<string | Uint8Array>;
@@ -78,13 +98,8 @@ export class RecorderReader implements Reader {
     return this.#get(`/api/sessions${queryOf(filter)}`);
   }
 
-  async session(id: string): Promise<StoredSessionDocument | undefined> {
-    try {
-      return await this.#get(`/api/sessions/${encodeURIComponent(id)}`);
-    } catch (error) {
-      if (error instanceof WeirError && error.code === 'not-found') return undefined;
-      throw error;
-    }
+  session(id: string): Promise<StoredSessionDocument | undefined> {
+    return this.#find(`/api/sessions/${encodeURIComponent(id)}`);
   }
 
   probes(filter: FilterText): Promise<Page<ProbeDocument>> {
@@ -95,8 +110,21 @@ export class RecorderReader implements Reader {
     return this.#get(`/api/alerts${queryOf(filter)}`);
   }
 
-  async top(subject: TopSubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopRow[]> {
-    const { items } = await this.#get<{ items: TopRow[] }>(`/api/top${queryOf({ ...filter, subject, by })}`);
+  verdicts(filter: FilterText, behaviour?: string): Promise<Page<VerdictDocument>> {
+    return this.#get(`/api/verdicts${queryOf({ ...filter, behaviour })}`);
+  }
+
+  async attackers(by: AttackerOrder, filter: FilterText): Promise<readonly AttackerDocument[]> {
+    const { items } = await this.#get<{ items: AttackerDocument[] }>(`/api/attackers${queryOf({ ...filter, by })}`);
+    return items;
+  }
+
+  attacker(ip: string, filter: FilterText): Promise<AttackerPageDocument | undefined> {
+    return this.#find(`/api/attackers/${encodeURIComponent(ip)}${queryOf(filter)}`);
+  }
+
+  async top(subject: AnySubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopDocument[]> {
+    const { items } = await this.#get<{ items: TopDocument[] }>(`/api/top${queryOf({ ...filter, subject, by })}`);
     return items;
   }
 
@@ -155,6 +183,15 @@ export class RecorderReader implements Reader {
 
   async close(): Promise<void> {}
 
+  async #find<T>(path: string): Promise<T | undefined> {
+    try {
+      return await this.#get<T>(path);
+    } catch (error) {
+      if (error instanceof WeirError && error.code === 'not-found') return undefined;
+      throw error;
+    }
+  }
+
   async #get<T>(path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
     const { response, request } = await this.#open(path, method);
     const body = await this.#collect(response, request);
@@ -207,12 +244,15 @@ export class RecorderReader implements Reader {
   }
 }
 
+const nextOf = (filter: Filter, rows: readonly { readonly id: string }[]): string | undefined =>
+  rows.length === filter.limit ? rows.at(-1)?.id : undefined;
+
 /** Reads a store that no recorder has open. */
 export class StoreReader implements Reader {
-  readonly #store: Store;
+  readonly #store: AskedStore;
   readonly #now: () => Micros;
 
-  constructor(store: Store, now: () => Micros) {
+  constructor(store: AskedStore, now: () => Micros) {
     this.#store = store;
     this.#now = now;
   }
@@ -220,28 +260,47 @@ export class StoreReader implements Reader {
   async sessions(text: FilterText): Promise<Page<SessionDocument>> {
     const filter = parseFilter(text, this.#now());
     const rows = await this.#store.sessions(filter);
-    return { items: rows.map(sessionDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+    return { items: await listSessions(this.#store, rows), next: nextOf(filter, rows) };
   }
 
-  async session(id: string): Promise<StoredSessionDocument | undefined> {
-    const stored = await this.#store.session(id);
-    return stored && storedSessionDocument(stored);
+  session(id: string): Promise<StoredSessionDocument | undefined> {
+    return readSession(this.#store, id);
   }
 
   async probes(text: FilterText): Promise<Page<ProbeDocument>> {
     const filter = parseFilter(text, this.#now());
     const rows = await this.#store.probes(filter);
-    return { items: rows.map(probeDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+    return { items: rows.map(probeDocument), next: nextOf(filter, rows) };
   }
 
   async alerts(text: FilterText): Promise<Page<AlertDocument>> {
     const filter = parseFilter(text, this.#now());
     const rows = await this.#store.alerts(filter);
-    return { items: rows.map(alertDocument), next: rows.length === filter.limit ? rows.at(-1)?.id : undefined };
+    return { items: rows.map(alertDocument), next: nextOf(filter, rows) };
   }
 
-  top(subject: TopSubject, by: 'hits' | 'sources', text: FilterText): Promise<readonly TopRow[]> {
-    return this.#store.top(subject, by, parseFilter(text, this.#now(), 20));
+  async verdicts(text: FilterText, behaviour?: string): Promise<Page<VerdictDocument>> {
+    const filter = { ...parseFilter(text, this.#now()), ...parseBehaviours(behaviour) };
+    const items = await listVerdicts(this.#store, filter);
+    return {
+      items,
+      next: nextOf(
+        filter,
+        items.map(({ event }) => event),
+      ),
+    };
+  }
+
+  async attackers(by: AttackerOrder, text: FilterText): Promise<readonly AttackerDocument[]> {
+    return (await this.#store.attackers(by, parseFilter(text, this.#now()))).map(attackerDocument);
+  }
+
+  attacker(ip: string, text: FilterText): Promise<AttackerPageDocument | undefined> {
+    return readAttacker(this.#store, ip, parseFilter(text, this.#now()));
+  }
+
+  top(subject: AnySubject, by: 'hits' | 'sources', text: FilterText): Promise<readonly TopDocument[]> {
+    return readTop(this.#store, subject, by, parseFilter(text, this.#now(), 20));
   }
 
   counts(text: FilterText): Promise<Counts> {

@@ -214,7 +214,9 @@ describe('reading', () => {
   });
 
   it('follows what a recorder streams until it is told to stop', async () => {
-    const [old, ...fresh] = ((await bed.store?.sessions({ limit: 10 })) ?? []).map(sessionDocument).reverse();
+    const [old, ...fresh] = ((await bed.store?.sessions({ limit: 10 })) ?? [])
+      .map((session) => sessionDocument(session))
+      .reverse();
     await bed.withRecorder(
       (request, response) => {
         if (request.url?.startsWith('/api/live'))

@@ -20,8 +20,26 @@ export function previewOf(session: SessionDocument): string {
   return session.weir.session.chunks === 0 && session.weir.session.outcome !== 'open' ? '(said nothing)' : '';
 }
 
-/** Without `now` there is no column that ages: rows printed one by one. */
-export function sessionColumns(style: Style, now: number | undefined): Column<SessionDocument>[] {
+const ranks: Readonly<Record<string, number>> = { high: 0, medium: 1, low: 2, info: 3 };
+
+/** The rules a session matched, the gravest first: two by name. */
+export function marksOf({ weir }: SessionDocument): string {
+  const grave = [...(weir.signatures ?? [])].sort((a, b) => ranks[a.severity] - ranks[b.severity]);
+  const shown = grave.slice(0, 2).map(({ id }) => printable(id, 40));
+  return `${shown.join(' ')}${grave.length > 2 ? ` +${grave.length - 2}` : ''}`;
+}
+
+/**
+ * Without `now` there is no column that ages: rows printed one by one. What analysis adds has columns where `rows` have it, or
+ * where they are not known yet.
+ */
+export function sessionColumns(
+  style: Style,
+  now: number | undefined,
+  rows: readonly SessionDocument[] | undefined,
+): Column<SessionDocument>[] {
+  const marked = rows === undefined || rows.some(({ weir }) => weir.signatures !== undefined);
+  const placed = rows === undefined || rows.some(({ source }) => source.geo !== undefined);
   const attention = new Set(['shed', 'interrupted', 'byte-limit']);
   return [
     { title: 'SESSION', text: ({ weir }) => printable(weir.session.id, 32), paint: style.dim },
@@ -46,6 +64,9 @@ export function sessionColumns(style: Style, now: number | undefined): Column<Se
       paint: style.cyan,
       minimum: 21,
     },
+    ...(placed
+      ? [{ title: 'FROM', text: ({ source }: SessionDocument) => printable(source.geo?.country_iso_code ?? '-', 4) }]
+      : []),
     {
       title: 'DECOY',
       text: ({ destination, network }) =>
@@ -66,6 +87,9 @@ export function sessionColumns(style: Style, now: number | undefined): Column<Se
             : style.dim(text),
       minimum: 13,
     },
+    ...(marked
+      ? [{ title: 'MARKS', text: (row: SessionDocument) => marksOf(row) || '-', paint: style.yellow, minimum: 12 }]
+      : []),
     { title: 'FIRST BYTES', text: previewOf, flexible: true },
   ];
 }

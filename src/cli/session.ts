@@ -9,6 +9,7 @@ import { printable } from '../base/printable.ts';
 import { identifierTime } from '../model/identifier.ts';
 import type { ChunkDocument, SessionDocument, StoredSessionDocument } from '../record/documents.ts';
 import { renderSessionCapture } from '../record/session-capture.ts';
+import { paintSeverity, placeText } from './attacker-rows.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { renderHexDump, renderTextLines } from './hex-dump.ts';
 import { type Verb, verbCommand } from './verb.ts';
@@ -31,6 +32,7 @@ function facts(session: SessionDocument, context: CommandContext): [string, stri
       'source',
       `${renderEndpoint(source.ip, source.port)}${weir.session.source_reliable ? '' : '  not proven: the address may be forged'}`,
     ],
+    ['place', placeText(source)],
     ['source MAC', source.mac],
     ['decoy', `${renderEndpoint(destination.ip, destination.port)}/${network.transport}`],
     [
@@ -64,8 +66,39 @@ function facts(session: SessionDocument, context: CommandContext): [string, stri
       `${renderBytes(source.bytes)} in, ${renderBytes(destination.bytes)} out${weir.payload.truncated ? ', recorded in part: the limit per session was reached' : ''}`,
     ],
     ['sha256', weir.payload.sha256],
+    ['family', weir.payload.family],
+    ['techniques', session.threat?.technique.id.map((id) => printable(id, 20)).join(', ')],
+    ['CVE', session.vulnerability?.id.map((id) => printable(id, 30)).join(', ')],
   ];
   return rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== '');
+}
+
+/** Rules it matched with what they captured, facts, and the verdicts it is part of. */
+function findings({ session, verdicts = [] }: StoredSessionDocument, context: CommandContext): string[] {
+  const { style } = context;
+  const lines: string[] = [];
+  const section = (title: string, body: readonly string[]): void => {
+    if (body.length > 0) lines.push('', style.bold(title), ...body.map((line) => `  ${line}`));
+  };
+  section(
+    'Signatures',
+    (session.weir.signatures ?? []).flatMap(({ id, name, severity, captures = {} }) => [
+      `${paintSeverity(style, severity)(severity.padEnd(6))}  ${style.bold(printable(id, 80))}  ${printable(name, 120)}`,
+      ...Object.entries(captures).map(([key, value]) => `        ${style.dim(printable(key, 20))} ${printable(value, 500)}`),
+    ]),
+  );
+  section(
+    'Facts',
+    (session.weir.facts ?? []).map(({ kind, value }) => `${style.dim(printable(kind, 12).padEnd(12))}  ${printable(value, 500)}`),
+  );
+  section(
+    'Part of',
+    verdicts.map(({ weir }) => {
+      const { severity, behaviour, evidence } = weir.verdict;
+      return `${paintSeverity(style, severity)(severity.padEnd(6))}  ${style.bold(behaviour)}  ${printable(evidence[0] ?? '', 300)}`;
+    }),
+  );
+  return lines;
 }
 
 const relayTimes = ({ connect, first_byte: first }: NonNullable<SessionDocument['weir']['relay']>): string =>
@@ -139,6 +172,7 @@ async function show(context: CommandContext, given: string, options: Options): P
     : [
         context.style.bold(`Session ${id}`),
         ...facts(stored.session, context).map(([name, value]) => `  ${context.style.dim(name.padEnd(10))}  ${value}`),
+        ...findings(stored, context),
         ...(stored.chunks.length === 0 ? ['', '  no byte was exchanged'] : conversation(selected, 'text', context)),
       ];
   await context.print(lines.join('\n'));

@@ -30,7 +30,7 @@ async function list(context: CommandContext, options: Options): Promise<number> 
       await context.print(nothingYet('sessions', isFiltered(options), context));
       return 0;
     }
-    await context.printTable(sessionColumns(context.style, context.now), page.items);
+    await context.printTable(sessionColumns(context.style, context.now, page.items), page.items);
     const [newest] = page.items;
     await context.note(
       `${plural(page.items.length, 'session')}${page.next ? `; older ones: --before ${page.next}` : ''}; one in full: weir session ${newest.weir.session.id}`,
@@ -80,7 +80,7 @@ async function follow(context: CommandContext, options: Options): Promise<number
   const filter = filterTextOf(options);
   const { signal, stdout } = context.environment;
   const recorder = await context.recorder();
-  const columns = sessionColumns(context.style, undefined);
+  const columns = sessionColumns(context.style, undefined, undefined);
   const first = await recorder.sessions({ ...filter, limit: options.limit ?? followedRows });
   const shown = [...first.items].reverse();
   if (context.json) await context.printJsonLines(shown);

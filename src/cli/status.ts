@@ -3,7 +3,7 @@
 import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import type { ProcessStatus, Status } from '../model/status.ts';
+import type { AnalysisStatus, ProcessStatus, Status } from '../model/status.ts';
 import { agentStatusRows } from './agent-rows.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { annexFacts, describeRepairs, diversionRows, networkRows } from './status-networks.ts';
@@ -69,6 +69,21 @@ function processRows(processes: readonly ProcessStatus[], context: CommandContex
   );
 }
 
+function analysisText(analysis: AnalysisStatus, { style }: CommandContext): string {
+  const { sessions, matched, verdicts, rules, spilled, partial, faults } = analysis;
+  const failed = Object.entries(faults).map(([part, count]) => `${line(part)} failed ${plural(count, 'time')}`);
+  return [
+    `${plural(sessions, 'session')} looked at with ${plural(rules, 'signature')}`,
+    `${renderCount(matched)} matched`,
+    plural(verdicts, 'verdict'),
+    spilled > 0 && `${renderCount(spilled)} read back`,
+    partial > 0 && style.yellow(`${renderCount(partial)} seen in part`),
+    ...failed.map((text) => style.red(text)),
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
 export function renderStatus({ status, link }: Found, context: CommandContext): string {
   const { style, now } = context;
   const health = status.health ?? 'good';
@@ -115,6 +130,7 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
         .filter(Boolean)
         .join(', '),
     ]);
+  if (status.analysis) facts.push(['analysis', analysisText(status.analysis, context)]);
   for (const annex of status.annexes ?? []) facts.push(...annexFacts(annex, status.reasons ?? [], context));
   if (status.repairs) facts.push(['repaired', describeRepairs(status.repairs, context)]);
   const drops = Object.entries(status.drops ?? {}).filter(([, count]) => count > 0);

@@ -3,8 +3,11 @@
 
 import { renderMicros } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, ProbeTarget, Severity } from '../model/event.ts';
+import type { Fact, SignatureHit } from '../model/insight.ts';
 import type { Chunk, Direction, SessionOutcome } from '../model/session.ts';
 import { renderAlert, renderProbe, renderSession } from './exporters/jsonl.ts';
+import type { PlaceDocument, ThreatDocument, VerdictDocument } from './insight-documents.ts';
+import type { SessionMarks } from './session-marks.ts';
 import type { SessionSummary, StoredSession } from './store.ts';
 
 type Document = Record<string, unknown>;
@@ -19,11 +22,20 @@ export interface SynDocument {
   readonly system?: string;
 }
 
+export interface SignatureDocument {
+  readonly id: string;
+  readonly name: string;
+  readonly intention: SignatureHit['intention'];
+  readonly severity: Severity;
+  /** In lists left out. */
+  readonly captures?: Readonly<Record<string, string>>;
+}
+
 /** What readers of a session document may rely on; interface.md names the rest. */
-export interface SessionDocument {
+export interface SessionDocument extends ThreatDocument {
   readonly '@timestamp': string;
   readonly event: { readonly id: string; readonly start: string; readonly end?: string; readonly duration?: number };
-  readonly source: { readonly ip: string; readonly port: number; readonly mac?: string; readonly bytes: number };
+  readonly source: { readonly ip: string; readonly port: number; readonly mac?: string; readonly bytes: number } & PlaceDocument;
   readonly destination: { readonly ip: string; readonly port: number; readonly bytes: number };
   readonly network: { readonly transport: 'tcp' | 'udp'; readonly protocol?: string; readonly type: 'ipv4' | 'ipv6' };
   readonly tls?: {
@@ -51,8 +63,14 @@ export interface SessionDocument {
       readonly truncated: boolean;
       /** First bytes from the attacker, base64; at most 64 bytes. */
       readonly preview?: string;
+      /** Payloads alike are one family. */
+      readonly family?: string;
     };
+    /** Its own and those of the rules it matched. */
     readonly tags?: readonly string[];
+    readonly signatures?: readonly SignatureDocument[];
+    /** In lists left out. */
+    readonly facts?: readonly Fact[];
   };
 }
 
@@ -64,6 +82,8 @@ export interface ChunkDocument {
 }
 
 export interface StoredSessionDocument {
+  /** Those it is part of; absent where nobody asked. */
+  readonly verdicts?: readonly VerdictDocument[];
   readonly session: SessionDocument;
   readonly chunks: readonly ChunkDocument[];
 }
@@ -86,12 +106,19 @@ export interface AlertDocument {
   readonly weir: { readonly alert: { readonly name: string; readonly severity: Severity; readonly details: Document } };
 }
 
-/** A session in ECS, with its first bytes for lists. */
-export function sessionDocument(session: SessionSummary): SessionDocument {
-  const document = renderSession(session) as unknown as SessionDocument;
+/** A session in ECS, with its first bytes; with all that was found in it. */
+export function sessionDocument(session: SessionSummary, marks?: SessionMarks): SessionDocument {
+  const document = renderSession(session, marks) as unknown as SessionDocument;
   if (!session.preview?.length) return document;
   const preview = Buffer.from(session.preview).toString('base64');
   return { ...document, weir: { ...document.weir, payload: { ...document.weir.payload, preview } } };
+}
+
+/** For lists: which rules matched, without what they captured and without facts. */
+export function listedDocument(session: SessionSummary, { insight, place }: SessionMarks = {}): SessionDocument {
+  if (!insight) return sessionDocument(session, { place });
+  const signatures = insight.signatures.map((hit) => ({ ...hit, captures: {} }));
+  return sessionDocument(session, { place, insight: { ...insight, signatures, facts: [] } });
 }
 
 export const chunkDocument = (chunk: Chunk): ChunkDocument => ({
@@ -100,8 +127,8 @@ export const chunkDocument = (chunk: Chunk): ChunkDocument => ({
   bytes: Buffer.from(chunk.bytes).toString('base64'),
 });
 
-export const storedSessionDocument = (stored: StoredSession): StoredSessionDocument => ({
-  session: sessionDocument(stored.session),
+export const storedSessionDocument = (stored: StoredSession, marks?: SessionMarks): StoredSessionDocument => ({
+  session: sessionDocument(stored.session, marks),
   chunks: stored.chunks.map(chunkDocument),
 });
 

@@ -1,9 +1,11 @@
 // Records as Elastic Common Schema documents, one JSON object a line. The only place that knows ECS names for sessions,
-// probes, alerts and system events: the API and `weir export jsonl` both render through here. Pure; no bytes, hashes only.
+// probes, alerts, verdicts and system events: the API and `weir export jsonl` both render through here. Pure; no bytes, hashes only.
 
 import { renderMicros } from '../../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../../model/event.ts';
+import type { Place, SignatureHit, Verdict } from '../../model/insight.ts';
 import type { SynDetails } from '../../model/session.ts';
+import type { SessionMarks } from '../session-marks.ts';
 import { payloadHashOf, summaryOf } from '../session-summary.ts';
 import type { SessionSummary } from '../store.ts';
 import { communityId } from './community-id.ts';
@@ -25,7 +27,28 @@ function synFields(syn: SynDetails | undefined): EcsDocument | undefined {
   return { ttl, ip_id: ipId, do_not_fragment: doNotFragment, window, sequence, options, mss, window_scale: windowScale, system };
 }
 
-export function renderSession(session: SessionSummary): EcsDocument {
+const unique = (values: Iterable<string>): string[] | undefined => {
+  const all = [...new Set(values)];
+  return all.length === 0 ? undefined : all;
+};
+
+/** `source` with where it is; absent parts are absent. */
+export const placeFields = (place: Place | undefined): EcsDocument => ({
+  geo: place?.country === undefined ? undefined : { country_iso_code: place.country },
+  as:
+    place?.asn === undefined
+      ? undefined
+      : { number: place.asn, organization: place.organization === undefined ? undefined : { name: place.organization } },
+});
+
+/** ATT&CK techniques and CVE identifiers, each once. */
+export const threatFields = (techniques: readonly string[], cves: readonly string[]): EcsDocument => ({
+  threat: unique(techniques) && { framework: 'MITRE ATT&CK', technique: { id: unique(techniques) } },
+  vulnerability: unique(cves) && { id: unique(cves) },
+});
+
+export function renderSession(session: SessionSummary, { insight, place }: SessionMarks = {}): EcsDocument {
+  const hits = insight?.signatures ?? [];
   const { source, destination, transport, outcome, start, end, tls } = session;
   const over = outcome !== 'open';
   return {
@@ -40,7 +63,7 @@ export function renderSession(session: SessionSummary): EcsDocument {
       end: end === undefined ? undefined : renderMicros(end),
       duration: end === undefined ? undefined : nanoseconds(end - start),
     },
-    source: { ip: source.ip, port: source.port, mac: ecsMac(session.sourceMac), bytes: session.bytesIn },
+    source: { ip: source.ip, port: source.port, mac: ecsMac(session.sourceMac), bytes: session.bytesIn, ...placeFields(place) },
     destination: { ip: destination.ip, port: destination.port, bytes: session.bytesOut },
     network: {
       transport,
@@ -54,6 +77,11 @@ export function renderSession(session: SessionSummary): EcsDocument {
       client: { ja3: tls.ja3, ja4: tls.ja4, server_name: tls.serverName, supported_protocols: tls.alpn },
     },
     user: session.userName === undefined ? undefined : { name: session.userName },
+    ...threatFields(
+      hits.flatMap(({ techniques }) => techniques),
+      hits.flatMap(({ cves }) => cves),
+    ),
+    rule: hits.length === 0 ? undefined : { id: hits.map(({ rule }) => rule), name: hits.map(({ name }) => name) },
     weir: {
       session: { id: session.id, outcome, source_reliable: session.sourceReliable, chunks: session.chunkCount },
       diversion: session.diversion,
@@ -68,9 +96,48 @@ export function renderSession(session: SessionSummary): EcsDocument {
               connect: nanoseconds(session.connectMicros),
               first_byte: session.firstByteMicros === undefined ? undefined : nanoseconds(session.firstByteMicros),
             },
-      payload: { sha256: session.payloadHash, truncated: session.truncated },
+      payload: { sha256: session.payloadHash, truncated: session.truncated, family: insight?.family },
       syn: synFields(session.syn),
-      tags: session.tags,
+      tags: unique([...(session.tags ?? []), ...hits.flatMap(({ tags }) => tags)]),
+      signatures: hits.length === 0 ? undefined : hits.map(signatureFields),
+      facts: insight?.facts.length ? insight.facts : undefined,
+    },
+  };
+}
+
+const signatureFields = ({ rule, name, intention, severity, captures }: SignatureHit): EcsDocument => ({
+  id: rule,
+  name,
+  intention,
+  severity,
+  captures: Object.keys(captures).length === 0 ? undefined : captures,
+});
+
+export function renderVerdict(verdict: Verdict, place?: Place): EcsDocument {
+  const { behaviour, severity, confidence, hits, ports, hosts, credentials, tool, evidence, records } = verdict;
+  const { destination, port, transport } = verdict;
+  return {
+    '@timestamp': renderMicros(verdict.start),
+    event: {
+      id: verdict.id,
+      kind: 'alert',
+      category: ['intrusion_detection'],
+      type: ['info'],
+      dataset: 'weir.verdict',
+      action: behaviour,
+      severity: severities[severity],
+      start: renderMicros(verdict.start),
+      end: renderMicros(verdict.end),
+      duration: nanoseconds(verdict.end - verdict.start),
+    },
+    message: evidence[0],
+    source: { ip: verdict.source, ...placeFields(place) },
+    destination: destination === undefined && port === undefined ? undefined : { ip: destination, port },
+    network: { type: networkType(verdict.source), transport },
+    ...threatFields(verdict.techniques, verdict.cves),
+    weir: {
+      diversion: verdict.diversion,
+      verdict: { behaviour, severity, confidence, hits, ports, hosts, credentials, tool, evidence, records },
     },
   };
 }

