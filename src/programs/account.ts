@@ -73,6 +73,7 @@ export async function ensureDirectories(data: string, account: Account): Promise
     { path: 'journal/agents', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
     { path: 'blobs', mode: 0o750, owner: 'weir' },
+    { path: 'analysis', mode: 0o750, owner: 'weir' },
     { path: 'tls', mode: 0o750, owner: 'weir' },
     { path: 'agents', mode: 0o700, owner: 'weir' },
   ];

@@ -9,6 +9,7 @@ import type { KernelPathCounters } from '../relay/kernel-path-protocol.ts';
 import type { ProxyDoorCounters } from '../relay/proxy-listening.ts';
 import type { RelayCounters } from '../relay/relay.ts';
 import type { GatewayAgentsCounters } from './gateway-agents.ts';
+import type { AnalysisPart } from './recorder-analysis.ts';
 
 /** What the gateway answers to `status`; every part may be absent while it starts. */
 export interface GatewayStatus {
@@ -47,15 +48,19 @@ const describeAilment = ({ state, since, reasons }: AgentStatus): string =>
   'not well';
 
 /** What the recorder knows of itself, in the words of Status. */
-export function recorderPart(status: RecorderStatus): RecorderPart {
-  const { lagBytes, lagMs, journalBytes, store, storeError, rebuilding, damagedBytes } = status;
-  const reasons: string[] = [];
+export function recorderPart(status: RecorderStatus, analysed?: AnalysisPart): RecorderPart {
+  const { lagBytes, lagMs, journalBytes, store, storeError, rebuilding, damagedBytes, unlooked } = status;
+  const reasons: string[] = [...(analysed?.reasons ?? [])];
   if (storeError) reasons.push(`the store refuses (${storeError}): sessions stay in the journal until it takes them`);
   if (rebuilding) reasons.push('the store is being rebuilt from the journal');
   if (damagedBytes > 0) reasons.push(`${damagedBytes} bytes of the journal were not records and were passed over`);
+  if (unlooked > 0) reasons.push(`analysis failed: ${unlooked} records are stored without having been looked at`);
+  for (const [part, count] of Object.entries(analysed?.analysis.faults ?? {}))
+    reasons.push(`analysis failed: ${part} at ${count} sessions, which have the tag analysis-failed`);
   return {
     reasons,
     status: {
+      ...(analysed && { analysis: analysed.analysis }),
       journal: { lagBytes, lagMs, sizeBytes: journalBytes },
       store: {
         sizeBytes: store.bytes,

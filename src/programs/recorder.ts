@@ -10,10 +10,12 @@ import { asWeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
+import type { Insights } from '../model/insight.ts';
 import type { Status } from '../model/status.ts';
 import { DuckDbStore } from '../record/duckdb-store.ts';
 import { Recorder } from '../record/recorder.ts';
 import { watchLifeline } from './child.ts';
+import { openAnalysis } from './recorder-analysis.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
 import type { RecorderSettings } from './settings.ts';
 
@@ -22,24 +24,27 @@ const data = values.data ?? '';
 const settings = JSON.parse(values.settings ?? '{}') as RecorderSettings;
 const log = openLog('recorder');
 const lifetime = new Lifetime(log);
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 /** Retention by size drops whole files: a small allowance needs small ones. Between 16 MiB and 1 GiB. */
 const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
 
 async function main(): Promise<void> {
-  const listeners = new Set<(events: readonly WeirEvent[]) => void>();
+  const listeners = new Set<(events: readonly WeirEvent[], insights: Insights) => void>();
   const store = lifetime.own(
     'store',
     await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(settings.retention.sizeBytes), log }),
   );
+  const { analyser, placeOf, status } = openAnalysis({ settings: settings.analysis, data, packageRoot, store, log });
   const recorder = new Recorder({
     dataDirectory: data,
     store,
     retention: settings.retention,
     clock: systemClock,
     log,
-    onEvents: (events) => {
-      for (const listener of listeners) listener(events);
+    analysis: analyser,
+    onEvents: (events, insights) => {
+      for (const listener of listeners) listener(events, insights);
     },
   });
   await recorder.start();
@@ -59,17 +64,18 @@ async function main(): Promise<void> {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    placeOf,
     status: async () =>
       mergeStatus(
         (await ask('status')) as Partial<Status>,
         (await ask('gateway')) as GatewayStatus,
-        recorderPart(await recorder.status()),
+        recorderPart(await recorder.status(), status()),
       ),
     socket: { path: join(data, 'run/recorder.sock'), mode: 0o660 },
     console: {
       ...settings.console,
       tlsDirectory: join(data, 'tls'),
-      packageRoot: join(dirname(fileURLToPath(import.meta.url)), '../../..'),
+      packageRoot,
     },
     log,
   });

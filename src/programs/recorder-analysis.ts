@@ -1,0 +1,95 @@
+// Puts analysis together for the recorder, from its settings and the installation: what cannot be loaded is said, shown in the
+// status and left out, for records matter more than what is made of them.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Analyser, type AnalyserStore, type AnalysisParts } from '../analysis/analyser.ts';
+import { extractFacts } from '../analysis/facts/extract-facts.ts';
+import { Places } from '../analysis/places/places.ts';
+import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
+import { SignatureSet } from '../analysis/signatures/signature-set.ts';
+import type { Log } from '../base/log.ts';
+import type { AnalysisSettings } from '../model/analysis-settings.ts';
+import type { Place } from '../model/insight.ts';
+import type { AnalysisStatus } from '../model/status.ts';
+
+export interface AnalysisOptions {
+  readonly settings: AnalysisSettings;
+  /** The data directory: `analysis/` in it is a cache. */
+  readonly data: string;
+  /** The directory that holds `rules`. */
+  readonly packageRoot: string;
+  readonly store: AnalyserStore;
+  readonly log: Log;
+}
+
+export interface RecorderAnalysis {
+  readonly analyser: Analyser;
+  readonly placeOf: (ip: string) => Place;
+  readonly status: () => AnalysisPart;
+}
+
+/** For `weir status`: the counters, and what does not work. */
+export interface AnalysisPart {
+  readonly analysis: AnalysisStatus;
+  readonly reasons: readonly string[];
+}
+
+/** Tables and rules load while the recorder starts; the first batch waits for them. Never throws. */
+export function openAnalysis(options: AnalysisOptions): RecorderAnalysis {
+  const { store, log } = options;
+  let loaded: Loaded | undefined;
+  const loading = load(options).then((parts) => {
+    loaded = parts;
+    return parts;
+  });
+  const analyser = new Analyser({ store, log, parts: loading });
+  return {
+    analyser,
+    placeOf: (ip) => loaded?.places.of(ip) ?? { ip },
+    status: () => ({
+      analysis: analyser.status(),
+      reasons: [...(loaded?.places.problems ?? []), ...(loaded?.problems ?? [])].map((problem) => `analysis: ${problem}`),
+    }),
+  };
+}
+
+interface Loaded extends AnalysisParts {
+  readonly places: Places;
+  readonly problems: readonly string[];
+}
+
+/** Most mistakes in rule files that are shown. */
+const maxProblems = 8;
+
+/** Rules with a mistake are said and left out; the others hold. */
+function loadSignatures(
+  files: readonly string[],
+  log: Log,
+): { readonly set: SignatureSet; readonly problems: readonly string[] } {
+  const read = readRuleFiles(files);
+  const { set, mistakes } = SignatureSet.load(read.files);
+  const problems = [...read.mistakes, ...mistakes].map(
+    ({ file, line, mistake, next }) => `${file}${line ? `:${line}` : ''}: ${mistake}${next ? `; ${next}` : ''}`,
+  );
+  for (const problem of problems.slice(0, maxProblems)) log.warn('a signature is left out', { problem });
+  const rest = problems.length - maxProblems;
+  log.info('signatures loaded', { rules: set.size, mistakes: problems.length });
+  return {
+    set,
+    problems: [
+      ...problems.slice(0, maxProblems),
+      ...(rest > 0 ? [`${rest} more mistakes in rules: \`weir rules check FILE\` names them`] : []),
+    ],
+  };
+}
+
+async function load({ settings, data, packageRoot, log }: AnalysisOptions): Promise<Loaded> {
+  const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
+  const ownRules = join(packageRoot, 'rules/signatures');
+  const signatures = loadSignatures(
+    [ownRules, ...settings.rules].filter((place) => place !== ownRules || existsSync(place)),
+    log,
+  );
+  return { places, extractFacts, signatures: signatures.set, problems: signatures.problems };
+}
