@@ -1,9 +1,72 @@
 // What the page asks the recorder: typed answers, errors with the API's own words, the way back to signing in.
 
+export interface Place {
+  readonly geo?: { readonly country_iso_code: string };
+  readonly as?: { readonly number: number; readonly organization?: { readonly name: string } };
+}
+
+export interface Signature {
+  readonly id: string;
+  readonly name: string;
+  readonly severity: string;
+  readonly captures?: Readonly<Record<string, string>>;
+}
+
+export interface Fact {
+  readonly kind: string;
+  readonly value: string;
+}
+
+export interface Verdict {
+  readonly '@timestamp': string;
+  readonly event: { readonly id: string; readonly start: string; readonly end: string };
+  readonly source: { readonly ip: string } & Place;
+  readonly destination?: { readonly ip?: string; readonly port?: number };
+  readonly network: { readonly transport?: string };
+  readonly threat?: { readonly technique: { readonly id: readonly string[] } };
+  readonly vulnerability?: { readonly id: readonly string[] };
+  readonly weir: {
+    readonly verdict: {
+      readonly behaviour: string;
+      readonly severity: string;
+      readonly confidence: string;
+      readonly hits: number;
+      readonly tool?: string;
+      readonly evidence: readonly string[];
+    };
+  };
+}
+
+export interface Attacker {
+  readonly event: { readonly start: string; readonly end: string };
+  readonly source: { readonly ip: string; readonly bytes: number } & Place;
+  readonly weir: {
+    readonly attacker: {
+      readonly sessions: number;
+      readonly probes: number;
+      readonly ports: number;
+      readonly decoys: number;
+      readonly behaviours: readonly string[];
+      readonly tools: readonly string[];
+      readonly signatures: readonly string[];
+    };
+  };
+}
+
+export interface AttackerPage {
+  readonly attacker: Attacker;
+  readonly ports: readonly TopRow[];
+  readonly decoys: readonly TopRow[];
+  readonly credentials: readonly TopRow[];
+  readonly facts: readonly (Fact & { readonly hits: number })[];
+  readonly verdicts: readonly Verdict[];
+  readonly families: readonly { readonly id: string; readonly label: string; readonly example: string }[];
+}
+
 export interface Session {
   readonly '@timestamp': string;
   readonly event: { readonly id: string; readonly start: string; readonly end?: string; readonly duration?: number };
-  readonly source: { readonly ip: string; readonly port: number; readonly mac?: string; readonly bytes: number };
+  readonly source: { readonly ip: string; readonly port: number; readonly mac?: string; readonly bytes: number } & Place;
   readonly destination: { readonly ip: string; readonly port: number; readonly bytes: number };
   readonly network: { readonly transport: string; readonly protocol?: string };
   readonly tls?: {
@@ -23,9 +86,14 @@ export interface Session {
       readonly truncated: boolean;
       readonly chunks: number;
       readonly preview?: string;
+      readonly family?: string;
     };
     readonly tags?: readonly string[];
+    readonly signatures?: readonly Signature[];
+    readonly facts?: readonly Fact[];
   };
+  readonly threat?: { readonly technique: { readonly id: readonly string[] } };
+  readonly vulnerability?: { readonly id: readonly string[] };
 }
 
 export interface Chunk {
@@ -69,6 +137,7 @@ export interface LiveMessage {
   readonly skipped: number;
   readonly missed?: number;
   readonly alerts: readonly { readonly message: string }[];
+  readonly verdicts: readonly Verdict[];
   readonly rate: readonly (readonly [number, number, number])[];
 }
 

@@ -3,6 +3,7 @@
 
 import {
   ApiError,
+  type Attacker,
   ask,
   type Counts,
   type LiveMessage,
@@ -11,13 +12,18 @@ import {
   type Session,
   type Status,
   type TopRow,
+  type Verdict,
 } from './api.ts';
+import { AttackerSheet } from './attacker-sheet.ts';
+import { renderAttackers } from './attacker-table.ts';
 import { byId, make, setText } from './dom.ts';
 import { Live } from './live.ts';
 import { RateChart } from './rate-chart.ts';
 import { SessionSheet } from './session-sheet.ts';
 import { SessionTable } from './session-table.ts';
 import { renderTop } from './top-list.ts';
+import { verdictItem } from './verdict-list.ts';
+import { Views } from './views.ts';
 import { bytesText, countText, printable } from './wording.ts';
 
 const figuresEveryMs = 5000;
@@ -27,6 +33,10 @@ const typingPauseMs = 350;
 const table = new SessionTable(byId('rows'));
 const chart = new RateChart(byId('rate-sessions'), byId('rate-probes'));
 const sheet = new SessionSheet();
+const attackerSheet = new AttackerSheet();
+const views = new Views({ attackers: loadAttackers, behaviour: loadVerdicts });
+const attackersBy = byId<HTMLSelectElement>('attackers-by');
+const behaviourKind = byId<HTMLSelectElement>('behaviour-kind');
 const filters = byId<HTMLFormElement>('filters');
 const windowSelect = byId<HTMLSelectElement>('window');
 const pauseButton = byId<HTMLButtonElement>('pause');
@@ -108,9 +118,24 @@ async function loadSeries(): Promise<void> {
   chart.set(points, at);
 }
 
+async function loadAttackers(): Promise<void> {
+  const query = { since: windowSelect.value, by: attackersBy.value, limit: '200' };
+  const { items } = await ask<{ items: Attacker[] }>('attackers', query);
+  renderAttackers(byId('attacker-rows'), items);
+  byId('attackers-empty').hidden = items.length > 0;
+}
+
+async function loadVerdicts(): Promise<void> {
+  const query = { since: windowSelect.value, behaviour: behaviourKind.value, limit: '100' };
+  const { items } = await ask<{ items: Verdict[] }>('verdicts', query);
+  byId('verdicts').replaceChildren(...items.map((verdict) => verdictItem(verdict, true)));
+  byId('verdicts-empty').hidden = items.length > 0;
+}
+
 function pickPort(port: string): void {
   (filters.elements.namedItem('port') as HTMLInputElement).value = port;
   applyFilters();
+  views.show('sessions');
   byId('sessions').scrollIntoView({ behavior: 'smooth', block: 'start' });
 }
 
@@ -159,6 +184,7 @@ function showStatus(status: Status): void {
 }
 
 function refreshFigures(): void {
+  if (!document.hidden) views.refresh();
   if (!document.hidden && byId('filter-error').textContent === '') loadFigures().catch(() => setConnected(connected));
 }
 
@@ -256,6 +282,8 @@ filters.addEventListener('reset', () => {
 pauseButton.addEventListener('click', () => setPaused(!paused));
 olderButton.addEventListener('click', () => void loadOlder());
 windowSelect.addEventListener('change', refreshFigures);
+attackersBy.addEventListener('change', () => views.refresh());
+behaviourKind.addEventListener('change', () => views.refresh());
 
 setInterval(refreshFigures, figuresEveryMs);
 setInterval(() => {
@@ -270,3 +298,5 @@ await Promise.allSettled([loadSessions(), loadSeries(), loadFigures()]);
 showEmpty();
 live.open(filterQuery());
 void sheet.follow();
+void attackerSheet.follow();
+views.follow();

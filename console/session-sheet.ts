@@ -1,8 +1,9 @@
 // One session in full, in a sheet over the page: its facts, and its bytes as text or hex with times and directions.
 // Opened and closed by the address bar's fragment, so that a session can be linked to and the back button works.
 
-import { ApiError, ask, type Chunk, type Session } from './api.ts';
+import { ApiError, ask, type Chunk, type Session, type Verdict } from './api.ts';
 import { byId, make, setText } from './dom.ts';
+import { placeText, severityClass, verdictItem } from './verdict-list.ts';
 import {
   bytesText,
   durationText,
@@ -21,6 +22,7 @@ const drawnBytes = 64 * 1024;
 interface Stored {
   readonly session: Session;
   readonly chunks: readonly Chunk[];
+  readonly verdicts?: readonly Verdict[];
 }
 
 function factRows(session: Session): [string, string][] {
@@ -30,6 +32,7 @@ function factRows(session: Session): [string, string][] {
       'Source',
       `${endpointText(source.ip, source.port)}${weir.session.source_reliable ? '' : ' (not proven: the address may be forged)'}`,
     ],
+    ['Place', placeText(source)],
     ['Source MAC', source.mac],
     ['Decoy', `${endpointText(destination.ip, destination.port)}/${network.transport}`],
     [
@@ -55,10 +58,40 @@ function factRows(session: Session): [string, string][] {
       `${bytesText(source.bytes)} in, ${bytesText(destination.bytes)} out${weir.payload.truncated ? ', recorded in part: the limit was reached' : ''}`,
     ],
     ['SHA-256', weir.payload.sha256],
+    ['Family', weir.payload.family],
+    ['Techniques', session.threat?.technique.id.join(', ')],
+    ['CVE', session.vulnerability?.id.join(', ')],
   ];
   return rows
     .filter((row): row is [string, string] => row[1] !== undefined && row[1] !== '')
     .map(([name, value]) => [name, printable(value, 2000)]);
+}
+
+/** Rules it matched with what they captured, facts, and the verdicts it is part of. */
+function findings({ session, verdicts = [] }: Stored): HTMLElement[] {
+  const parts: HTMLElement[] = [];
+  const signatures = session.weir.signatures ?? [];
+  if (signatures.length > 0) {
+    const list = make('dl', 'pairs');
+    for (const { id, name, severity, captures = {} } of signatures) {
+      list.append(
+        make('dt', '', make('span', `tag ${severityClass(severity)}`, printable(id, 80))),
+        make('dd', '', printable(name, 200)),
+      );
+      for (const [key, value] of Object.entries(captures))
+        list.append(make('dt', '', printable(key, 20)), make('dd', '', printable(value, 2048)));
+    }
+    parts.push(make('h3', '', 'Signatures'), list);
+  }
+  const facts = session.weir.facts ?? [];
+  if (facts.length > 0) {
+    const list = make('dl', 'pairs');
+    for (const { kind, value } of facts) list.append(make('dt', '', printable(kind, 20)), make('dd', '', printable(value, 2048)));
+    parts.push(make('h3', '', 'What it holds'), list);
+  }
+  if (verdicts.length > 0)
+    parts.push(make('h3', '', 'Part of'), make('ol', 'verdicts', ...verdicts.map((verdict) => verdictItem(verdict, false))));
+  return parts;
 }
 
 export class SessionSheet {
@@ -96,6 +129,7 @@ export class SessionSheet {
     setText(byId('detail-id'), id);
     byId('detail-facts').replaceChildren(make('p', 'quiet', 'loading…'));
     this.#bytes.replaceChildren();
+    byId('detail-findings').replaceChildren();
     byId<HTMLAnchorElement>('detail-capture').href = `/api/sessions/${id}/capture`;
     byId<HTMLAnchorElement>('detail-payload').href = `/api/sessions/${id}/payload`;
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -106,6 +140,7 @@ export class SessionSheet {
       return;
     }
     this.#drawFacts(this.#stored.session);
+    byId('detail-findings').replaceChildren(...findings(this.#stored));
     this.#drawBytes(drawnBytes);
   }
 

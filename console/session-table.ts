@@ -3,6 +3,7 @@
 
 import type { Session } from './api.ts';
 import { make, setText } from './dom.ts';
+import { severityClass } from './verdict-list.ts';
 import { bytesText, endpointText, fromBase64, momentText, printable, printableBytes } from './wording.ts';
 
 const maxRows = 400;
@@ -109,6 +110,7 @@ export class SessionTable {
     link.href = `#session/${encodeURIComponent(id)}`;
     link.title = `${session['@timestamp']}: open this session`;
     const source = cell('Source', 'mono', endpointText(session.source.ip, session.source.port));
+    if (session.source.geo) source.append(make('span', 'quiet', ` ${printable(session.source.geo.country_iso_code, 4)}`));
     if (!session.weir.session.source_reliable) {
       const mark = make('span', 'doubt', '?');
       mark.title = 'UDP: the address may be forged';
@@ -157,7 +159,16 @@ export class SessionTable {
     cells.end.className = `end end-${outcome}`;
     setText(cells.end, outcome);
     const preview = previewText(session, undefined);
-    setText(cells.preview, preview);
+    const marks = (session.weir.signatures ?? []).slice(0, 3);
+    if (marks.length === 0) setText(cells.preview, preview);
+    else {
+      const tags = marks.map(({ id, name, severity }) => {
+        const tag = make('span', `tag ${severityClass(severity)}`, printable(id, 40));
+        tag.title = printable(name, 200);
+        return tag;
+      });
+      cells.preview.replaceChildren(...tags, ` ${preview}`);
+    }
     cells.preview.classList.toggle('quiet', preview === 'said nothing');
   }
 }
