@@ -60,6 +60,7 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
     session: (id) => records.session(id),
     sessions: (filter) => records.sessions(filter),
     probes: (filter) => records.probes(filter),
+    verdicts: async () => kept.flatMap(({ verdicts }) => verdicts),
     families: async () => kept.flatMap(({ families }) => families),
     insights: async (of) => kept.flatMap(({ sessions }) => sessions).filter(({ id }) => of.some((one) => one.id === id)),
   };
@@ -69,6 +70,8 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
   };
   const taken: { event: WeirEvent; rules: string[]; input: string | undefined }[] = [];
   const restored: string[][] = [];
+  const remembered: string[][] = [];
+  const told: boolean[] = [];
   const parts: AnalysisParts = {
     signatures: { size: 3, match: ({ input }) => (text(input).includes('wget') ? [hit('wget')] : []) },
     extractFacts: ({ input }) => (input.length === 0 ? [] : [{ kind: 'command', value: text(input) }]),
@@ -89,12 +92,17 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
     createBehaviours: () => ({
       take: (event, hits = [], view) =>
         taken.push({ event, rules: hits.map(({ rule }) => rule), input: view && text(view.input) }),
-      flush: () => [verdict('192.0.2.1')],
+      flush: (all) => {
+        told.push(all === true);
+        return [verdict('192.0.2.1')];
+      },
+      restore: (verdicts) => remembered.push(verdicts.map(({ source }) => source)),
+      counters: () => ({ pending: told.length > 2 ? 0 : 1, evicted: 0 }),
     }),
     ...more,
   };
   const analyser = new Analyser({ store, parts, log });
-  return { apply, analyser, taken, restored };
+  return { apply, analyser, taken, restored, remembered, told };
 }
 
 const wget = (number: number, source = '203.0.113.9') =>
@@ -189,7 +197,7 @@ describe('Analyser', () => {
   });
 
   it('remembers families and the newest half hour after a restart, and tells nobody of it again', async () => {
-    const { analyser, apply, taken, restored } = bed();
+    const { analyser, apply, taken, restored, remembered } = bed();
     await analyser.begin();
     const old = sampleSession(at - 3600e6, 9);
     const events = [eventOf(old), eventOf(wget(1)), { kind: 'probe' as const, probe: sampleProbe(at - 5e6, 4) }];
@@ -198,6 +206,7 @@ describe('Analyser', () => {
     taken.length = 0;
     await analyser.begin();
     assert.deepEqual(restored, [[], ['w']]);
+    assert.deepEqual(remembered, [['192.0.2.1']]);
     assert.deepEqual(
       taken.map(({ event, rules }) => [event.kind, rules.join()]),
       [
@@ -208,6 +217,20 @@ describe('Analyser', () => {
     const again = await analyser.analyse([eventOf(wget(1))]);
     assert.deepEqual(again.insights.sessions, insights.sessions);
     assert.deepEqual(again.insights.families, []);
+  });
+
+  it('tells what waited when nothing comes, as long as something waits', async () => {
+    const { analyser, told } = bed();
+    assert.equal(analyser.late(false), undefined, 'nothing is known yet');
+    await analyser.begin();
+    await analyser.analyse([eventOf(wget(1))]);
+    assert.deepEqual(
+      analyser.late(false)?.verdicts.map(({ source }) => source),
+      ['192.0.2.1'],
+    );
+    assert.ok(analyser.late(true));
+    assert.equal(analyser.late(true), undefined);
+    assert.deepEqual(told, [false, false, true]);
   });
 
   it('lets others have a turn in a long batch', async () => {

@@ -20,8 +20,12 @@ export interface Families {
 /** What remembers sources; told of every event in the order they were recorded. */
 export interface Behaviours {
   take(event: WeirEvent, hits?: readonly SignatureHit[], view?: SessionView): void;
-  /** Verdicts that are new or grew since the last call. */
-  flush(): readonly Verdict[];
+  /** Verdicts that are new or grew, each at most once a second unless `all`. */
+  flush(all?: boolean): readonly Verdict[];
+  /** Verdicts a former process told, before the first event: those that go on keep their identifiers. */
+  restore(verdicts: readonly Verdict[]): void;
+  /** `pending`: verdicts that wait for their second to pass. `evicted`: sources forgotten to make room. */
+  counters(): { readonly pending: number; readonly evicted: number };
 }
 
 /** Each is left out where it is not wanted or could not be loaded; the others go on. */
@@ -34,7 +38,8 @@ export interface AnalysisParts {
   readonly createBehaviours?: () => Behaviours;
 }
 
-export type AnalyserStore = Pick<Store, 'session' | 'sessions' | 'probes'> & Pick<AnalysisStore, 'families' | 'insights'>;
+export type AnalyserStore = Pick<Store, 'session' | 'sessions' | 'probes'> &
+  Pick<AnalysisStore, 'families' | 'insights' | 'verdicts'>;
 
 export interface AnalyserOptions {
   readonly store: AnalyserStore;
@@ -57,6 +62,9 @@ const maxRecalls = 256;
 const warmMicros = 30 * 60 * 1e6;
 const maxWarmRows = 20_000;
 const warmPage = 5000;
+/** Behaviour that began earlier is another one by now; the newest of those that did not. */
+const toldMicros = 8 * 24 * 3600 * 1e6;
+const maxToldVerdicts = 10_000;
 /** Others get a turn this often: API requests wait for nothing longer. */
 const sliceMs = 12;
 
@@ -126,6 +134,13 @@ export class Analyser implements RecordAnalysis {
     return { events: marked ?? events, insights: { sessions, verdicts, families, places } };
   }
 
+  late(all: boolean): Insights | undefined {
+    if (!this.#behaviours || this.#behaviours.counters().pending === 0) return undefined;
+    const verdicts = this.#guard('behaviour', () => this.#behaviours?.flush(all) ?? nothing, nothing);
+    this.#verdicts += verdicts.length;
+    return verdicts.length === 0 ? undefined : { sessions: nothing, verdicts, families: nothing, places: nothing };
+  }
+
   status(): AnalysisStatus {
     const { held, spilled, partial } = this.#gatherer.counters();
     return {
@@ -137,6 +152,7 @@ export class Analyser implements RecordAnalysis {
       held,
       spilled: this.#spilled + spilled,
       partial: this.#partial + partial,
+      forgotten: this.#behaviours?.counters().evicted ?? 0,
       faults: Object.fromEntries(this.#faults),
     };
   }
@@ -216,7 +232,10 @@ export class Analyser implements RecordAnalysis {
     const { store } = this.#options;
     const [[session], [probe]] = [await store.sessions({ limit: 1 }), await store.probes({ limit: 1 })];
     if (!session && !probe) return;
-    const since = Math.max(session?.start ?? 0, probe?.start ?? 0) - warmMicros;
+    const newest = Math.max(session?.start ?? 0, probe?.start ?? 0);
+    const told = await store.verdicts({ since: newest - toldMicros, limit: maxToldVerdicts });
+    this.#guard('behaviour', () => behaviours.restore(told), undefined);
+    const since = newest - warmMicros;
     const past: { readonly at: number; readonly event: WeirEvent; readonly hits: readonly SignatureHit[] }[] = [];
     for await (const page of pages((filter) => store.sessions(filter), since)) {
       const found = await store.insights(page.map(({ id, start }) => ({ id, start })));
@@ -228,8 +247,6 @@ export class Analyser implements RecordAnalysis {
       for (const row of page) past.push({ at: row.start, event: { kind: 'probe', probe: row }, hits: nothing });
     past.sort((a, b) => a.at - b.at);
     for (const { event, hits } of past) this.#guard('behaviour', () => behaviours.take(event, hits), undefined);
-    // They were told when these events were new.
-    this.#guard('behaviour', () => behaviours.flush(), nothing);
   }
 }
 

@@ -4,10 +4,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Analyser, type AnalyserStore, type AnalysisParts } from '../analysis/analyser.ts';
+import { BehaviourTracker } from '../analysis/behaviour/behaviour-tracker.ts';
+import { KnownScanners } from '../analysis/behaviour/known-scanners.ts';
 import { extractFacts } from '../analysis/facts/extract-facts.ts';
 import { Places } from '../analysis/places/places.ts';
 import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
 import { SignatureSet } from '../analysis/signatures/signature-set.ts';
+import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AnalysisSettings } from '../model/analysis-settings.ts';
 import type { Place } from '../model/insight.ts';
@@ -59,6 +62,16 @@ interface Loaded extends AnalysisParts {
   readonly problems: readonly string[];
 }
 
+function readScanners(file: string, log: Log): { readonly scanners?: KnownScanners; readonly problem?: string } {
+  try {
+    return { scanners: KnownScanners.read(file) };
+  } catch (error) {
+    const problem = `behaviour is not judged: ${asWeirError(error).message}`;
+    log.error(problem);
+    return { problem };
+  }
+}
+
 /** Most mistakes in rule files that are shown. */
 const maxProblems = 8;
 
@@ -91,5 +104,12 @@ async function load({ settings, data, packageRoot, log }: AnalysisOptions): Prom
     [ownRules, ...settings.rules].filter((place) => place !== ownRules || existsSync(place)),
     log,
   );
-  return { places, extractFacts, signatures: signatures.set, problems: signatures.problems };
+  const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
+  return {
+    places,
+    extractFacts,
+    signatures: signatures.set,
+    ...(scanners && { createBehaviours: () => new BehaviourTracker({ thresholds: settings.behaviour, scanners }) }),
+    problems: [...signatures.problems, ...(problem === undefined ? [] : [problem])],
+  };
 }

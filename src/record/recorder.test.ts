@@ -240,6 +240,8 @@ test('sessions out of spools are not ended when their writer at the centre start
   ]);
 });
 
+const noInsights: Insights = { sessions: [], verdicts: [], families: [], places: [] };
+
 test('analysis sees each batch once, however often the store refuses; what it found goes in with the events and on to listeners', async (context) => {
   const data = scratch(context);
   const { sessions } = gateway(context, data);
@@ -251,7 +253,7 @@ test('analysis sees each batch once, however often the store refuses; what it fo
     failures -= 1;
     if (failures >= 0) throw new WeirError('disk-full', 'no room');
     if (events.some(({ kind }) => kind === 'session')) applied.push(insights);
-    return apply(events, checkpoint);
+    return apply(events, checkpoint, insights);
   };
   const seen: number[] = [];
   let begun = 0;
@@ -259,14 +261,19 @@ test('analysis sees each batch once, however often the store refuses; what it fo
     begin: async () => {
       begun += 1;
     },
+    late: (all) => {
+      late.push(all);
+      return all ? { ...noInsights, places: [{ ip: '192.0.2.9', country: 'DE' }] } : undefined;
+    },
     analyse: async (events) => {
       const ports = events.flatMap((event) => (event.kind === 'session' ? [event.session.source.port] : []));
       seen.push(...ports);
       if (ports.includes(2)) throw new TypeError('a defect');
       const places = [{ ip: '192.0.2.1', country: 'NL' }];
-      return { events, insights: { sessions: [], verdicts: [], families: [], places } };
+      return { events, insights: { ...noInsights, places } };
     },
   };
+  const late: boolean[] = [];
   const told: Insights[] = [];
   const recorder = await run(context, data, store, {
     analysis,
@@ -282,5 +289,9 @@ test('analysis sees each batch once, however often the store refuses; what it fo
   assert.deepEqual(seen, [1, 2]);
   assert.equal(begun, 1);
   assert.equal((await recorder.status()).unlooked, 1);
+  await until(() => late.length > 0, 'what waits is asked for while nothing comes');
+  await recorder.close();
+  assert.equal(late.at(-1), true);
+  assert.deepEqual(await store.places(['192.0.2.9']), [{ ip: '192.0.2.9', country: 'DE' }]);
   assert.equal((await store.sessions(everything)).length, 2);
 });

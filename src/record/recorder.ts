@@ -22,6 +22,8 @@ export interface RecordAnalysis {
   begin(): Promise<void>;
   /** The events to store, and what was found in them. The same events again find the same. */
   analyse(events: readonly WeirEvent[]): Promise<{ readonly events: readonly WeirEvent[]; readonly insights: Insights }>;
+  /** What was found and waits to be told again; asked when no event comes, and with `all` at the end. Undefined: nothing. */
+  late(all: boolean): Insights | undefined;
 }
 
 export interface RecorderOptions {
@@ -130,6 +132,8 @@ export class Recorder {
     const reader = this.#reader;
     await reader?.close();
     await this.#running;
+    // What cannot be told now is found again from the store's records.
+    if (this.#begun && !this.#storeError) await this.#tellLate(true).catch(() => {});
     if (this.#reader !== reader) await this.#reader?.close();
     await this.#own?.close();
   }
@@ -184,6 +188,7 @@ export class Recorder {
         this.#tell('store-rebuilt', 'every record of the journal is in the store again', {});
       }
       await this.#retain();
+      if (!this.#closed) await this.#tellLate(false);
       await reader.wait();
       if (!this.#closed) await this.#sleep(this.#options.gatherMs ?? 100);
       return;
@@ -261,6 +266,14 @@ export class Recorder {
       this.#unlooked += events.length;
       return { events, insights: noInsights };
     }
+  }
+
+  async #tellLate(all: boolean): Promise<void> {
+    const { analysis, store } = this.#options;
+    const insights = analysis?.late(all);
+    if (!insights) return;
+    await store.apply([], await store.checkpoint(), insights);
+    this.#publish([], insights);
   }
 
   #publish(events: readonly WeirEvent[], insights: Insights): void {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decoyDirectory, decoyGroup } from '../../test/support/decoy-segment.ts';
-import { transportChecksum } from '../model/checksum.ts';
 import { parseNeighbourFrame, renderAddressProbe, renderAdvertisement, renderArpProbe } from '../kernel/neighbour-frame.ts';
 import { type AddressRange, addressBytes, parseAddress, parseRange } from '../model/address.ts';
+import { transportChecksum } from '../model/checksum.ts';
 import { DecoyDirectory } from '../model/decoy.ts';
 import { macBytes } from './announcer.ts';
 import { type AddressConflict, NeighbourKeeper } from './neighbour-keeper.ts';
