@@ -11,6 +11,7 @@ import { familyRoutes } from './families.ts';
 import { type ApiEnvironment, checkHost, refuseForeignSites, requireSignIn, type SessionCookie, secureHeaders } from './guard.ts';
 import { liveRoutes } from './live.ts';
 import { recordRoutes } from './records.ts';
+import { reportRoutes } from './report.ts';
 import type { ApiContext } from './resource.ts';
 import { rollupRoutes } from './rollups.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -57,6 +58,7 @@ function resources(
     summaryRoutes(api),
     rollupRoutes(api),
     exportRoutes(api),
+    reportRoutes(api),
     liveRoutes(api, allowed),
   ];
   for (const part of parts) routes.route('/', part);

@@ -1,4 +1,4 @@
-// GET /api/export/:format: every matching record as JSON lines, streamed at the reader's pace, newest first.
+// GET /api/export/:format: every matching record in another tool's shape, streamed at the reader's pace, newest first.
 // The shapes are record/exporters.
 
 import { Hono } from 'hono';
@@ -8,13 +8,23 @@ import { pieces } from '../record/exporters/pieces.ts';
 import type { ApiEnvironment } from './guard.ts';
 import { type ApiContext, filterOf } from './resource.ts';
 
+const contentTypes: Partial<Record<ExportFormat, string>> = {
+  csv: 'text/csv; charset=utf-8',
+  cef: 'text/plain; charset=utf-8',
+  blocklist: 'text/plain; charset=utf-8',
+  stix: 'application/stix+json;version=2.1',
+  misp: 'application/json',
+};
+
 /** Without a limit in the query everything that matches is given. */
 export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   routes.get('/export/:format', (context) => {
     const format = context.req.param('format') as ExportFormat;
-    if (!exportFormats.includes(format))
-      throw new WeirError('not-found', `no export format '${String(format).slice(0, 40)}'`, { formats: exportFormats });
+    if (!Object.hasOwn(exportFormats, format))
+      throw new WeirError('not-found', `no export format '${String(format).slice(0, 40)}'`, {
+        formats: Object.keys(exportFormats),
+      });
     const { limit, ...filter } = filterOf(context, clock, ['kinds']);
     const limited = context.req.query('limit') !== undefined && context.req.query('limit') !== '';
     const kinds = (context.req.query('kinds') || 'sessions').split(',') as ExportKind[];
@@ -23,7 +33,7 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
         throw new WeirError('bad-request', `kinds: '${kind.slice(0, 40)}' is none of ${exportKinds.join(', ')}`, {
           parameter: 'kinds',
         });
-    const lines = pieces(exportLines(store, format, limited ? { ...filter, limit } : filter, kinds));
+    const lines = pieces(exportLines(store, format, limited ? { ...filter, limit } : filter, clock(), kinds));
     const encoder = new TextEncoder();
     const body = new ReadableStream<Uint8Array>(
       {
@@ -43,7 +53,7 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
       },
       { highWaterMark: 1 },
     );
-    context.header('Content-Type', 'application/x-ndjson');
+    context.header('Content-Type', contentTypes[format] ?? 'application/x-ndjson');
     return context.body(body);
   });
   return routes;

@@ -40,7 +40,9 @@ const responseHeaders: readonly (readonly [string, string])[] = [
 
 export const secureHeaders: MiddlewareHandler<ApiEnvironment> = async (context, next) => {
   await next();
-  for (const [name, value] of responseHeaders) context.header(name, value);
+  // A page that brings its own style says so itself; everything else has the console's policy.
+  for (const [name, value] of responseHeaders)
+    if (name !== 'Content-Security-Policy' || !context.res.headers.has(name)) context.header(name, value);
   if (!context.res.headers.has('Cache-Control')) context.header('Cache-Control', 'no-store');
 };
 

@@ -4,13 +4,14 @@ import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable, printableBytes } from '../base/printable.ts';
 import { parseAddress } from '../model/address.ts';
+import { portName } from '../model/port-name.ts';
 import type { AttackerPageDocument, VerdictDocument } from '../record/insight-documents.ts';
 import type { TopRow } from '../record/store.ts';
 import { paintSeverity, placeText, targetText } from './attacker-rows.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { renderTable } from './table.ts';
 import { type FilterOptions, filterTextOf, type Verb, verbCommand, withFilter } from './verb.ts';
-import { plural, portName, renderAgo, renderBytes, renderCount, renderDuration, renderInstant, renderMoment } from './wording.ts';
+import { plural, renderAgo, renderBytes, renderCount, renderDuration, renderInstant, renderMoment } from './wording.ts';
 
 const shownRows = 15;
 const shownVerdicts = 20;

@@ -16,6 +16,7 @@ import type { CommandEnvironment } from './environment.ts';
 import { exportVerb } from './export.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
+import { reportVerb } from './report.ts';
 import { sessionVerb } from './session.ts';
 import { sessionsVerb } from './sessions.ts';
 import { statusVerb } from './status.ts';
@@ -27,7 +28,7 @@ import { verdictsVerb } from './verdicts.ts';
 const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
   ['Change the kernel:', [planVerb, applyVerb, confirmVerb, rollbackVerb]],
-  ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, decoysVerb, exportVerb]],
+  ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb]],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],

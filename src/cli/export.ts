@@ -20,7 +20,8 @@ function kindsOf(format: ExportFormat, text = 'sessions'): ExportKind[] {
   const wrong = kinds.find((kind) => !exportKinds.includes(kind));
   if (wrong !== undefined)
     throw new WeirError('bad-request', `--kinds: '${printable(wrong, 40)}' is none of ${exportKinds.join(', ')}`);
-  if (format !== 'jsonl' && text !== 'sessions') throw new WeirError('bad-request', `--kinds: ${format} knows sessions only`);
+  if (format !== 'jsonl' && text !== 'sessions')
+    throw new WeirError('bad-request', `--kinds: only jsonl can choose, ${format} holds what it holds`);
   return kinds;
 }
 
@@ -32,12 +33,13 @@ const countLines = (piece: Uint8Array): number => {
 
 export const exportVerb: Verb = (run) =>
   withFilter(
-    verbCommand('export', 'sessions for other tools: jsonl (Elastic Common Schema), tcppc (with payloads)', [
+    verbCommand('export', 'records and indicators for other tools', [
       'weir export jsonl --since 1d > day.jsonl',
+      'weir export blocklist --since 7d -o attackers.txt',
       'weir export tcppc --port 23 -o telnet.jsonl',
     ]),
   )
-    .addArgument(new Argument('<format>', 'the shape of the lines').choices(exportFormats))
+    .addArgument(new Argument('<format>', 'the shape').choices(Object.keys(exportFormats)))
     .option('--kinds <kinds>', `what jsonl holds, with commas: ${exportKinds.join(', ')} (default: sessions)`)
     .option('-o, --output <file>', 'write there instead of to standard output')
     .action((format: ExportFormat, options: Options) =>
@@ -47,13 +49,13 @@ export const exportVerb: Verb = (run) =>
             options.output === undefined
               ? undefined
               : await open(path.resolve(context.environment.cwd, options.output), 'w', 0o600);
-          let sessions = 0;
+          let lines = 0;
           let bytes = 0;
           try {
             for await (const piece of reader.exported(format, kindsOf(format, options.kinds), filterTextOf(options))) {
               if (context.environment.stdout.closed || context.environment.signal.aborted) break;
               const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
-              sessions += countLines(data);
+              lines += countLines(data);
               bytes += data.length;
               if (file) await file.writeFile(data);
               else await context.environment.stdout.write(data);
@@ -61,7 +63,7 @@ export const exportVerb: Verb = (run) =>
           } finally {
             await file?.close();
           }
-          await context.note(`${plural(sessions, 'record')}, ${renderBytes(bytes)}`);
+          await context.note(`${plural(lines, 'line')}, ${renderBytes(bytes)}`);
           return 0;
         }),
       ),

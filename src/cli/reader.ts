@@ -2,6 +2,8 @@
 // recorder runs. Both give the same documents. Owns nothing that outlives a call but an offline store.
 
 import http from 'node:http';
+import { askReport, type ReportText } from '../analysis/report/ask-report.ts';
+import type { Report } from '../analysis/report/report.ts';
 import type { Micros } from '../base/clock.ts';
 import { type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
 import type { Status } from '../model/status.ts';
@@ -60,6 +62,7 @@ export interface Reader {
   attacker(ip: string, filter: FilterText): Promise<AttackerPageDocument | undefined>;
   top(subject: AnySubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopDocument[]>;
   counts(filter: FilterText): Promise<Counts>;
+  report(text: ReportText): Promise<Report>;
   /** Pieces of whole lines. */
   exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<string | Uint8Array>;
   close(): Promise<void>;
@@ -130,6 +133,10 @@ export class RecorderReader implements Reader {
 
   counts(filter: FilterText): Promise<Counts> {
     return this.#get(`/api/counts${queryOf(filter)}`);
+  }
+
+  report(text: ReportText): Promise<Report> {
+    return this.#get(`/api/report${queryOf(text)}`);
   }
 
   status(): Promise<Status> {
@@ -307,9 +314,13 @@ export class StoreReader implements Reader {
     return this.#store.counts(parseFilter(text, this.#now()));
   }
 
+  report(text: ReportText): Promise<Report> {
+    return askReport(this.#store, text, this.#now());
+  }
+
   exported(format: ExportFormat, kinds: readonly ExportKind[], text: FilterText): AsyncIterable<string> {
     const { limit, ...filter } = parseFilter(text, this.#now());
-    return pieces(exportLines(this.#store, format, text.limit ? { ...filter, limit } : filter, kinds));
+    return pieces(exportLines(this.#store, format, text.limit ? { ...filter, limit } : filter, this.#now(), kinds));
   }
 
   close(): Promise<void> {

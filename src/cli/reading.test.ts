@@ -158,7 +158,7 @@ describe('reading', () => {
     assert.equal(line.flow.src, '203.0.113.9');
     assert.equal(line.flow.dport, 22);
     assert.equal(Buffer.from(line.payloads[0].data, 'base64').toString(), 'SSH-2.0-libssh2_1.9.0\r\n');
-    assert.match(err, /1 record, /);
+    assert.match(err, /1 line, /);
     const both = (await bed.run('export jsonl --kinds probes,alerts')).out
       .trim()
       .split('\n')

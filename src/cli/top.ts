@@ -2,6 +2,7 @@
 
 import { Argument, Option } from 'commander';
 import { printable, printableBytes } from '../base/printable.ts';
+import { portName } from '../model/port-name.ts';
 import type { TopDocument } from '../record/insight-documents.ts';
 import type { AnySubject } from '../record/insight-questions.ts';
 import { nothingYet } from './advice.ts';
@@ -9,7 +10,7 @@ import type { CommonOptions } from './command-context.ts';
 import type { Style } from './style.ts';
 import type { Column } from './table.ts';
 import { type FilterOptions, filterTextOf, isFiltered, type Verb, verbCommand, withFilter } from './verb.ts';
-import { portName, renderCount } from './wording.ts';
+import { renderCount } from './wording.ts';
 
 /** By the word people type: payloads that are alike count as one; `hashes` tells them apart byte by byte. */
 const subjects: Readonly<Record<string, readonly [AnySubject, string]>> = {

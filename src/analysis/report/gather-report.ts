@@ -3,6 +3,7 @@
 import { type Micros, renderMicros } from '../../base/clock.ts';
 import { printableBytes } from '../../base/printable.ts';
 import type { Campaign, PayloadFamily, Verdict } from '../../model/insight.ts';
+import { portName } from '../../model/port-name.ts';
 import type { AnalysisStore, RollupRow, SourceFeatures, SourceSummary } from '../../record/analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from '../../record/day.ts';
 import type { Filter, Store, TopRow } from '../../record/store.ts';
@@ -27,8 +28,6 @@ export interface ReportQuestion {
   readonly day?: string;
   /** When the last report ended, or what the user asked for. */
   readonly newSince?: { readonly at: Micros; readonly because: 'last-report' | 'asked' };
-  /** Usual protocol of a port such as `22/tcp`; empty when unknown. */
-  readonly portName: (key: string) => string;
   readonly planCampaigns: (features: readonly SourceFeatures[]) => readonly Campaign[];
 }
 
@@ -126,7 +125,7 @@ function unseen(rows: readonly TopRow[], before: readonly TopRow[]): TopRow[] {
 }
 
 async function gatherNews(store: Source, question: ReportQuestion, newSources: number): Promise<ReportNews> {
-  const { from, to, newSince, portName } = question;
+  const { from, to, newSince } = question;
   const at = newSince?.at ?? from;
   const then: Filter = { until: at, limit: allRows };
   const since: Filter = { since: at, until: to, limit: allRows };
@@ -172,7 +171,7 @@ async function gatherDay(store: Source, date: string): Promise<NonNullable<Repor
 
 /** Throws what the store throws. */
 export async function gatherReport(store: Source, question: ReportQuestion): Promise<Report> {
-  const { from, to, made, portName } = question;
+  const { from, to, made } = question;
   const filter: Filter = { since: from, until: to, limit: topRows };
   const notes: string[] = [];
   const counts = await store.counts(filter);

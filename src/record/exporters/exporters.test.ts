@@ -93,7 +93,7 @@ test('sessions as tcppc-go writes them', async () => {
     {},
   );
   const lines: string[] = [];
-  for await (const line of exportLines(store, 'tcppc', {})) lines.push(line);
+  for await (const line of exportLines(store, 'tcppc', {}, start)) lines.push(line);
   assert.deepEqual(lines, [
     '{"timestamp":"2026-03-14T00:00:00.123401Z","flow":{"proto":"tls","src":"192.0.2.1","sport":40000,"dst":"198.51.100.1","dport":23},"payloads":[]}\n',
     '{"timestamp":"2026-03-14T00:00:00.1234Z","flow":{"proto":"tcp","src":"192.0.2.1","sport":40000,"dst":"198.51.100.1","dport":23},' +
@@ -111,7 +111,7 @@ test('an export pages through everything, and stops at a limit', async () => {
   await store.apply(events, {});
   const count = async (limit?: number): Promise<number> => {
     const ids = new Set<string>();
-    for await (const line of exportLines(store, 'jsonl', limit === undefined ? {} : { limit }))
+    for await (const line of exportLines(store, 'jsonl', limit === undefined ? {} : { limit }, start))
       ids.add(JSON.parse(line).event.id);
     return ids.size;
   };
