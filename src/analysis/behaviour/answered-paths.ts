@@ -56,15 +56,21 @@ function pathOf(bytes: Uint8Array, from: number, to: number): string | undefined
   return Buffer.from(bytes.buffer, bytes.byteOffset + method + 1, last - method - 1).toString('latin1');
 }
 
-/** Status lines at the beginnings of lines; bodies of decoys hold none. */
+const statusMark = Buffer.from('HTTP/1.', 'latin1');
+const isDigit = (byte: number): boolean => byte >= 48 && byte <= 57;
+
+/** Status lines wherever they stand: a body may end without a line's end, and the bodies of decoys hold none. */
 function readStatuses(output: Uint8Array, most: number): number[] {
+  const bytes = Buffer.from(output.buffer, output.byteOffset, output.byteLength);
   const statuses: number[] = [];
-  for (let line = 0; line < output.length && statuses.length < most; ) {
-    if (matches(output, line, 'HTTP/1.') && output.length >= line + 12)
-      statuses.push((output[line + 9] - 48) * 100 + (output[line + 10] - 48) * 10 + (output[line + 11] - 48));
-    const found = output.indexOf(newline, line);
-    if (found < 0) break;
-    line = found + 1;
+  for (
+    let at = bytes.indexOf(statusMark);
+    at >= 0 && statuses.length < most;
+    at = bytes.indexOf(statusMark, at + statusMark.length)
+  ) {
+    const [a, b, c] = bytes.subarray(at + 9, at + 12);
+    if (bytes[at + 8] === space && isDigit(a) && isDigit(b) && isDigit(c))
+      statuses.push((a - 48) * 100 + (b - 48) * 10 + (c - 48));
   }
   return statuses;
 }

@@ -93,7 +93,8 @@ export class Episode {
   }
 
   target(host: number, name: string, portKey: number): void {
-    if (this.hosts.add(host)) this.onlyHost = this.hosts.size === 1 ? name : undefined;
+    this.hosts.add(host);
+    this.onlyHost = this.hosts.size === 1 ? name : undefined;
     this.ports.add(portKey);
   }
 

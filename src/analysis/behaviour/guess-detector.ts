@@ -30,6 +30,8 @@ export class Guess {
   readonly logins = new SlidingCount();
   readonly users = new NumberSet();
   readonly passwords = new NumberSet();
+  /** Decoys of before it had a name. */
+  readonly hosts = new NumberSet();
   attempts = 0;
   readonly shown: string[] = [];
   readonly accepted: string[] = [];
@@ -72,6 +74,7 @@ export class GuessDetector {
       this.#extend(active, guess, state, touch);
       return;
     }
+    guess.hosts.add(touch.host);
     guess.records.push(touch.record);
     if (guess.records.length > 16) guess.records.shift();
     const { guessedCredentials, guessedLogins } = this.#thresholds;
@@ -86,6 +89,7 @@ export class GuessDetector {
     });
     if (!episode) return;
     episode.credentials = new NumberSet();
+    episode.hosts.addAll(guess.hosts);
     for (const credential of guess.recent.keys()) episode.credentials.add(credential);
     episode.count(first, logins - 1);
     for (const record of guess.records) episode.rest(record);
