@@ -113,7 +113,7 @@ export class EpisodeTable {
       episode.end = known.end;
       episode.hits = known.hits;
       episode.countedUntil = known.end;
-      episode.floor = { ports: known.ports, hosts: known.hosts, credentials: known.credentials };
+      episode.floor = known;
       episode.severity = known.severity;
       episode.tool = known.tool;
       episode.learn(known.techniques, known.cves);
@@ -177,6 +177,7 @@ export class EpisodeTable {
         continue;
       }
       episode.dirty = false;
+      if (!episode.grew()) continue;
       episode.toldAt = nowMs;
       told.push(episode.verdict());
     }

@@ -25,13 +25,6 @@ export interface About {
 /** The sentences of one kind of behaviour, most telling first. */
 export type Describe = (episode: Episode) => string[];
 
-/** Figures a verdict had before this process began. */
-interface Floor {
-  readonly ports: number;
-  readonly hosts: number;
-  readonly credentials: number;
-}
-
 const order: readonly Severity[] = ['info', 'low', 'medium', 'high'];
 export const worse = (a: Severity, b: Severity): Severity => (order.indexOf(a) < order.indexOf(b) ? b : a);
 
@@ -65,7 +58,8 @@ export class Episode {
   readonly remarks: string[] = [];
   /** Events up to here were counted before: by a process that is no more. */
   countedUntil: Micros = Number.NEGATIVE_INFINITY;
-  floor: Floor | undefined;
+  /** What a former process told of it: its figures never fall below that, and its sentences stay. */
+  floor: Verdict | undefined;
   /** In the table's list of those to be told. */
   dirty = false;
   toldAt = Number.NEGATIVE_INFINITY;
@@ -130,6 +124,14 @@ export class Episode {
     return this.portCount === 1 && first !== undefined ? `port ${portText(first)}` : `${this.portCount} ports`;
   }
 
+  /** Whether it says more than what a former process told. */
+  grew(): boolean {
+    const { floor } = this;
+    if (!floor) return true;
+    const more = this.portCount > floor.ports || this.hostCount > floor.hosts || this.credentialCount > floor.credentials;
+    return more || this.hits > floor.hits || this.severity !== floor.severity || this.remarks.length > 0;
+  }
+
   verdict(): Verdict {
     const { about, flags } = this;
     const onePort = this.portCount === 1 ? this.ports.first : undefined;
@@ -137,7 +139,12 @@ export class Episode {
     const destination = about.destination ?? (this.hostCount === 1 ? this.onlyHost : undefined);
     const inferred: Confidence =
       (flags & touchFlags.proven) !== 0 ? 'certain' : (flags & touchFlags.forgeable) !== 0 ? 'likely' : 'possible';
-    const evidence = [...this.describe(this), ...this.remarks, ...toolWords(this), ...doubts(this)].slice(0, maxEvidence);
+    const words = [...this.describe(this), ...this.remarks, ...toolWords(this), ...doubts(this)].map((sentence) =>
+      printable(sentence, maxEvidenceLength),
+    );
+    // The first sentence tells the figures; those of before are in it.
+    const former = (this.floor?.evidence ?? []).slice(1).filter((sentence) => !words.includes(sentence));
+    const evidence = [...words, ...former].slice(0, maxEvidence);
     return {
       id: this.id,
       behaviour: this.behaviour,
@@ -156,7 +163,7 @@ export class Episode {
       ...(this.tool !== undefined && { tool: this.tool }),
       techniques: [...this.techniques],
       cves: [...this.cves],
-      evidence: evidence.map((sentence) => printable(sentence, maxEvidenceLength)),
+      evidence,
       records: [...this.records],
     };
   }
