@@ -1,0 +1,108 @@
+// The form of HTTP, RTSP and SIP requests. Method, path and names of parameters are the class: another path is another attack.
+// Within it what stands in values, bodies and odd headers counts, and a little how the client writes its headers. Pure.
+
+import { characterClass, skip, skipTo, splitWords } from '../facts/characters.ts';
+import { decodePercent, foldLookups } from '../facts/decoding.ts';
+import { headerOf, type WebRequest } from '../facts/web-requests.ts';
+import type { PayloadForm } from './exact-form.ts';
+import { normalPath, normalWord, tokenize } from './payload-tokens.ts';
+import { hashText, SketchBuilder } from './sketch.ts';
+
+const requestLimit = 8;
+const parameterLimit = 16;
+/** Values count this much more than the client's habits. */
+const coreWeight = 3;
+/** The same harmless request of another tool is another family. */
+const agentWeight = 4;
+/** A path goes on until something stands in it that no file is called by. */
+const pathClass = characterClass('a-z', 'A-Z', '0-9', '/._~+@-', ':,');
+const keyEnds = characterClass('=&');
+/** Headers whose value says what is wanted, rather than who asks. */
+const telling = new Set([
+  'content-type',
+  'soapaction',
+  'destination',
+  'upgrade',
+  'x-forwarded-for',
+  'translate',
+  'depth',
+  'next-action',
+]);
+/** What nobody writes into a header without intent. */
+const marks = ['${', '() {', '(){', '%{', '../', '`', '$(', '<?', '<%', ';wget', '; wget', '|'];
+
+export function webForm(requests: readonly WebRequest[]): PayloadForm {
+  const sketch = new SketchBuilder();
+  let name = '';
+  for (const request of requests.slice(0, requestLimit)) {
+    const kind = addRequest(request, sketch);
+    if (name === '') name = kind;
+  }
+  const [{ method, target, protocol, body, headers }] = requests;
+  const hint = hintOf(`${target} ${body} ${headers.map(([, value]) => value).join(' ')}`);
+  const shown = target.slice(0, 80);
+  return {
+    class: `${protocol} ${name}`,
+    groups: sketch.groups,
+    threshold: 0.5,
+    label: `${protocol} ${method} ${shown}${hint === undefined ? '' : ` (${hint})`}`,
+  };
+}
+
+/** Adds what counts; gives what the class is called. */
+function addRequest({ method, target, protocol, headers, body }: WebRequest, sketch: SketchBuilder): string {
+  const question = target.indexOf('?');
+  const decoded = decodePercent(decodePercent(question < 0 ? target : target.slice(0, question)));
+  let name = `${method} `;
+  if (protocol === 'SIP' || method === 'CONNECT') name += protocol;
+  else if (decoded.includes('://')) name += 'proxy';
+  else {
+    const end = skip(pathClass, decoded, 0);
+    name += normalPath(decoded.slice(0, end));
+    sketch.addTokens(tokenize(decoded.slice(end)), coreWeight);
+  }
+  if (question >= 0) name += addQuery(target.slice(question + 1), sketch);
+  if (body !== '') sketch.addTokens(tokenize(body.includes('%') ? decodePercent(body, true) : body), coreWeight);
+  for (const [header, value] of headers) {
+    sketch.add(hashText(`header ${header}`));
+    if (telling.has(header) || marks.some((mark) => value.includes(mark)))
+      sketch.addTokens([header, ...tokenize(foldLookups(decodePercent(value)), 256)], coreWeight);
+  }
+  const agent = headerOf(headers, 'user-agent');
+  if (agent !== undefined) sketch.add(hashText(`agent ${agentKind(agent)}`), agentWeight);
+  return name;
+}
+
+/** Names of parameters, each once, in the order of the alphabet; values are features. */
+function addQuery(query: string, sketch: SketchBuilder): string {
+  const names = new Set<string>();
+  for (let at = 0, count = 0; at < query.length && count < 64; count += 1) {
+    const keyEnd = skipTo(keyEnds, query, at);
+    const isNamed = query[keyEnd] === '=';
+    const found = query.indexOf('&', keyEnd);
+    const end = found < 0 ? query.length : found;
+    if (isNamed && names.size < parameterLimit) names.add(normalWord(decodePercent(query.slice(at, keyEnd)).slice(0, 32)));
+    const value = decodePercent(decodePercent(query.slice(isNamed ? keyEnd + 1 : at, end), true));
+    sketch.addTokens(tokenize(foldLookups(value), 512), coreWeight);
+    at = end + 1;
+  }
+  return `?${[...names].sort().join('&')}`;
+}
+
+/** `curl`, `python-requests`, or `browser` for everything that says it is one. */
+function agentKind(agent: string): string {
+  const [first = ''] = splitWords(agent, 1);
+  const product = first.split('/', 1)[0].toLowerCase().slice(0, 32);
+  return product === 'mozilla' || product === 'opera' ? 'browser' : product;
+}
+
+/** What a reader would want to know first. */
+function hintOf(text: string): string | undefined {
+  const lower = foldLookups(decodePercent(text.slice(0, 8192))).toLowerCase();
+  if (lower.includes('${jndi:')) return 'log4j look-up';
+  for (const word of ['wget', 'curl', 'tftp', 'powershell', 'certutil'])
+    if (lower.includes(`${word} `) || lower.includes(`${word}+`) || lower.includes(`${word}$`)) return `${word} command`;
+  if (lower.includes('/etc/passwd')) return 'reads /etc/passwd';
+  if (lower.includes('union select') || lower.includes('union+select')) return 'SQL injection';
+  return undefined;
+}
