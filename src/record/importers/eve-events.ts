@@ -13,7 +13,7 @@ const protocols: Readonly<Record<string, string>> = { pgsql: 'postgres', rfb: 'v
 const maxListed = 16;
 
 export function addEveEvent(draft: FlowDraft, type: string, at: Micros, object: JsonObject, zoneMinutes: number): void {
-  draft.touch(at);
+  if (type !== 'flow' && type !== 'netflow') draft.touch(at);
   const protocol = textOf(object, 'app_proto')?.toLowerCase() ?? '';
   if (!notProtocols.has(protocol))
     draft.protocol = (Object.hasOwn(protocols, protocol) ? protocols[protocol] : protocol).slice(0, 32);

@@ -9,6 +9,8 @@ import { type JsonObject, member, numberOf, objectOf, portOf, textOf } from './j
 import { SessionDraft } from './session-draft.ts';
 
 const [fin, syn, rst, push, ack, urgent] = [1, 2, 4, 8, 16, 32];
+/** A frame with a TCP header without options; a SYN of a system has some. */
+const bareBytes = 60;
 /** Requests written out from their parts, per flow. */
 const maxRequests = 64;
 /** Events whose addresses are the packet's or the file's, not the flow's. */
@@ -34,6 +36,7 @@ export class FlowDraft extends SessionDraft {
   oriented: boolean;
   flowEnd: FlowEnd | undefined;
   alerted = false;
+  #told = false;
   readonly #requests: { at: Micros; content: Uint8Array | string }[] = [];
   #stream: { at: Micros; bytes: Uint8Array } | undefined;
 
@@ -49,6 +52,13 @@ export class FlowDraft extends SessionDraft {
     this.icmp = facts.icmp;
     this.icmpType = facts.icmpType;
     this.oriented = facts.oriented;
+  }
+
+  /** When the flow began, as an event says; without one that does, it began with its first event. */
+  begin(told: Micros | undefined, at: Micros): void {
+    if (told !== undefined) this.start = told;
+    else if (!this.#told) this.start = Math.min(this.start, at);
+    this.#told ||= told !== undefined;
   }
 
   /** Another event of the flow, which may know better who began. */
@@ -141,12 +151,17 @@ export function flowProbe(draft: FlowDraft, key: string): ImportedProbe | undefi
   });
   if (draft.icmp) return probe('icmp', 'echo');
   if (draft.transport !== 'tcp' || draft.alerted || draft.hasContent || !flowEnd) return undefined;
-  const kind = probeKind(flowEnd);
+  const kind = probeKind(flowEnd, draft.bytesIn ?? 0);
   return kind && probe('tcp', kind);
 }
 
-function probeKind({ state, packetsOut, flagsIn, flagsOut = 0 }: FlowEnd): ProbeKind | undefined {
-  if (flagsIn === undefined) return state === 'new' ? (packetsOut > 0 ? 'half-open' : 'filtered') : undefined;
+function probeKind({ state, packetsIn, packetsOut, flagsIn, flagsOut = 0 }: FlowEnd, bytesIn: number): ProbeKind | undefined {
+  // No flags where the stream engine saw nothing (checksums left to the network card): packets tell.
+  const blind = flagsIn === undefined || (flagsIn === 0 && flagsOut === 0 && (packetsOut > 0 || bytesIn > bareBytes * packetsIn));
+  if (blind) {
+    if (state !== 'new' || (packetsIn >= 3 && packetsOut >= 2)) return undefined;
+    return packetsOut > 0 ? 'half-open' : 'filtered';
+  }
   if (flagsIn & ack) return flagsIn & syn || packetsOut > 0 ? undefined : 'ack';
   if (!(flagsIn & syn)) {
     if (flagsIn === 0) return state === 'new' ? 'null' : undefined;

@@ -31,14 +31,14 @@ class EveParser implements LineParser {
       return 'merged';
     const at = parseLogTime(textOf(object, 'timestamp') ?? '', this.#context.zoneMinutes);
     if (Number.isNaN(at)) return rejected('no timestamp');
-    const began = flowStart(object, at, this.#context.zoneMinutes);
-    const flow = eveFlow(object, type, place, began);
+    const began = flowStart(object, this.#context.zoneMinutes);
+    const flow = eveFlow(object, type, place, began ?? at);
     if (flow instanceof Rejection) return flow;
     if (!flow) return 'merged';
     const known = this.#flows.get(flow.key);
     const draft = known ?? flow;
     if (known) known.orient(flow);
-    draft.start = Math.min(draft.start, began);
+    draft.begin(began, at);
     addEveEvent(draft, type, at, object, this.#context.zoneMinutes);
     if (known) this.#flows.grew(flow.key, at);
     else this.#flows.add(flow.key, draft, at);
@@ -61,10 +61,10 @@ class EveParser implements LineParser {
   }
 }
 
-function flowStart(object: JsonObject, at: number, zoneMinutes: number): number {
+function flowStart(object: JsonObject, zoneMinutes: number): number | undefined {
   const flow = objectOf(object, 'flow') ?? objectOf(object, 'netflow');
   const start = parseLogTime((flow && textOf(flow, 'start')) ?? '', zoneMinutes);
-  return Number.isNaN(start) ? at : Math.min(start, at);
+  return Number.isNaN(start) ? undefined : start;
 }
 
 export const eveFormat: ImportFormat = {

@@ -65,6 +65,20 @@ test('EVE: what TCP flags say of a flow without a handshake', () => {
   assert.deepEqual(kinds, ['closed', 'half-open', 'filtered', 'fin', 'xmas', 'null', 'ack', 'session']);
 });
 
+test('EVE: where no flags were seen because checksums were not there, packets tell', () => {
+  const kinds = [
+    [9, 9, 831],
+    [1, 1, 74],
+    [3, 0, 222],
+    [2, 0, 120],
+  ].map(([pkts_toserver, pkts_toclient, bytes_toserver]) => {
+    const flow = { pkts_toserver, pkts_toclient, bytes_toserver, state: 'new', start: '2024-11-13T12:00:00.000000+0100' };
+    const run = runImport(eveFormat, [event('flow', { flow, tcp: { tcp_flags_ts: '00', tcp_flags_tc: '00' } })]);
+    return run.probes[0]?.targets[0].kind ?? 'session';
+  });
+  assert.deepEqual(kinds, ['session', 'half-open', 'filtered', 'null']);
+});
+
 test('EVE: an alert keeps a flow without a handshake a session; a payload it shows stands for its requests', () => {
   const flow = { pkts_toserver: 1, pkts_toclient: 0, bytes_toserver: 60, bytes_toclient: 0, state: 'new' };
   const payload = Buffer.from('GET /x HTTP/1.0\r\n\r\n\xff', 'latin1').toString('base64');

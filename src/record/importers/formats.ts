@@ -10,6 +10,7 @@ import { honeytrapGoFormat } from './honeytrap-go.ts';
 import type { ImportFormat, Sample } from './importer.ts';
 import { netfilterLogFormat } from './netfilter-log.ts';
 import { openCanaryFormat } from './opencanary.ts';
+import { pcapFormat } from './pcap.ts';
 import { tcppcFormat } from './tcppc.ts';
 import { zeekFormat } from './zeek.ts';
 
@@ -25,6 +26,7 @@ export const importFormats: readonly ImportFormat[] = [
   adbhoneyFormat,
   eveFormat,
   zeekFormat,
+  pcapFormat,
 ];
 
 /** Less sure than this is not sure. */

@@ -10,6 +10,7 @@ import {
   type Endpoint,
   maxCarriedFacts,
   maxCredentials,
+  type SynDetails,
   type TlsDetails,
   type Transport,
 } from '../../model/session.ts';
@@ -39,6 +40,7 @@ export class SessionDraft {
   agent: string | undefined;
   protocol: string | undefined;
   tls: TlsDetails | undefined;
+  syn: SynDetails | undefined;
   outcome: ImportedSession['outcome'] = 'unknown';
   sourceReliable: boolean | undefined;
   redirected = false;
@@ -140,6 +142,7 @@ export class SessionDraft {
       ...(this.agent !== undefined && { agent: this.agent }),
       ...(protocol !== undefined && { protocol }),
       ...(tls !== undefined && { tls }),
+      ...(this.syn !== undefined && { syn: this.syn }),
       ...(this.sourceReliable !== undefined && { sourceReliable: this.sourceReliable }),
       ...(this.redirected && { redirected: true }),
       ...(this.truncated && { truncated: true }),

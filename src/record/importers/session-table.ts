@@ -9,6 +9,9 @@ import type { SessionDraft } from './session-draft.ts';
 export interface SessionTableOptions<T extends SessionDraft> {
   /** A session without a line for so long is over; default a day. */
   readonly idleMicros?: Micros;
+  /** At most this many open ones, and bytes of them in all; as OpenSessions. */
+  readonly most?: number;
+  readonly mostBytes?: number;
   /** How long an ended one waits for late lines, by the log's time; default a minute. */
   readonly lingerMicros?: Micros;
   /** Hands it over; default: to the context as it is. */
@@ -22,8 +25,13 @@ export class SessionTable<T extends SessionDraft = SessionDraft> {
 
   constructor(context: ImportContext, options: SessionTableOptions<T> = {}) {
     const close = options.close ?? ((draft: T): void => context.session(draft.done(context)));
-    const { idleMicros } = options;
-    this.#open = new OpenSessions({ close, ...(idleMicros !== undefined && { idleMicros }) });
+    const { idleMicros, most, mostBytes } = options;
+    this.#open = new OpenSessions({
+      close,
+      ...(idleMicros !== undefined && { idleMicros }),
+      ...(most !== undefined && { most }),
+      ...(mostBytes !== undefined && { mostBytes }),
+    });
     this.#ended = new OpenSessions({ close, most: 5000, mostBytes: 16 << 20, idleMicros: options.lingerMicros ?? 60e6 });
   }
 
@@ -57,6 +65,17 @@ export class SessionTable<T extends SessionDraft = SessionDraft> {
     this.#open.take(key);
     this.#ended.take(key);
     this.add(key, draft, at);
+  }
+
+  /** The log has come to this time. */
+  tick(at: Micros): void {
+    this.#open.tick(at);
+    this.#ended.tick(at);
+  }
+
+  /** Takes it out without handing it over. */
+  take(key: string): T | undefined {
+    return this.#open.take(key) ?? this.#ended.take(key);
   }
 
   /** It is over, but for late lines. */
