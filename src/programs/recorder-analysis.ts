@@ -7,6 +7,7 @@ import { Analyser, type AnalyserStore, type AnalysisParts } from '../analysis/an
 import { BehaviourTracker } from '../analysis/behaviour/behaviour-tracker.ts';
 import { KnownScanners } from '../analysis/behaviour/known-scanners.ts';
 import { extractFacts } from '../analysis/facts/extract-facts.ts';
+import { FamilyIndex } from '../analysis/families/family-index.ts';
 import { Places } from '../analysis/places/places.ts';
 import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
 import { SignatureSet } from '../analysis/signatures/signature-set.ts';
@@ -109,6 +110,7 @@ async function load({ settings, data, packageRoot, log }: AnalysisOptions): Prom
     places,
     extractFacts,
     signatures: signatures.set,
+    createFamilies: (known) => new FamilyIndex(known),
     ...(scanners && { createBehaviours: () => new BehaviourTracker({ thresholds: settings.behaviour, scanners }) }),
     problems: [...signatures.problems, ...(problem === undefined ? [] : [problem])],
   };

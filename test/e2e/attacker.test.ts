@@ -67,6 +67,7 @@ test('a scan and an exploit are verdicts, signatures and a page, also over a kil
     const first = await page();
     assert.ok(first.attacker.weir.attacker.ports >= 41);
     assert.deepEqual([...first.attacker.weir.attacker.behaviours].sort().slice(0, 2), ['exploitation', 'port-scan']);
+    assert.match(first.families.map(({ label }) => label).join('; '), /\/shell/);
     assert.match((await lab.weir(['attacker', source])).stdout, /US, AS15169 [\s\S]*exploitation[\s\S]*own-agent\/1\.0/);
     const status = await lab.reader.status();
     assert.ok((status.analysis?.rules ?? 0) >= 1 && (status.analysis?.sessions ?? 0) >= 41);
