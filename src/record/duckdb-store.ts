@@ -20,7 +20,8 @@ import type {
 } from './analysis-store.ts';
 import { BlobStore } from './blob-store.ts';
 import { DuckDbAnalysis } from './duckdb-analysis.ts';
-import { DuckDbApplier, rowBytes } from './duckdb-apply.ts';
+import { DuckDbApplier } from './duckdb-apply.ts';
+import { readSession, readStored } from './duckdb-bytes.ts';
 import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
 import { DuckDbDivider } from './duckdb-divide.ts';
 import {
@@ -33,7 +34,7 @@ import {
   renderTop,
   type Sql,
 } from './duckdb-query.ts';
-import { readSummary, summaryColumns } from './duckdb-schema.ts';
+import { readSummary } from './duckdb-schema.ts';
 import { decodeEvent } from './event-codec.ts';
 import type {
   Checkpoint,
@@ -284,24 +285,12 @@ export class DuckDbStore implements Store {
     return this.#page(filter, renderSessions, readSummary);
   }
 
-  async session(id: string): Promise<StoredSession | undefined> {
-    // Those first that have records of its time; an identifier without one may be anywhere.
-    const at = identifierTime(id);
-    const holds = ({ earliest, latest }: PartitionSource): number => (earliest <= at && at <= latest ? 0 : 1);
-    for (const { catalog, hasOpen } of this.#sources({}).sort((a, b) => holds(a) - holds(b))) {
-      const bytes = 'packed, in_body, out_body';
-      const parts = [`SELECT ${summaryColumns}, ${bytes}, 1 AS final FROM ${catalog}.sessions WHERE id = $1`];
-      if (hasOpen) parts.push(`SELECT ${summaryColumns}, ${bytes}, 0 AS final FROM ${catalog}.open_records WHERE id = $1`);
-      const text = `SELECT * FROM (${parts.join(' UNION ALL ')}) ORDER BY final DESC, sequence DESC LIMIT 1`;
-      const [row] = await this.#ask({ text, values: [id] });
-      if (!row) continue;
-      const session = readSummary(row);
-      const [packed, inBody, outBody] = row.slice(-4);
-      const pieces = await this.#applier.readPieces(catalog, id, session.start);
-      const own = await this.#applier.unpack(rowBytes(packed, inBody, outBody), session.start);
-      return { session, chunks: [...pieces.flat(), ...own] };
-    }
-    return undefined;
+  session(id: string): Promise<StoredSession | undefined> {
+    return readSession(this.#sources({}), this.#applier, (sql) => this.#ask(sql), id);
+  }
+
+  stored(sessions: readonly SessionSummary[]): AsyncIterable<StoredSession> {
+    return readStored(this.#sources({}), this.#applier, (sql) => this.#ask(sql), sessions);
   }
 
   async probes(filter: Filter): Promise<ProbeRecord[]> {

@@ -129,6 +129,10 @@ export class MemoryStore implements Store {
     return held && { session: held.summary, chunks: [...held.chunks] };
   }
 
+  async *stored(sessions: readonly SessionSummary[]): AsyncGenerator<StoredSession> {
+    for (const session of sessions) yield { session, chunks: [...(this.#sessions.get(session.id)?.chunks ?? [])] };
+  }
+
   async probes(filter: Filter): Promise<ProbeRecord[]> {
     const matching = [...this.#probes.values()].filter((probe) => matchesProbe(filter, probe));
     return matching.sort(newestFirst).slice(0, filter.limit);

@@ -59,9 +59,13 @@ export async function everything(store: Store, filter: Filter = all): Promise<un
   const subjects: TopSubject[] = ['ports', 'sources', 'destinations', 'protocols', 'payloads', 'credentials'];
   const tops: unknown[] = [];
   for (const subject of subjects) for (const by of ['hits', 'sources'] as const) tops.push(await store.top(subject, by, filter));
+  const bodies = await Promise.all(sessions.slice(0, 50).map(({ id }) => store.session(id)));
+  const together: unknown[] = [];
+  for await (const stored of store.stored(sessions.slice(0, 50))) together.push(stored);
+  assert.deepEqual(plain(together), plain(bodies), 'sessions asked for together are those asked for one by one');
   return plain({
     sessions,
-    bodies: await Promise.all(sessions.slice(0, 50).map(({ id }) => store.session(id))),
+    bodies,
     open: (await store.openSessions()).sort((a, b) => (a.id < b.id ? -1 : 1)),
     probes: await store.probes(filter),
     alerts: await store.alerts(filter),

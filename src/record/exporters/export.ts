@@ -53,10 +53,8 @@ export async function* exportLines(
       for (const kind of kinds) yield* documents(store, kind, filter);
       return;
     case 'tcppc':
-      for await (const { id } of pages((page) => store.sessions(page), filter)) {
-        const stored = await store.session(id);
-        if (stored) yield renderTcppc(stored);
-      }
+      for await (const page of wholePages((part) => store.sessions(part), filter))
+        for await (const stored of store.stored(page)) yield renderTcppc(stored);
       return;
     case 'cowrie':
       for await (const { session, marks } of judged(store, filter)) yield renderCowrie(session, marks.insight);
