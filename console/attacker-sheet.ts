@@ -21,6 +21,8 @@ const ranking = (rows: readonly TopRow[], note: (key: string) => string = () => 
       .map(({ key, hits }) => [countText(hits), `${printable(key, 300)}${note(key) === '' ? '' : `  ${note(key)}`}`] as const),
   );
 
+const counted = (count: number, one: string): string => `${countText(count)} ${one}${count === 1 ? '' : 's'}`;
+
 function parts({ attacker, ports, decoys, credentials, facts, verdicts, families }: AttackerPage): HTMLElement[] {
   const { source, event, weir } = attacker;
   const { sessions, probes, tools, signatures } = weir.attacker;
@@ -32,7 +34,7 @@ function parts({ attacker, ports, decoys, credentials, facts, verdicts, families
   const summary: [string, string][] = [
     ['First seen', `${event.start.slice(0, 19).replace('T', ' ')} UTC`],
     ['Last seen', `${event.end.slice(0, 19).replace('T', ' ')} UTC`],
-    ['Touched', `${countText(sessions)} sessions, ${countText(probes)} probes, ${bytesText(source.bytes)} received`],
+    ['Touched', `${counted(sessions, 'session')}, ${counted(probes, 'probe')}, ${bytesText(source.bytes)} received`],
     ['Tools', tools.map((tool) => printable(tool, 60)).join(', ')],
     ['Signatures', signatures.map((id) => printable(id, 80)).join(', ')],
   ];

@@ -37,7 +37,7 @@ export function verdictItem(verdict: Verdict, named: boolean): HTMLLIElement {
   const facts = [
     `${momentText(verdict.event.start, today)} UTC, ${durationText(lasted)}`,
     targetText(verdict),
-    `${countText(hits)} hits`,
+    `${countText(hits)} ${hits === 1 ? 'hit' : 'hits'}`,
     tool && `with ${printable(tool, 40)}`,
     [...(verdict.threat?.technique.id ?? []), ...(verdict.vulnerability?.id ?? [])].map((id) => printable(id, 30)).join(', '),
   ];

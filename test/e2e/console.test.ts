@@ -9,6 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { WeirEvent } from '../../src/model/event.ts';
 import { browserRequired, ConsoleBed, hasBrowser, openBrowser } from '../support/browser.ts';
 import { contrastOf, widths } from '../support/page-scripts.ts';
+import { sampleInsights } from '../support/sample-insights.ts';
 import {
   hostileSession,
   sampleAlert,
@@ -283,6 +284,52 @@ describe('the console', { skip: !hasBrowser && !browserRequired ? 'no /usr/bin/c
     await page.locator('#detail .chunk').first().waitFor();
     const sheet = await page.evaluate<number>("document.getElementById('detail').getBoundingClientRect().width");
     assert.ok(sheet <= 320, String(sheet));
+  });
+
+  it('shows attackers, one on a sheet, and behaviour with its evidence; hostile text does nothing', async () => {
+    const at = systemClock();
+    await bed.recordFound(sampleEvents(at), sampleInsights(at));
+    const page = await bed.signedIn(browser);
+    const marked = page.locator(`tr[data-id="${sampleId(at - 300e6, 2)}"]`);
+    await marked.getByText('shell-command-download').waitFor();
+    await page.getByRole('link', { name: 'Attackers' }).click();
+    const row = page.locator('tr[data-ip="2001:db8::7"]');
+    await row.waitFor();
+    assert.match((await row.textContent()) ?? '', /2001:db8::7NL, AS64500 Example Net.*exploitation.*shell-command-download/);
+    assert.equal(await page.locator('#sessions').isVisible(), false);
+    await row.click();
+    await page.locator('#attacker h3').getByText('Payload families').waitFor();
+    assert.match(
+      (await page.locator('#attacker').textContent()) ?? '',
+      /matched shell-command-download.*80\/tcp.*HTTP GET \/shell/,
+    );
+    await page.keyboard.press('Escape');
+    await page.getByRole('link', { name: 'Behaviour' }).click();
+    await page.locator('#verdicts > li:nth-child(3)').waitFor();
+    assert.match(
+      (await page.locator('#verdicts > li:nth-child(2)').textContent()) ?? '',
+      /port scan198\.51\.100\.7certain · .* at 10\.66\.3\.4 · 120 hits · with ZMap · T1046118 ports of 10\.66\.3\.4 in 42 s/,
+    );
+    await page.locator('#behaviour-kind').selectOption('exploitation');
+    await page.locator('#verdicts:not(:has(> li:nth-child(2)))').waitFor();
+    await page.locator('#behaviour-kind').selectOption('');
+    await page.locator('#verdicts a').first().click();
+    await page.locator('#attacker-title').getByText('203.0.113.9').waitFor();
+    await page.keyboard.press('Escape');
+    for (const width of [1280, 768, 320]) {
+      await page.setViewportSize({ width, height: 800 });
+      for (const view of ['Attackers', 'Behaviour']) {
+        await page.getByRole('link', { name: view }).click();
+        const { scroll, inner } = await page.evaluate<{ scroll: number; inner: number }>(widths);
+        assert.ok(scroll <= inner, `${view} at ${width}: ${scroll}`);
+      }
+    }
+    await page.locator('#tab-sessions').click();
+    await marked.click();
+    await page.locator('#detail-findings h3').getByText('Part of').waitFor();
+    assert.match((await page.locator('#detail-findings').textContent()) ?? '', /urlhttp:\/\/198\.51\.100\.1\/x.*exploitation/);
+    assert.equal(await page.evaluate('window.owned'), undefined);
+    assert.deepEqual(bed.complaints, []);
   });
 
   it('comes back by itself when the recorder was away', async () => {

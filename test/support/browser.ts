@@ -10,6 +10,7 @@ import { HttpServer } from '../../src/api/http-server.ts';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { WeirEvent } from '../../src/model/event.ts';
+import type { Insights } from '../../src/model/insight.ts';
 import type { Status } from '../../src/model/status.ts';
 import { MemoryStore } from '../../src/record/memory-store.ts';
 
@@ -40,7 +41,7 @@ export class ConsoleBed {
   status: Status = { health: 'good', diversions: [{ name: 'dmz', kind: 'host', decoys: '32768', ranges: ['10.66.0.0/17'] }] };
   readonly server: HttpServer;
   readonly #directory = mkdtempSync(path.join(tmpdir(), 'weir-console-'));
-  readonly #listeners = new Set<(events: readonly WeirEvent[]) => void>();
+  readonly #listeners = new Set<(events: readonly WeirEvent[], insights?: Insights) => void>();
   readonly #contexts: BrowserContext[] = [];
   /** What the page complained about: script errors, refused content. */
   readonly complaints: string[] = [];
@@ -64,6 +65,12 @@ export class ConsoleBed {
   async record(...events: WeirEvent[]): Promise<void> {
     await this.store.apply(events, {});
     this.stream(...events);
+  }
+
+  /** The same with what analysis found in them. */
+  async recordFound(events: readonly WeirEvent[], insights: Insights): Promise<void> {
+    await this.store.apply(events, {}, insights);
+    for (const listener of this.#listeners) listener(events, insights);
   }
 
   /** To whoever follows only, for floods. */
