@@ -18,7 +18,6 @@ test('a session with everything: attempts, bytes, facts, its time', () => {
   const [session] = runImport(cowrieFormat, importSamples.cowrie).sessions;
   assert.deepEqual(session.source, { ip: '192.0.2.7', port: 40000 });
   assert.deepEqual(session.destination, { ip: '198.51.100.2', port: 2222 });
-  assert.equal(session.redirected, true);
   assert.deepEqual([session.protocol, session.agent, session.outcome], ['ssh', 'shore', 'unknown']);
   assert.equal(session.start, parseMicros('2018-05-09T01:00:00.000001Z'));
   assert.equal(session.end, parseMicros('2018-05-09T01:00:05.000000Z'));

@@ -14,8 +14,6 @@ import { SessionTable } from './session-table.ts';
 
 /** Event families that tell of a session; the others are what the sensor asked other services about it. */
 const ofSessions = /^cowrie\.(?:session|login|command|client|direct-tcpip|log|telnet)\./;
-/** Where Cowrie listens when a REDIRECT rule brings it the connections. */
-const redirectedPorts = new Set([2222, 2223]);
 const maxSensors = 1000;
 const maxDurationMs = 31 * 86_400_000;
 
@@ -98,7 +96,6 @@ class CowrieParser implements LineParser {
     const draft = new SessionDraft(place, key, at, source, destination);
     draft.headless = !connect;
     if (sensor) draft.agent = sensor;
-    draft.redirected = redirectedPorts.has(destination.port);
     return draft;
   }
 

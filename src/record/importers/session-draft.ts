@@ -43,7 +43,6 @@ export class SessionDraft {
   syn: SynDetails | undefined;
   outcome: ImportedSession['outcome'] = 'unknown';
   sourceReliable: boolean | undefined;
-  redirected = false;
   /** No line told of its beginning. */
   headless = false;
   truncated = false;
@@ -144,7 +143,6 @@ export class SessionDraft {
       ...(tls !== undefined && { tls }),
       ...(this.syn !== undefined && { syn: this.syn }),
       ...(this.sourceReliable !== undefined && { sourceReliable: this.sourceReliable }),
-      ...(this.redirected && { redirected: true }),
       ...(this.truncated && { truncated: true }),
       ...(this.bytesIn !== undefined && { bytesIn: this.bytesIn }),
       ...(this.bytesOut !== undefined && { bytesOut: this.bytesOut }),
