@@ -60,6 +60,8 @@ export class Episode {
   countedUntil: Micros = Number.NEGATIVE_INFINITY;
   /** What a former process told of it: its figures never fall below that, and its sentences stay. */
   floor: Verdict | undefined;
+  /** Packets whose targets no record lists. */
+  unlisted = 0;
   /** In the table's list of those to be told. */
   dirty = false;
   toldAt = Number.NEGATIVE_INFINITY;

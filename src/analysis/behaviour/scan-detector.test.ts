@@ -71,6 +71,7 @@ describe('port scans', () => {
       [scan.behaviour, scan.tool, scan.confidence, scan.hits, scan.ports],
       ['port-scan', 'Nmap', 'likely', 50, 20],
     );
+    assert.match(scan.evidence[1], /^30 of the packets went to targets beyond/);
     assert.match(scan.evidence.join(' '), /marks of Nmap\. No handshake was completed: the source can be forged/);
   });
 

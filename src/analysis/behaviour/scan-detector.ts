@@ -68,6 +68,7 @@ export class ScanDetector {
     const { scan } = state;
     if (!scan || at > scan.end + this.#table.pauseOf(scan.behaviour)) return;
     scan.count(at, hits);
+    if (at > scan.countedUntil) scan.unlisted += hits;
     this.#table.mark(scan);
   }
 
@@ -217,6 +218,7 @@ export class ScanDetector {
       block.hosts.addAll(part.hosts);
       block.onlyHost = block.hosts.size === 1 ? part.onlyHost : undefined;
       if (fresh) block.hits += part.hits;
+      block.unlisted += part.unlisted;
       block.start = Math.min(block.start, part.start);
       block.end = Math.max(block.end, part.end);
       block.flags |= part.flags;
@@ -244,5 +246,8 @@ function describeAs(behaviour: Behaviour, thresholds: BehaviourThresholds): Desc
           : `${figures} in ${thresholdText(slowWindowMs)}, and not in ${window}`;
   return (scan) => [
     `${scan.portWords} of ${scan.hostText} in ${spanText(scan.end - scan.start)}, by ${scan.hits} sessions and packets (threshold: ${threshold}).`,
+    ...(scan.unlisted > 0
+      ? [`${scan.unlisted} of the packets went to targets beyond those a record lists: there may be more.`]
+      : []),
   ];
 }

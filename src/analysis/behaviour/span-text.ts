@@ -2,9 +2,10 @@
 
 import type { Micros } from '../../base/clock.ts';
 
-/** `0.4 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`. */
+/** `under a second`, `1.4 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h`. */
 export function spanText(span: Micros): string {
   const seconds = Math.max(span, 0) / 1e6;
+  if (seconds < 1) return 'under a second';
   if (seconds < 10) return `${Number(seconds.toFixed(1))} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;

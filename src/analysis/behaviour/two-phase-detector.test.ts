@@ -33,7 +33,7 @@ describe('two-phase scans', () => {
     const words = both.evidence.join(' ');
     assert.match(
       words,
-      /no TCP options, TTL 242, IP id 54321 as ZMap writes it\. 4 min 10 s later session \S+ brought 18 bytes from an ordinary stack/,
+      /no TCP options, TTL 242, IP id 54321 as ZMap writes it\. After 4 min 10 s session \S+ brought 18 bytes from an ordinary stack/,
     );
   });
 

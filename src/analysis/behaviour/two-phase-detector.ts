@@ -68,7 +68,7 @@ export class TwoPhaseDetector {
     const told = this.#told.get(episode);
     if (told && told.length < maxTold)
       told.push(
-        `Probe ${first.record} to ${touch.hostName}: ${first.marks.join(', ')}. ${spanText(touch.at - first.at)} later session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
+        `Probe ${first.record} to ${touch.hostName}: ${first.marks.join(', ')}. After ${spanText(touch.at - first.at)} session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
       );
     episode.rest(first.record);
     episode.rest(touch.record);
