@@ -9,6 +9,7 @@ import { attackerRoutes } from './attackers.ts';
 import { exportRoutes } from './export.ts';
 import { familyRoutes } from './families.ts';
 import { type ApiEnvironment, checkHost, refuseForeignSites, requireSignIn, type SessionCookie, secureHeaders } from './guard.ts';
+import { importRoutes, type TakeImport } from './imports.ts';
 import { liveRoutes } from './live.ts';
 import { recordRoutes } from './records.ts';
 import { reportRoutes } from './report.ts';
@@ -71,8 +72,12 @@ export interface SignInLink {
   readonly expires: string;
 }
 
-/** For the unix socket: no sign-in, and the one place that makes sign-in links. */
-export function createLocalApp(api: ApiContext, createLink: () => { url: string; expires: number }): Hono<ApiEnvironment> {
+/** For the unix socket: no sign-in, and the one place that makes sign-in links and takes imported records. */
+export function createLocalApp(
+  api: ApiContext,
+  createLink: () => { url: string; expires: number },
+  takeImport?: TakeImport,
+): Hono<ApiEnvironment> {
   const app = new Hono<ApiEnvironment>();
   answerErrors(app, api);
   app.post('/api/sign-in-links', (context) => {
@@ -80,6 +85,7 @@ export function createLocalApp(api: ApiContext, createLink: () => { url: string;
     const link: SignInLink = { url, expires: renderMicros(expires) };
     return context.json(link);
   });
+  if (takeImport) app.route('/api', importRoutes(takeImport));
   app.route(
     '/api',
     resources(api, () => true),

@@ -17,6 +17,7 @@ import { readAssets } from './assets.ts';
 import { openCertificate } from './certificate.ts';
 import { listenOnSocketFile } from './control.ts';
 import { ownNames, SessionCookie } from './guard.ts';
+import type { TakeImport } from './imports.ts';
 import { LiveFeed, type Subscribe } from './live-feed.ts';
 import type { ApiContext } from './resource.ts';
 import { SignIns } from './sign-in.ts';
@@ -29,6 +30,8 @@ export interface HttpServerOptions {
   readonly placeOf?: (ip: string) => Place | undefined;
   /** What `weir status` and the console's banner show; plain JSON. */
   readonly status: () => Promise<unknown>;
+  /** Where imported records go; absent: none are taken. */
+  readonly takeImport?: TakeImport;
   /** `run/recorder.sock` and its permission bits. */
   readonly socket: { readonly path: string; readonly mode: number };
   /** Absent: no console, only the unix socket. Port 0 takes a free one. */
@@ -111,7 +114,7 @@ export class HttpServer {
         this.#consoleError = error.message;
         this.#options.log.error('no console', { error: error.message });
       });
-      const local = createLocalApp(api, () => this.#createLink());
+      const local = createLocalApp(api, () => this.#createLink(), this.#options.takeImport);
       this.#local = bound(
         http.createServer(limits, getRequestListener(local.fetch, { overrideGlobalObjects: false })),
         this.#open,

@@ -1,8 +1,10 @@
 // The seam between the command line and what the programs do: verbs that change the machine or start processes are
 // functions passed in. Verbs that only read (sessions, top, ...) are this room's own.
 
+import type { Micros } from '../base/clock.ts';
 import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeOrder } from '../model/agent.ts';
 import type { Status } from '../model/status.ts';
+import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
 import type { CommandEnvironment } from './environment.ts';
 
 export interface ActionContext {
@@ -74,6 +76,24 @@ export interface AgentText {
   readonly privileged?: boolean;
 }
 
+/** As typed; `format` is `auto` or one that is known. */
+export interface ImportText {
+  readonly format: string;
+  readonly files: readonly string[];
+  /** East of UTC, of times without a zone. */
+  readonly zoneMinutes: number;
+  readonly year?: number;
+  readonly bootedAt?: Micros;
+  readonly joinWindowMs?: number;
+}
+
+export interface ImportOutcome {
+  readonly files: readonly FileResult[];
+  readonly seconds: number;
+  /** Whether a recorder took the records that was running before. */
+  readonly running: boolean;
+}
+
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */
 export interface Actions {
   up(options: ApplyOptions, context: ActionContext): Promise<number>;
@@ -93,4 +113,6 @@ export interface Actions {
   agent(options: AgentText, context: ActionContext): Promise<number>;
   agentStatus(options: AgentText, context: ActionContext): Promise<ActionResult>;
   agentBuild(output: string, context: ActionContext): Promise<ActionResult>;
+  /** Files that cannot be read or are not recognised are told with their reason; the others are imported. */
+  import(wish: ImportText, onProgress: (progress: ImportProgress) => void, context: ActionContext): Promise<ImportOutcome>;
 }

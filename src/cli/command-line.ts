@@ -14,6 +14,7 @@ import { CommandContext, type CommonOptions } from './command-context.ts';
 import { decoysVerb } from './decoys.ts';
 import type { CommandEnvironment } from './environment.ts';
 import { exportVerb } from './export.ts';
+import { importVerb } from './import.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
 import { reportVerb } from './report.ts';
@@ -28,7 +29,10 @@ import { verdictsVerb } from './verdicts.ts';
 const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
   ['Change the kernel:', [planVerb, applyVerb, confirmVerb, rollbackVerb]],
-  ['See what happened:', [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb]],
+  [
+    'See what happened:',
+    [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
+  ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],

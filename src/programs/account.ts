@@ -71,6 +71,8 @@ export async function ensureDirectories(data: string, account: Account): Promise
     { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
     { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
     { path: 'journal/agents', mode: 0o750, owner: 'weir' },
+    { path: 'journal/import', mode: 0o750, owner: 'weir' },
+    { path: 'imports', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
     { path: 'blobs', mode: 0o750, owner: 'weir' },
     { path: 'analysis', mode: 0o750, owner: 'weir' },

@@ -15,6 +15,7 @@ import { agentActions } from './agent-actions.ts';
 import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
+import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
 
@@ -148,4 +149,5 @@ export const actions: Actions = {
   agent: runAgent,
   agentStatus,
   agentBuild,
+  import: runImportAction,
 };

@@ -137,6 +137,13 @@ export function agentSpecification({ installation, account, data }: LaunchOption
  */
 const yieldToAll = ['--idle', '0'];
 
+/** The process that reads files of others; without an account (not root) as whoever called. */
+export function importCommand(installation: Installation, account: Account | undefined): Omit<ChildSpecification, 'name'> {
+  const program = [...heapFlags(512, 16), join(installation.root, 'dist/src/programs/importer.js')];
+  if (!account) return { command: installation.node, arguments: program, environment };
+  return { command: 'setpriv', arguments: [...dropTo(account, '-all'), installation.node, ...program], environment };
+}
+
 /** `settings` is the JSON slice of the configuration the recorder needs. */
 export function recorderSpecification({ installation, account, data }: LaunchOptions, settings: string): ChildSpecification {
   return {

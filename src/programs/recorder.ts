@@ -1,7 +1,6 @@
 // The recorder program: journal -> store, retention, the API and the console. Runs as uid weir without capabilities.
 
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { callControl } from '../api/control.ts';
 import { HttpServer } from '../api/http-server.ts';
@@ -12,11 +11,10 @@ import { openLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { Insights } from '../model/insight.ts';
 import type { Status } from '../model/status.ts';
-import { DuckDbStore } from '../record/duckdb-store.ts';
-import { Recorder } from '../record/recorder.ts';
+import { ImportIntake } from '../record/import-intake.ts';
 import { watchLifeline } from './child.ts';
-import { openAnalysis } from './recorder-analysis.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
+import { openRecording, packageRoot } from './recording.ts';
 import type { RecorderSettings } from './settings.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' }, settings: { type: 'string' } } });
@@ -24,31 +22,20 @@ const data = values.data ?? '';
 const settings = JSON.parse(values.settings ?? '{}') as RecorderSettings;
 const log = openLog('recorder');
 const lifetime = new Lifetime(log);
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-
-/** Retention by size drops whole files: a small allowance needs small ones. Between 16 MiB and 1 GiB. */
-const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
 
 async function main(): Promise<void> {
   const listeners = new Set<(events: readonly WeirEvent[], insights: Insights) => void>();
-  const store = lifetime.own(
-    'store',
-    await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(settings.retention.sizeBytes), log }),
-  );
-  const { analyser, placeOf, status } = openAnalysis({ settings: settings.analysis, data, packageRoot, store, log });
-  const recorder = new Recorder({
-    dataDirectory: data,
-    store,
-    retention: settings.retention,
-    clock: systemClock,
+  const recording = await openRecording({
+    data,
+    settings,
     log,
-    analysis: analyser,
     onEvents: (events, insights) => {
       for (const listener of listeners) listener(events, insights);
     },
   });
-  await recorder.start();
-  lifetime.own('recorder', recorder);
+  lifetime.own('recording', recording);
+  const { store, recorder, placeOf, status } = recording;
+  const imports = lifetime.own('imports', new ImportIntake({ dataDirectory: data, store, clock: systemClock, log }));
 
   /** What the other programs say of themselves; one that does not answer is a reason, not a fault. */
   const ask = async (program: string): Promise<unknown> => {
@@ -71,6 +58,7 @@ async function main(): Promise<void> {
         (await ask('gateway')) as GatewayStatus,
         recorderPart(await recorder.status(), status()),
       ),
+    takeImport: (batch) => imports.take(batch),
     socket: { path: join(data, 'run/recorder.sock'), mode: 0o660 },
     console: {
       ...settings.console,

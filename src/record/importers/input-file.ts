@@ -1,20 +1,30 @@
 // One file of an import as pieces of bytes, decompressed, each at most a few mebibytes; regular files are read by position, so
 // that their beginning can be looked at first. What is wrong with it is kept in `damage`, never thrown.
 
-import { type FileHandle, open } from 'node:fs/promises';
+import { close, fstat, open, read } from 'node:fs';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { printable } from '../../base/printable.ts';
 import { DamagedData, type Decompressor, maxPieceBytes, openDecompressor } from './decompress.ts';
 import type { ImportedFile, Sample } from './importer.ts';
 import { isObject, parseJsonLine } from './json-line.ts';
 import { LineSplitter } from './line-splitter.ts';
 
-/** A path, or what an open descriptor reads. `name` is what is shown. */
+/** A path, or a descriptor that stays the caller's, or a stream, or why there is none. `name` is what is shown. */
 export interface InputSource {
   readonly name: string;
-  readonly from: { readonly path: string } | { readonly handle: FileHandle } | { readonly stream: Readable };
+  readonly from:
+    | { readonly path: string }
+    | { readonly descriptor: number }
+    | { readonly stream: Readable }
+    | { readonly reason: string };
 }
+
+const opening = promisify(open);
+const reading = promisify(read);
+const status = promisify(fstat);
+const closing = promisify(close);
 
 const plainPieceBytes = 256 * 1024;
 const sampleBytes = 64 * 1024;
@@ -27,7 +37,7 @@ export class InputFile implements ImportedFile {
   /** As given, safe to show. */
   readonly shown: string;
   readonly #source: InputSource;
-  #handle: FileHandle | undefined;
+  #descriptor: number | undefined;
   /** Regular files are read at positions, and may be read again. */
   #isRegular = false;
   #stream: AsyncIterator<Buffer> | undefined;
@@ -95,28 +105,29 @@ export class InputFile implements ImportedFile {
       }
       if (decompressor) yield* decompressor.end();
     } catch (error) {
-      this.damage ??= error instanceof DamagedData ? error.message : reasonOf(error);
+      this.damage ??= error instanceof DamagedData ? error.message : reasonUnreadable(error);
     } finally {
       decompressor?.close();
     }
   }
 
   async close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    if (handle && 'path' in this.#source.from) await handle.close().catch(() => {});
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    if (descriptor !== undefined && 'path' in this.#source.from) await closing(descriptor).catch(() => {});
   }
 
   async #open(): Promise<void> {
     const { from } = this.#source;
-    if (this.#handle || this.#stream) return;
+    if (this.#descriptor !== undefined || this.#stream) return;
     if ('stream' in from) {
       this.#stream = from.stream[Symbol.asyncIterator]();
       return;
     }
-    const handle = 'path' in from ? await open(from.path, 'r') : from.handle;
-    this.#handle = handle;
-    const stat = await handle.stat();
+    if ('reason' in from) throw new DamagedData(from.reason);
+    const descriptor = 'path' in from ? await opening(from.path, 'r') : from.descriptor;
+    this.#descriptor = descriptor;
+    const stat = await status(descriptor);
     if (stat.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
     this.#isRegular = stat.isFile();
     if (!this.#isRegular) return;
@@ -152,8 +163,8 @@ export class InputFile implements ImportedFile {
       this.#position += value.length;
       return value;
     }
-    const handle = this.#handle as FileHandle;
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(most), 0, most, this.#isRegular ? this.#position : null);
+    const position = this.#isRegular ? this.#position : null;
+    const { bytesRead, buffer } = await reading(this.#descriptor as number, Buffer.allocUnsafe(most), 0, most, position);
     this.#position += bytesRead;
     return bytesRead === 0 ? undefined : buffer.subarray(0, bytesRead);
   }
@@ -163,7 +174,8 @@ function* parts(piece: Buffer): Generator<Buffer> {
   for (let at = 0; at < piece.length; at += maxPieceBytes) yield piece.subarray(at, at + maxPieceBytes);
 }
 
-function reasonOf(error: unknown): string {
+/** Why a file cannot be opened or read, for a person. */
+export function reasonUnreadable(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT') return 'there is no such file';
   if (code === 'EACCES' || code === 'EPERM') return 'it may not be read: permission denied';

@@ -1,0 +1,118 @@
+// Where an import's records go: to the recorder that runs, batch by batch over its socket, or, where none runs, to one opened
+// here for as long as the import takes. A batch handed in twice is no harm, so what the connection lost is sent again.
+
+import http from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { ImportAnswer } from '../api/imports.ts';
+import { systemClock } from '../base/clock.ts';
+import { asWeirError, type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { ImportIntake } from '../record/import-intake.ts';
+import type { Deliver } from '../record/importers/record-queue.ts';
+import { openRecording } from './recording.ts';
+import type { RecorderSettings } from './settings.ts';
+
+export interface Delivery {
+  /** True when records went to a recorder that was running before. */
+  readonly running: boolean;
+  readonly deliver: Deliver;
+  /** Resolves when everything delivered can be asked for. */
+  close(): Promise<void>;
+}
+
+/** A recorder that is started again is back within this. */
+const comebackMs = 15_000;
+const answerMs = 60_000;
+const maxAnswerBytes = 1 << 20;
+
+/** Throws `not-permitted` when the recorder's socket or the data directory is not this account's. */
+export async function openDelivery(data: string, settings: RecorderSettings, log: Log): Promise<Delivery> {
+  const socketPath = join(data, 'run/recorder.sock');
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    await post(agent, socketPath, new Uint8Array(0));
+    return {
+      running: true,
+      deliver: (batch) => persistently(() => post(agent, socketPath, batch)),
+      close: async () => agent.destroy(),
+    };
+  } catch (error) {
+    agent.destroy();
+    if (asWeirError(error).code !== 'not-running') throw error;
+  }
+  return openOwn(data, settings, log);
+}
+
+async function openOwn(data: string, settings: RecorderSettings, log: Log): Promise<Delivery> {
+  const { store, close } = await openRecording({ data, settings, log });
+  const intake = new ImportIntake({ dataDirectory: data, store, clock: systemClock, log });
+  return {
+    running: false,
+    deliver: (batch) => intake.take(batch),
+    close: async () => {
+      try {
+        await intake.settled();
+      } finally {
+        await intake.close();
+        await close();
+      }
+    },
+  };
+}
+
+async function persistently<T>(attempt: () => Promise<T>): Promise<T> {
+  const until = performance.now() + comebackMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const { code } = asWeirError(error);
+      if ((code !== 'not-running' && code !== 'system-call') || performance.now() > until) throw error;
+      await pause(100);
+    }
+  }
+}
+
+function post(agent: http.Agent, socketPath: string, batch: Uint8Array): Promise<readonly number[]> {
+  return new Promise((resolve, reject) => {
+    const headers = { Host: 'recorder', 'Content-Type': 'application/octet-stream', 'Content-Length': batch.length };
+    const request = http.request({ socketPath, agent, path: '/api/import', method: 'POST', headers, timeout: answerMs });
+    request.on('timeout', () => request.destroy(new WeirError('timeout', 'the recorder did not take a batch in time')));
+    request.on('error', (error: NodeJS.ErrnoException) => reject(asConnectionError(error, socketPath)));
+    request.on('response', (response) => {
+      const pieces: Buffer[] = [];
+      let bytes = 0;
+      response.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+        if (bytes > maxAnswerBytes) request.destroy(new WeirError('fault', 'the recorder answered with too much'));
+        else pieces.push(piece);
+      });
+      response.on('error', (error: NodeJS.ErrnoException) => reject(asConnectionError(error, socketPath)));
+      response.on('end', () => {
+        const body = Buffer.concat(pieces).toString('utf8');
+        if (response.statusCode === 200) resolve((JSON.parse(body) as ImportAnswer).known);
+        else reject(refusalOf(response.statusCode, body));
+      });
+    });
+    request.end(batch);
+  });
+}
+
+function asConnectionError(error: NodeJS.ErrnoException, path: string): WeirError {
+  if (error instanceof WeirError) return error;
+  if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
+    return new WeirError('not-running', `no recorder answers on ${path}`, {}, error);
+  if (error.code === 'EACCES' || error.code === 'EPERM')
+    return new WeirError('not-permitted', `${path}: permission denied`, { next: 'run the same command with sudo' }, error);
+  return new WeirError('system-call', `${path}: ${error.message}`, {}, error);
+}
+
+function refusalOf(status: number | undefined, body: string): WeirError {
+  try {
+    const { code, message } = (JSON.parse(body) as { error: { code: string; message: string } }).error;
+    return new WeirError(Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'fault', message);
+  } catch {
+    return new WeirError('fault', `the recorder answered with status ${status}`);
+  }
+}
