@@ -99,6 +99,10 @@ describe('what analysis found, over HTTP', () => {
       ['shell-command-download', 'web-shell-path'],
     );
     assert.equal(body.items[0].weir.signatures[0].captures, undefined);
+    assert.equal((await get('sessions?tag=dropper&country=NL')).body.items.length, 1);
+    assert.equal((await get('sessions?tag=dropper&country=DE')).body.items.length, 1, 'the hostile one');
+    assert.equal((await get('sessions?signature=none')).body.items.length, 0);
+    assert.equal((await get('top?subject=ports&tag=dropper')).status, 400, 'where it would not narrow it is refused');
     const one = await get(`sessions/${sampleId(now - 300e6, 2)}`);
     assert.equal(one.body.session.weir.signatures[0].captures.url, 'http://198.51.100.1/x');
     assert.equal(one.body.verdicts.length, 1);
@@ -129,6 +133,15 @@ describe('what analysis found, over HTTP', () => {
     assert.equal(marked?.source.geo?.country_iso_code, 'NL');
     assert.equal(verdicts.length, 3);
     assert.equal(verdicts.find(({ event }) => event.id === grown.id)?.weir.verdict.hits, 500);
+    const dutch: LiveMessage[] = [];
+    feed.follow({ limit: 1, signature: 'shell-command-download' }, 40, (text) => dutch.push(JSON.parse(text)) > 0);
+    tell(sampleEvents(now), insights);
+    feed.tick();
+    assert.deepEqual(
+      (dutch[0].sessions as SessionDocument[]).map(({ source }) => source.ip),
+      ['2001:db8::7'],
+    );
+    messages.length = 1;
     tell([], { ...insights, sessions: [], verdicts: flood });
     feed.tick();
     assert.deepEqual([messages[1].sessions.length, messages[1].verdicts.length], [0, 100]);

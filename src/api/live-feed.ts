@@ -6,12 +6,12 @@ import type { Log } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { Insights, Place, SessionInsight, Verdict } from '../model/insight.ts';
 import type { SessionRecord } from '../model/session.ts';
-import { alertDocument, listedDocument, type SessionDocument } from '../record/documents.ts';
-import { matchesSession } from '../record/filter-match.ts';
+import { alertDocument, listedDocument } from '../record/documents.ts';
+import { matchesFindings, matchesSession } from '../record/filter-match.ts';
 import { renderFilter } from '../record/filter-text.ts';
 import { verdictDocument } from '../record/insight-documents.ts';
 import { extendPreview, summaryOf } from '../record/session-summary.ts';
-import type { Filter, SessionSummary } from '../record/store.ts';
+import type { SessionFilter, SessionSummary } from '../record/store.ts';
 import { Activity } from './activity.ts';
 
 /** Calls back with every batch of events that is safely in the store; gives the function that ends it. */
@@ -28,7 +28,7 @@ export const maxFollowers = 32;
 export const maxRowsPerMessage = 1000;
 
 interface Follower {
-  readonly filter: Filter;
+  readonly filter: SessionFilter;
   readonly rows: number;
   readonly key: string;
   /** False when the follower cannot take it now; the next message it takes says how many it missed. */
@@ -78,12 +78,12 @@ export class LiveFeed {
   }
 
   /** Undefined when there are already too many followers; else the function that stops it. */
-  follow(filter: Filter, rows: number, deliver: (message: string) => boolean): (() => void) | undefined {
+  follow(filter: SessionFilter, rows: number, deliver: (message: string) => boolean): (() => void) | undefined {
     if (this.#followers.size >= maxFollowers) return undefined;
     const follower: Follower = {
       filter,
       rows: Math.min(rows, maxRowsPerMessage),
-      key: `${rows} ${JSON.stringify(renderFilter(filter))}`,
+      key: `${rows} ${JSON.stringify(renderFilter(filter))} ${filter.signature} ${filter.tag} ${filter.family} ${filter.country}`,
       deliver,
       missed: 0,
     };
@@ -188,16 +188,15 @@ export class LiveFeed {
     this.#forget();
   }
 
-  #document(summary: SessionSummary): SessionDocument {
-    return listedDocument(summary, { insight: this.#insights.get(summary.id), place: this.#placeOf(summary.source.ip) });
-  }
-
   #select(newestFirst: readonly SessionSummary[], follower: Follower): { sessions: unknown[]; skipped: number } {
     const sessions: unknown[] = [];
     let skipped = this.#overflow;
     for (const summary of newestFirst) {
       if (!matchesSession(follower.filter, summary)) continue;
-      if (sessions.length < follower.rows) sessions.push(this.#document(summary));
+      const insight = this.#insights.get(summary.id);
+      const place = this.#placeOf(summary.source.ip);
+      if (!matchesFindings(follower.filter, summary, insight, place)) continue;
+      if (sessions.length < follower.rows) sessions.push(listedDocument(summary, { insight, place }));
       else skipped += 1;
     }
     return { sessions, skipped };

@@ -7,7 +7,7 @@ import { Hono } from 'hono';
 import { WeirError } from '../base/errors.ts';
 import { type ApiEnvironment, contentSecurityPolicy } from './guard.ts';
 import { maxRowsPerMessage } from './live-feed.ts';
-import { type ApiContext, filterOf, numberOf } from './resource.ts';
+import { type ApiContext, numberOf, sessionFilterOf } from './resource.ts';
 
 const heartbeatMs = 10_000;
 /** A reader that takes nothing for this long is cut off; it may come back. */
@@ -53,7 +53,7 @@ export function liveRoutes(
 ): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   routes.get('/live', (context) => {
-    const filter = filterOf(context, clock, ['rows'], 1);
+    const filter = sessionFilterOf(context, clock, ['rows'], 1);
     const rows = numberOf(context, 'rows', 1, maxRowsPerMessage, 40);
     const response = context.env.outgoing as ServerResponse;
     const cookie = context.req.header('cookie');

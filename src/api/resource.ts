@@ -4,9 +4,9 @@ import type { Context } from 'hono';
 import type { Clock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { type FilterText, filterKeys, parseFilter, renderFilter } from '../record/filter-text.ts';
+import { type FilterText, filterKeys, findingKeys, parseFilter, parseFindings, renderFilter } from '../record/filter-text.ts';
 import type { AskedStore } from '../record/insight-questions.ts';
-import type { Filter } from '../record/store.ts';
+import type { Filter, SessionFilter } from '../record/store.ts';
 import type { Answers } from './answers.ts';
 import type { LiveFeed } from './live-feed.ts';
 
@@ -29,6 +29,17 @@ export function filterOf(context: Context, clock: Clock, others: readonly string
   }
   return parseFilter(query as FilterText, clock(), defaultLimit);
 }
+
+/** The same for sessions, which are also selected by what analysis found in them. */
+export const sessionFilterOf = (
+  context: Context,
+  clock: Clock,
+  others: readonly string[] = [],
+  defaultLimit = 50,
+): SessionFilter => ({
+  ...filterOf(context, clock, [...others, ...findingKeys], defaultLimit),
+  ...parseFindings(context.req.query()),
+});
 
 /** The cursor for the next page, absent on the last one. */
 export const nextOf = (filter: Filter, rows: readonly { readonly id: string }[]): string | undefined =>

@@ -9,12 +9,12 @@ import { listSessions, readSession } from '../record/insight-questions.ts';
 import { renderSessionCapture } from '../record/session-capture.ts';
 import type { StoredSession } from '../record/store.ts';
 import type { ApiEnvironment } from './guard.ts';
-import { type ApiContext, choiceOf, filterOf, nextOf } from './resource.ts';
+import { type ApiContext, choiceOf, nextOf, sessionFilterOf } from './resource.ts';
 
 export function sessionRoutes({ store, clock }: ApiContext): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   routes.get('/sessions', async (context) => {
-    const filter = filterOf(context, clock);
+    const filter = sessionFilterOf(context, clock);
     const sessions = await store.sessions(filter);
     return context.json({ items: await listSessions(store, sessions), next: nextOf(filter, sessions) });
   });

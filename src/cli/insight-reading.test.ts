@@ -37,6 +37,19 @@ describe('what analysis found', () => {
     assert.equal(document.weir.facts, undefined, 'lists leave facts out');
   });
 
+  it('selects sessions by what was found in them', async () => {
+    const rows = async (line: string): Promise<string[]> =>
+      objects((await bed.run(`sessions --json ${line}`)).out).map(({ source }) => source.ip);
+    assert.deepEqual(await rows('--signature web-shell-path'), ['2001:db8::7']);
+    assert.deepEqual(await rows('--tag dropper --country nl'), ['2001:db8::7']);
+    assert.equal((await rows('--country DE')).length, 4);
+    assert.deepEqual(await rows('--family 3fa90c11d2e4b5a6 --since 1h'), ['2001:db8::7']);
+    assert.match((await bed.run('sessions --tag nobody')).out, /no sessions match/);
+    const wrong = await bed.run('sessions --country Netherlands');
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /is not a country/);
+  });
+
   it('shows what one session matched and held, and the verdicts it is part of', async () => {
     const id = sampleId(now - 300e6, 2);
     const { out } = await bed.run(`session ${id}`);

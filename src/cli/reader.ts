@@ -17,7 +17,7 @@ import {
 } from '../record/documents.ts';
 import { type ExportFormat, type ExportKind, exportLines } from '../record/exporters/export.ts';
 import { pieces } from '../record/exporters/pieces.ts';
-import { type FilterText, parseFilter } from '../record/filter-text.ts';
+import { type FilterText, type FindingText, parseFilter, parseFindings } from '../record/filter-text.ts';
 import {
   type AttackerDocument,
   type AttackerPageDocument,
@@ -51,7 +51,7 @@ export interface LiveUpdate {
 }
 
 export interface Reader {
-  sessions(filter: FilterText): Promise<Page<SessionDocument>>;
+  sessions(filter: FilterText & FindingText): Promise<Page<SessionDocument>>;
   /** Undefined when there is none. */
   session(id: string): Promise<StoredSessionDocument | undefined>;
   probes(filter: FilterText): Promise<Page<ProbeDocument>>;
@@ -97,7 +97,7 @@ export class RecorderReader implements Reader {
     this.#socketPath = socketPath;
   }
 
-  sessions(filter: FilterText): Promise<Page<SessionDocument>> {
+  sessions(filter: FilterText & FindingText): Promise<Page<SessionDocument>> {
     return this.#get(`/api/sessions${queryOf(filter)}`);
   }
 
@@ -160,7 +160,7 @@ export class RecorderReader implements Reader {
   }
 
   /** Ends when `signal` fires or the recorder stops. An empty update comes with each heartbeat. */
-  async *live(filter: FilterText, rows: number, signal: AbortSignal): AsyncIterable<LiveUpdate> {
+  async *live(filter: FilterText & FindingText, rows: number, signal: AbortSignal): AsyncIterable<LiveUpdate> {
     const { response, request } = await this.#open(
       `/api/live${queryOf({ ...filter, limit: undefined, rows: String(rows) })}`,
       'GET',
@@ -264,8 +264,8 @@ export class StoreReader implements Reader {
     this.#now = now;
   }
 
-  async sessions(text: FilterText): Promise<Page<SessionDocument>> {
-    const filter = parseFilter(text, this.#now());
+  async sessions(text: FilterText & FindingText): Promise<Page<SessionDocument>> {
+    const filter = { ...parseFilter(text, this.#now()), ...parseFindings(text) };
     const rows = await this.#store.sessions(filter);
     return { items: await listSessions(this.#store, rows), next: nextOf(filter, rows) };
   }

@@ -3,13 +3,24 @@
 import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import type { SessionDocument } from '../record/documents.ts';
+import type { FilterText, FindingText } from '../record/filter-text.ts';
 import { nothingYet } from './advice.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { sessionColumns } from './session-rows.ts';
-import { type FilterOptions, filterTextOf, isFiltered, type Verb, verbCommand, withFilter } from './verb.ts';
+import {
+  type FilterOptions,
+  type FindingOptions,
+  filterTextOf,
+  findingTextOf,
+  isFiltered,
+  type Verb,
+  verbCommand,
+  withFilter,
+  withFindings,
+} from './verb.ts';
 import { plural } from './wording.ts';
 
-interface Options extends CommonOptions, FilterOptions {
+interface Options extends CommonOptions, FilterOptions, FindingOptions {
   readonly follow?: boolean;
 }
 
@@ -19,15 +30,19 @@ const followedRows = '10';
 const patienceMicros = 1_500_000;
 const maxHeld = 2000;
 
+const selected = (options: Options): FilterText & FindingText => ({ ...filterTextOf(options), ...findingTextOf(options) });
+
 async function list(context: CommandContext, options: Options): Promise<number> {
   return context.read(async (reader) => {
-    const page = await reader.sessions({ ...filterTextOf(options), limit: options.limit ?? defaultRows });
+    const page = await reader.sessions({ ...selected(options), limit: options.limit ?? defaultRows });
     if (context.json) {
       await context.printJsonLines(page.items);
       return 0;
     }
     if (page.items.length === 0) {
-      await context.print(nothingYet('sessions', isFiltered(options), context));
+      await context.print(
+        nothingYet('sessions', isFiltered(options) || Object.values(findingTextOf(options)).some(Boolean), context),
+      );
       return 0;
     }
     await context.printTable(sessionColumns(context.style, context.now, page.items), page.items);
@@ -77,7 +92,7 @@ class Held {
 }
 
 async function follow(context: CommandContext, options: Options): Promise<number> {
-  const filter = filterTextOf(options);
+  const filter = selected(options);
   const { signal, stdout } = context.environment;
   const recorder = await context.recorder();
   const columns = sessionColumns(context.style, undefined, undefined);
@@ -107,12 +122,15 @@ async function follow(context: CommandContext, options: Options): Promise<number
 }
 
 export const sessionsVerb: Verb = (run) =>
-  withFilter(
-    verbCommand('sessions', 'sessions, newest first', [
-      'weir sessions --since 1h --source 203.0.113.0/24',
-      'weir sessions --follow --port 22',
-      "weir sessions --protocol http --json | jq '.source.ip'",
-    ]),
+  withFindings(
+    withFilter(
+      verbCommand('sessions', 'sessions, newest first', [
+        'weir sessions --since 1h --source 203.0.113.0/24',
+        'weir sessions --tag mirai --country NL',
+        'weir sessions --follow --port 22',
+        "weir sessions --protocol http --json | jq '.source.ip'",
+      ]),
+    ),
   )
     .option('-f, --follow', 'go on with new ones as they come')
     .action((options: Options) =>

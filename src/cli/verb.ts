@@ -1,7 +1,7 @@
 // What a verb's file exports, and the options every verb has. No verb of its own.
 
 import { Command } from 'commander';
-import type { FilterText } from '../record/filter-text.ts';
+import type { FilterText, FindingText } from '../record/filter-text.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 
 /** Runs a verb's body with its context; the number is the exit code. */
@@ -48,6 +48,29 @@ export function withFilter(command: Command): Command {
     .option('--limit <rows>', 'at most so many, 1 to 10000')
     .option('--before <id>', 'older than this one: the next page');
 }
+
+export interface FindingOptions {
+  readonly signature?: string;
+  readonly tag?: string;
+  readonly family?: string;
+  readonly country?: string;
+}
+
+/** Options that select sessions by what analysis found in them. */
+export function withFindings(command: Command): Command {
+  return command
+    .option('--signature <rule>', 'that matched this rule')
+    .option('--tag <tag>', 'with this tag, of their own or of a rule')
+    .option('--family <id>', 'whose payload is of this family')
+    .option('--country <code>', 'whose source is there: NL');
+}
+
+export const findingTextOf = ({ signature, tag, family, country }: FindingOptions): FindingText => ({
+  signature,
+  tag,
+  family,
+  country,
+});
 
 export const filterTextOf = (options: FilterOptions): FilterText => {
   const { since, until, source, destination, port, transport, protocol, diversion, service, limit, before } = options;

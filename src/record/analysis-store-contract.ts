@@ -10,8 +10,9 @@ import { parsePorts } from '../model/port-set.ts';
 import type { SessionRecord } from '../model/session.ts';
 import type { InsightSubject, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, dayStart, halfHourMicros } from './day.ts';
+import { matchesFindings } from './filter-match.ts';
 import { MemoryStore } from './memory-store.ts';
-import type { Filter, Store } from './store.ts';
+import type { Filter, SessionFilter, Store } from './store.ts';
 import { plain, sampleSession } from './store-contract.ts';
 
 const day = dayStart('2026-03-14');
@@ -219,6 +220,36 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
   const contract = (title: string, use: (store: Store) => Promise<void>): void => {
     test(`${name}: ${title}`, () => withStore(use));
   };
+
+  contract('sessions are selected by what was found in them, over pages and partitions', async (store) => {
+    const { events, insights } = sampleWorld(120, 7);
+    const tagged = sampleSession(day + 9, { tags: ['own "tag"'] });
+    await store.apply([...events, { kind: 'session', session: tagged }], at(1), insights);
+    const sessions = await store.sessions(all);
+    const found = new Map((await store.insights(sessions)).map((insight) => [insight.id, insight]));
+    const places = new Map((await store.places(sessions.map(({ source }) => source.ip))).map((place) => [place.ip, place]));
+    const [hit] = [...found.values()].flatMap(({ signatures }) => signatures);
+    const [family] = [...found.values()].flatMap((insight) => insight.family ?? []);
+    const [{ country }] = [...places.values()];
+    for (const filter of [{ signature: hit.rule }, { tag: hit.tags[0] }, { tag: 'own "tag"' }, { family }, { country, family }]) {
+      const expected = sessions.filter((one) =>
+        matchesFindings(filter as SessionFilter, one, found.get(one.id), places.get(one.source.ip)),
+      );
+      assert.ok(expected.length > 0 && expected.length < sessions.length, JSON.stringify(filter));
+      const ids: string[] = [];
+      for (let before: string | undefined; ; before = ids.at(-1)) {
+        const page = await store.sessions({ ...filter, limit: 7, ...(before && { before }) });
+        ids.push(...page.map(({ id }) => id));
+        if (page.length < 7) break;
+      }
+      assert.deepEqual(
+        ids,
+        expected.map(({ id }) => id),
+        JSON.stringify(filter),
+      );
+    }
+    assert.deepEqual(await store.sessions({ limit: 5, tag: "') OR true --" }), []);
+  });
 
   contract('an insight comes back whole; one that says nothing, or of a session that is not there, does not', async (store) => {
     const [first, second] = [sampleSession(day), sampleSession(day + dayMicros)];

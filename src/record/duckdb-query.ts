@@ -6,7 +6,7 @@ import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
 import { mappedPrefix } from './duckdb-row.ts';
 import { summaryColumns } from './duckdb-schema.ts';
-import type { Filter, TopSubject } from './store.ts';
+import type { Filter, SessionFilter, TopSubject } from './store.ts';
 
 export type SqlValue = string | number | bigint | DuckDBListValue;
 
@@ -80,6 +80,21 @@ export class Conditions {
     ]);
   }
 
+  /** On sessions of one partition, by what analysis found in them. */
+  findings(catalog: string, { signature, tag, family, country }: SessionFilter): string[] {
+    const within = (condition: string): string => `id IN (SELECT id FROM ${catalog}.insights WHERE ${condition})`;
+    const parts: string[] = [];
+    if (signature !== undefined) parts.push(within(`list_contains(rules, ${this.value(signature)})`));
+    if (tag !== undefined) {
+      const value = this.value(tag);
+      const ofRule = within(`list_contains(json_extract_string(signatures, '$[*].tags[*]'), ${value})`);
+      parts.push(`(list_contains(json_extract_string(tags, '$[*]'), ${value}) OR ${ofRule})`);
+    }
+    if (family !== undefined) parts.push(within(`family = ${this.value(family)}`));
+    if (country !== undefined) parts.push(`source IN (SELECT ip FROM "analysis".places WHERE country = ${this.value(country)})`);
+    return parts;
+  }
+
   probe(filter: Filter): string[] {
     if (filter.protocol !== undefined || filter.service !== undefined) return ['false'];
     return [
@@ -117,9 +132,10 @@ export const overAll = (sources: readonly PartitionSource[], part: (catalog: str
   sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
 
 /** Rows of `summaryColumns`, newest first. */
-export function renderSessions(source: PartitionSource, filter: Filter): Sql {
+export function renderSessions(source: PartitionSource, filter: SessionFilter): Sql {
   const conditions = new Conditions();
-  const rows = sessionRows([source], summaryColumns, conditions.session(filter));
+  const where = allOf([conditions.session(filter), ...conditions.findings(source.catalog, filter)]);
+  const rows = sessionRows([source], summaryColumns, where);
   return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
 }
 

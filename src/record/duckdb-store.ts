@@ -40,6 +40,7 @@ import type {
   Checkpoint,
   Counts,
   Filter,
+  SessionFilter,
   SessionSummary,
   Store,
   StoreDamage,
@@ -281,7 +282,7 @@ export class DuckDbStore implements Store {
     );
   }
 
-  async sessions(filter: Filter): Promise<SessionSummary[]> {
+  async sessions(filter: SessionFilter): Promise<SessionSummary[]> {
     return this.#page(filter, renderSessions, readSummary);
   }
 

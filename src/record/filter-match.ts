@@ -3,10 +3,10 @@
 
 import { type Address, type AddressRange, parseAddress, rangeHolds } from '../model/address.ts';
 import type { ProbeRecord, ProbeTarget } from '../model/event.ts';
-import type { SessionInsight, Verdict } from '../model/insight.ts';
+import type { Place, SessionInsight, Verdict } from '../model/insight.ts';
 import { hasPort } from '../model/port-set.ts';
 import type { VerdictFilter } from './analysis-store.ts';
-import type { Filter, SessionSummary } from './store.ts';
+import type { Filter, SessionFilter, SessionSummary } from './store.ts';
 
 /** The address of a record; a zone identifier does not count. */
 export function recordedAddress(ip: string): Address | undefined {
@@ -35,6 +35,22 @@ export function matchesSession(filter: Filter, session: SessionSummary): boolean
     (filter.ports === undefined || hasPort(filter.ports, session.destination.port)) &&
     heldBy(filter.sources, session.source.ip) &&
     heldBy(filter.destinations, session.destination.ip)
+  );
+}
+
+/** Whether what analysis found in a session passes too. */
+export function matchesFindings(
+  { signature, tag, family, country }: SessionFilter,
+  session: Pick<SessionSummary, 'tags'>,
+  insight: SessionInsight | undefined,
+  place: Place | undefined,
+): boolean {
+  const hits = insight?.signatures ?? [];
+  return (
+    (signature === undefined || hits.some(({ rule }) => rule === signature)) &&
+    (tag === undefined || session.tags?.includes(tag) === true || hits.some(({ tags }) => tags.includes(tag))) &&
+    (family === undefined || insight?.family === family) &&
+    (country === undefined || place?.country === country)
   );
 }
 

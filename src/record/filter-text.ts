@@ -7,7 +7,7 @@ import { printable } from '../base/printable.ts';
 import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
 import { identifierTime } from '../model/identifier.ts';
 import { parsePorts, renderPorts } from '../model/port-set.ts';
-import type { Filter } from './store.ts';
+import type { Filter, SessionFilter } from './store.ts';
 
 /** The parameters a filter is written with; everything else in a query is someone else's. */
 export const filterKeys = [
@@ -25,6 +25,10 @@ export const filterKeys = [
 ] as const;
 
 export type FilterKey = (typeof filterKeys)[number];
+/** The parameters that select sessions by what analysis found in them. */
+export const findingKeys = ['signature', 'tag', 'family', 'country'] as const;
+export type FindingText = Partial<Record<(typeof findingKeys)[number], string>>;
+
 export type FilterText = Partial<Record<FilterKey, string>>;
 
 /** The most rows one request gives. */
@@ -118,6 +122,26 @@ export function parseFilter(text: FilterText, now: Micros, defaultLimit = 50): F
     filter.before = before;
   }
   return filter;
+}
+
+/** Throws `bad-request` naming the parameter. Empty values count as absent. */
+export function parseFindings(text: FindingText): Omit<SessionFilter, keyof Filter> {
+  const read = (key: keyof FindingText, form: RegExp, hint: string): string | undefined => {
+    const value = text[key];
+    if (value === undefined || value === '') return undefined;
+    if (!form.test(value)) throw mistake(key, value, hint);
+    return value;
+  };
+  const country = read('country', /^[a-z]{2}$/i, 'is not a country: write its two letters, such as NL')?.toUpperCase();
+  const signature = read('signature', /^[\w.-]{1,100}$/, "is not a rule's name");
+  const tag = read('tag', /^[\w.:+-]{1,100}$/, 'is not a tag');
+  const family = read('family', /^[0-9a-f]{16}$/, 'is not a payload family: `weir top payloads` lists them');
+  return {
+    ...(country !== undefined && { country }),
+    ...(signature !== undefined && { signature }),
+    ...(tag !== undefined && { tag }),
+    ...(family !== undefined && { family }),
+  };
 }
 
 /** The inverse of parseFilter: times become absolute, so a page link keeps its meaning. */

@@ -15,7 +15,7 @@ import type {
   VerdictFilter,
 } from './analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
-import { matchesProbe, matchesSession, matchesTarget, matchesTime, matchingPackets } from './filter-match.ts';
+import { matchesFindings, matchesProbe, matchesSession, matchesTarget, matchesTime, matchingPackets } from './filter-match.ts';
 import { importDiversion, importTime } from './import-time.ts';
 import { MemoryAnalysis } from './memory-analysis.ts';
 import { extendPreview, payloadHashOf, summaryOf } from './session-summary.ts';
@@ -23,6 +23,7 @@ import type {
   Checkpoint,
   Counts,
   Filter,
+  SessionFilter,
   SessionSummary,
   Store,
   StoreDamage,
@@ -120,8 +121,11 @@ export class MemoryStore implements Store {
     return [...this.#sessions.values()].map(({ summary }) => summary).filter((summary) => matchesSession(filter, summary));
   }
 
-  async sessions(filter: Filter): Promise<SessionSummary[]> {
-    return this.#matching(filter).sort(newestFirst).slice(0, filter.limit);
+  async sessions(filter: SessionFilter): Promise<SessionSummary[]> {
+    const matching = this.#matching(filter).filter((session) =>
+      matchesFindings(filter, session, this.#analysis.insight(session.id), this.#analysis.place(session.source.ip)),
+    );
+    return matching.sort(newestFirst).slice(0, filter.limit);
   }
 
   async session(id: string): Promise<StoredSession | undefined> {

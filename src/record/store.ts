@@ -34,6 +34,18 @@ export interface Filter {
   readonly before?: string;
 }
 
+/** Of sessions also by what analysis found in them; all parts must hold. Open sessions have no findings yet. */
+export interface SessionFilter extends Filter {
+  /** A rule that matched. */
+  readonly signature?: string;
+  /** A tag of the session, or of a rule that matched. */
+  readonly tag?: string;
+  /** Of its payload. */
+  readonly family?: string;
+  /** Of its source, ISO 3166-1 alpha-2. */
+  readonly country?: string;
+}
+
 /** A session without its bytes: the newest record's facts. */
 export type SessionSummary = Omit<SessionRecord, 'chunks' | 'firstChunk'> & {
   readonly chunkCount: number;
@@ -102,7 +114,7 @@ export interface Store extends AnalysisStore {
   rebuilt(): Promise<void>;
   /** Sessions that have not ended; the recorder ends those whose writer died. */
   openSessions(): Promise<SessionSummary[]>;
-  sessions(filter: Filter): Promise<SessionSummary[]>;
+  sessions(filter: SessionFilter): Promise<SessionSummary[]>;
   /** Undefined when there is none of that identifier. */
   session(id: string): Promise<StoredSession | undefined>;
   /** The sessions of a page with their bytes, in its order; far cheaper than one by one. At most 10,000. */
