@@ -43,6 +43,8 @@ export interface PacketSocketOptions {
   readonly netns?: string;
   readonly filter: readonly FilterInstruction[];
   readonly bufferBytes: number;
+  /** Shows also what this machine sends. */
+  readonly outgoing?: boolean;
   /** What the interface is asked to receive beside frames for its own MAC, as long as the socket is open. */
   readonly receives: { readonly all?: boolean; readonly allMulticast?: boolean; readonly groups?: readonly string[] };
 }
@@ -85,7 +87,7 @@ function join(fd: number, interfaceIndex: number, mode: number, mac?: string): v
   setSocketOption(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership);
 }
 
-/** Needs CAP_NET_RAW. Frames we send are not shown. Throws `not-permitted`, `system-call` (ENODEV). */
+/** Needs CAP_NET_RAW. Frames we send are not shown unless asked for. Throws `not-permitted`, `system-call` (ENODEV). */
 export function openPacketSocket(options: PacketSocketOptions): PacketSocket {
   return insideNetns(options.netns, () => {
     // Protocol 0 receives nothing: the filter is in place before the bind turns reception on.
@@ -95,7 +97,7 @@ export function openPacketSocket(options: PacketSocketOptions): PacketSocket {
       const interfaceIndex = interfaceRequest(fd, SIOCGIFINDEX, options.interface).getInt32(16, true);
       const hardware = interfaceRequest(fd, SIOCGIFHWADDR, options.interface);
       const mac = macText(new Uint8Array(hardware.buffer), 18) ?? '00:00:00:00:00:00';
-      setSocketOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+      if (!options.outgoing) setSocketOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
       setReceiveBuffer(fd, options.bufferBytes);
       const { all, allMulticast, groups = [] } = options.receives;
       for (const group of groups) join(fd, interfaceIndex, PACKET_MR_MULTICAST, group);

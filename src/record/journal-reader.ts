@@ -16,6 +16,8 @@ export interface JournalReaderOptions {
   readonly directory: string;
   readonly checkpoint: Checkpoint;
   readonly log: Log;
+  /** Only the journals of these; absent: all. */
+  readonly writers?: readonly string[];
   /** Bounds of a batch; defaults 2,000 events and 2 MiB of chunk bytes. */
   readonly maxEvents?: number;
   readonly maxBytes?: number;
@@ -40,6 +42,7 @@ const pollMs = 1000;
 export class JournalReader {
   readonly #directory: string;
   readonly #log: Log;
+  readonly #writers: readonly string[] | undefined;
   readonly #maxEvents: number;
   readonly #maxBytes: number;
   readonly #cursors = new Map<string, SegmentCursor>();
@@ -54,6 +57,7 @@ export class JournalReader {
     this.#directory = options.directory;
     this.#start = options.checkpoint;
     this.#log = options.log;
+    this.#writers = options.writers;
     this.#maxEvents = options.maxEvents ?? 2000;
     this.#maxBytes = options.maxBytes ?? 2 * 1024 * 1024;
   }
@@ -136,7 +140,8 @@ export class JournalReader {
     try {
       names = readdirSync(this.#directory, { withFileTypes: true })
         .filter((entry) => entry.isDirectory())
-        .map((entry) => entry.name);
+        .map((entry) => entry.name)
+        .filter((name) => this.#writers?.includes(name) ?? true);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;

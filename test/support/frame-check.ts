@@ -60,7 +60,7 @@ const amiss = [
   'ip.checksum.status == "Bad"',
   'tcp.checksum.status == "Bad"',
   'udp.checksum.status == "Bad"',
-  '_ws.malformed',
+  '(_ws.malformed && !(tcp.len > 0))',
 ].join(' || ');
 
 /** Frames with a bad checksum, a sequence number that does not fit, or a shape that is wrong: what tshark says of each. */

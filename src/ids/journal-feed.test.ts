@@ -1,0 +1,161 @@
+// The journals, a feed, and a Suricata of the test's own: nothing twice while it answers, everything again when it did not.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, it } from 'node:test';
+import { sampleChunk, sampleSession } from '../../test/support/sample-records.ts';
+import { systemClock } from '../base/clock.ts';
+import { silentLog as log } from '../base/log.ts';
+import type { SessionRecord } from '../model/session.ts';
+import { markerSignature, markerTag } from '../model/suricata-settings.ts';
+import { JournalWriter } from '../record/journal-writer.ts';
+import { EveListener } from './eve-listener.ts';
+import { FrameFeed } from './frame-feed.ts';
+import { JournalFeed } from './journal-feed.ts';
+
+const token = 'a-token-of-this-test';
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const begun = performance.now();
+  while (!holds()) {
+    assert.ok(performance.now() - begun < 8000, `not in time: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function bed(directory: string) {
+  const seen: string[] = [];
+  let answers = true;
+  let last = 0;
+  const answer = (): boolean =>
+    feed.takeAnswer({
+      signature: { id: markerSignature, generator: 1, revision: 1, text: '', category: '', severity: 'low' },
+      source: { ip: '192.0.2.1', port: last },
+      vlan: markerTag,
+    });
+  const feed: FrameFeed = new FrameFeed({
+    token,
+    patienceMs: 50,
+    write: (bytes) => {
+      if (Buffer.from(bytes).toString('latin1').includes(token)) {
+        last = (bytes[38] << 8) | bytes[39];
+        if (answers) setImmediate(answer);
+      }
+      return true;
+    },
+  });
+  const journals = new JournalFeed({
+    directory: path.join(directory, 'journal'),
+    writers: ['gateway'],
+    positionFile: path.join(directory, 'position.json'),
+    feed,
+    feeder: { take: (record: SessionRecord) => void seen.push(record.id), endRuns: () => {}, reset: () => seen.push('reset') },
+    clock: systemClock,
+    log,
+  });
+  return {
+    seen,
+    feed,
+    journals,
+    silence: () => {
+      answers = false;
+    },
+    speak: () => {
+      answers = true;
+    },
+  };
+}
+
+const session = (number: number): SessionRecord =>
+  sampleSession(systemClock(), number, { chunks: [sampleChunk(systemClock(), 'in', 'x')] });
+
+describe('sessions out of the journals', () => {
+  it('begin now, come once, go on after a restart from what was answered, and come again when Suricata went', async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'weir-ids-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const writer = new JournalWriter({ directory: path.join(directory, 'journal/gateway'), clock: systemClock, log });
+    const write = async (...numbers: number[]): Promise<string[]> => {
+      const sessions = numbers.map(session);
+      for (const one of sessions) writer.append({ kind: 'session', session: one });
+      const before = writer.counters().syncs;
+      await until('written', () => writer.counters().syncs > before && writer.counters().pendingBytes === 0);
+      return sessions.map(({ id }) => id);
+    };
+    await write(1, 2);
+    const first = bed(directory);
+    await first.journals.start();
+    first.feed.start();
+    const fresh = await write(3, 4);
+    await until('shown', () => first.seen.length >= 2);
+    assert.deepEqual(first.seen, fresh);
+    const offset = (): number => {
+      try {
+        return (JSON.parse(readFileSync(path.join(directory, 'position.json'), 'utf8')) as { gateway: { offset: number } })
+          .gateway.offset;
+      } catch {
+        return 0;
+      }
+    };
+    await until('kept', () => offset() > 0);
+    const kept = offset();
+    // Answered no more: what follows is shown, and is not done with.
+    first.silence();
+    const unanswered = await write(5);
+    await until('shown', () => first.seen.includes(unanswered[0]));
+    // Suricata goes, and comes back.
+    first.feed.reset();
+    first.journals.restart();
+    first.speak();
+    first.feed.start();
+    await until('shown again', () => first.seen.filter((id) => id === unanswered[0]).length === 2);
+    assert.ok(first.seen.includes('reset'));
+    assert.equal(first.seen.filter((id) => id === fresh[1]).length, 1);
+    await until('kept', () => offset() > kept);
+    await first.journals.close();
+    first.feed.close();
+    const later = await write(6);
+    const second = bed(directory);
+    await second.journals.start();
+    second.feed.start();
+    await until('shown', () => second.seen.length > 0);
+    assert.deepEqual(second.seen, later);
+    await second.journals.close();
+    second.feed.close();
+    await writer.close();
+  });
+});
+
+describe('the socket of alerts', () => {
+  it('gives lines whole, passes over those too long, and lives through a lost connection', async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'weir-eve-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const lines: string[] = [];
+    const events: string[] = [];
+    const file = path.join(directory, 'eve.sock');
+    const listener = await EveListener.open({
+      path: file,
+      onLine: (line) => lines.push(line),
+      onConnected: () => events.push('connected'),
+      onLost: () => events.push('lost'),
+    });
+    const socket = connect(file);
+    socket.write('{"a":1}\n{"b"');
+    await until('first', () => lines.length === 1);
+    socket.write(':2}\n');
+    socket.write(`${'x'.repeat(200_000)}\n{"c":3}\n{"half`);
+    await until('third', () => lines.length === 3);
+    assert.deepEqual(lines, ['{"a":1}', '{"b":2}', '{"c":3}']);
+    assert.equal(listener.overlong, 1);
+    socket.destroy();
+    await until('lost', () => events.includes('lost'));
+    const next = connect(file);
+    next.write('{"d":4}\n');
+    await until('fourth', () => lines.length === 4);
+    assert.equal(lines[3], '{"d":4}');
+    next.destroy();
+    await listener.close();
+  });
+});

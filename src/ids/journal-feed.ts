@@ -1,0 +1,198 @@
+// Follows the journals of those who hold sessions, and hands the sessions to the feeder no faster than the feed has room. The
+// position up to which Suricata answered for everything is kept in a file: what it has not judged is shown again, to a
+// restarted Suricata or by a restarted program.
+
+import { join } from 'node:path';
+import type { Clock, Micros } from '../base/clock.ts';
+import { readWhole, writeDurably } from '../base/durable-file.ts';
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { SessionRecord } from '../model/session.ts';
+import { JournalReader } from '../record/journal-reader.ts';
+import { listSegments } from '../record/journal-tail.ts';
+import type { Checkpoint } from '../record/store.ts';
+import type { FrameFeed } from './frame-feed.ts';
+import type { SessionFeeder } from './session-feeder.ts';
+
+export interface JournalFeedOptions {
+  /** `journal/`, with a directory for each writer. */
+  readonly directory: string;
+  /** Whose sessions are shown. */
+  readonly writers: readonly string[];
+  /** Where the position is kept. */
+  readonly positionFile: string;
+  readonly feed: FrameFeed;
+  readonly feeder: Pick<SessionFeeder, 'take' | 'endRuns' | 'reset'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The position is written at most so often. */
+const keepMs = 1000;
+const retryMs = 500;
+
+export class JournalFeed {
+  readonly #options: JournalFeedOptions;
+  #reader: JournalReader | undefined;
+  #answered: Checkpoint = {};
+  #kept = '';
+  #keepAt = 0;
+  /** Without a position: what was recorded before is not ours to show. */
+  #since: Micros = 0;
+  #again = false;
+  #closed = false;
+  #running: Promise<void> | undefined;
+  #pause: (() => void) | undefined;
+
+  constructor(options: JournalFeedOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#answered = (await this.#readPosition()) ?? this.#fromNow();
+    this.#open();
+    this.#running = this.#run();
+  }
+
+  /** Everything Suricata did not answer for is shown again, each flow from where its session then stands. */
+  restart(): void {
+    this.#again = true;
+    void this.#reader?.close();
+    this.#pause?.();
+  }
+
+  /** Journal bytes not yet shown. */
+  async lagBytes(): Promise<number> {
+    return (await this.#reader?.lagBytes()) ?? 0;
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pause?.();
+    await this.#reader?.close();
+    await this.#running;
+    await this.#keep();
+  }
+
+  #open(): void {
+    const { directory, writers, log } = this.#options;
+    this.#reader = new JournalReader({ directory, writers, checkpoint: this.#answered, log, maxEvents: 256, maxBytes: 1 << 20 });
+  }
+
+  async #readPosition(): Promise<Checkpoint | undefined> {
+    const { positionFile, log } = this.#options;
+    try {
+      const text = await readWhole(positionFile);
+      return text === undefined ? undefined : parsePosition(text);
+    } catch (error) {
+      log.warn('the position in the journals cannot be read; from now on, then', { error: asWeirError(error).message });
+      return undefined;
+    }
+  }
+
+  /** From the beginning of each writer's last segment, less what is older than now. */
+  #fromNow(): Checkpoint {
+    const { directory, writers, clock } = this.#options;
+    this.#since = clock();
+    return Object.fromEntries(
+      writers.flatMap((writer) => {
+        const segment = listSegments(join(directory, writer)).at(-1);
+        return segment === undefined ? [] : [[writer, { segment, offset: 0 }] as const];
+      }),
+    );
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options;
+    while (!this.#closed) {
+      try {
+        await this.#step();
+      } catch (error) {
+        log.error('the journals cannot be followed; it is tried again', { error: asWeirError(error).message });
+        await this.#sleep(retryMs);
+      }
+    }
+  }
+
+  async #step(): Promise<void> {
+    const { feed, feeder } = this.#options;
+    if (this.#again) {
+      this.#again = false;
+      await this.#reader?.close();
+      feeder.reset();
+      this.#open();
+    }
+    const reader = this.#reader as JournalReader;
+    await this.#room();
+    const batch = await reader.read();
+    if (!batch || this.#again) {
+      await this.#keepSometimes();
+      if (!this.#again) await reader.wait();
+      return;
+    }
+    for (const { writer, epoch } of batch.runs) feeder.endRuns(writer, epoch);
+    for (const event of batch.events) {
+      if (event.kind !== 'session' || !this.#isShown(event.session)) continue;
+      if (!feed.hasRoom) await this.#room();
+      if (this.#again || this.#closed) return;
+      feeder.take(event.session);
+    }
+    const { checkpoint } = batch;
+    feed.mark(() => {
+      this.#answered = checkpoint;
+    });
+    await this.#keepSometimes();
+  }
+
+  async #room(): Promise<void> {
+    const { feed } = this.#options;
+    while (!feed.hasRoom && !this.#closed && !this.#again)
+      await Promise.race([
+        feed.room(),
+        new Promise<void>((resolve) => {
+          this.#pause = resolve;
+        }),
+      ]);
+  }
+
+  #isShown({ recordedAt }: SessionRecord): boolean {
+    return (recordedAt ?? 0) >= this.#since;
+  }
+
+  async #keepSometimes(): Promise<void> {
+    if (performance.now() >= this.#keepAt) await this.#keep();
+  }
+
+  async #keep(): Promise<void> {
+    const { positionFile, log } = this.#options;
+    this.#keepAt = performance.now() + keepMs;
+    const text = JSON.stringify(this.#answered);
+    if (text === this.#kept) return;
+    try {
+      await writeDurably(positionFile, text);
+      this.#kept = text;
+    } catch (error) {
+      log.warn('the position in the journals cannot be kept', { error: asWeirError(error).message });
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#pause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+function parsePosition(text: string): Checkpoint | undefined {
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const entries = Object.entries(value as Record<string, { segment?: unknown; offset?: unknown } | null>);
+  const sound = entries.every(([, one]) => Number.isSafeInteger(one?.segment) && Number.isSafeInteger(one?.offset));
+  return sound ? (value as Checkpoint) : undefined;
+}

@@ -1,0 +1,157 @@
+// Makes frames of sessions as their records come: a flow for each, its handshake when the first record does, its end when the
+// last does. Tells the index which session each flow is. Bounded in open flows: the oldest is ended and counted.
+
+import type { Clock } from '../base/clock.ts';
+import { RecencyMap } from '../base/recency-map.ts';
+import { endingOf, frameEnd } from '../model/flow-frames.ts';
+import type { SessionRecord } from '../model/session.ts';
+import type { FlowIndex, IndexedFlow, SessionSight } from './flow-index.ts';
+import { ShownTalk } from './shown-talk.ts';
+
+export interface SessionFeederOptions {
+  readonly index: FlowIndex;
+  readonly write: (frame: Uint8Array) => void;
+  readonly clock: Clock;
+  /** How Suricata sees a session, and the tag of its network. Undefined: not at all. */
+  readonly sightOf: (
+    session: Pick<SessionRecord, 'diversion' | 'service'>,
+  ) => { readonly sight: SessionSight; readonly vlan?: number } | undefined;
+  /** The decoy's MAC where it is known. */
+  readonly macOf?: (diversion: string, ip: string) => string | undefined;
+  /** The flow is in the index now. */
+  readonly onFlow: (flow: IndexedFlow) => void;
+  readonly maxFlows?: number;
+}
+
+export interface SessionFeederCounters {
+  readonly sessions: number;
+  readonly open: number;
+  /** Flows ended before their session to make room; what comes after is a flow of its own. */
+  readonly forgotten: number;
+  /** Sessions whose beginning was not seen: what was said before is not shown. */
+  readonly joinedLate: number;
+  /** Sessions whose addresses make no frames. */
+  readonly unshown: number;
+}
+
+interface Open {
+  /** Absent: its packets are shown, not frames of ours. */
+  readonly talk: ShownTalk | undefined;
+  readonly writer: string | undefined;
+  nextChunk: number;
+}
+
+export class SessionFeeder {
+  readonly #options: SessionFeederOptions;
+  readonly #maxFlows: number;
+  readonly #open = new RecencyMap<string, Open>();
+  #sessions = 0;
+  #forgotten = 0;
+  #joinedLate = 0;
+  #unshown = 0;
+
+  constructor(options: SessionFeederOptions) {
+    this.#options = options;
+    this.#maxFlows = options.maxFlows ?? 32_768;
+  }
+
+  /** Records of one session in order; those already seen change nothing. */
+  take(record: SessionRecord): void {
+    const { index, clock } = this.#options;
+    let open = this.#open.get(record.id);
+    if (!open) {
+      const begun = this.#begin(record);
+      if (!begun) return;
+      open = begun;
+    }
+    for (const [number, chunk] of record.chunks.entries()) {
+      const at = record.firstChunk + number;
+      if (at < open.nextChunk) continue;
+      open.nextChunk = at + 1;
+      open.talk?.chunk(chunk.direction, chunk.bytes);
+    }
+    if (record.outcome === 'open') {
+      this.#open.set(record.id, open);
+      return;
+    }
+    this.#end(record.id, open, endingOf(record.outcome) === 'none' ? 'server-rst' : endingOf(record.outcome));
+    index.end(record.id, open.talk ? clock() : (record.end ?? clock()));
+  }
+
+  /** A writer began anew: sessions of its earlier runs get no more records. */
+  endRuns(writer: string, epoch: number): void {
+    for (const [id, open] of this.#open) {
+      const [, name, run] = /^(.*)#(\d+)$/.exec(open.writer ?? '') ?? [];
+      if (name !== writer || Number(run) >= epoch) continue;
+      this.#end(id, open, 'server-rst');
+      this.#options.index.end(id, this.#options.clock());
+    }
+  }
+
+  /** Forgets what is open without a word: Suricata, to whom it was told, is gone. */
+  reset(): void {
+    for (const [id] of this.#open) this.#open.delete(id);
+  }
+
+  counters(): SessionFeederCounters {
+    return {
+      sessions: this.#sessions,
+      open: this.#open.size,
+      forgotten: this.#forgotten,
+      joinedLate: this.#joinedLate,
+      unshown: this.#unshown,
+    };
+  }
+
+  #begin(record: SessionRecord): Open | undefined {
+    const { index, clock, sightOf, onFlow, macOf, write } = this.#options;
+    const seen = sightOf(record);
+    if (!seen) return undefined;
+    const { source, destination, transport, syn } = record;
+    const client = frameEnd(source.ip, source.port, record.sourceMac, syn?.ttl ?? 64, 1);
+    const server = frameEnd(destination.ip, destination.port, macOf?.(record.diversion, destination.ip), 64, 2);
+    if (!client || !server || client.address.family !== server.address.family) {
+      this.#unshown += 1;
+      return undefined;
+    }
+    while (this.#open.size >= this.#maxFlows) {
+      const oldest = this.#open.oldest;
+      if (!oldest) break;
+      this.#forgotten += 1;
+      this.#end(oldest[0], oldest[1], 'server-rst');
+    }
+    this.#sessions += 1;
+    const { vlan } = seen;
+    const flow: IndexedFlow = {
+      id: record.id,
+      sight: seen.sight,
+      ...(vlan === undefined ? {} : { vlan }),
+      transport,
+      source,
+      destination,
+      diversion: record.diversion,
+      service: record.service,
+      ...(record.agent === undefined ? {} : { agent: record.agent }),
+      sourceReliable: record.sourceReliable,
+      start: record.start,
+      from: seen.sight === 'synthesised' ? clock() : record.start,
+      alerts: new Map(),
+    };
+    index.add(flow);
+    let talk: ShownTalk | undefined;
+    if (seen.sight === 'synthesised') {
+      if (record.firstChunk > 0) this.#joinedLate += 1;
+      const tag = vlan === undefined ? {} : { vlan };
+      talk = new ShownTalk(record.id, { transport, client, server, ...tag, ...(syn ? { syn } : {}) }, syn?.sequence, write);
+    }
+    const open: Open = { talk, writer: record.writer, nextChunk: record.firstChunk };
+    this.#open.set(record.id, open);
+    onFlow(flow);
+    return open;
+  }
+
+  #end(id: string, open: Open, ending: ReturnType<typeof endingOf>): void {
+    open.talk?.end(ending);
+    this.#open.delete(id);
+  }
+}
