@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import type { AnalysisSettings } from '../model/analysis-settings.ts';
 import * as forms from './forms.ts';
+import { paths } from './paths-form.ts';
 import { fallback, optional } from './schema-keys.ts';
 
 const minute = 60_000;
@@ -50,25 +51,6 @@ const geo = z.strictObject({
     'An MMDB file of countries instead of the one that comes with Weir; it is read at the start.',
   ),
   asn: optional(forms.absolutePath, 'path', 'The same for autonomous systems.'),
-});
-
-/** One path, or a list of them. */
-const paths = forms.form((value): readonly string[] | forms.Wrong => {
-  const items: readonly unknown[] = Array.isArray(value) ? value : [value];
-  const read: string[] = [];
-  for (let index = 0; index < items.length; index += 1) {
-    const parsed = forms.absolutePath.safeParse(items[index]);
-    if (!parsed.success)
-      return new forms.Wrong(
-        parsed.error.issues[0].message,
-        'write a path that begins with /',
-        Array.isArray(value) ? [index] : [],
-      );
-    read.push(parsed.data);
-  }
-  return read.length <= 64
-    ? read
-    : new forms.Wrong(`these are ${read.length} paths`, 'name at most 64; a directory counts as one');
 });
 
 export const analysisSection = z.strictObject({

@@ -29,6 +29,7 @@ import { checkDoors, type Door } from './relay-diversions.ts';
 import { checkNoCircle, type ReadGateway, readGateways } from './relayed-services.ts';
 import { type ConfigurationText, configurationFile, personaFile } from './schema.ts';
 import { machinesOf, type ReadServices, readServices } from './services.ts';
+import { type SuricataText, suricataMistakes, suricataSettings } from './suricata-schema.ts';
 import { readYaml } from './yaml-source.ts';
 
 /** Larger files are refused before they are read. */
@@ -82,6 +83,7 @@ export function parseConfiguration(text: string, file: string, context: ParseCon
     : { ...noDiversions, own: [ownDiversion(file, 0)] };
   const relayed = readRelayed(value, diversions, own, mistakes, file);
   checkOpenDoors(written, diversions, relayed.gateways, own !== undefined, mistakes);
+  if (written?.suricata) checkSuricata(written.suricata, diversions, mistakes);
   if (mistakes.any || !written) return { mistakes: mistakes.list() };
   const place = { file, line: mistakes.lineOf(['agents', 'listen']) };
   return { configuration: assemble(written, diversions, { ...relayed, place }, vocabulary.personas, file) };
@@ -148,6 +150,12 @@ function readRelayed(
   const elsewhere = machinesOf(listed(value.bindings), listed(value.diversions));
   const kernel = services.kernel.filter(({ name }) => own !== undefined || (elsewhere.get(name)?.has('') ?? true));
   return { services: { ...services, kernel }, bindings, relayBindings, gateways, rules };
+}
+
+function checkSuricata(written: SuricataText, { own, agents, proxies, remote }: ReadDiversions, mistakes: Mistakes): void {
+  const names = [...own, ...agents, ...proxies, ...remote.map(({ diversion }) => diversion)].map(({ name }) => name);
+  for (const { hop, key, mistake, next } of suricataMistakes(written, names))
+    mistakes.add(['suricata', 'hops', hop, key], mistake, next);
 }
 
 /** What listens here for others: each at a place of its own; and links arrive somewhere when there are agents. */
@@ -317,6 +325,7 @@ function assemble(
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
     analysis: analysisSettings(written.analysis),
+    ...(written.suricata ? { suricata: suricataSettings(written.suricata) } : {}),
     diversions: Object.freeze(diversions.own),
     services: Object.freeze([...services.kernel, ...diversions.tunnels.services]),
     bindings: Object.freeze([...bindings, ...diversions.tunnels.bindings]),

@@ -6,6 +6,7 @@ import { analysisSection } from './analysis-schema.ts';
 import * as forms from './forms.ts';
 import { agentsSection } from './relay-schema.ts';
 import { fallback, optional, required } from './schema-keys.ts';
+import { suricataSection } from './suricata-schema.ts';
 import * as tunnels from './tunnel-schema.ts';
 
 const mebibyte = 2 ** 20;
@@ -278,6 +279,10 @@ export const configurationFile = z.strictObject({
   console: consoleSettings.prefault({}).meta({ description: 'The web page.' }),
   limits: limits.prefault({}).meta({ description: 'Bounds of what attackers can occupy. What they cut is counted and shown.' }),
   probing: probing.prefault({}).meta({ description: 'Looking for live hosts.' }),
+  suricata: suricataSection.optional().meta({
+    description:
+      'Suricata beside Weir: with this key, also an empty one (`{}`), it judges what decoys are told. See [docs/suricata.md](suricata.md).',
+  }),
   analysis: analysisSection.prefault({}).meta({ description: 'What is made of the records.' }),
   diversions: z
     .array(z.unknown(), { error: () => 'this is not a list' })

@@ -6,6 +6,7 @@ import type { DecoyGroup, Place } from './decoy.ts';
 import type { Persona } from './persona.ts';
 import type { PortSet } from './port-set.ts';
 import type { Relaying } from './relayed-service.ts';
+import type { SuricataSettings } from './suricata-settings.ts';
 
 export interface Retention {
   readonly days: number;
@@ -170,6 +171,8 @@ export interface Configuration extends Relaying {
   readonly limits: Limits;
   readonly probing: ProbeLimits;
   readonly analysis: AnalysisSettings;
+  /** Absent: no Suricata. */
+  readonly suricata?: SuricataSettings;
   readonly diversions: readonly Diversion[];
   readonly services: readonly KernelPathService[];
   readonly bindings: readonly Binding[];

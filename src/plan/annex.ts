@@ -1,5 +1,5 @@
 // Kernel objects beside the segments' own that some configurations need: the EVPN fabric with its routing daemons, the
-// network that leads to kernel-path services. Each is one Annex; the controller drives them, and knows no more of them.
+// network that leads to kernel-path services, the place where Suricata listens. Each is one Annex; the controller drives them, and knows no more of them.
 
 import type { DesiredState } from './desired-state.ts';
 
@@ -23,7 +23,7 @@ export interface AnnexStatus {
 
 /** One operation at a time; the controller sees to that. */
 export interface Annex {
-  readonly name: 'fabric' | 'services' | 'doors';
+  readonly name: 'fabric' | 'services' | 'doors' | 'ids';
   /** Path of its own namespace; absent while nothing applied needs one. What changes in there is watched. */
   readonly namespace?: string | undefined;
   /** What apply(desired) would change, one line each for people; empty: nothing. Reads only. */

@@ -15,6 +15,7 @@ import type {
   RelayBinding,
   RelayedService,
 } from '../model/relayed-service.ts';
+import type { SuricataSettings } from '../model/suricata-settings.ts';
 
 /** Ports on 127.0.0.1 and ::1 where the gateway's TPROXY sockets wait. */
 export interface GatewayPorts {
@@ -67,6 +68,13 @@ export interface RelayState {
   /** Of agent, proxy and remote diversions. */
   readonly personas: readonly Persona[];
   readonly agents: Omit<AgentSettings, 'rules'> & { readonly rules: Readonly<Record<string, string>> };
+}
+
+/** Suricata beside the decoys. */
+export interface IdsState {
+  readonly settings: SuricataSettings;
+  /** The tag of each diversion's frames. */
+  readonly tags: Readonly<Record<string, number>>;
 }
 
 /** What should be true inside one network namespace. */
@@ -143,6 +151,8 @@ export interface DesiredState extends NetworkState {
   readonly bindings: readonly Binding[];
   /** Absent: nothing is. */
   readonly relay?: RelayState;
+  /** Absent: no Suricata. */
+  readonly ids?: IdsState;
 }
 
 /** The state of a machine without Weir. */
@@ -150,7 +160,8 @@ export const isEmptyState = (desired: NetworkState | undefined): boolean =>
   desired === undefined ||
   (desired.groups.length === 0 &&
     !('segments' in desired && (desired as DesiredState).segments.length > 0) &&
-    !('relay' in desired && desired.relay !== undefined));
+    !('relay' in desired && desired.relay !== undefined) &&
+    !('ids' in desired && desired.ids !== undefined));
 
 /** The same state with the gateway elsewhere; the same object where nothing changes. */
 export function atPorts(desired: DesiredState, ports: GatewayPorts): DesiredState {

@@ -17,6 +17,7 @@ import {
 import { type Configuration, type HostDiversion, hostDiversions, networkDiversions } from '../model/configuration.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import { renderPorts, unitePorts } from '../model/port-set.ts';
+import { tagsOf } from '../model/suricata-settings.ts';
 import { planBoundPorts } from './bound-ports.ts';
 import { planSegment } from './desired-segment.ts';
 import {
@@ -24,6 +25,7 @@ import {
   type DesiredState,
   type DesiredSysctl,
   type GatewayPorts,
+  type IdsState,
   usedPersonas,
   wantedBacklog,
 } from './desired-state.ts';
@@ -135,8 +137,18 @@ export function planDesired(input: DesiredInput): DesiredOutput {
     services: configuration.services,
     bindings: configuration.bindings,
     ...(relay ? { relay } : {}),
+    ...planIds(configuration),
   };
   return { desired, notes, warnings };
+}
+
+/** Tags are by place in the configuration: steady while nothing before it comes or goes. */
+function planIds({ suricata, ...configuration }: Configuration): { ids?: IdsState } {
+  if (!suricata) return {};
+  const { diversions, agentDiversions, proxyDiversions, remoteDiversions } = configuration;
+  const remote = remoteDiversions.map(({ diversion }) => diversion);
+  const names = [...diversions, ...agentDiversions, ...proxyDiversions, ...remote].map(({ name }) => name);
+  return { ids: { settings: suricata, tags: tagsOf([...new Set(names)]) } };
 }
 
 /** Network and broadcast address of every IPv4 subnet here, and the subnet-router anycast address (RFC 4291, 2.6.1). */

@@ -10,7 +10,9 @@ import { WeirError } from '../base/errors.ts';
 const run = promisify(execFile);
 
 /** The account that reads attacker bytes and keeps the records. */
-export const accountName = 'weir';
+export const weirAccount = 'weir';
+/** The account Suricata runs as: it may read nothing of the other's. */
+export const idsAccountName = 'weir-ids';
 
 /** Segments kept of each journal that root writes: one a start. */
 const keptSegments = 200;
@@ -20,15 +22,15 @@ export interface Account {
   readonly gid: number;
 }
 
-async function readAccount(): Promise<Account | undefined> {
+async function readAccount(accountName: string): Promise<Account | undefined> {
   const lines = (await readFile('/etc/passwd', 'utf8')).split('\n');
   const fields = lines.map((line) => line.split(':')).find(([name]) => name === accountName);
   return fields && { uid: Number(fields[2]), gid: Number(fields[3]) };
 }
 
 /** Finds the account or creates it as a system account without a shell or home. Throws `tool-missing` without useradd. */
-export async function ensureAccount(): Promise<Account> {
-  const present = await readAccount();
+export async function ensureAccount(accountName = weirAccount): Promise<Account> {
+  const present = await readAccount(accountName);
   if (present) return present;
   try {
     await run(
@@ -40,7 +42,7 @@ export async function ensureAccount(): Promise<Account> {
     );
   } catch (error) {
     // Two instances may start at once: the other one's account serves as well.
-    const made = await readAccount();
+    const made = await readAccount(accountName);
     if (made) return made;
     throw new WeirError(
       'tool-missing',
@@ -49,7 +51,7 @@ export async function ensureAccount(): Promise<Account> {
       error,
     );
   }
-  const made = await readAccount();
+  const made = await readAccount(accountName);
   if (!made) throw new WeirError('fault', `useradd succeeded but /etc/passwd has no ${accountName}`);
   return made;
 }
@@ -73,11 +75,13 @@ export async function ensureDirectories(data: string, account: Account): Promise
     { path: 'journal/agents', mode: 0o750, owner: 'weir' },
     { path: 'journal/import', mode: 0o750, owner: 'weir' },
     { path: 'imports', mode: 0o750, owner: 'weir' },
+    { path: 'journal/ids', mode: 0o750, owner: 'weir' },
     { path: 'store', mode: 0o750, owner: 'weir' },
     { path: 'blobs', mode: 0o750, owner: 'weir' },
     { path: 'analysis', mode: 0o750, owner: 'weir' },
     { path: 'tls', mode: 0o750, owner: 'weir' },
     { path: 'agents', mode: 0o700, owner: 'weir' },
+    { path: 'ids', mode: 0o700, owner: 'weir' },
   ];
   for (const { path, mode, owner } of rooms) {
     const directory = join(data, path);

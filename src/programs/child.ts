@@ -10,6 +10,8 @@ export interface ChildSpecification {
   readonly command: string;
   readonly arguments: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Descriptors it inherits, as its 3, 4, …; they stay the caller's, open as long as it may be started again. */
+  readonly descriptors?: readonly number[];
 }
 
 export interface ChildStatus {
@@ -54,8 +56,8 @@ export class Child {
 
   start(): void {
     if (this.#stopping || this.#process) return;
-    const { name, command, arguments: argv, environment } = this.#specification;
-    const child = spawn(command, argv, { stdio: ['pipe', 'ignore', 'inherit'], env: environment });
+    const { name, command, arguments: argv, environment, descriptors = [] } = this.#specification;
+    const child = spawn(command, argv, { stdio: ['pipe', 'ignore', 'inherit', ...descriptors], env: environment });
     this.#process = child;
     this.#started = this.#clock();
     let reported = false;

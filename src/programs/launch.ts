@@ -31,13 +31,13 @@ const heapFlags = (megabytes: number, youngMegabytes?: number): string[] => [
   '--no-warnings',
 ];
 
-function dropTo(account: Account, capabilities: string): string[] {
+function dropTo(account: Account, capabilities: string, groups: readonly number[] = []): string[] {
   return [
     '--reuid',
     String(account.uid),
     '--regid',
     String(account.gid),
-    '--clear-groups',
+    ...(groups.length > 0 ? ['--groups', groups.join(',')] : ['--clear-groups']),
     '--inh-caps',
     capabilities,
     '--ambient-caps',
@@ -160,6 +160,68 @@ export function recorderSpecification({ installation, account, data }: LaunchOpt
       data,
       '--settings',
       settings,
+    ],
+    environment,
+  };
+}
+
+/** Beside Suricata: what it is shown, and what becomes of its alerts. `group` is that of Suricata's sockets. */
+export function idsSpecification(
+  { installation, account, data }: LaunchOptions,
+  settings: string,
+  group: number,
+  descriptors: readonly number[],
+): ChildSpecification {
+  return {
+    name: 'ids',
+    command: 'chrt',
+    arguments: [
+      ...yieldToAll,
+      'setpriv',
+      ...dropTo(account, '-all', [group]),
+      installation.node,
+      ...heapFlags(384, 4),
+      join(installation.root, 'dist/src/programs/ids.js'),
+      '--data',
+      data,
+      '--settings',
+      settings,
+    ],
+    environment,
+    descriptors,
+  };
+}
+
+/** Address space: what Suricata maps at most, whatever its rules make of it. */
+const suricataAddressBytes = 4 * 2 ** 30;
+
+/** Suricata in the namespace `netns`, from which its account cannot leave: it hears packets there, and nothing else. */
+export function suricataSpecification(
+  program: string,
+  account: Account,
+  netns: string,
+  configuration: string,
+): ChildSpecification {
+  return {
+    name: 'suricata',
+    command: 'nsenter',
+    arguments: [
+      `--net=${netns}`,
+      '--',
+      'prlimit',
+      `--as=${suricataAddressBytes}`,
+      'nice',
+      '-n',
+      '5',
+      'setpriv',
+      ...dropTo(account, '-all,+net_raw'),
+      // It knows no lifeline.
+      '--pdeathsig',
+      'KILL',
+      program,
+      '-c',
+      configuration,
+      '--af-packet',
     ],
     environment,
   };

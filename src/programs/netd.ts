@@ -25,6 +25,7 @@ import { DiversionController, type Plan } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
 import { DoorsController, isDoorSocket } from '../plan/doors-controller.ts';
 import { FabricController } from '../plan/fabric-controller.ts';
+import { IdsController, ownRuleDirectory } from '../plan/ids-controller.ts';
 import { Reconciler } from '../plan/reconciler.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { captureGroup } from '../plan/services-capture.ts';
@@ -32,6 +33,7 @@ import { ServicesController } from '../plan/services-controller.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
+import { IdsKeeper } from './ids-keeper.ts';
 import { ownInstallation } from './installation.ts';
 import { IntakeDoor } from './intake-door.ts';
 import { describeOffer, doorNetworks } from './netd-offer.ts';
@@ -92,7 +94,25 @@ async function main(): Promise<void> {
     controller.networks().find(({ name }) => name === network)?.withheld ?? [];
   const fabric = new FabricController({ tag, log, withheld: withheldOf, onChange: () => reconciler.noteChange('') });
   const doors = new DoorsController({ log, existing: returned });
-  const annexes: readonly Annex[] = [fabric, services, doors];
+  const idsKeeper = new IdsKeeper({
+    data,
+    log,
+    events: {
+      started: (name, pid, restarts) => system('process-started', `${name} started`, { process: name, pid, restarts }),
+      died: (name, pid, exit, restarts) =>
+        system('process-died', `${name} died: ${exit}`, { process: name, pid, exit, restarts }),
+    },
+  });
+  const ids = new IdsController({
+    tag,
+    log,
+    ruleDirectory: ownRuleDirectory(ownInstallation().root),
+    processes: idsKeeper,
+    legs: () =>
+      (services.network?.legs ?? []).flatMap(({ interface: name, mac, tunnel }) => (tunnel ? [] : [{ interface: name, mac }])),
+    accounts: () => idsKeeper.accounts(),
+  });
+  const annexes: readonly Annex[] = [fabric, services, doors, ids];
   for (const annex of annexes) lifetime.own(annex.name, annex);
   const controller = new DiversionController({
     stateDirectory: join(data, 'state'),

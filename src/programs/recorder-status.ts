@@ -128,7 +128,7 @@ export function lossesWithin(value: unknown, path = ''): [string, number][] {
 }
 
 export function mergeStatus(system: Partial<Status>, gateway: GatewayStatus, recorder: RecorderPart): Status {
-  const drops: Record<string, number> = {};
+  const drops: Record<string, number> = { ...system.drops };
   for (const [name, read] of losses) {
     const count = read(gateway);
     if (count) drops[name] = count;

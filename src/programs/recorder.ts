@@ -13,6 +13,7 @@ import type { Insights } from '../model/insight.ts';
 import type { Status } from '../model/status.ts';
 import { ImportIntake } from '../record/import-intake.ts';
 import { watchLifeline } from './child.ts';
+import { type IdsAnswer, withIds } from './ids-status.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
 import { openRecording, packageRoot } from './recording.ts';
 import type { RecorderSettings } from './settings.ts';
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
     placeOf,
     status: async () =>
       mergeStatus(
-        (await ask('status')) as Partial<Status>,
+        withIds((await ask('status')) as Partial<Status>, (await ask('ids')) as IdsAnswer),
         (await ask('gateway')) as GatewayStatus,
         recorderPart(await recorder.status(), status()),
       ),

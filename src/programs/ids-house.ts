@@ -1,0 +1,209 @@
+// What the feeder is made of: sessions out of the journals and packets out of sockets become frames on the wire Suricata
+// watches; its alerts come back by a socket, find their session and are recorded.
+
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { AlertJoiner, type AlertJoinerCounters } from '../ids/alert-joiner.ts';
+import { parseEveLine } from '../ids/eve-alert.ts';
+import { EveListener } from '../ids/eve-listener.ts';
+import { FlowIndex, type SessionSight } from '../ids/flow-index.ts';
+import { FrameFeed, type FrameFeedCounters } from '../ids/frame-feed.ts';
+import { JournalFeed } from '../ids/journal-feed.ts';
+import { DecoyPackets } from '../ids/packet-filter.ts';
+import { ProxyStripper, type ProxyStripperCounters } from '../ids/proxy-stripper.ts';
+import { SessionFeeder, type SessionFeederCounters } from '../ids/session-feeder.ts';
+import { commandSuricata } from '../ids/suricata-command.ts';
+import { SniffReader } from '../kernel/sniff-socket.ts';
+import { parseRange, uniteRanges } from '../model/address.ts';
+import type { EventSink } from '../model/event.ts';
+import { commonTag } from '../model/suricata-settings.ts';
+import { spoolWriter } from '../record/spool-batch.ts';
+import { type IdsSettings, tapDescriptor } from './ids-settings.ts';
+
+export interface IdsHouseOptions {
+  readonly data: string;
+  readonly settings: IdsSettings;
+  readonly sink: EventSink;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Puts a frame onto the TAP; false where it refuses. */
+  readonly write: (frame: Uint8Array) => boolean;
+}
+
+export interface IdsHopReport {
+  readonly interface: string;
+  readonly lost: number;
+  readonly counters?: ProxyStripperCounters;
+  /** Packets of bound decoys, where it is a service's wire. */
+  readonly packets?: number;
+}
+
+/** What the feeder answers to `status`. */
+export interface IdsReport {
+  readonly heard: boolean;
+  readonly connected: boolean;
+  readonly feed: FrameFeedCounters;
+  readonly sessions: SessionFeederCounters;
+  readonly alerts: AlertJoinerCounters;
+  /** Lines of Suricata that were too long or no EVE. */
+  readonly badLines: number;
+  readonly lagBytes: number;
+  readonly hops: readonly IdsHopReport[];
+  /** As Suricata says it; absent while it does not answer. */
+  readonly rules?: { readonly loaded: number; readonly failed: number };
+  /** Frames Suricata's own ring had no room for. */
+  readonly ringDrops?: number;
+}
+
+const commandMs = 1500;
+
+export class IdsHouse {
+  readonly #options: IdsHouseOptions;
+  readonly #index = new FlowIndex();
+  readonly #feed: FrameFeed;
+  readonly #feeder: SessionFeeder;
+  readonly #joiner: AlertJoiner;
+  readonly #journals: JournalFeed;
+  readonly #readers: { readonly reader: SniffReader; readonly report: () => IdsHopReport }[] = [];
+  #listener: EveListener | undefined;
+  #badLines = 0;
+
+  constructor(options: IdsHouseOptions) {
+    this.#options = options;
+    const { settings, sink, clock, log, data } = options;
+    const diversions = new Map(Object.entries(settings.tags).map(([name, tag]) => [tag, name]));
+    this.#feed = new FrameFeed({ write: options.write, token: settings.token });
+    this.#joiner = new AlertJoiner({ index: this.#index, sink, clock, diversionOf: (vlan) => diversions.get(vlan) });
+    const native = new Set(
+      settings.legs.length > 0 ? settings.native.map(({ diversion, service }) => `${diversion} ${service}`) : [],
+    );
+    const watched = new Set(settings.hops.flatMap(({ diversion }) => diversion ?? []));
+    this.#feeder = new SessionFeeder({
+      index: this.#index,
+      write: (frame) => this.#feed.write(frame),
+      clock,
+      sightOf: ({ diversion, service }): { sight: SessionSight; vlan?: number } => {
+        if (native.has(`${diversion} ${service}`)) return { sight: 'native' };
+        return { sight: watched.has(diversion) ? 'stripped' : 'synthesised', vlan: settings.tags[diversion] ?? commonTag };
+      },
+      onFlow: (flow) => this.#joiner.arrived(flow),
+    });
+    this.#journals = new JournalFeed({
+      directory: join(data, 'journal'),
+      writers: ['gateway', spoolWriter],
+      positionFile: join(data, 'ids/position.json'),
+      feed: this.#feed,
+      feeder: this.#feeder,
+      clock,
+      log,
+    });
+  }
+
+  async open(): Promise<void> {
+    const { settings, log } = this.#options;
+    this.#listener = await EveListener.open({
+      path: settings.eveSocket,
+      group: settings.group,
+      onLine: (line) => this.#take(line),
+      onConnected: () => log.info('Suricata is connected'),
+      onLost: () => {
+        log.warn('Suricata is gone; what it did not answer for is shown again');
+        this.#feed.reset();
+        this.#journals.restart();
+        this.#feed.start();
+      },
+    });
+    this.#watch();
+    await this.#journals.start();
+    // Suricata connects with the first thing it has to say: it is asked before.
+    this.#feed.start();
+  }
+
+  async reload(): Promise<{ readonly asked: true }> {
+    await commandSuricata(this.#options.settings.commandSocket, 'ruleset-reload-nonblocking');
+    return { asked: true };
+  }
+
+  async report(): Promise<IdsReport> {
+    const [rules, ringDrops] = await Promise.all([this.#rules(), this.#ringDrops()]);
+    return {
+      heard: this.#feed.isHeard,
+      connected: this.#listener?.connected ?? false,
+      feed: this.#feed.counters(),
+      sessions: this.#feeder.counters(),
+      alerts: this.#joiner.counters(),
+      badLines: this.#badLines + (this.#listener?.overlong ?? 0),
+      lagBytes: await this.#journals.lagBytes(),
+      hops: this.#readers.map(({ report }) => report()),
+      ...(rules ? { rules } : {}),
+      ...(ringDrops === undefined ? {} : { ringDrops }),
+    };
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    for (const { reader } of this.#readers.splice(0)) reader.close();
+    const ended = this.#journals.close();
+    this.#feed.close();
+    await ended;
+    await this.#listener?.close();
+    this.#listener = undefined;
+    this.#joiner.close();
+  }
+
+  #take(line: string): void {
+    const parsed = parseEveLine(line);
+    if (parsed.kind === 'bad') this.#badLines += 1;
+    if (parsed.kind !== 'alert' || this.#feed.takeAnswer(parsed.alert)) return;
+    this.#joiner.take(parsed.alert);
+  }
+
+  #watch(): void {
+    const { settings, clock } = this.#options;
+    let fd = tapDescriptor;
+    const offer = (frame: Uint8Array): void => this.#feed.offer(frame);
+    for (const { interface: name, ports, tag, withoutHeader } of settings.hops) {
+      fd += 1;
+      const stripper = new ProxyStripper({ ports, vlan: tag, withoutHeader, write: offer });
+      const reader = new SniffReader(fd, (frame) => stripper.take(frame, clock()));
+      this.#readers.push({ reader, report: () => ({ interface: name, lost: reader.lost, counters: stripper.counters() }) });
+    }
+    const decoys = new DecoyPackets(
+      uniteRanges(settings.native.flatMap(({ ranges }) => ranges.flatMap((text) => parseRange(text) ?? []))),
+    );
+    for (const name of settings.legs) {
+      fd += 1;
+      let packets = 0;
+      const reader = new SniffReader(fd, (frame) => {
+        if (!decoys.holds(frame)) return;
+        packets += 1;
+        // It may have to wait, and the buffer is used again.
+        offer(frame.slice());
+      });
+      this.#readers.push({ reader, report: () => ({ interface: name, lost: reader.lost, packets }) });
+    }
+  }
+
+  async #rules(): Promise<IdsReport['rules']> {
+    const answer = await this.#ask('ruleset-stats');
+    const [first] = Array.isArray(answer) ? (answer as unknown[]) : [];
+    const { rules_loaded: loaded, rules_failed: failed } = (first ?? {}) as Record<string, unknown>;
+    return typeof loaded === 'number' && typeof failed === 'number' ? { loaded, failed } : undefined;
+  }
+
+  async #ringDrops(): Promise<number | undefined> {
+    const answer = (await this.#ask('iface-stat', { iface: 'feed' })) as { drop?: unknown } | undefined;
+    return typeof answer?.drop === 'number' ? answer.drop : undefined;
+  }
+
+  async #ask(command: string, parameters?: Readonly<Record<string, string>>): Promise<unknown> {
+    try {
+      return await commandSuricata(this.#options.settings.commandSocket, command, parameters, commandMs);
+    } catch (error) {
+      this.#options.log.debug('Suricata does not say', { command, error: asWeirError(error).message });
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,105 @@
+// Starts Suricata and its feeder for the controller of the kernel's part (plan/ids-controller.ts) and keeps both running. netd's:
+// it alone may put a process into a namespace and drop its privileges there.
+
+import { join } from 'node:path';
+import { callControl } from '../api/control.ts';
+import { asWeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { renderRange } from '../model/address.ts';
+import type { AnnexStatus } from '../plan/annex.ts';
+import { findSuricata, type IdsProcesses, type IdsRun } from '../plan/ids-controller.ts';
+import type { IdsAccounts } from '../plan/ids-files.ts';
+import { type Account, ensureAccount, idsAccountName } from './account.ts';
+import { Child, type ChildEvents } from './child.ts';
+import type { IdsSettings } from './ids-settings.ts';
+import { ownInstallation } from './installation.ts';
+import { type Installation, idsSpecification, suricataSpecification } from './launch.ts';
+import { ensureReadableProgram } from './program-files.ts';
+
+export interface IdsKeeperOptions {
+  readonly data: string;
+  readonly log: Log;
+  readonly events: ChildEvents;
+}
+
+const graceMs = { ids: 3000, suricata: 3000 };
+const reloadMs = 10_000;
+
+export class IdsKeeper implements IdsProcesses {
+  readonly #options: IdsKeeperOptions;
+  #feeder: Account | undefined;
+  #installation: Installation | undefined;
+  #children: readonly [suricata: Child, ids: Child] | undefined;
+
+  constructor(options: IdsKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** The accounts both run as; makes Suricata's where it is missing, and the program readable for the feeder's. */
+  async accounts(): Promise<IdsAccounts> {
+    const feeder = await ensureAccount();
+    this.#feeder = feeder;
+    this.#installation = await ensureReadableProgram(ownInstallation(), feeder, this.#options.data);
+    return { feeder, suricata: await ensureAccount(idsAccountName) };
+  }
+
+  start(run: IdsRun): void {
+    const { data, log, events } = this.#options;
+    const { accounts, files, netns, tap, hops, legs } = run;
+    const settings: IdsSettings = {
+      eveSocket: files.eveSocket,
+      commandSocket: files.commandSocket,
+      group: accounts.suricata.gid,
+      token: run.token,
+      tags: run.tags,
+      hops: hops.map(({ ports, tag, diversion, withoutHeader, interface: name }) => ({
+        interface: name,
+        ports,
+        tag,
+        withoutHeader,
+        ...(diversion === undefined ? {} : { diversion }),
+      })),
+      legs: legs.map(({ interface: name }) => name),
+      native: run.native.map(({ diversion, service, ranges }) => ({ diversion, service, ranges: ranges.map(renderRange) })),
+    };
+    const launch = {
+      installation: this.#installation ?? ownInstallation(),
+      account: this.#feeder ?? accounts.feeder,
+      data,
+    };
+    const descriptors = [tap, ...hops.map(({ fd }) => fd), ...legs.map(({ fd }) => fd)];
+    this.#children = [
+      new Child(suricataSpecification(findSuricata(), accounts.suricata, netns, files.configuration), events, log),
+      new Child(idsSpecification(launch, JSON.stringify(settings), accounts.suricata.gid, descriptors), events, log),
+    ];
+    for (const child of this.#children) child.start();
+  }
+
+  reload(): void {
+    const { data, log } = this.#options;
+    callControl(join(data, 'run/ids.sock'), 'reload', null, reloadMs).catch((error) =>
+      log.warn('Suricata was not told of new rules; it reads them at its next start', { error: asWeirError(error).message }),
+    );
+  }
+
+  async stop(): Promise<void> {
+    const children = this.#children;
+    this.#children = undefined;
+    // Suricata first: what it still says is heard.
+    await children?.[0].stop(graceMs.suricata);
+    await children?.[1].stop(graceMs.ids);
+  }
+
+  status(): AnnexStatus {
+    const states = (this.#children ?? []).map((child) => child.status());
+    return {
+      lines: states.map(
+        ({ name, pid, state, restarts }) =>
+          `${name} ${state}${pid === undefined ? '' : `, pid ${pid}`}${restarts > 0 ? `, restarted ${restarts} times` : ''}`,
+      ),
+      reasons: states.flatMap(({ name, state, lastExit }) =>
+        state === 'restarting' ? [`${name} died (${lastExit}) and is started again`] : [],
+      ),
+    };
+  }
+}

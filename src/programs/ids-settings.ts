@@ -1,0 +1,27 @@
+// What netd tells the feeder at its start, as JSON; descriptors come beside it: the TAP as 3, then hops, then legs.
+
+export interface IdsHopSettings {
+  readonly interface: string;
+  readonly ports: readonly number[];
+  readonly tag: number;
+  readonly diversion?: string;
+  readonly withoutHeader: 'pass' | 'drop';
+}
+
+export interface IdsSettings {
+  readonly eveSocket: string;
+  readonly commandSocket: string;
+  /** Whose processes may leave alerts. */
+  readonly group: number;
+  readonly token: string;
+  /** By diversion. */
+  readonly tags: Readonly<Record<string, number>>;
+  readonly hops: readonly IdsHopSettings[];
+  /** Interfaces behind which services have a TCP/IP stack of their own. */
+  readonly legs: readonly string[];
+  /** Decoys such services answer; ranges as text. */
+  readonly native: readonly { readonly diversion: string; readonly service: string; readonly ranges: readonly string[] }[];
+}
+
+/** The TAP's descriptor. */
+export const tapDescriptor = 3;
