@@ -2,6 +2,7 @@
 // sensor's, the lines of many sessions mixed. Made piece by piece, never held as a whole.
 
 import { renderMicros } from '../../base/clock.ts';
+import { FlowFrames, frameEnd, sequencesOf } from '../../model/flow-frames.ts';
 
 /** 2022-05-28. */
 const firstAt = 1_653_696_000_000_000;
@@ -239,34 +240,85 @@ const scripts: Readonly<Record<string, { readonly script: Script; readonly heade
 };
 
 /** Formats there is a generator for. */
-export const generatedFormats: readonly string[] = Object.keys(scripts);
+export const generatedFormats: readonly string[] = [...Object.keys(scripts), 'pcap'];
 
-/** A log of exactly so many lines, in pieces of whole lines. */
-export function* generateLog(format: string, lines: number): Generator<Buffer> {
-  const { script, header = [] } = scripts[format];
-  let text = '';
-  let written = 0;
-  for (const line of header.slice(0, lines)) {
-    text += `${line}\n`;
-    written += 1;
-  }
+/** So many units of many sessions, mixed. */
+function* mixed(script: Script, count: number): Generator<string | Buffer> {
   const begin = (number: number): Talk => script(number, sourceOf(number), portOf(number));
   const talks = Array.from({ length: together }, (_, index) => begin(index));
   let next = together;
   let turn = 0;
-  while (written < lines) {
+  for (let made = 0; made < count; ) {
     turn = (turn + 37) % together;
     const { value } = talks[turn].next();
-    if (!value) {
-      talks[turn] = begin(next);
-      next += 1;
+    if (value) {
+      yield value(firstAt + made * microsPerLine);
+      made += 1;
       continue;
     }
-    text += `${value(firstAt + written * microsPerLine)}\n`;
-    written += 1;
+    talks[turn] = begin(next);
+    next += 1;
+  }
+}
+
+function* generateLines(format: string, lines: number): Generator<Buffer> {
+  const { script, header = [] } = scripts[format];
+  const first = header.slice(0, lines);
+  let text = first.map((line) => `${line}\n`).join('');
+  for (const line of mixed(script, lines - first.length)) {
+    text += `${line}\n`;
     if (text.length < pieceBytes) continue;
     yield Buffer.from(text);
     text = '';
   }
   if (text !== '') yield Buffer.from(text);
 }
+
+/** A connection's frames, or its first alone: most clients only knock. */
+function* capture(number: number, source: string, port: number): Talk {
+  const frames: Uint8Array[] = [];
+  const client = frameEnd(source, 1024 + (number % 60_000), undefined, 60, 1);
+  const server = frameEnd(decoy, port, undefined, 64, 2);
+  if (!client || !server) return;
+  const flow = new FlowFrames({ transport: 'tcp', client, server, sequences: sequencesOf(session(number)) }, (frame) =>
+    frames.push(frame),
+  );
+  flow.begin(firstAt);
+  if (number % 10 >= 7) {
+    flow.chunk(firstAt, 'in', payloadOf(number));
+    flow.chunk(firstAt, 'out', Buffer.from('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n'));
+    flow.end(firstAt, 'client-fin');
+  } else frames.length = 1;
+  for (const frame of frames) yield (at) => captureRecord(frame, at);
+}
+
+/** As libpcap writes it, little-endian, microseconds. */
+function captureRecord(frame: Uint8Array, at: number): Buffer {
+  const record = Buffer.alloc(16 + frame.length);
+  record.writeUInt32LE(Math.floor(at / 1e6), 0);
+  record.writeUInt32LE(at % 1e6, 4);
+  record.writeUInt32LE(frame.length, 8);
+  record.writeUInt32LE(frame.length, 12);
+  record.set(frame, 16);
+  return record;
+}
+
+function* generateCapture(packets: number): Generator<Buffer> {
+  const header = Buffer.alloc(24);
+  for (const [at, value] of [0xa1b2c3d4, 0x00040002, 0, 0, 262_144, 1].entries()) header.writeUInt32LE(value, at * 4);
+  let parts: Buffer[] = [header];
+  let bytes = 0;
+  for (const record of mixed(capture, packets)) {
+    parts.push(record as Buffer);
+    bytes += record.length;
+    if (bytes < pieceBytes) continue;
+    yield Buffer.concat(parts);
+    parts = [];
+    bytes = 0;
+  }
+  yield Buffer.concat(parts);
+}
+
+/** A log of exactly so many lines, or packets, in pieces; lines are whole in them. */
+export const generateLog = (format: string, lines: number): Generator<Buffer> =>
+  format === 'pcap' ? generateCapture(lines) : generateLines(format, lines);

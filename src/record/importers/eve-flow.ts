@@ -3,7 +3,7 @@
 
 import type { Micros } from '../../base/clock.ts';
 import type { ProbeKind } from '../../model/event.ts';
-import type { Endpoint, SessionOutcome } from '../../model/session.ts';
+import type { Endpoint, SessionOutcome, Transport } from '../../model/session.ts';
 import { type ImportedProbe, type Place, type Rejection, rejected } from './importer.ts';
 import { type JsonObject, member, numberOf, objectOf, portOf, textOf } from './json-line.ts';
 import { SessionDraft } from './session-draft.ts';
@@ -27,11 +27,18 @@ export interface FlowEnd {
   readonly flagsOut: number | undefined;
 }
 
-export class FlowDraft extends SessionDraft {
-  readonly flowKey: string;
+/** The flow an event is of. */
+export interface FlowFacts {
+  readonly key: string;
+  readonly transport: Transport;
   readonly icmp: boolean;
-  /** ICMP type of the first packet. */
-  readonly icmpType: number | undefined;
+  readonly ends: readonly [source: Endpoint, destination: Endpoint];
+  /** The source is known to be who began. */
+  readonly oriented: boolean;
+}
+
+export class FlowDraft extends SessionDraft {
+  readonly icmp: boolean;
   /** The source is known to be who began. */
   oriented: boolean;
   flowEnd: FlowEnd | undefined;
@@ -40,17 +47,10 @@ export class FlowDraft extends SessionDraft {
   readonly #requests: { at: Micros; content: Uint8Array | string }[] = [];
   #stream: { at: Micros; bytes: Uint8Array } | undefined;
 
-  constructor(
-    place: Place,
-    key: string,
-    start: Micros,
-    ends: readonly [Endpoint, Endpoint],
-    facts: { icmp: boolean; icmpType: number | undefined; oriented: boolean },
-  ) {
-    super(place, key, start, ends[0], ends[1]);
-    this.flowKey = key;
+  constructor(place: Place, facts: FlowFacts, start: Micros) {
+    super(place, facts.key, start, facts.ends[0], facts.ends[1]);
+    this.transport = facts.transport;
     this.icmp = facts.icmp;
-    this.icmpType = facts.icmpType;
     this.oriented = facts.oriented;
   }
 
@@ -62,11 +62,10 @@ export class FlowDraft extends SessionDraft {
   }
 
   /** Another event of the flow, which may know better who began. */
-  orient(other: FlowDraft): void {
-    if (this.oriented || !other.oriented) return;
+  orient({ oriented, ends }: FlowFacts): void {
+    if (this.oriented || !oriented) return;
     this.oriented = true;
-    this.source = other.source;
-    this.destination = other.destination;
+    [this.source, this.destination] = ends;
   }
 
   request(at: Micros, content: Uint8Array | string): void {
@@ -100,8 +99,8 @@ export class FlowDraft extends SessionDraft {
   }
 }
 
-/** The flow an event is of; undefined when it is of none that is recorded. */
-export function eveFlow(object: JsonObject, type: string, place: Place, start: Micros): FlowDraft | Rejection | undefined {
+/** Undefined when it is of none that is recorded. */
+export function eveFlow(object: JsonObject, type: string, start: Micros): FlowFacts | Rejection | undefined {
   const from = textOf(object, 'src_ip');
   const to = textOf(object, 'dest_ip');
   if (!from || !to) return rejected('no addresses');
@@ -115,10 +114,9 @@ export function eveFlow(object: JsonObject, type: string, place: Place, start: M
   const [ends, oriented] = orientation(object, type, source, destination);
   const number = member(object, 'flow_id');
   const id = typeof number === 'number' || typeof number === 'string' ? String(number).slice(0, 32) : `${type}/${start}`;
-  const names = [source, destination].map(({ ip, port }) => `${ip}:${port}`).sort();
-  const draft = new FlowDraft(place, `${id}/${name}/${names.join('/')}`, start, ends, { icmp, icmpType, oriented });
-  draft.transport = name === 'UDP' ? 'udp' : 'tcp';
-  return draft;
+  const [one, other] = [`${source.ip}:${source.port}`, `${destination.ip}:${destination.port}`];
+  const key = `${id}/${name}/${one < other ? one : other}/${one < other ? other : one}`;
+  return { key, transport: name === 'UDP' ? 'udp' : 'tcp', icmp, ends, oriented };
 }
 
 function orientation(

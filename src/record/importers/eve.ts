@@ -3,7 +3,7 @@
 // Source: Suricata user guide, "Eve JSON Format". Byte counts of flows include packet headers.
 
 import { addEveEvent } from './eve-events.ts';
-import { eveFlow, type FlowDraft, flowOutcome, flowProbe } from './eve-flow.ts';
+import { eveFlow, FlowDraft, flowOutcome, flowProbe } from './eve-flow.ts';
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
 import { type JsonObject, member, numberOf, objectOf, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
@@ -32,12 +32,12 @@ class EveParser implements LineParser {
     const at = parseLogTime(textOf(object, 'timestamp') ?? '', this.#context.zoneMinutes);
     if (Number.isNaN(at)) return rejected('no timestamp');
     const began = flowStart(object, this.#context.zoneMinutes);
-    const flow = eveFlow(object, type, place, began ?? at);
+    const flow = eveFlow(object, type, began ?? at);
     if (flow instanceof Rejection) return flow;
     if (!flow) return 'merged';
     const known = this.#flows.get(flow.key);
-    const draft = known ?? flow;
-    if (known) known.orient(flow);
+    const draft = known ?? new FlowDraft(place, flow, began ?? at);
+    known?.orient(flow);
     draft.begin(began, at);
     addEveEvent(draft, type, at, object, this.#context.zoneMinutes);
     if (known) this.#flows.grew(flow.key, at);
