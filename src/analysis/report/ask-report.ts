@@ -8,6 +8,7 @@ import type { AnalysisStore, RollupRow } from '../../record/analysis-store.ts';
 import { dayMicros, dayStart } from '../../record/day.ts';
 import { parseTime } from '../../record/filter-text.ts';
 import type { Store } from '../../record/store.ts';
+import { planCampaigns } from '../campaigns/plan-campaigns.ts';
 import { gatherReport } from './gather-report.ts';
 import type { Report } from './report.ts';
 
@@ -61,6 +62,6 @@ export async function askReport(
     made: now,
     ...(text.day === undefined ? {} : { day: text.day }),
     ...(since === undefined ? {} : { newSince: { at: since, because: asked === undefined ? 'last-report' : 'asked' } }),
-    planCampaigns: () => [],
+    planCampaigns,
   });
 }
