@@ -48,6 +48,7 @@ test('without words it holds everything there is, in whole days', async () => {
       ['2026-03-13', 2, 1],
     ],
   );
+  assert.equal(report.news.because, 'first');
   assert.equal(report.day?.date, '2026-03-13');
   assert.equal(report.day?.halfHours.length, 48);
   assert.deepEqual(report.ports.byHits.map(({ key, label }) => [key, label]).sort(), [

@@ -124,11 +124,25 @@ function unseen(rows: readonly TopRow[], before: readonly TopRow[]): TopRow[] {
   return rows.filter(({ key }) => !known.has(key));
 }
 
+const noNews = {
+  because: 'first',
+  ports: [],
+  portCount: 0,
+  countries: [],
+  families: [],
+  familyCount: 0,
+  signatures: [],
+  urls: [],
+  urlCount: 0,
+} as const;
+
 async function gatherNews(store: Source, question: ReportQuestion, newSources: number): Promise<ReportNews> {
   const { from, to, newSince } = question;
   const at = newSince?.at ?? from;
   const then: Filter = { until: at, limit: allRows };
   const since: Filter = { since: at, until: to, limit: allRows };
+  if (newSince === undefined && (await store.counts({ until: at, limit: 1 })).sources === 0)
+    return { ...noNews, since: renderMicros(at), sources: newSources };
   const fresh = async (ask: (filter: Filter) => Promise<readonly TopRow[]>): Promise<TopRow[]> =>
     unseen(await ask(since), await ask(then));
   const ports = await fresh((filter) => store.top('ports', 'sources', filter));

@@ -12,6 +12,9 @@ const e = escapeMarkup;
 const minute = (time: string): string => `${time.slice(0, 10)} ${time.slice(11, 16)}`;
 const counted = (count: number, one: string, many = `${one}s`): string => `${renderWhole(count)} ${count === 1 ? one : many}`;
 
+/** IPv4 stays on its line; IPv6 may break. */
+const address = (ip: string): string => `<code${ip.includes(':') ? '' : ' class="time"'}>${e(ip)}</code>`;
+
 interface Column<T> {
   readonly title: string;
   readonly number?: boolean;
@@ -94,8 +97,10 @@ function newSection(news: ReportNews): string {
   const since = {
     'last-report': `Never seen before ${minute(news.since)}, when the last report ended.`,
     asked: `Never seen before ${minute(news.since)}.`,
+    first: 'Nothing was recorded before this period: all of it is new.',
     period: `Never seen before this report's beginning, ${minute(news.since)}: there was no report before it.`,
   }[news.because];
+  if (news.because === 'first') return section('New since last time', since, ' ');
   const list = (title: string, heading: string, rows: readonly ReportRow[], all = rows.length, code = true): string => {
     const shown = rows.slice(0, 10);
     const rest = all > shown.length ? `<p class="note">and ${renderWhole(all - shown.length)} more</p>` : '';
@@ -135,7 +140,7 @@ const tags = (words: readonly string[]): string => words.map((word) => `<span cl
 const attackerTable = (attackers: readonly ReportAttacker[]): string =>
   table<ReportAttacker>(
     [
-      { title: 'Source', cell: ({ source }) => `<code>${e(source)}</code>` },
+      { title: 'Source', cell: ({ source }) => address(source) },
       {
         title: 'Where',
         cell: ({ country, asn, organization }) => e([country, asn && `AS${asn}`, organization].filter(Boolean).join(' '), 60),
@@ -156,7 +161,7 @@ function renderCampaign({ id, label, start, end, size, members, bonds, hits }: R
   const shown = members.slice(0, 8);
   const rows = table(
     [
-      { title: 'Member', cell: ({ source }: (typeof shown)[number]) => `<code>${e(source)}</code>` },
+      { title: 'Member', cell: ({ source }: (typeof shown)[number]) => address(source) },
       { title: 'Hits', number: true, cell: (member) => renderWhole(member.hits) },
       { title: 'Belongs because', cell: ({ reasons }) => e(reasons.join('; '), 400) },
     ],

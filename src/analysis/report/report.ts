@@ -75,8 +75,11 @@ export interface ReportCampaign extends Omit<Campaign, 'start' | 'end' | 'member
 /** What had never been seen before `since`; each list is at most 50 long, the counts say how many there are. */
 export interface ReportNews {
   readonly since: string;
-  /** `last-report`: since the end of the last one. `period`: since the beginning of this one. `asked`: as the command said. */
-  readonly because: 'last-report' | 'period' | 'asked';
+  /**
+   * `last-report`: since the end of the last one. `period`: since the beginning of this one. `asked`: as the command said.
+   * `first`: nothing was recorded before, so that all of it is new and none of it is listed.
+   */
+  readonly because: 'last-report' | 'period' | 'asked' | 'first';
   readonly sources: number;
   readonly ports: readonly ReportRow[];
   readonly portCount: number;
