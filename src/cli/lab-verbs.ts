@@ -29,7 +29,9 @@ export const benchVerb: Verb = (run) =>
   ])
     .argument('[name]', 'which one')
     .option('--headers <count>', 'proxy-fuzz: how many headers', wholeNumber)
-    .option('--only <list>', 'diversion: these ways and numbers of decoys alone', (text) => text.split(','))
+    .option('--only <list>', 'diversion: these ways and numbers of decoys alone; import: these formats', (text) =>
+      text.split(','),
+    )
     .option('--seed <number>', 'proxy-fuzz: which ones', wholeNumber)
     .action((name: string | undefined, { headers, seed, only, ...options }: BenchText) =>
       run(options, (context) => context.environment.actions.bench(name, { headers, seed, only }, context.action)),

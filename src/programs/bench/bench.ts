@@ -13,6 +13,7 @@ import { benchDiversion } from './diversion.ts';
 import { spread } from './figures.ts';
 import { benchFlood } from './flood.ts';
 import { benchIdle } from './idle.ts';
+import { benchImport } from './import.ts';
 import { benchProxyFuzz } from './proxy-fuzz.ts';
 import { benchProxyRead } from './proxy-read.ts';
 import { benchRelay } from './relay.ts';
@@ -48,6 +49,11 @@ const benches: Readonly<Record<string, Bench>> = {
   },
   idle: { about: 'connections that stay open and say nothing: memory for each', run: benchIdle },
   flood: { about: 'sixty seconds past every bound: what is recorded and counted against what was offered', run: benchFlood },
+  import: {
+    about: "other people's logs, 100,000 and a million lines of each format: lines a second, and that memory does not grow",
+    run: benchImport,
+    settings: ['only'],
+  },
   'proxy-fuzz': {
     about: 'ten million mutated PROXY headers through the reader; what it takes, a real HAProxy takes and understands alike',
     run: benchProxyFuzz,

@@ -108,6 +108,24 @@ function* honeytrap(number: number, source: string, port: number): Talk {
     });
 }
 
+/** Behind a REDIRECT: every session came to the sensor's own port; the packet filter knows better. */
+function* tcppc(number: number, source: string): Talk {
+  const bytes = payloadOf(number);
+  yield (at) =>
+    JSON.stringify({
+      timestamp: iso(at),
+      flow: { proto: 'tcp', src: source, sport: 1024 + (number % 60_000), dst: '10.0.0.5', dport: 12_345 },
+      payloads: bytes.length === 0 ? [] : [{ index: 0, timestamp: iso(at + 50_000), data: bytes.toString('base64') }],
+    });
+}
+
+function* netfilterLog(number: number, source: string, port: number): Talk {
+  const mac = '02:00:00:00:00:01:02:00:00:00:00:99:08:00';
+  const tuple = `SRC=${source} DST=${decoy} LEN=60 TOS=0x00 PREC=0x00 TTL=52 ID=${number % 65_536} DF PROTO=TCP SPT=${1024 + (number % 60_000)} DPT=${port}`;
+  yield (at) =>
+    `${iso(at).slice(0, 19)}+00:00 ${sensor} kernel: [${(at / 1e6 - firstAt / 1e6).toFixed(6)}] weir: IN=eth0 OUT= MAC=${mac} ${tuple} SEQ=${number} ACK=0 WINDOW=64240 RES=0x00 SYN URGP=0 `;
+}
+
 function* honeytrapGo(number: number, source: string, port: number): Talk {
   const flow = {
     'source-ip': source,
@@ -228,6 +246,8 @@ const zeekHeader = [
 ];
 
 const scripts: Readonly<Record<string, { readonly script: Script; readonly header?: readonly string[] }>> = {
+  tcppc: { script: tcppc },
+  'netfilter-log': { script: netfilterLog },
   cowrie: { script: cowrie },
   adbhoney: { script: adbhoney },
   honeytrap: { script: honeytrap },

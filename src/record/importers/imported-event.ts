@@ -16,6 +16,7 @@ export const importedTag = 'imported';
 const maxSessionBytes = 2 << 20;
 const maxChunks = 100_000;
 const maxTags = 64;
+const importedAlone: readonly string[] = [importedTag];
 const maxTargets = 1024;
 const oldest: Micros = Date.UTC(1990, 0, 1) * 1000;
 const day = 86_400e6;
@@ -40,38 +41,72 @@ const short = (text: string, length: number): string => (text.length > length ? 
 
 /** The event, or why it is none. */
 export function sessionEvent(format: string, session: ImportedSession, now: Micros): WeirEvent | string {
-  const { place: _place, key, redirected: _redirected, service, sourceReliable, chunks: given, ...facts } = session;
-  if (!isPlausible(facts.start, now)) return 'its time is before 1990 or after tomorrow';
-  const source = endpointOf(facts.source);
+  const { start, transport } = session;
+  if (!isPlausible(start, now)) return 'its time is before 1990 or after tomorrow';
+  const source = endpointOf(session.source);
   if (!source) return 'no valid source address';
-  const destination = endpointOf(facts.destination);
+  const destination = endpointOf(session.destination);
   if (!destination) return 'no valid destination address';
-  const { chunks, bytesIn, bytesOut, cut } = cutChunks(given, facts.start, now);
-  const { end, tags, userName, password, agent, protocol, sourceMac } = facts;
-  const record: SessionRecord = {
-    ...facts,
-    id: derivedIdentifier(facts.start, `${format}\0session\0${key}`),
+  const { chunks, bytesIn, bytesOut, cut } = cutChunks(session.chunks, start, now);
+  const { end, tags, userName, password, agent, protocol, sourceMac } = session;
+  // One by one: taking an object apart and spreading it again is most of the cost of a short line.
+  const record: Writable<SessionRecord> = {
+    id: derivedIdentifier(start, `${format}\0session\0${session.key}`),
     sequence: 0,
-    firstChunk: 0,
+    start,
+    outcome: session.outcome,
+    end: end !== undefined && end >= start && isPlausible(end, now) ? end : start,
+    transport,
     source,
     destination,
+    sourceReliable: session.sourceReliable ?? transport === 'tcp',
     diversion: importDiversion,
-    service: short(service ?? format, 64),
-    sourceReliable: sourceReliable ?? facts.transport === 'tcp',
-    bytesIn: count(facts.bytesIn, bytesIn),
-    bytesOut: count(facts.bytesOut, bytesOut),
-    truncated: facts.truncated === true || cut,
+    service: short(session.service ?? format, 64),
+    bytesIn: count(session.bytesIn, bytesIn),
+    bytesOut: count(session.bytesOut, bytesOut),
+    firstChunk: 0,
     chunks,
-    tags: [...new Set([importedTag, ...(tags ?? []).slice(0, maxTags).map((tag) => short(tag, 64))])],
-    end: end !== undefined && end >= facts.start && isPlausible(end, now) ? end : facts.start,
-    ...(userName !== undefined && { userName: short(userName, 1024) }),
-    ...(password !== undefined && { password: short(password, 1024) }),
-    ...(agent !== undefined && { agent: short(agent, 255) }),
-    ...(protocol !== undefined && { protocol: short(protocol, 64) }),
-    ...(sourceMac !== undefined && { sourceMac: short(sourceMac, 17) }),
+    truncated: session.truncated === true || cut,
+    tags: tags ? [...new Set([importedTag, ...tags.slice(0, maxTags).map((tag) => short(tag, 64))])] : importedAlone,
   };
+  if (userName !== undefined) record.userName = short(userName, 1024);
+  if (password !== undefined) record.password = short(password, 1024);
+  if (agent !== undefined) record.agent = short(agent, 255);
+  if (protocol !== undefined) record.protocol = short(protocol, 64);
+  if (sourceMac !== undefined) record.sourceMac = short(sourceMac, 17);
+  if (session.syn) record.syn = session.syn;
+  if (session.tls) record.tls = session.tls;
+  if (session.credentials) record.credentials = session.credentials;
+  if (session.facts) record.facts = session.facts;
+  if (session.connectMicros !== undefined) record.connectMicros = session.connectMicros;
+  if (session.firstByteMicros !== undefined) record.firstByteMicros = session.firstByteMicros;
   return { kind: 'session', session: record };
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** Every optional finding has its line above: the compiler says when another is added to a session. */
+type Told =
+  | 'userName'
+  | 'password'
+  | 'agent'
+  | 'protocol'
+  | 'sourceMac'
+  | 'syn'
+  | 'tls'
+  | 'credentials'
+  | 'facts'
+  | 'connectMicros'
+  | 'firstByteMicros'
+  | 'end'
+  | 'tags';
+type OptionalKeys<T> = { [K in keyof T]-?: undefined extends T[K] ? K : never }[keyof T];
+type Untold = Exclude<
+  OptionalKeys<ImportedSession>,
+  Told | 'service' | 'sourceReliable' | 'bytesIn' | 'bytesOut' | 'truncated' | 'redirected'
+>;
+const nothingUntold: [Untold] extends [never] ? true : never = true;
+void nothingUntold;
 
 function cutChunks(
   given: readonly Chunk[],
@@ -100,27 +135,31 @@ function cutChunks(
 }
 
 export function probeEvent(format: string, probe: ImportedProbe, now: Micros): WeirEvent | string {
-  const { place: _place, key, targets: given, ...facts } = probe;
-  if (!isPlausible(facts.start, now)) return 'its time is before 1990 or after tomorrow';
-  const source = endpointOf({ ip: facts.source, port: facts.sourcePort });
+  const { start, end, key, targets: given } = probe;
+  if (!isPlausible(start, now)) return 'its time is before 1990 or after tomorrow';
+  const source = endpointOf({ ip: probe.source, port: probe.sourcePort });
   if (!source) return 'no valid source address';
   const targets: ProbeRecord['targets'][number][] = [];
   let unlisted = 0;
   for (const target of given) {
     const at = endpointOf(target);
     if (!at) return 'no valid destination address';
-    if (targets.length < maxTargets) targets.push({ ...target, ...at });
+    const { transport, kind, count: packets } = target;
+    if (targets.length < maxTargets) targets.push({ ip: at.ip, port: at.port, transport, kind, count: packets });
     else unlisted += target.count;
   }
   if (targets.length === 0) return 'no valid destination address';
-  const record: ProbeRecord = {
-    ...facts,
-    id: derivedIdentifier(facts.start, `${format}\0probe\0${key}`),
-    diversion: importDiversion,
+  const record: Writable<ProbeRecord> = {
+    id: derivedIdentifier(start, `${format}\0probe\0${key}`),
+    start,
+    end: end >= start && isPlausible(end, now) ? end : start,
     source: source.ip,
-    end: facts.end >= facts.start && isPlausible(facts.end, now) ? facts.end : facts.start,
+    sourcePort: probe.sourcePort,
+    diversion: importDiversion,
     targets,
     unlisted,
   };
+  if (probe.sourceMac !== undefined) record.sourceMac = short(probe.sourceMac, 17);
+  if (probe.syn) record.syn = probe.syn;
   return { kind: 'probe', probe: record };
 }

@@ -67,8 +67,8 @@ export class LogJoin {
     this.#options = {
       windowMicros: 5e6,
       disorderMicros: 600e6,
-      mostPackets: 60_000,
-      mostSessions: 20_000,
+      mostPackets: 40_000,
+      mostSessions: 10_000,
       mostSessionBytes: 32 << 20,
       ...options,
     };

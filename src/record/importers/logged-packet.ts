@@ -12,88 +12,149 @@ export interface LoggedPacket {
   readonly transport: 'tcp' | 'udp' | 'icmp';
   /** `SYN`, `FIN PSH URG`, …: in the order URG ACK PSH RST SYN FIN sorted by name; empty without any, and where it is not TCP. */
   readonly flags: string;
-  readonly sequence?: number;
-  readonly window?: number;
+  readonly sequence: number | undefined;
+  readonly window: number | undefined;
   /** Bytes of the options in hex, where they were logged. */
-  readonly options?: string;
-  readonly ttl?: number;
-  readonly ipId?: number;
+  readonly options: string | undefined;
+  readonly ttl: number | undefined;
+  readonly ipId: number | undefined;
   readonly doNotFragment: boolean;
   /** Of an ICMP echo request. */
-  readonly id?: string;
-  readonly sourceMac?: string;
+  readonly id: string | undefined;
+  readonly sourceMac: string | undefined;
 }
 
-const tcpFlags = new Set(['SYN', 'ACK', 'FIN', 'RST', 'PSH', 'URG']);
+/** Words of a line that are looked at. */
+const mostWords = 64;
+
+/** The first value of each name that matters here. */
+interface Words {
+  SRC?: string;
+  DST?: string;
+  PROTO?: string;
+  SPT?: string;
+  DPT?: string;
+  MAC?: string;
+  TTL?: string;
+  HOPLIMIT?: string;
+  ID?: string;
+  SEQ?: string;
+  WINDOW?: string;
+  TYPE?: string;
+  flags: string[];
+  doNotFragment: boolean;
+  hasOptions: boolean;
+}
+
+/** The text up to `end`, taken apart at blanks. */
+function wordsOf(text: string, begin: number, end: number): Words {
+  const words: Words = { flags: [], doNotFragment: false, hasOptions: false };
+  let seen = 0;
+  for (let at = begin; at < end && seen < mostWords; seen += 1) {
+    let stop = text.indexOf(' ', at);
+    if (stop < 0 || stop > end) stop = end;
+    const equals = text.indexOf('=', at);
+    if (equals > at && equals < stop) {
+      const name = text.slice(at, equals);
+      switch (name) {
+        case 'SRC':
+        case 'DST':
+        case 'PROTO':
+        case 'SPT':
+        case 'DPT':
+        case 'MAC':
+        case 'TTL':
+        case 'HOPLIMIT':
+        case 'ID':
+        case 'SEQ':
+        case 'WINDOW':
+        case 'TYPE':
+          words[name] ??= text.slice(equals + 1, stop);
+      }
+    } else if (stop - at === 3) {
+      const word = text.slice(at, stop);
+      if (word === 'OPT') words.hasOptions = true;
+      else if (word === 'SYN' || word === 'ACK' || word === 'FIN' || word === 'RST' || word === 'PSH' || word === 'URG')
+        words.flags.push(word);
+    } else if (stop - at === 2 && text.startsWith('DF', at)) words.doNotFragment = true;
+    at = stop + 1;
+  }
+  return words;
+}
+
+function addressOf(given = ''): string | undefined {
+  if (!given.includes(':')) return parseIpv4Number(given) < 0 ? undefined : given;
+  return given.length <= 64 ? normalAddressText(given, 6) : undefined;
+}
+
+function numberOf(given: string | undefined, most: number): number | undefined {
+  if (given === undefined || given.length === 0 || given.length > 10) return undefined;
+  let value = 0;
+  for (let at = 0; at < given.length; at += 1) {
+    const digit = given.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
+  }
+  return value <= most ? value : undefined;
+}
 
 /** Why not, as text. */
-export function parseLoggedPacket(text: string): LoggedPacket | string {
+export function parseLoggedPacket(line: string): LoggedPacket | string {
+  const text = line.includes('\t') ? line.replaceAll('\t', ' ') : line;
   // What the rule's own prefix says comes first, and may hold anything.
   const begin = Math.max(0, text.lastIndexOf('IN=', text.indexOf('SRC=')));
   // An ICMP error quotes the packet it is about in brackets.
   const quote = text.indexOf('[SRC=', begin);
-  const words = text.slice(begin, quote < 0 ? begin + 2000 : quote).split(/\s+/, 64);
-  const values = new Map<string, string>();
-  const flags: string[] = [];
-  let doNotFragment = false;
-  for (const word of words) {
-    const equals = word.indexOf('=');
-    if (equals > 0) {
-      const name = word.slice(0, equals);
-      if (!values.has(name)) values.set(name, word.slice(equals + 1));
-    } else if (tcpFlags.has(word)) flags.push(word);
-    else if (word === 'DF') doNotFragment = true;
-    else if (word === 'OPT') values.set('OPT', /OPT \(([0-9A-Fa-f]{0,80})\)/.exec(text)?.[1] ?? '');
-  }
-  const address = (name: string): string | undefined => {
-    const given = values.get(name) ?? '';
-    if (!given.includes(':')) return parseIpv4Number(given) < 0 ? undefined : given;
-    return given.length <= 64 ? normalAddressText(given, 6) : undefined;
-  };
-  const number = (name: string, most: number): number | undefined => {
-    const given = values.get(name);
-    return given !== undefined && /^\d{1,10}$/.test(given) && Number(given) <= most ? Number(given) : undefined;
-  };
-  const source = address('SRC');
-  const destination = address('DST');
+  const words = wordsOf(text, begin, quote < 0 ? Math.min(text.length, begin + 2000) : quote);
+  const source = addressOf(words.SRC);
+  const destination = addressOf(words.DST);
   if (source === undefined || destination === undefined) return 'no valid addresses';
-  const protocol = values.get('PROTO')?.toUpperCase();
-  const mac = /^(?:[0-9a-f]{2}:){6}((?:[0-9a-f]{2}:){5}[0-9a-f]{2}):[0-9a-f]{2}:[0-9a-f]{2}$/i.exec(values.get('MAC') ?? '');
-  const ttl = number('TTL', 255) ?? number('HOPLIMIT', 255);
-  const ipId = number('ID', 65_535);
-  const common = {
+  const protocol = words.PROTO?.toUpperCase();
+  const packet: Writable<LoggedPacket> = {
     source,
+    sourcePort: 0,
     destination,
-    doNotFragment,
-    ...(ttl !== undefined && { ttl }),
-    ...(ipId !== undefined && { ipId }),
-    ...(mac && { sourceMac: mac[1].toLowerCase() }),
+    port: 0,
+    transport: 'icmp',
+    flags: '',
+    doNotFragment: words.doNotFragment,
+    sequence: undefined,
+    window: undefined,
+    options: undefined,
+    ttl: numberOf(words.TTL ?? words.HOPLIMIT, 255),
+    ipId: numberOf(words.ID, 65_535),
+    id: undefined,
+    sourceMac: macOf(words.MAC),
   };
   if (protocol === 'ICMP' || protocol === 'ICMPV6' || protocol === '1' || protocol === '58') {
-    const type = number('TYPE', 255);
+    const type = numberOf(words.TYPE, 255);
     if (type === undefined) return 'ICMP without a type';
     if (type !== (source.includes(':') ? 128 : 8)) return `ICMP of type ${type} is no probe`;
     const echo = /TYPE=\d+ CODE=\d+ ID=(\d{1,5}) SEQ=(\d{1,5})/.exec(text);
-    return { ...common, transport: 'icmp', sourcePort: 0, port: 0, flags: '', ...(echo && { id: `${echo[1]} ${echo[2]}` }) };
+    if (echo) packet.id = `${echo[1]} ${echo[2]}`;
+    return packet;
   }
   if (protocol !== 'TCP' && protocol !== 'UDP') return protocol === undefined ? 'no protocol' : 'a protocol that is not recorded';
-  const sourcePort = number('SPT', 65_535);
-  const port = number('DPT', 65_535);
-  if (sourcePort === undefined || port === undefined) return values.has('FRAG') ? 'a fragment without ports' : 'no ports';
-  if (protocol === 'UDP') return { ...common, transport: 'udp', sourcePort, port, flags: '' };
-  const sequence = number('SEQ', 0xffffffff);
-  const window = number('WINDOW', 65_535);
-  const options = values.get('OPT');
-  return {
-    ...common,
-    transport: 'tcp',
-    sourcePort,
-    port,
-    flags: flags.sort().join(' '),
-    ...(sequence !== undefined && { sequence }),
-    ...(window !== undefined && { window }),
-    ...(options !== undefined && { options }),
-  };
+  const sourcePort = numberOf(words.SPT, 65_535);
+  const port = numberOf(words.DPT, 65_535);
+  if (sourcePort === undefined || port === undefined) return text.includes(' FRAG:') ? 'a fragment without ports' : 'no ports';
+  packet.sourcePort = sourcePort;
+  packet.port = port;
+  packet.transport = protocol === 'TCP' ? 'tcp' : 'udp';
+  if (protocol === 'UDP') return packet;
+  packet.flags = words.flags.sort().join(' ');
+  packet.sequence = numberOf(words.SEQ, 0xffffffff);
+  packet.window = numberOf(words.WINDOW, 65_535);
+  if (words.hasOptions) packet.options = /OPT \(([0-9A-Fa-f]{0,80})\)/.exec(text)?.[1] ?? '';
+  return packet;
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** Destination 6 bytes, source 6, type 2: what an Ethernet frame begins with. */
+function macOf(given = ''): string | undefined {
+  if (given.length !== 41 || !/^[0-9a-f]{2}(?::[0-9a-f]{2}){13}$/i.test(given)) return undefined;
+  return given.slice(18, 35).toLowerCase();
 }
 
 const optionNames: Readonly<Record<number, string>> = { 0: 'eol', 1: 'nop', 2: 'mss', 3: 'ws', 4: 'sok', 5: 'sack', 8: 'ts' };

@@ -49,7 +49,7 @@ class NetfilterLogParser implements LineParser {
 
   take(line: string, place: Place): LineOutcome {
     if (line.startsWith('{')) return this.#json(line, place);
-    const field = /^(__REALTIME_TIMESTAMP|MESSAGE|[A-Z_][A-Z0-9_]{0,63})=/.exec(line);
+    const field = /^([A-Z_][A-Z0-9_]{0,63})=/.exec(line);
     if (field) return this.#field(field[1], line.slice(field[0].length), place);
     if (!line.includes('SRC=')) return rejected('no packet of a LOG rule');
     const at = this.#times.of(line, place.file);
