@@ -63,6 +63,12 @@ export interface AttackerPage {
   readonly families: readonly { readonly id: string; readonly label: string; readonly example: string }[];
 }
 
+export interface Campaign {
+  readonly label: string;
+  readonly size: number;
+  readonly members: readonly { readonly source: { readonly ip: string }; readonly reasons: readonly string[] }[];
+}
+
 export interface Session {
   readonly '@timestamp': string;
   readonly event: { readonly id: string; readonly start: string; readonly end?: string; readonly duration?: number };

@@ -1,7 +1,7 @@
 // One source in full, in a sheet over the page: how it behaves and why we say so, what it tried where. Opened and closed by
 // the address bar's fragment, as a session is.
 
-import { ApiError, type AttackerPage, ask, type TopRow } from './api.ts';
+import { ApiError, type AttackerPage, ask, type Campaign, type TopRow } from './api.ts';
 import { byId, make, setText } from './dom.ts';
 import { placeText, verdictItem } from './verdict-list.ts';
 import { bytesText, countText, fromBase64, portName, printable, printableBytes } from './wording.ts';
@@ -20,6 +20,19 @@ const ranking = (rows: readonly TopRow[], note: (key: string) => string = () => 
       .slice(0, shownRows)
       .map(({ key, hits }) => [countText(hits), `${printable(key, 300)}${note(key) === '' ? '' : `  ${note(key)}`}`] as const),
   );
+
+/** Whom it acts with, and why it belongs there. */
+const campaignParts = (campaigns: readonly Campaign[], ip: string): HTMLElement[] =>
+  campaigns.flatMap(({ label, size, members }, index) => {
+    const reasons = members.find(({ source }) => source.ip === ip)?.reasons ?? [];
+    return [
+      ...(index === 0 ? [make('h3', '', 'Campaigns')] : []),
+      pairs([
+        [counted(size, 'source'), printable(label, 200)],
+        ...reasons.map((reason) => ['because', printable(reason, 300)] as const),
+      ]),
+    ];
+  });
 
 const counted = (count: number, one: string): string => `${countText(count)} ${one}${count === 1 ? '' : 's'}`;
 
@@ -81,6 +94,12 @@ export class AttackerSheet {
     });
   }
 
+  /** They take longer than the rest: the page stands without them. */
+  async #addCampaigns(ip: string, body: HTMLElement, signal: AbortSignal): Promise<void> {
+    const found = await ask<{ items: Campaign[] }>('campaigns', { member: ip }, signal).catch(() => undefined);
+    if (found && !signal.aborted) body.append(...campaignParts(found.items, ip));
+  }
+
   /** Shows what the fragment names, or closes. */
   async follow(): Promise<void> {
     const encoded = /^#attacker\/([0-9a-fA-F.:%]{2,60})$/.exec(location.hash)?.[1];
@@ -99,6 +118,7 @@ export class AttackerSheet {
       const page = await ask<AttackerPage>(`attackers/${encoded}`, {}, this.#request.signal);
       setText(byId('attacker-place'), placeText(page.attacker.source));
       body.replaceChildren(...parts(page));
+      void this.#addCampaigns(page.attacker.source.ip, body, this.#request.signal);
     } catch (error) {
       if (error instanceof ApiError) body.replaceChildren(make('p', 'mistake', error.message));
     }

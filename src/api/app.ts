@@ -6,6 +6,7 @@ import { renderMicros } from '../base/clock.ts';
 import { asWeirError, type ErrorCode } from '../base/errors.ts';
 import { type Assets, assetRoutes } from './assets.ts';
 import { attackerRoutes } from './attackers.ts';
+import { campaignRoutes } from './campaigns.ts';
 import { exportRoutes } from './export.ts';
 import { familyRoutes } from './families.ts';
 import { type ApiEnvironment, checkHost, refuseForeignSites, requireSignIn, type SessionCookie, secureHeaders } from './guard.ts';
@@ -55,6 +56,7 @@ function resources(
     recordRoutes(api),
     verdictRoutes(api),
     attackerRoutes(api),
+    campaignRoutes(api),
     familyRoutes(api),
     summaryRoutes(api),
     rollupRoutes(api),

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { sampleInsights } from '../../test/support/sample-insights.ts';
+import { sampleCampaign, sampleInsights } from '../../test/support/sample-insights.ts';
 import { sampleEvents, sampleId } from '../../test/support/sample-records.ts';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
@@ -19,8 +19,9 @@ const now = 1_700_000_000_000_000;
 
 describe('what analysis found, over HTTP', () => {
   let app: ReturnType<typeof createLocalApp>;
+  let store: MemoryStore;
   beforeEach(async () => {
-    const store = new MemoryStore();
+    store = new MemoryStore();
     await store.apply(sampleEvents(now), {}, sampleInsights(now));
     const api = {
       store,
@@ -90,6 +91,18 @@ describe('what analysis found, over HTTP', () => {
     assert.equal(family.body.label, 'HTTP GET /shell');
     assert.equal((await get('families/0000000000000000')).status, 404);
     assert.equal((await get('families/..%2f..%2fetc')).status, 400);
+  });
+
+  it('gives campaigns, and those of one source', async () => {
+    const { events, insights } = sampleCampaign(now - 1800e6);
+    await store.apply(events, {}, insights);
+    const { body } = await get('campaigns?since=1h');
+    assert.equal(body.items.length, 1);
+    assert.equal(body.items[0].size, 6);
+    assert.ok(body.items[0].members.every(({ reasons }: { reasons: string[] }) => reasons.length > 0));
+    assert.equal((await get('campaigns?since=1h&member=192.0.2.12')).body.items.length, 1);
+    assert.equal((await get('campaigns?since=1h&member=198.51.100.120')).body.items.length, 0);
+    assert.equal((await get('campaigns?member=nobody')).status, 400);
   });
 
   it('marks sessions in lists, and says all of one', async () => {

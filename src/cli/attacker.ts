@@ -1,5 +1,6 @@
 // `weir attacker IP`: one source on one page: where it is, how it behaves and why we say so, what it tried where.
 
+import type { CampaignDocument } from '../analysis/read-campaigns.ts';
 import { parseMicros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable, printableBytes } from '../base/printable.ts';
@@ -90,7 +91,19 @@ const families = (page: AttackerPageDocument): string[] =>
     `                  ${printableBytes(Buffer.from(example, 'base64'), 96)}`,
   ]);
 
-export function renderAttackerPage(page: AttackerPageDocument, context: CommandContext): string {
+const campaignLines = (campaigns: readonly CampaignDocument[], ip: string, context: CommandContext): string[] =>
+  campaigns.flatMap(({ id, label, size, members }) => [
+    `${printable(id, 32)}  ${context.style.bold(printable(label, 100))}  ${plural(size, 'source')}`,
+    ...(members.find(({ source }) => source.ip === ip)?.reasons ?? []).map(
+      (reason) => `                  ${printable(reason, 300)}`,
+    ),
+  ]);
+
+export function renderAttackerPage(
+  page: AttackerPageDocument,
+  campaigns: readonly CampaignDocument[],
+  context: CommandContext,
+): string {
   const { style } = context;
   const lines = [style.bold(`Attacker ${printable(page.attacker.source.ip, 45)}`), ...head(page, context)];
   const section = (title: string, body: readonly string[], rest = 0): void => {
@@ -109,6 +122,7 @@ export function renderAttackerPage(page: AttackerPageDocument, context: CommandC
   section('Credentials', ranking(page.credentials, context), page.credentials.length - shownRows);
   section('What its payloads hold', facts(page, context), page.facts.length - 2 * shownRows);
   section('Payload families', families(page));
+  section('Campaigns', campaignLines(campaigns, page.attacker.source.ip, context));
   return lines.map((line) => line.trimEnd()).join('\n');
 }
 
@@ -132,8 +146,9 @@ export const attackerVerb: Verb = (run) =>
             throw new WeirError('not-found', `nothing of ${printable(ip, 60)} is recorded`, {
               next: '`weir attackers` lists who was here',
             });
-          if (context.json) await context.printJson(page);
-          else await context.print(renderAttackerPage(page, context));
+          const campaigns = await reader.campaigns(filterTextOf(options), page.attacker.source.ip);
+          if (context.json) await context.printJson({ ...page, campaigns });
+          else await context.print(renderAttackerPage(page, campaigns, context));
           return 0;
         }),
       ),

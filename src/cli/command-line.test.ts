@@ -84,6 +84,7 @@ describe('the command line', () => {
       'attackers',
       'attacker',
       'verdicts',
+      'campaigns',
       'demo',
       'bench',
       'test',

@@ -9,6 +9,7 @@ import { agentsVerb } from './agents.ts';
 import { alertsVerb } from './alerts.ts';
 import { attackerVerb } from './attacker.ts';
 import { attackersVerb } from './attackers.ts';
+import { campaignsVerb } from './campaigns.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
 import { CommandContext, type CommonOptions } from './command-context.ts';
 import { decoysVerb } from './decoys.ts';
@@ -33,7 +34,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     'See what happened:',
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
-  ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb]],
+  ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, it } from 'node:test';
 import { CommandBed, now } from '../../test/support/command-bed.ts';
-import { sampleInsights } from '../../test/support/sample-insights.ts';
+import { sampleCampaign, sampleInsights } from '../../test/support/sample-insights.ts';
 import { sampleId } from '../../test/support/sample-records.ts';
 
 const lines = (out: string): string[] => out.trimEnd().split('\n');
@@ -126,6 +126,50 @@ describe('what analysis found', () => {
     assert.deepEqual(
       exported.map(({ event }) => event.action),
       ['brute-force', 'port-scan', 'exploitation'],
+    );
+  });
+
+  it('finds who acts as one, and says why each belongs', async () => {
+    assert.match((await bed.run('campaigns')).out, /no campaigns recorded yet/);
+    const { events, insights } = sampleCampaign(now - 1800e6);
+    await bed.store?.apply(events, {}, insights);
+    const { out, err } = await bed.run('campaigns');
+    assert.match(lines(out)[0], /^CAMPAIGN +SOURCES +HITS +SINCE +LAST +CALLED +SHARED$/);
+    assert.equal(lines(out).length, 2);
+    assert.match(lines(out)[1], /^[0-9a-f]+ +6 +6 /);
+    const id = /weir campaigns ([0-9a-f]+)/.exec(err)?.[1] ?? assert.fail(err);
+    const one = (await bed.run(`campaigns ${id}`)).out;
+    assert.match(one, new RegExp(`^Campaign ${id}: .*\n {2}6 sources, 6 hits\n {2}shared {2}`));
+    assert.match(one, /^192\.0\.2\.10 +1 +04:36:07 +30m +\S+/m);
+    const page = await bed.run('attacker 192.0.2.12');
+    assert.match(page.out, new RegExp(`^Campaigns\n {2}${id} .*6 sources\n +\\S+`, 'm'));
+    assert.equal(JSON.parse((await bed.run('attacker 192.0.2.12 --json')).out).campaigns[0].id, id);
+    assert.equal(objects((await bed.run('campaigns --json')).out)[0].members.length, 6);
+    const absent = await bed.run('campaigns 0000000000000000');
+    assert.equal(absent.code, 1);
+    assert.match(absent.err, /there is no campaign 0{16} in this time/);
+  });
+
+  it('says in the status what analysis did', async () => {
+    bed.status = {
+      health: 'good',
+      analysis: {
+        sessions: 1200,
+        matched: 7,
+        verdicts: 3,
+        families: 2,
+        rules: 181,
+        held: 0,
+        spilled: 4,
+        partial: 1,
+        forgotten: 9,
+        faults: { facts: 2 },
+      },
+    };
+    const { out } = await bed.run('status');
+    assert.match(
+      out,
+      /^analysis +1,200 sessions looked at with 181 signatures, 7 matched, 3 verdicts, 4 read back, 1 seen in part, 9 sources forgotten, facts failed 2 times$/m,
     );
   });
 

@@ -2,6 +2,7 @@
 // recorder runs. Both give the same documents. Owns nothing that outlives a call but an offline store.
 
 import http from 'node:http';
+import { type CampaignDocument, campaignsOf, readCampaigns } from '../analysis/read-campaigns.ts';
 import { askReport, type ReportText } from '../analysis/report/ask-report.ts';
 import type { Report } from '../analysis/report/report.ts';
 import type { Micros } from '../base/clock.ts';
@@ -60,6 +61,8 @@ export interface Reader {
   attackers(by: AttackerOrder, filter: FilterText): Promise<readonly AttackerDocument[]>;
   /** Undefined when nothing of it is recorded. */
   attacker(ip: string, filter: FilterText): Promise<AttackerPageDocument | undefined>;
+  /** Largest first; those of one source when `member` is given. */
+  campaigns(filter: FilterText, member?: string): Promise<readonly CampaignDocument[]>;
   top(subject: AnySubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopDocument[]>;
   counts(filter: FilterText): Promise<Counts>;
   report(text: ReportText): Promise<Report>;
@@ -124,6 +127,11 @@ export class RecorderReader implements Reader {
 
   attacker(ip: string, filter: FilterText): Promise<AttackerPageDocument | undefined> {
     return this.#find(`/api/attackers/${encodeURIComponent(ip)}${queryOf(filter)}`);
+  }
+
+  async campaigns(filter: FilterText, member?: string): Promise<readonly CampaignDocument[]> {
+    const { items } = await this.#get<{ items: CampaignDocument[] }>(`/api/campaigns${queryOf({ ...filter, member })}`);
+    return items;
   }
 
   async top(subject: AnySubject, by: 'hits' | 'sources', filter: FilterText): Promise<readonly TopDocument[]> {
@@ -304,6 +312,12 @@ export class StoreReader implements Reader {
 
   attacker(ip: string, text: FilterText): Promise<AttackerPageDocument | undefined> {
     return readAttacker(this.#store, ip, parseFilter(text, this.#now()));
+  }
+
+  async campaigns(text: FilterText, member?: string): Promise<readonly CampaignDocument[]> {
+    const filter = parseFilter(text, this.#now());
+    const campaigns = await readCampaigns(this.#store, filter);
+    return (member === undefined ? campaigns : campaignsOf(campaigns, member)).slice(0, filter.limit);
   }
 
   top(subject: AnySubject, by: 'hits' | 'sources', text: FilterText): Promise<readonly TopDocument[]> {

