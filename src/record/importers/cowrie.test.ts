@@ -73,6 +73,8 @@ test('a line that comes after the end belongs to the session; the same identifie
     sessions.map(({ source }) => source.port),
     [9, 10],
   );
+  const unended = runImport(cowrieFormat, [connect('2024-01-01T00:00:00Z'), connect('2024-01-01T01:00:00Z', { src_port: 10 })]);
+  assert.equal(unended.sessions.length, 2);
 });
 
 test('sessions of two sensors under one identifier stay apart, however their lines mix', () => {

@@ -92,6 +92,24 @@ test('EVE: an alert keeps a flow without a handshake a session; a payload it sho
   assert.ok(!sessions[0].tags?.includes('reconstructed'));
 });
 
+test('EVE: who began is told by the direction, by the flow within, by the kind of event', () => {
+  const alert = { signature_id: 7, signature: 'x' };
+  const source = (more: object, type = 'alert'): string =>
+    runImport(eveFormat, [event(type, { alert, ...more })]).sessions[0].source.ip;
+  assert.equal(source({}), '192.0.2.1');
+  assert.equal(source({ direction: 'to_client' }), '198.51.100.1');
+  assert.equal(source({ flow: { src_ip: '198.51.100.1' } }), '198.51.100.1');
+  const file = event('fileinfo', { src_ip: '198.51.100.1', dest_ip: '192.0.2.1', src_port: 443, dest_port: 4000 });
+  assert.equal(runImport(eveFormat, [file, event('http', {})]).sessions[0].source.ip, '192.0.2.1');
+});
+
+test('EVE: the longest stream an alert shows is the one that is kept', () => {
+  const alert = (payload: string): string =>
+    event('alert', { payload: Buffer.from(payload).toString('base64'), alert: { signature_id: 7 } });
+  const { sessions } = runImport(eveFormat, [alert('ab'), alert('abcd'), alert('abc')]);
+  assert.equal(Buffer.concat(sessions[0].chunks.map(({ bytes }) => bytes)).toString(), 'abcd');
+});
+
 test('EVE: TLS, SSH, DNS and files', () => {
   const { sessions } = runImport(eveFormat, [
     event('tls', { flow_id: 1, tls: { sni: 'a.example', version: 'TLS 1.2', ja3: { hash: 'j3' }, ja4: 'j4' } }),

@@ -80,6 +80,9 @@ test('Dionaea: attempts in both shapes, FTP commands, datagrams, refusals', () =
   assert.equal(input(sessions[2]), 'USER joe\r\nLIST\r\n');
   assert.equal(sessions[0].start, parseMicros('2022-05-28T08:10:33.530080Z'));
   assert.deepEqual(probes[0].targets, [{ ip: '198.51.100.5', port: 7, transport: 'tcp', kind: 'closed', count: 1 }]);
+  assert.equal(sessions[3].tags, undefined);
+  const outward = { ...JSON.parse(importSamples.dionaea[0]), connection: { protocol: 'x', transport: 'tcp', type: 'connect' } };
+  assert.deepEqual(runImport(dionaeaFormat, [JSON.stringify(outward)]).sessions[0].tags, ['outbound']);
   const flat = { username: ['a', 'b'], password: ['c'] };
   const line = { ...JSON.parse(importSamples.dionaea[0]), credentials: flat };
   assert.deepEqual(runImport(dionaeaFormat, [JSON.stringify(line)]).sessions[0].credentials, [

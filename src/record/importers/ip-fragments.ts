@@ -165,7 +165,6 @@ function join({ pieces, header, protocol, end }: Datagram, version: 4 | 6): Buff
     if (from > reach) return undefined;
     reach = Math.max(reach, from + bytes.length);
   }
-  if (reach < end) return undefined;
   // Laid over each other from the last to the first: what came first stays.
   for (const { from, bytes } of [...pieces].reverse()) bytes.copy(data, from, 0, Math.max(0, end - from));
   const packet = Buffer.concat([header, data]);

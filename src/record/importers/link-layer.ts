@@ -12,7 +12,7 @@ export interface NetworkPart {
 
 /** Tags before giving up: 802.1ad has two. */
 const maxTags = 4;
-const [etherIpv4, etherIpv6] = [0x0800, 0x86dd];
+const [etherIpv4, etherIpv6, etherPppoe] = [0x0800, 0x86dd, 0x8864];
 const isTag = (type: number): boolean => type === 0x8100 || type === 0x88a8 || type === 0x9100;
 
 /** `other`: a frame that carries something else than IP (ARP, spanning tree); undefined: not enough of it, or an unknown kind. */
@@ -51,6 +51,12 @@ function byType(bytes: Buffer, at: number, end: number, macAt: number): NetworkP
     if (next + 4 > end) return undefined;
     type = be16(bytes, next + 2);
     next += 4;
+  }
+  // A DSL line: six bytes of PPPoE, then which protocol PPP carries (RFC 2516, RFC 1661).
+  if (type === etherPppoe) {
+    if (next + 8 > end) return undefined;
+    const carried = be16(bytes, next + 6);
+    return carried === 0x0021 || carried === 0x0057 ? { at: next + 8, macAt } : 'other';
   }
   return ofType(type, next, macAt);
 }

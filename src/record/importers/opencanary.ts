@@ -83,8 +83,7 @@ class OpenCanaryParser implements LineParser {
     }
     const [protocol, transport] = services[Math.floor(type / 1000)] ?? [undefined, 'tcp'];
     const key = `${node ?? ''}/${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
-    // Without a source port nothing tells which lines are of one connection.
-    const known = port === 0 ? undefined : this.#sessions.get(key);
+    const known = this.#sessions.get(key);
     if (known) {
       add(known, line);
       this.#sessions.grew(key, at);
@@ -95,6 +94,7 @@ class OpenCanaryParser implements LineParser {
     if (protocol !== undefined) draft.protocol = protocol;
     if (node) draft.agent = node;
     add(draft, line);
+    // Without a source port nothing tells which lines are of one connection.
     if (port === 0) this.#context.session(draft.done(this.#context));
     else this.#sessions.add(key, draft, at);
     return 'session';

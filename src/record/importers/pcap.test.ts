@@ -88,6 +88,23 @@ describe('capture files', () => {
     check(run(extended));
   });
 
+  test('a cooked capture with a tag', () => {
+    const frames = dialogue.map((packet) => {
+      const frame = frameOf(packet, 276);
+      frame.writeUInt16BE(0x8100, 0);
+      return Buffer.concat([frame.subarray(0, 20), Buffer.from([0, 100, 8, 0]), packet]);
+    });
+    check(runImport(pcapFormat, [pcapFile(frames, { linkType: 276 })]));
+  });
+
+  test('over a DSL line', () => {
+    const frames = dialogue.map((packet) => {
+      const header = Buffer.from('02000000000202000000000a886411000001', 'hex');
+      return Buffer.concat([header, Buffer.from([0, packet.length + 2, 0, 0x21]), packet]);
+    });
+    check(runImport(pcapFormat, [pcapFile(frames)]));
+  });
+
   test('pieces of any size, and a connection that goes on in the next file', () => {
     const file = pcapFile(ethernet(dialogue));
     for (const size of [1, 7, 100, 4096]) {
@@ -255,6 +272,9 @@ describe('datagrams', () => {
       const { counts, rejections } = run(lone);
       assert.deepEqual(counts, { lines: 600, sessions: 0, merged: 0, rejected: 600 });
       assert.deepEqual([...new Set(rejections)], ['a fragment of a datagram that never was whole']);
+      // The first was given up to make room for the others: its rest comes too late.
+      assert.equal(run([...lone.slice(0, 300), piece(400, whole.length, 0)]).counts.sessions, 0);
+      assert.equal(run([...lone.slice(0, 200), piece(400, whole.length, 0)]).counts.sessions, 1);
     });
   }
 
@@ -276,7 +296,9 @@ describe('hostile captures', () => {
   test('an impossible length ends the file, a file that ends too early says so; what came before stays', () => {
     const long = Buffer.from(file);
     long.writeUInt32LE(0x7fffffff, 24 + 16 + 54 + 8);
-    assert.deepEqual(runImport(pcapFormat, [long]).counts, { lines: 2, sessions: 1, merged: 0, rejected: 1 });
+    const ended = runImport(pcapFormat, [long]);
+    assert.deepEqual(ended.counts, { lines: 2, sessions: 1, merged: 0, rejected: 1 });
+    assert.deepEqual(ended.rejections, ['a packet of 2147483647 bytes: the rest of the file is not read']);
     const cut = runImport(pcapFormat, [file.subarray(0, file.length - 3)]);
     assert.deepEqual(cut.counts, { lines: 8, sessions: 1, merged: 6, rejected: 1 });
     assert.deepEqual(cut.rejections, ['the file ends within a packet']);
@@ -290,6 +312,8 @@ describe('hostile captures', () => {
     const [session] = runImport(pcapFormat, [short]).sessions;
     assert.deepEqual([session.truncated, session.bytesIn], [true, 500]);
     assert.equal(said(session, 'in'), 'z'.repeat(46));
+    const last = pcapFile(ethernet(tcpDialogue(ends, 'z'.repeat(500), '').slice(0, 4)), { snap: 100 });
+    assert.equal(runImport(pcapFormat, [last]).sessions[0].truncated, true);
   });
 
   test('a link type nobody reads, frames of other protocols, headers that lie', () => {
