@@ -32,7 +32,7 @@ export function addCommand(text: string, into: FactList): void {
   while (at < words.length && (isWrapper(words[at]) || words[at].includes('='))) at += 1;
   const name = baseName(words[at] ?? '').toLowerCase();
   const rest = words.slice(at + 1);
-  if (webClients.has(name)) takeWebClient(rest, into);
+  if (webClients.has(name)) takeWebClient(name, rest, into);
   else if (name === 'tftp') takeTftp(rest, into);
   else if (name === 'ftpget' || name === 'ftpput') takeFtpGet(rest, into);
   else if (name === 'scp' || name === 'ssh' || name === 'rsync') takeRemoteShell(rest, into);
@@ -46,7 +46,7 @@ export function addCommand(text: string, into: FactList): void {
 const shells = new Set(['sh', 'bash', 'ash', 'dash', 'cmd', 'cmd.exe']);
 
 /** `/bin/sh -c "wget …"` is about what it hands over. */
-function withoutShell(command: string): string {
+export function withoutShell(command: string): string {
   const [shell = '', option = ''] = splitWords(command, 2);
   if (!shells.has(baseName(shell).toLowerCase()) || !['-c', '/c', '-lc'].includes(option.toLowerCase())) return command;
   const inner = trimBlanks(command.slice(command.indexOf(option, shell.length) + option.length));
@@ -68,7 +68,7 @@ function unquote(word: string): string {
   return word.slice(start, end);
 }
 
-function takeWebClient(words: readonly string[], into: FactList): void {
+function takeWebClient(name: string, words: readonly string[], into: FactList): void {
   const group = words.indexOf('-g') + 1;
   const remote = words.indexOf('-r') + 1;
   // A dialect of routers: `wget -g host -l local -r /remote`.
@@ -79,8 +79,10 @@ function takeWebClient(words: readonly string[], into: FactList): void {
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index];
     if (word === '>' || word === '>>') break;
-    if (word === '-O' || word === '-o' || word === '--output') addFile(words[index + 1], into);
-    if (takesValue.has(word)) index += 1;
+    // curl's `-O` takes the name from the URL.
+    const isSwitch = name === 'curl' && word === '-O';
+    if (!isSwitch && (word === '-O' || word === '-o' || word === '--output')) addFile(words[index + 1], into);
+    if (!isSwitch && takesValue.has(word)) index += 1;
     else if (!word.includes('://') && looksLikeHost(word)) addSchemeless('http', word, into);
   }
 }

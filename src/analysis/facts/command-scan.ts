@@ -2,7 +2,7 @@
 // name: download hosts, call-backs, files. Pure and linear; nothing is run.
 
 import { blankClass, characterClass, isIn, letterClass, skip, skipTo, splitLines, trimBlanks, wordClass } from './characters.ts';
-import { addCommand } from './command-facts.ts';
+import { addCommand, withoutShell } from './command-facts.ts';
 import type { FactList } from './fact-list.ts';
 
 /** Nobody writes these into a request for another reason, when an argument follows. */
@@ -39,18 +39,25 @@ interface Segment {
   readonly after: '' | '\n' | ';' | '|' | '&' | '`' | '$';
 }
 
-/** Every line is for a shell, as in a Telnet session: each is split where a shell would. */
+/** Every line is for a shell, as in a Telnet session: each is split where a shell would, and once more inside `sh -c "…"`. */
 export function takeShellLines(text: string, into: FactList): void {
   let count = 0;
   for (const line of splitLines(text, lineLimit))
-    for (const { text: part } of splitShell(unblank(line), false)) {
-      const command = trimBlanks(part);
-      if (command === '') continue;
-      addCommand(command, into);
-      count += 1;
-      if (count === commandLimit) return;
+    for (const part of shellParts(line)) {
+      const inner = withoutShell(part);
+      for (const command of inner === part ? [part] : shellParts(inner)) {
+        addCommand(command, into);
+        count += 1;
+        if (count === commandLimit) return;
+      }
     }
 }
+
+/** The commands of one line, without blanks around them; quotes that are closed keep together what is in them. */
+export const shellParts = (line: string): string[] =>
+  splitShell(unblank(line), false)
+    .map(({ text }) => trimBlanks(text))
+    .filter((part) => part !== '');
 
 /** `whole`: the text is one value, such as a parameter's, so that its start is where a command may stand. */
 export function findCommands(text: string, into: FactList, whole = false): void {
@@ -73,8 +80,11 @@ function unblank(text: string): string {
   return text.replaceAll(`\${IFS}`, ' ').replaceAll('$IFS$9', ' ').replaceAll('$IFS', ' ');
 }
 
-/** At `;`, `|`, `&` (not of a redirection) and new lines; `substitutions`: at backticks and `$(` as well. */
-function splitShell(text: string, substitutions: boolean): Segment[] {
+/**
+ * At `;`, `|`, `&` (not of a redirection) and new lines. `injected`: somebody put it into something else, so that quotes need not be
+ * the shell's, and backticks and `$(` begin a command as well.
+ */
+function splitShell(text: string, injected: boolean): Segment[] {
   const segments: Segment[] = [];
   let from = 0;
   let after: Segment['after'] = '';
@@ -101,11 +111,18 @@ function splitShell(text: string, substitutions: boolean): Segment[] {
         cut(at, 1, '\n');
         break;
       case '`':
-        if (substitutions) cut(at, 1, '`');
+        if (injected) cut(at, 1, '`');
         break;
       case '$':
-        if (substitutions && text[at + 1] === '(') cut(at, 2, '$');
+        if (injected && text[at + 1] === '(') cut(at, 2, '$');
         break;
+      case '"':
+      case "'": {
+        // Where one is never closed no later one is looked for in vain: this was the last.
+        const close = injected ? -1 : text.indexOf(text[at], at + 1);
+        if (close > 0) at = close;
+        break;
+      }
     }
   cut(text.length, 0, '');
   return segments;

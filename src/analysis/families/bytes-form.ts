@@ -18,8 +18,7 @@ export function bytesForm(bytes: Buffer): PayloadForm {
   const exact = modbusForm(bytes) ?? socksForm(bytes);
   if (exact) return exact;
   const size = sizeName(bytes.length);
-  if (looksRandom(bytes))
-    return { class: `random ${size}`, groups: new SketchBuilder().groups, threshold: 0, label: `Random bytes, ${size}` };
+  if (looksRandom(bytes)) return exactForm(`random ${size}`, `Random bytes, ${size}`);
   const sketch = new SketchBuilder();
   const end = Math.min(bytes.length, bodyBytes);
   // Places are counted from the last text on, because texts differ in length.
@@ -46,7 +45,7 @@ export function bytesForm(bytes: Buffer): PayloadForm {
     class: `bytes ${magic}`,
     groups: sketch.groups,
     threshold: magic === '' ? threshold : markedThreshold,
-    label: labelOf(bytes),
+    label: () => labelOf(bytes),
   };
 }
 

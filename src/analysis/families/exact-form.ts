@@ -7,14 +7,14 @@ export interface PayloadForm {
   readonly groups: Uint32Array;
   /** How alike a payload of the class must be. */
   readonly threshold: number;
-  /** Not yet safe to show. */
-  readonly label: string;
+  /** Not yet safe to show; worked out only when a family is founded. */
+  readonly label: () => string;
 }
 
 /** One class is one family: everything that counts is in its name. */
-export const exactForm = (name: string, label: string): PayloadForm => ({
+export const exactForm = (name: string, text: string): PayloadForm => ({
   class: name,
   groups: new SketchBuilder().groups,
   threshold: 0,
-  label,
+  label: () => text,
 });

@@ -91,7 +91,7 @@ export class FamilyIndex {
       payloadHash: hash,
       example: Uint8Array.from(bytes.subarray(0, exampleBytes)),
       sketch: renderSketch(classHash, form.groups),
-      label: printable(form.label, labelLimit),
+      label: printable(form.label(), labelLimit),
     };
     return { family: founder.id, founded };
   }

@@ -3,7 +3,8 @@
 
 import { parseClientHello, renderJa4 } from '../../model/client-hello.ts';
 import { parseDnsQuery } from '../../model/dns-message.ts';
-import { splitLines, splitWords } from '../facts/characters.ts';
+import { splitLines, splitWords, trimBlanks } from '../facts/characters.ts';
+import { shellParts } from '../facts/command-scan.ts';
 import { withoutOptions } from '../facts/login-scan.ts';
 import { parseSshHello } from '../facts/ssh-hello.ts';
 import { parseWebRequests } from '../facts/web-requests.ts';
@@ -74,6 +75,7 @@ function isMostlyText(text: string): boolean {
   return odd * 20 <= end;
 }
 
+const namesShown = 5;
 const shellWords = new Set(
   'enable system shell sh linuxshell bah busybox cat cd wget uname echo ls ps rm chmod tftp curl export'.split(' '),
 );
@@ -85,7 +87,7 @@ function linesForm(text: string): PayloadForm {
   const firstWords = lines.map((line) => (splitWords(line.slice(0, 80), 1)[0] ?? '').toLowerCase());
   const shell = firstWords.findIndex((word) => shellWords.has(word) || word.startsWith('/bin/') || word.startsWith('./'));
   if (shell >= 0 && shell < 9) return shellForm(lines.slice(shell), 'Shell');
-  const single = lines.every((line) => !line.includes(' ') && line.length < 64);
+  const single = (text.includes('\n') || text.includes('\r')) && lines.every((line) => !line.includes(' ') && line.length < 64);
   if (single && lines.length > 1 && lines.length < 12 && !isProtocolLine(lines[0])) return exactForm('login', 'Login attempt');
   const sketch = new SketchBuilder();
   const verb = isProtocolLine(lines[0] ?? '') ? (lines[0] ?? '').slice(0, 1) : normalWord(firstWords[0]?.slice(0, 32) ?? '');
@@ -94,12 +96,12 @@ function linesForm(text: string): PayloadForm {
     const secret = words.findIndex((word) => secretVerbs.has(word.toLowerCase()));
     sketch.addTokens(tokenize(secret >= 0 && secret < 2 ? words.slice(0, secret + 1).join(' ') : line, 512));
   }
-  const label = isProtocolLine(lines[0] ?? '')
-    ? redisLabel(lines)
-    : lines.length === 0
-      ? 'Blank lines'
-      : `Text ${lines[0].slice(0, 60)}`;
-  return { class: `text ${verb}`, groups: sketch.groups, threshold: 0.45, label };
+  return { class: `text ${verb}`, groups: sketch.groups, threshold: 0.45, label: () => linesLabel(lines) };
+}
+
+function linesLabel(lines: readonly string[]): string {
+  const shown = trimBlanks((lines[0] ?? '').slice(0, 60));
+  return isProtocolLine(shown) ? redisLabel(lines) : shown === '' ? 'Blank lines' : `Text ${shown}`;
 }
 
 /** Redis and its kin: `*3`, `$5`. */
@@ -113,12 +115,19 @@ function redisLabel(lines: readonly string[]): string {
 /** Commands, in any order: bots mix and repeat them. */
 function shellForm(lines: readonly string[], label: string): PayloadForm {
   const sketch = new SketchBuilder();
+  for (const line of lines) sketch.addTokens(tokenize(line, 256));
+  return { class: 'shell', groups: sketch.groups, threshold: 0.4, label: () => `${label}: ${programNames(lines).join(', ')}` };
+}
+
+/** The first ones, each once. */
+function programNames(lines: readonly string[]): string[] {
   const names: string[] = [];
-  for (const line of lines) {
-    sketch.addTokens(tokenize(line, 256));
-    const [word = '', second = ''] = splitWords(line.slice(0, 160), 2);
-    const name = word.endsWith('busybox') ? `busybox ${second}` : word;
-    if (name !== '' && names.length < 5 && !names.includes(name)) names.push(name.slice(0, 24));
-  }
-  return { class: 'shell', groups: sketch.groups, threshold: 0.4, label: `${label}: ${names.join(', ')}` };
+  for (const line of lines)
+    for (const part of shellParts(line.slice(0, 512))) {
+      const [word = '', second = ''] = splitWords(part.slice(0, 160), 2);
+      const name = (word.endsWith('busybox') ? `busybox ${second}` : word).slice(0, 24);
+      if (!names.includes(name)) names.push(name);
+      if (names.length === namesShown) return names;
+    }
+  return names;
 }

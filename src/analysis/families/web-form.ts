@@ -38,15 +38,13 @@ export function webForm(requests: readonly WebRequest[]): PayloadForm {
     const kind = addRequest(request, sketch);
     if (name === '') name = kind;
   }
-  const [{ method, target, protocol, body, headers }] = requests;
+  const [first] = requests;
+  return { class: `${first.protocol} ${name}`, groups: sketch.groups, threshold: 0.5, label: () => labelOf(first) };
+}
+
+function labelOf({ method, target, protocol, body, headers }: WebRequest): string {
   const hint = hintOf(`${target} ${body} ${headers.map(([, value]) => value).join(' ')}`);
-  const shown = target.slice(0, 80);
-  return {
-    class: `${protocol} ${name}`,
-    groups: sketch.groups,
-    threshold: 0.5,
-    label: `${protocol} ${method} ${shown}${hint === undefined ? '' : ` (${hint})`}`,
-  };
+  return `${protocol} ${method} ${target.slice(0, 80)}${hint === undefined ? '' : ` (${hint})`}`;
 }
 
 /** Adds what counts; gives what the class is called. */
