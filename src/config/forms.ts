@@ -21,8 +21,17 @@ export class Wrong {
 /** Any value as a reader may quote it: one line, short. */
 export function quoted(value: unknown): string {
   if (value === null) return 'nothing';
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+  const text = typeof value === 'string' ? value : written(value);
   return `\`${text.length > 60 ? `${text.slice(0, 60)}…` : text}\``;
+}
+
+/** YAML's aliases can make a value that holds itself. */
+function written(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return Array.isArray(value) ? '[…]' : '{…}';
+  }
 }
 
 /** A zod schema from a reader; issues carry the next step in `params.next`. An absent key reaches the reader as undefined. */

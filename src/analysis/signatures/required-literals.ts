@@ -9,7 +9,7 @@ export const shortestLiteral = 3;
 /** Longer ones are cut: what is left tells enough. */
 const longestLiteral = 24;
 const maxExact = 12;
-const maxLiterals = 48;
+const maxLiterals = 200;
 
 /** Latin-1 strings, of which one is in every match; `quality` compares choices. */
 export interface Literals {

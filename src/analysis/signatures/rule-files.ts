@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Mistake } from '../../config/mistake.ts';
-import type { RuleFile } from './signature-set.ts';
+import { type RuleFile, SignatureSet } from './signature-set.ts';
 
 const maxFiles = 512;
 const maxFileBytes = 4 * 1024 * 1024;
@@ -30,6 +30,16 @@ export function readRuleFiles(places: readonly string[]): {
       }
     }
   return { files, mistakes };
+}
+
+/** The rules below `directory` (Weir's own) and those of the user's files; what is wrong in either is left out and told. Never throws. */
+export function openSignatures(
+  directory: string,
+  own: readonly string[],
+): { readonly set: SignatureSet; readonly mistakes: readonly Mistake[] } {
+  const read = readRuleFiles([directory, ...own]);
+  const loaded = SignatureSet.load(read.files);
+  return { set: loaded.set, mistakes: [...read.mistakes, ...loaded.mistakes] };
 }
 
 function namesAt(place: string, mistakes: Mistake[]): string[] {
