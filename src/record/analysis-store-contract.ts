@@ -82,8 +82,9 @@ export function insightOf(session: SessionRecord, more: Partial<SessionInsight> 
 /** Everything a store can be asked about what analysis found, and about sources. */
 export async function everythingFound(store: Store, filter: Filter = all): Promise<unknown> {
   const tops: unknown[] = [];
-  for (const subject of insightSubjects)
-    for (const by of filter === all ? (['hits', 'sources'] as const) : (['hits'] as const))
+  const subjects = filter === all ? insightSubjects : (['asns', 'families', 'fingerprints', 'users'] as const);
+  for (const subject of subjects)
+    for (const by of filter === all ? (['hits', 'sources'] as const) : (['sources'] as const))
       tops.push([subject, by, await store.topInsights(subject, by, filter)]);
   const attackers = await store.attackers('hits', filter);
   const sessions = await store.sessions(filter);
@@ -91,9 +92,9 @@ export async function everythingFound(store: Store, filter: Filter = all): Promi
   return plain({
     tops,
     attackers,
-    byPorts: await store.attackers('ports', filter),
-    newest: await store.attackers('newest', filter),
-    pages: await Promise.all(attackers.slice(0, 2).map(({ source }) => store.attacker(source, filter))),
+    byPorts: await store.attackers('ports', { ...filter, limit: 5 }),
+    newest: await store.attackers('newest', { ...filter, limit: 2 }),
+    pages: await Promise.all(attackers.slice(0, filter === all ? 2 : 1).map(({ source }) => store.attacker(source, filter))),
     nobody: await store.attacker('203.0.113.250', filter),
     verdicts: await store.verdicts(filter),
     insights: (await store.insights(sessions)).sort((a, b) => (a.id < b.id ? -1 : 1)),

@@ -67,7 +67,7 @@ export interface SourcePage extends SourceSummary {
   readonly activity: readonly { readonly start: Micros; readonly hits: number }[];
 }
 
-/** What campaigns are made from: one row per source, what it shares with others. */
+/** What campaigns are made from: one row per source, what it shares with others: the 64 most frequent of each, where not said. */
 export interface SourceFeatures {
   readonly source: string;
   readonly firstSeen: Micros;

@@ -22,20 +22,27 @@ import {
   renderActivity,
   renderAttackers,
   renderByPorts,
+  renderCandidates,
   renderComparable,
+  renderCounts,
   renderDistinct,
+  renderFirsts,
   renderLists,
   renderPlaces,
   renderRollup,
   renderRollupKeys,
   renderRollupNew,
-  renderTopInsights,
+  renderSummedBuckets,
+  renderTop,
+  renderTopOf,
   renderTotals,
+  renderUnsummedBuckets,
   renderVerdicts,
 } from './duckdb-insight-query.ts';
 import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
-import type { Filter, TopRow } from './store.ts';
+import { isTimeOnly } from './duckdb-relations.ts';
+import type { Counts, Filter, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
 export interface AnalysisAccess {
@@ -48,11 +55,14 @@ export interface AnalysisAccess {
   ): Promise<T[]>;
 }
 
+/** Pairs of key and source that are counted in one statement: what the engine's memory holds. More are counted in parts. */
+const pairsAtOnce = 1_500_000;
 /** Most entries of a list of one source. */
 const listLength = 50;
 const pageActivity = 2000;
-const featureLength = 200;
-const featurePorts = 500;
+const featureLength = 64;
+const featureCredentials = 200;
+const featurePorts = 64;
 const featureHalfHours = 500;
 const mostAsked = 10_000;
 
@@ -72,6 +82,8 @@ interface Entry {
 
 export class DuckDbAnalysis implements AnalysisStore {
   readonly #access: AnalysisAccess;
+  /** Temporary tables made so far. */
+  #tables = 0;
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
@@ -117,36 +129,111 @@ export class DuckDbAnalysis implements AnalysisStore {
     return row && readFamily(row);
   }
 
-  async topInsights(subject: InsightSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+  /** Also of the subjects of `TopSubject`. */
+  async topInsights(subject: InsightSubject | TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
     const sources = this.#access.sources(filter);
     if (sources.length === 0) return [];
-    return (await this.#access.ask(renderTopInsights(sources, subject, by, filter))).map(readTop);
+    this.#tables = (this.#tables + 1) % Number.MAX_SAFE_INTEGER;
+    const name = `candidates_${this.#tables}`;
+    const candidates = renderCandidates(name, sources, subject, by, filter);
+    if (!candidates) return (await this.#access.ask(renderTop(sources, subject, by, filter))).map(readTop);
+    await this.#access.ask(candidates);
+    try {
+      const [[total]] = await this.#access.ask({ text: `SELECT sum(most)::BIGINT FROM ${name}`, values: [] });
+      const slices = Math.max(1, Math.ceil(Number(total) / pairsAtOnce));
+      const rows: TopRow[] = [];
+      for (let slice = 0; slice < slices; slice += 1)
+        rows.push(...(await this.#access.ask(renderTopOf(name, slice, slices, sources, subject, by, filter))).map(readTop));
+      return slices === 1 ? rows : rows.sort(inOrder(by)).slice(0, filter.limit);
+    } finally {
+      await this.#access.ask({ text: `DROP TABLE ${name}`, values: [] });
+    }
+  }
+
+  /** Of records: a part of `Store`, answered from the same sums. */
+  async counts(filter: Filter): Promise<Counts> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return { sessions: 0, openSessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0 };
+    const [row] = await this.#access.ask(renderCounts(sources, filter));
+    const [sessions, openSessions, bytesIn, probes, distinct, alerts] = row.map(Number);
+    return { sessions, openSessions, probes, sources: distinct, bytesIn, alerts };
   }
 
   async rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]> {
     const sources = this.#access.sources(filter);
     if (sources.length === 0) return [];
-    const width = step === 'day' ? dayMicros : halfHourMicros;
-    const count = async (sql: Sql): Promise<Map<number, number>> =>
-      new Map((await this.#access.ask(sql)).map(([bucket, keys]) => [Number(bucket), Number(keys)]));
-    const rows = await this.#access.ask(renderRollup(sources, step, filter));
-    const ports = await count(renderRollupKeys(sources, step, 'ports', filter));
-    const destinations = await count(renderRollupKeys(sources, step, 'destinations', filter));
-    const fresh = await count(renderRollupNew(this.#access.sources({}), sources, step, filter));
-    return rows
-      .map((row) => row.map(Number))
-      .sort(([a], [b]) => a - b)
-      .slice(-filter.limit)
-      .map(([bucket, sessions, probes, distinct]) => ({
-        start: bucket * width,
-        hits: sessions + probes,
-        sessions,
-        probes,
-        sources: distinct,
-        ports: ports.get(bucket) ?? 0,
-        destinations: destinations.get(bucket) ?? 0,
-        newSources: fresh.get(bucket) ?? 0,
-      }));
+    const rows = !isTimeOnly(filter)
+      ? await this.#bucketsOf(sources, step, filter)
+      : step === 'day'
+        ? await this.#days(sources, filter)
+        : await this.#halfHours(sources, filter);
+    return rows.sort((a, b) => a.start - b.start).slice(-filter.limit);
+  }
+
+  /** From the records, but for which sources are new. */
+  async #bucketsOf(sources: readonly PartitionSource[], step: RollupStep, filter: Filter): Promise<RollupRow[]> {
+    const fresh = await this.#count(renderRollupNew(this.#access.sources({}), sources, step, filter));
+    return this.#counted(sources, step, filter, fresh, true);
+  }
+
+  async #counted(
+    sources: readonly PartitionSource[],
+    step: RollupStep,
+    filter: Filter,
+    fresh: ReadonlyMap<number, number>,
+    raw: boolean,
+  ): Promise<RollupRow[]> {
+    const rows = await this.#access.ask(renderRollup(sources, step, filter, raw));
+    const ports = await this.#count(renderRollupKeys(sources, step, 'ports', filter, raw));
+    const destinations = await this.#count(renderRollupKeys(sources, step, 'destinations', filter, raw));
+    return rows.map((row) => {
+      const [bucket, sessions, probes, distinct] = row.map(Number);
+      const keys = [ports.get(bucket) ?? 0, destinations.get(bucket) ?? 0] as const;
+      return bucketRow(step, [bucket, sessions, probes, distinct, ...keys], fresh);
+    });
+  }
+
+  async #count(sql: Sql): Promise<Map<number, number>> {
+    return new Map((await this.#access.ask(sql)).map(([bucket, keys]) => [Number(bucket), Number(keys)]));
+  }
+
+  /** Days, the first and last of which the filter may cut. */
+  async #days(sources: readonly PartitionSource[], filter: Filter): Promise<RollupRow[]> {
+    const firsts = await this.#count(renderFirsts(this.#access.sources({}), 'day'));
+    const rows = await this.#counted(sources, 'day', filter, firsts, false);
+    for (const part of cutBuckets(filter, dayMicros)) {
+      const fresh = await this.#count(renderRollupNew(this.#access.sources({}), this.#access.sources(part), 'day', part));
+      for (const [index, row] of rows.entries()) {
+        const bucket = row.start / dayMicros;
+        if (part.since !== undefined && Math.floor(part.since / dayMicros) === bucket)
+          rows[index] = { ...row, newSources: fresh.get(bucket) ?? 0 };
+      }
+    }
+    return rows;
+  }
+
+  /** What one sum alone has is taken from it; half-hours that several have, or that have records beside, are counted. */
+  async #halfHours(sources: readonly PartitionSource[], filter: Filter): Promise<RollupRow[]> {
+    const summed = renderSummedBuckets(sources, filter);
+    if (!summed) return this.#bucketsOf(sources, 'half-hour', filter);
+    const beside = renderUnsummedBuckets(sources, filter);
+    const toCount = new Set((beside ? await this.#access.ask(beside) : []).map(([bucket]) => Number(bucket)));
+    const whole = new Map<number, number[]>();
+    for (const row of await this.#access.ask(summed)) {
+      const numbers = row.map(Number);
+      if (whole.has(numbers[0])) toCount.add(numbers[0]);
+      whole.set(numbers[0], numbers);
+    }
+    const firsts = await this.#count(renderFirsts(this.#access.sources({}), 'half-hour'));
+    const rows = [...whole].filter(([bucket]) => !toCount.has(bucket)).map(([, row]) => bucketRow('half-hour', row, firsts));
+    for (const { first, last } of spansOf(toCount)) {
+      const since = Math.max(first * halfHourMicros, filter.since ?? Number.NEGATIVE_INFINITY);
+      const until = Math.min((last + 1) * halfHourMicros, filter.until ?? Number.POSITIVE_INFINITY);
+      const part = { ...filter, since, until };
+      for (const row of await this.#bucketsOf(this.#access.sources(part), 'half-hour', part))
+        if (toCount.has(row.start / halfHourMicros)) rows.push(row);
+    }
+    return rows;
   }
 
   async attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
@@ -161,8 +248,7 @@ export class DuckDbAnalysis implements AnalysisStore {
   }
 
   async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
-    const range = parseRange(source.replace(/%.*$/, ''));
-    const part: Filter = { ...filter, ...(range && !filter.sources && { sources: [range] }) };
+    const part = filter;
     const sources = this.#access.sources(part);
     if (sources.length === 0) return undefined;
     const ips = [source];
@@ -175,15 +261,16 @@ export class DuckDbAnalysis implements AnalysisStore {
     };
     const facts = await list('facts');
     const activity = await this.#access.ask(renderActivity(sources, part, ips, pageActivity));
-    const verdicts = await this.verdicts({ ...part, limit: mostAsked });
+    const range = parseRange(source.replace(/%.*$/, ''));
+    const verdicts = await this.verdicts({ ...part, ...(range && !part.sources && { sources: [range] }), limit: mostAsked });
     return {
       ...summary,
       topPorts: await list('ports'),
       topDestinations: await list('destinations'),
       credentials: await list('credentials'),
       facts: facts.map(({ key, hits }) => {
-        const space = key.indexOf(' ');
-        return { kind: key.slice(0, space), value: key.slice(space + 1), hits };
+        const colon = key.indexOf(':');
+        return { kind: key.slice(0, colon), value: key.slice(colon + 1), hits };
       }),
       verdicts: verdicts.filter((verdict) => verdict.source === source).slice(0, listLength),
       activity: activity.map(([, half, hits]) => ({ start: Number(half) * halfHourMicros, hits: Number(hits) })),
@@ -200,7 +287,7 @@ export class DuckDbAnalysis implements AnalysisStore {
     const totals = await this.#totals(sources, filter, ips);
     const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
     const families = await list('families');
-    const credentials = await list('credentials', 'first');
+    const credentials = await list('credentials', 'first', featureCredentials);
     const fingerprints = await list('fingerprints');
     const syns = await list('syns');
     const urls = await list('urls');
@@ -285,6 +372,42 @@ export class DuckDbAnalysis implements AnalysisStore {
       };
     });
   }
+}
+
+const inOrder =
+  (by: 'hits' | 'sources') =>
+  (a: TopRow, b: TopRow): number =>
+    b[by] - a[by] || b.hits - a.hits || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
+
+/** `numbers`: bucket, sessions, packets, sources, ports, destinations. */
+function bucketRow(step: RollupStep, numbers: readonly number[], fresh: ReadonlyMap<number, number>): RollupRow {
+  const [bucket, sessions, probes, sources, ports, destinations] = numbers;
+  const start = bucket * (step === 'day' ? dayMicros : halfHourMicros);
+  return { start, hits: sessions + probes, sessions, probes, sources, ports, destinations, newSources: fresh.get(bucket) ?? 0 };
+}
+
+/** The parts of a filter's time that are no whole buckets. */
+function cutBuckets(filter: Filter, width: number): Filter[] {
+  const { since, until } = filter;
+  const parts: Filter[] = [];
+  if (since !== undefined && since % width !== 0) {
+    const end = Math.ceil(since / width) * width;
+    parts.push({ ...filter, until: Math.min(end, until ?? end) });
+  }
+  if (until !== undefined && until % width !== 0 && (since === undefined || Math.floor(until / width) * width > since))
+    parts.push({ ...filter, since: Math.floor(until / width) * width });
+  return parts;
+}
+
+/** Runs of buckets that stand together, or with a gap of few between them: counting those too costs less than asking again. */
+function spansOf(buckets: ReadonlySet<number>): { readonly first: number; readonly last: number }[] {
+  const spans: { first: number; last: number }[] = [];
+  for (const bucket of [...buckets].sort((a, b) => a - b)) {
+    const span = spans.at(-1);
+    if (span && bucket - span.last <= 4) span.last = bucket;
+    else spans.push({ first: bucket, last: bucket });
+  }
+  return spans;
 }
 
 function readTotal([source, first, last, sessions, packets, bytesIn]: readonly unknown[]): Total {

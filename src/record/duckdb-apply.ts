@@ -4,17 +4,18 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type DuckDBAppender, LIST, listValue, VARCHAR } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
-import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
+import type { AlertRecord, ProbeRecord, SystemRecord } from '../model/event.ts';
 import type { Insights, SessionInsight, Verdict } from '../model/insight.ts';
 import type { Chunk, SessionRecord } from '../model/session.ts';
 import type { BlobStore } from './blob-store.ts';
 import { packChunks, unpackChunks } from './chunk-codec.ts';
+import { DuckDbAggregates } from './duckdb-aggregates.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
+import { appendNotice, appendPiece, appendProbe, appendRow, appendTargets, type Piece, type Row } from './duckdb-event-rows.ts';
 import { appendFamily, appendInsight, appendPlace, appendVerdict } from './duckdb-insight-schema.ts';
 import { renderOpen } from './duckdb-query.ts';
-import { appendBytes, appendKey, appendText, noBytes, type RowBytes } from './duckdb-row.ts';
-import { appendSession, type RowExtra, readSummary, type TableName } from './duckdb-schema.ts';
-import { bodyBound, encodeEvent } from './event-codec.ts';
+import { noBytes, type RowBytes } from './duckdb-row.ts';
+import { readSummary, type TableName } from './duckdb-schema.ts';
 import { hasFindings } from './filter-match.ts';
 import { extendPreview } from './session-summary.ts';
 
@@ -47,18 +48,6 @@ interface Span {
   readonly last: Micros;
 }
 
-interface Piece {
-  readonly id: string;
-  readonly firstChunk: number;
-  readonly bytes: RowBytes;
-}
-
-interface Row {
-  readonly record: SessionRecord;
-  readonly extra: RowExtra;
-  readonly bytes: RowBytes;
-}
-
 interface SessionPlan {
   readonly ended: Row[];
   readonly log: Row[];
@@ -70,12 +59,18 @@ interface SessionPlan {
 /** The log of open sessions is rewritten when it has this many rows more than four times the open sessions. */
 const compactAfterRows = 50_000;
 
+/** A partition has come to rest when nothing was added for so long. */
+const restMs = 60_000;
+
 export class DuckDbApplier {
   readonly #database: DuckDbDatabase;
   readonly #blobs: BlobStore;
+  readonly aggregates: DuckDbAggregates;
   readonly #open = new Map<string, OpenState>();
   readonly #openCounts = new Map<string, number>();
   readonly #logRows = new Map<string, number>();
+  /** When something was last added to a partition, by performance.now(). */
+  readonly #touchedAt = new Map<string, number>();
   /** Of imports: a day's says what its partition holds. */
   readonly #spans = new Map<string, Span>();
   /** Ended sessions in all partitions. */
@@ -83,9 +78,10 @@ export class DuckDbApplier {
   /** Latest start of any session. */
   newestStart: Micros = 0;
 
-  constructor(database: DuckDbDatabase, blobs: BlobStore) {
+  constructor(database: DuckDbDatabase, blobs: BlobStore, sumRows: number) {
     this.#database = database;
     this.#blobs = blobs;
+    this.aggregates = new DuckDbAggregates(database, sumRows);
   }
 
   get openSessions(): number {
@@ -109,6 +105,7 @@ export class DuckDbApplier {
     this.#spans.clear();
     this.endedSessions = 0;
     this.newestStart = 0;
+    await this.aggregates.load();
     // The catalog knows how many rows there are: no partition's data is read for that.
     const text = `SELECT database_name, table_name, estimated_size FROM duckdb_tables() WHERE table_name IN ('sessions', 'open_records')`;
     const sizes = new Map<string, number>();
@@ -173,6 +170,8 @@ export class DuckDbApplier {
     this.#openCounts.delete(partition);
     this.#logRows.delete(partition);
     this.#spans.delete(partition);
+    this.aggregates.forget(partition);
+    this.#touchedAt.delete(partition);
     this.endedSessions -= endedSessions;
   }
 
@@ -218,6 +217,12 @@ export class DuckDbApplier {
       await writer.run('ROLLBACK').catch(() => {});
       throw error;
     }
+    this.aggregates.added(name, {
+      sessions: plan.ended.length,
+      probes: probes.length,
+      targets: probes.reduce((count, { targets }) => count + targets.length, 0),
+      insights: insights.length,
+    });
     if (work.partition.kind === 'import') this.#widen(name, [...work.records, ...work.probes, ...work.verdicts]);
     for (const [id, state] of plan.states) {
       const change = (state ? 1 : 0) - (this.#open.has(id) ? 1 : 0);
@@ -231,6 +236,19 @@ export class DuckDbApplier {
     const rows = (this.#logRows.get(name) ?? 0) + plan.log.length;
     this.#logRows.set(name, rows);
     if (rows > compactAfterRows + 4 * this.openIn(name)) await this.#compact(work.partition);
+    this.#touchedAt.set(name, performance.now());
+    await this.aggregates.keepUp(work.partition);
+  }
+
+  /** Sums one partition that has come to rest, when one needs it. `now`: also one that has not rested long. */
+  async settleOne(now: boolean): Promise<boolean> {
+    for (const partition of this.#database.partitions) {
+      const touchedAt = this.#touchedAt.get(partition.name) ?? Number.NEGATIVE_INFINITY;
+      if (!now && performance.now() - touchedAt < restMs) continue;
+      if (!now && partition === this.#database.days.at(-1)) continue;
+      if (await this.aggregates.settle(partition)) return true;
+    }
+    return false;
   }
 
   /**
@@ -435,56 +453,4 @@ function hashOn(before: Hash | undefined, chunks: readonly Chunk[]): Hash | unde
     hash?.update(bytes);
   }
   return hash === before ? before?.copy() : hash;
-}
-
-const appendRow = (to: DuckDBAppender, { record, extra, bytes }: Row): void => appendSession(to, record, extra, bytes);
-
-function appendPiece(to: DuckDBAppender, { id, firstChunk, bytes }: Piece): void {
-  to.appendVarchar(id);
-  to.appendUInteger(firstChunk);
-  appendBytes(to, bytes.packed);
-  appendText(to, bytes.inBody);
-  appendText(to, bytes.outBody);
-  to.endRow();
-}
-
-function encoded(event: WeirEvent, at: Micros): Buffer {
-  const buffer = Buffer.allocUnsafe(bodyBound(event));
-  return buffer.subarray(0, encodeEvent(event, at, buffer, 0));
-}
-
-function appendProbe(to: DuckDBAppender, probe: ProbeRecord): void {
-  to.appendVarchar(probe.id);
-  to.appendBigInt(BigInt(probe.start));
-  to.appendVarchar(probe.source);
-  appendKey(to, probe.source);
-  to.appendVarchar(probe.diversion);
-  to.appendBigInt(BigInt(probe.targets.reduce((sum, { count }) => sum + count, probe.unlisted)));
-  to.appendBlob(encoded({ kind: 'probe', probe }, probe.start));
-  to.endRow();
-}
-
-function appendTargets(to: DuckDBAppender, probe: ProbeRecord): void {
-  for (const target of probe.targets) {
-    to.appendVarchar(probe.id);
-    to.appendBigInt(BigInt(probe.start));
-    to.appendVarchar(probe.source);
-    appendKey(to, probe.source);
-    to.appendVarchar(probe.diversion);
-    to.appendVarchar(target.ip);
-    appendKey(to, target.ip);
-    to.appendUSmallInt(target.port);
-    to.appendVarchar(target.transport);
-    to.appendVarchar(target.kind);
-    to.appendBigInt(BigInt(target.count));
-    to.endRow();
-  }
-}
-
-function appendNotice(to: DuckDBAppender, { id, at, name }: { id: string; at: Micros; name: string }, event: WeirEvent): void {
-  to.appendVarchar(id);
-  to.appendBigInt(BigInt(at));
-  to.appendVarchar(name);
-  to.appendBlob(encoded(event, at));
-  to.endRow();
 }

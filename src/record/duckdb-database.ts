@@ -8,6 +8,7 @@ import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb
 import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
+import { aggregateNames } from './duckdb-aggregate-schema.ts';
 import { catalogTableNames, catalogTables } from './duckdb-insight-schema.ts';
 import type { Sql } from './duckdb-query.ts';
 import { createTables, migrations, schemaVersion, tables } from './duckdb-schema.ts';
@@ -309,7 +310,7 @@ export class DuckDbDatabase {
     const damaged: Partition[] = [];
     for (const partition of [this.catalog, ...this.partitions]) {
       try {
-        for (const table of partition.kind === 'catalog' ? catalogTableNames : tables) {
+        for (const table of partition.kind === 'catalog' ? catalogTableNames : [...tables, ...aggregateNames]) {
           await this.rows({ text: `SELECT bit_xor(hash(t)) FROM ${partition.catalog}.${table} AS t`, values: [] });
         }
       } catch (error) {

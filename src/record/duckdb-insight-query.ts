@@ -2,12 +2,24 @@
 // The rules are those of memory-analysis.ts; the contract test holds them together.
 
 import { listValue } from '@duckdb/node-api';
+import type { FactKind } from '../model/fact.ts';
 import type { InsightSubject, RollupStep, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
 import { placeColumns } from './duckdb-insight-schema.ts';
-import { allOf, Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
-import { factPairs, pairs, type RelationScope, touches } from './duckdb-relations.ts';
-import type { Filter, TopRow } from './store.ts';
+import { allOf, Conditions, newestOpen, type PartitionSource, type Sql } from './duckdb-query.ts';
+import {
+  halfTouches,
+  type Keys,
+  keyBounds,
+  pairs,
+  portBounds,
+  type RelationScope,
+  summedBuckets,
+  touches,
+  unsummedStarts,
+  usesSums,
+} from './duckdb-relations.ts';
+import type { Filter, TopRow, TopSubject } from './store.ts';
 
 const places = '"analysis".places';
 const stepMicros: Readonly<Record<RollupStep, number>> = { 'half-hour': halfHourMicros, day: dayMicros };
@@ -54,60 +66,136 @@ function verdictRows(scope: RelationScope, columns: string): string {
   return scope.sources.map(({ catalog }) => `SELECT ${columns} FROM ${catalog}.verdicts WHERE ${where}`).join(' UNION ALL ');
 }
 
-/** Rows `key, n, source` of a subject. */
-function insightRows(subject: InsightSubject, scope: RelationScope): string {
-  const fact = (...kinds: string[]): string => factPairs(kinds, scope);
-  switch (subject) {
-    case 'countries':
-    case 'asns': {
-      const key =
-        subject === 'countries'
-          ? 'country'
-          : `CASE WHEN asn IS NULL THEN NULL ELSE concat('AS', asn, coalesce(' ' || organization, '')) END`;
-      return `SELECT ${key} AS key, n, source FROM (SELECT source, sum(sessions + packets) AS n FROM (${touches(scope)}) GROUP BY source)
-        JOIN ${places} ON ip = source`;
-    }
-    case 'behaviours':
-      return verdictRows(scope, 'behaviour AS key, hits AS n, source');
-    case 'families':
-    case 'signatures':
-      return pairs(subject, scope);
-    case 'urls':
-      return fact('url');
-    case 'commands':
-      return fact('command');
-    case 'user-agents':
-      return fact('user-agent');
-    case 'fingerprints':
-      return factPairs(['hassh', 'ja3', 'ja4', 'client'], scope, true);
-    case 'users':
-      return `SELECT CASE WHEN strpos(key, ':') > 0 THEN split_part(key, ':', 1) END AS key, n, source FROM (${fact('credential')})`;
-    case 'passwords':
-      return `SELECT CASE WHEN strpos(key, ':') > 0 THEN substr(key, strpos(key, ':') + 1) END AS key, n, source FROM (${fact('credential')})`;
-  }
-}
+/** What a ranking is over: keys, of which `key` is made into what is shown, or rows `key, n, source` that are few. */
+type Ranked = { readonly keys: Keys; readonly key?: string } | { readonly rows: (scope: RelationScope) => string };
 
-/** Rows `key, hits, sources`. */
-export function renderTopInsights(
+const bySource = (scope: RelationScope): string =>
+  `SELECT source, sum(sessions + packets) AS n FROM (${touches(scope)}) GROUP BY source`;
+const ofPlaces = (key: string): Ranked => ({
+  rows: (scope) => `SELECT ${key} AS key, n, source FROM (${bySource(scope)}) JOIN ${places} ON ip = source`,
+});
+
+const ranked: Readonly<Record<TopSubject | InsightSubject, Ranked>> = {
+  ports: { keys: 'ports' },
+  sources: { rows: (scope) => `SELECT source AS key, n, source FROM (${bySource(scope)})` },
+  destinations: { keys: 'destinations' },
+  protocols: { keys: 'protocols' },
+  payloads: { keys: 'payloads' },
+  credentials: { keys: 'credentials' },
+  countries: ofPlaces('country'),
+  asns: ofPlaces(`CASE WHEN asn IS NULL THEN NULL ELSE concat('AS', asn, coalesce(' ' || organization, '')) END`),
+  behaviours: { rows: (scope) => verdictRows(scope, 'behaviour AS key, hits AS n, source') },
+  families: { keys: 'families' },
+  signatures: { keys: 'signatures' },
+  urls: { keys: { facts: ['url'] } },
+  commands: { keys: { facts: ['command'] } },
+  'user-agents': { keys: { facts: ['user-agent'] } },
+  fingerprints: { keys: { facts: ['hassh', 'ja3', 'ja4', 'client'], named: true } },
+  users: { keys: { facts: ['credential'] }, key: `CASE WHEN strpos(key, ':') > 0 THEN split_part(key, ':', 1) END` },
+  passwords: {
+    keys: { facts: ['credential'] },
+    key: `CASE WHEN strpos(key, ':') > 0 THEN substr(key, strpos(key, ':') + 1) END`,
+  },
+};
+
+/** Distinct sources of each key, by way of the pairs: the engine can put those on disk when they are many. */
+const counted = (rows: string): string =>
+  `SELECT key, sum(n)::BIGINT AS hits, count(*) AS sources FROM (SELECT key, source, sum(n) AS n FROM (${rows}) GROUP BY key, source) GROUP BY key`;
+
+const inOrder = (by: 'hits' | 'sources', limit: string): string => `ORDER BY ${by} DESC, hits DESC, key LIMIT ${limit}`;
+
+/** Rows `key, hits, sources`. For rankings that `renderCandidates` does not shorten. */
+export function renderTop(
   sources: readonly PartitionSource[],
-  subject: InsightSubject,
+  subject: TopSubject | InsightSubject,
   by: 'hits' | 'sources',
   filter: Filter,
 ): Sql {
   const scope = scopeOf(sources, filter);
+  const what = ranked[subject];
+  const limit = scope.conditions.value(filter.limit);
+  const rows =
+    'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, source FROM (${pairs(what.keys, scope)})`;
   return {
-    text: `SELECT key, sum(n)::BIGINT AS hits, count(DISTINCT source) AS sources FROM (${insightRows(subject, scope)})
-      WHERE key IS NOT NULL AND n > 0 GROUP BY key ORDER BY ${by} DESC, hits DESC, key LIMIT ${scope.conditions.value(filter.limit)}`,
+    text: `${counted(`SELECT * FROM (${rows}) WHERE key IS NOT NULL AND n > 0`)} ${inOrder(by, limit)}`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `bucket, sessions, packets, sources`. */
-export function renderRollup(sources: readonly PartitionSource[], step: RollupStep, filter: Filter): Sql {
+/**
+ * Makes the table `name` of the keys that can be among the first, `key, least, most` (bounds of distinct sources), from what
+ * each day has: distinct sources need to be counted for those alone. Undefined where there are no sums, or no need.
+ */
+export function renderCandidates(
+  name: string,
+  sources: readonly PartitionSource[],
+  subject: TopSubject | InsightSubject,
+  by: 'hits' | 'sources',
+  filter: Filter,
+): Sql | undefined {
   const scope = scopeOf(sources, filter);
-  const width = stepMicros[step];
+  const what = ranked[subject];
+  if ('rows' in what || !usesSums(scope)) return undefined;
+  const limit = Math.floor(filter.limit);
+  const chosen =
+    by === 'hits'
+      ? `ORDER BY n DESC, key LIMIT ${limit}`
+      : `WHERE most >= (SELECT min(least) FROM (SELECT least FROM bounds ORDER BY least DESC LIMIT ${limit}))`;
   return {
-    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (SELECT start // ${width} AS bucket, source, sum(sessions) AS s,
+    text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (SELECT key, sum(n) AS n, max(least) AS least, sum(most) AS most FROM
+        (SELECT ${what.key ?? 'key'} AS key, n, least, most FROM (${keyBounds(what.keys, scope)})) WHERE key IS NOT NULL GROUP BY key)
+      SELECT key, least, most FROM bounds ${chosen}`,
+    values: scope.conditions.values,
+  };
+}
+
+/** Rows `key, hits, sources` of one of `slices` equal parts of the candidates. */
+export function renderTopOf(
+  name: string,
+  slice: number,
+  slices: number,
+  sources: readonly PartitionSource[],
+  subject: TopSubject | InsightSubject,
+  by: 'hits' | 'sources',
+  filter: Filter,
+): Sql {
+  const scope = scopeOf(sources, filter);
+  const what = ranked[subject];
+  const limit = scope.conditions.value(filter.limit);
+  const rows =
+    'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, source FROM (${pairs(what.keys, scope)})`;
+  const part = slices === 1 ? 'true' : `hash(key) % ${slices} = ${slice}`;
+  return {
+    text: `${counted(`SELECT * FROM (${rows}) WHERE key IN (SELECT key FROM ${name} WHERE ${part})`)} ${inOrder(by, limit)}`,
+    values: scope.conditions.values,
+  };
+}
+
+/** One row `sessions, open, bytes_in, probes, sources, alerts`. */
+export function renderCounts(sources: readonly PartitionSource[], filter: Filter): Sql {
+  const scope = scopeOf(sources, filter);
+  const { conditions } = scope;
+  const bySources = `SELECT source, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b FROM (${touches(scope)}) GROUP BY source`;
+  const where = sources.some(({ hasOpen }) => hasOpen) ? conditions.session(filter) : 'false';
+  const open = sources
+    .filter(({ hasOpen }) => hasOpen)
+    .map(({ catalog }) => `SELECT count(*) AS n FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`);
+  const at = allOf(conditions.time(filter, 'start'));
+  const alerts = sources.map(({ catalog }) => `SELECT count(*) AS n FROM ${catalog}.alerts WHERE ${at}`);
+  const total = (parts: readonly string[]): string =>
+    parts.length === 0 ? '0' : `(SELECT coalesce(sum(n), 0)::BIGINT FROM (${parts.join(' UNION ALL ')}))`;
+  return {
+    text: `SELECT coalesce(sum(s), 0)::BIGINT, ${total(open)}, coalesce(sum(b), 0)::BIGINT, coalesce(sum(p), 0)::BIGINT, count(*), ${total(alerts)}
+      FROM (${bySources})`,
+    values: conditions.values,
+  };
+}
+
+/** Rows `bucket, sessions, packets, sources`. */
+export function renderRollup(sources: readonly PartitionSource[], step: RollupStep, filter: Filter, raw: boolean): Sql {
+  const scope = { ...scopeOf(sources, filter), raw };
+  return {
+    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (SELECT first // ${stepMicros[step]} AS bucket, source, sum(sessions) AS s,
       sum(packets) AS p FROM (${touches(scope)}) GROUP BY ALL) GROUP BY bucket`,
     values: scope.conditions.values,
   };
@@ -119,10 +207,12 @@ export function renderRollupKeys(
   step: RollupStep,
   subject: 'ports' | 'destinations',
   filter: Filter,
+  raw: boolean,
 ): Sql {
-  const scope = scopeOf(sources, filter);
+  const scope = { ...scopeOf(sources, filter), raw };
+  const rows = step === 'day' && usesSums(scope) ? keyBounds(subject, scope) : pairs(subject, scope);
   return {
-    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT start // ${stepMicros[step]} AS bucket, key FROM (${pairs(subject, scope)})) GROUP BY bucket`,
+    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT start // ${stepMicros[step]} AS bucket, key FROM (${rows})) GROUP BY bucket`,
     values: scope.conditions.values,
   };
 }
@@ -134,48 +224,78 @@ export function renderRollupNew(
   step: RollupStep,
   filter: Filter,
 ): Sql {
-  const scope = scopeOf(sources, filter);
+  const scope = { ...scopeOf(sources, filter), raw: true };
   const width = stepMicros[step];
   const passing = touches(scope);
   const ever = touches({ sources: all, filter: { limit: 1 }, conditions: scope.conditions });
   return {
-    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT start // ${width} AS bucket, source FROM (${passing})) AS now
-      SEMI JOIN (SELECT min(start) // ${width} AS bucket, source FROM (${ever}) GROUP BY source) AS ever USING (bucket, source)
+    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT first // ${width} AS bucket, source FROM (${passing})) AS now
+      SEMI JOIN (SELECT min(first) // ${width} AS bucket, source FROM (${ever}) GROUP BY source) AS ever USING (bucket, source)
       GROUP BY bucket`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `source, first, last, sessions, packets, bytes_in`, in the order asked for. */
-export function renderAttackers(sources: readonly PartitionSource[], by: 'hits' | 'newest', filter: Filter): Sql {
-  const scope = scopeOf(sources, filter);
-  const order = by === 'hits' ? 'sum(sessions + packets)' : 'max(start)';
+/** Rows `bucket, sources`: how many sources came first in each bucket of these partitions. */
+export function renderFirsts(all: readonly PartitionSource[], step: RollupStep): Sql {
+  const scope = scopeOf(all, { limit: 1 });
   return {
-    text: `SELECT source, min(start), max(start), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT
-      FROM (${touches(scope)}) GROUP BY source ORDER BY ${order} DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
+    text: `SELECT bucket, count(*) FROM (SELECT min(first) // ${stepMicros[step]} AS bucket FROM (${touches(scope)}) GROUP BY source) GROUP BY bucket`,
     values: scope.conditions.values,
   };
 }
 
+/** Rows `bucket, sessions, packets, sources, ports, destinations` of summed half-hours, several where several sums overlap. */
+export function renderSummedBuckets(sources: readonly PartitionSource[], filter: Filter): Sql | undefined {
+  const scope = scopeOf(sources, filter);
+  const text = usesSums(scope) ? summedBuckets(scope) : undefined;
+  return text === undefined ? undefined : { text, values: scope.conditions.values };
+}
+
+/** Rows `bucket` that have records which are not summed; undefined when none has. */
+export function renderUnsummedBuckets(sources: readonly PartitionSource[], filter: Filter): Sql | undefined {
+  const scope = scopeOf(sources, filter);
+  const starts = unsummedStarts(scope);
+  if (starts === undefined) return undefined;
+  return { text: `SELECT DISTINCT start // ${halfHourMicros} FROM (${starts})`, values: scope.conditions.values };
+}
+
+/** Rows `source, first, last, sessions, packets, bytes_in`, in the order asked for. */
+export function renderAttackers(sources: readonly PartitionSource[], by: 'hits' | 'newest', filter: Filter): Sql {
+  const scope = scopeOf(sources, filter);
+  const order = by === 'hits' ? 'sum(sessions + packets)' : 'max(last)';
+  return {
+    text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY source ORDER BY ${order} DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
+    values: scope.conditions.values,
+  };
+}
+
+const totals = 'source, min(first), max(last), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT';
+
 /** Rows `source` with the most distinct ports first. */
 export function renderByPorts(sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
+  const limit = scope.conditions.value(filter.limit);
+  const { values } = scope.conditions;
+  const ranking = (
+    where: string,
+  ): string => `SELECT source FROM (SELECT source, 0 AS ports FROM (${touches(scope)}) GROUP BY source
+      UNION ALL SELECT source, count(*) AS ports FROM (SELECT DISTINCT source, key FROM (${pairs('ports', scope)}) WHERE ${where}) GROUP BY source)
+      GROUP BY source ORDER BY max(ports) DESC, source LIMIT ${limit}`;
+  if (!usesSums(scope)) return { text: ranking('true'), values };
   return {
-    text: `SELECT source FROM (SELECT source, 0 AS ports FROM (${touches(scope)}) GROUP BY source
-      UNION ALL SELECT source, count(*) AS ports FROM (SELECT DISTINCT source, key FROM (${pairs('ports', scope)})) GROUP BY source)
-      GROUP BY source ORDER BY max(ports) DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
-    values: scope.conditions.values,
+    text: `WITH bounds AS MATERIALIZED (SELECT source, max(least) AS least, sum(most) AS most FROM (${portBounds(scope)}) GROUP BY source),
+      candidates AS MATERIALIZED (SELECT source FROM bounds WHERE most >=
+        (SELECT min(least) FROM (SELECT least FROM bounds ORDER BY least DESC LIMIT ${limit})))
+      ${ranking('source IN (FROM candidates)')}`,
+    values,
   };
 }
 
 /** Rows as renderAttackers gives, of these sources alone, in no order. */
 export function renderTotals(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[]): Sql {
   const scope = scopeFor(sources, filter, ips);
-  return {
-    text: `SELECT source, min(start), max(start), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT
-      FROM (${touches(scope)}) GROUP BY source`,
-    values: scope.conditions.values,
-  };
+  return { text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY source`, values: scope.conditions.values };
 }
 
 /** Rows `source, keys`. */
@@ -206,24 +326,45 @@ export type ListSubject =
   | 'urls'
   | 'syns';
 
+/** Every kind of fact: for a page of one source. */
+const allFacts: readonly FactKind[] = [
+  'url',
+  'domain',
+  'address',
+  'hash',
+  'command',
+  'credential',
+  'user-agent',
+  'path',
+  'hassh',
+  'ja3',
+  'ja4',
+  'tls-name',
+  'client',
+  'file',
+];
+
 function listRows(subject: ListSubject, scope: RelationScope): string {
+  const moment = (rows: string): string => `SELECT source, key, n, start * 64 + place AS moment FROM (${rows})`;
   switch (subject) {
     case 'behaviours':
       return verdictRows(scope, 'source, behaviour AS key, hits AS n, start AS moment');
     case 'tools':
       return verdictRows(scope, 'source, tool AS key, 1 AS n, start AS moment');
     case 'credentials':
-      return `SELECT *, start * 64 + place AS moment FROM (${factPairs(['credential'], scope)})`;
+      return moment(pairs({ facts: ['credential'] }, scope));
     case 'fingerprints':
-      return `SELECT *, start AS moment FROM (${factPairs(['hassh', 'ja4', 'client', 'user-agent'], scope, true)})`;
+      return moment(pairs({ facts: ['hassh', 'ja4', 'client', 'user-agent'], named: true }, scope));
     case 'urls':
-      return `SELECT *, start AS moment FROM (${factPairs(['url', 'domain', 'address'], scope)})`;
+      return moment(pairs({ facts: ['url', 'domain', 'address'] }, scope));
+    case 'facts':
+      return moment(pairs({ facts: allFacts, named: true }, scope));
     default:
-      return `SELECT *, start AS moment FROM (${pairs(subject, scope)})`;
+      return moment(pairs(subject, scope));
   }
 }
 
-/** Rows `source, key, hits`: at most `most` for each source, the most frequent first, or the earliest. */
+/** Rows `source, key, hits`: at most `most` for each source, the most frequent first, or the earliest. Facts are `kind:value`. */
 export function renderLists(
   sources: readonly PartitionSource[],
   subject: ListSubject,
@@ -246,9 +387,8 @@ export function renderLists(
 export function renderActivity(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[], most: number): Sql {
   const scope = scopeFor(sources, filter, ips);
   return {
-    text: `SELECT source, half, hits FROM (SELECT source, start // ${halfHourMicros} AS half, sum(sessions + packets)::BIGINT AS hits
-      FROM (${touches(scope)}) GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY source ORDER BY half DESC) <= ${scope.conditions.value(most)}
-      ORDER BY source, half`,
+    text: `SELECT source, half, hits FROM (SELECT source, half, sum(hits)::BIGINT AS hits FROM (${halfTouches(scope)}) GROUP BY ALL)
+      QUALIFY row_number() OVER (PARTITION BY source ORDER BY half DESC) <= ${scope.conditions.value(most)} ORDER BY source, half`,
     values: scope.conditions.values,
   };
 }
@@ -256,13 +396,11 @@ export function renderActivity(sources: readonly PartitionSource[], filter: Filt
 /** Rows `source`: those that have a family, a credential, a fingerprint or a URL, with the most hits first. */
 export function renderComparable(sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
-  const has = [
-    pairs('families', scope),
-    factPairs(['credential', 'hassh', 'ja4', 'client', 'user-agent', 'url', 'domain', 'address'], scope),
-  ].map((rows) => `SELECT source FROM (${rows})`);
+  const shared: Keys = { facts: ['credential', 'hassh', 'ja4', 'client', 'user-agent', 'url', 'domain', 'address'] };
+  const has = [pairs('families', scope), pairs(shared, scope)].map((rows) => `SELECT source FROM (${rows})`);
   return {
-    text: `SELECT source FROM (SELECT source, sum(sessions + packets) AS hits FROM (${touches(scope)}) GROUP BY source)
-      SEMI JOIN (${has.join(' UNION ALL ')}) USING (source) ORDER BY hits DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
+    text: `SELECT source FROM (${bySource(scope)}) SEMI JOIN (${has.join(' UNION ALL ')}) USING (source)
+      ORDER BY n DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
     values: scope.conditions.values,
   };
 }

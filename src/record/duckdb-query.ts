@@ -6,7 +6,7 @@ import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
 import { mappedPrefix } from './duckdb-row.ts';
 import { summaryColumns } from './duckdb-schema.ts';
-import type { Filter, SessionFilter, TopSubject } from './store.ts';
+import type { Filter, SessionFilter } from './store.ts';
 
 export type SqlValue = string | number | bigint | DuckDBListValue;
 
@@ -26,6 +26,17 @@ export interface PartitionSource {
   /** No record of it starts before or after these. */
   readonly earliest: Micros;
   readonly latest: Micros;
+  /** How many rows its tables have, and how many of the first are summed (duckdb-aggregates.ts). */
+  readonly rows?: RowCounts;
+  readonly summed?: RowCounts;
+}
+
+/** Rows of a partition's tables. */
+export interface RowCounts {
+  readonly sessions: number;
+  readonly probes: number;
+  readonly targets: number;
+  readonly insights: number;
 }
 
 /** Collects conditions of one statement and the values they bind. */
@@ -117,7 +128,8 @@ export const allOf = (parts: readonly string[]): string => (parts.length === 0 ?
 export const asksForTarget = (filter: Filter): boolean =>
   filter.transport !== undefined || filter.ports !== undefined || filter.destinations !== undefined;
 
-const newestOpen = (catalog: string): string =>
+/** Rows of the log of open sessions as they are now; some have ended. */
+export const newestOpen = (catalog: string): string =>
   `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
 
 export function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
@@ -163,60 +175,6 @@ export function renderNotices(source: PartitionSource, table: 'alerts' | 'system
   const limit = conditions.value(filter.limit);
   return {
     text: `SELECT body FROM ${source.catalog}.${table} WHERE ${where} ORDER BY id DESC LIMIT ${limit}`,
-    values: conditions.values,
-  };
-}
-
-const sessionKeys: Readonly<Record<TopSubject, string>> = {
-  ports: `concat(destination_port, '/', transport)`,
-  sources: 'source',
-  destinations: 'destination',
-  protocols: 'protocol',
-  payloads: 'payload_hash',
-  credentials: `CASE WHEN user_name IS NULL THEN NULL ELSE concat(user_name, ':', coalesce(password, '')) END`,
-};
-
-/** Rows `key, hits, sources`. */
-export function renderTop(sources: readonly PartitionSource[], subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Sql {
-  const conditions = new Conditions();
-  const parts = [sessionRows(sources, `${sessionKeys[subject]} AS key, 1 AS n, source`, conditions.session(filter))];
-  if (subject === 'ports' || subject === 'destinations' || subject === 'sources') {
-    const probe = conditions.probe(filter);
-    const target = conditions.target(filter);
-    if (subject === 'sources' && !asksForTarget(filter)) {
-      parts.push(
-        overAll(sources, (catalog) => `SELECT source AS key, packets AS n, source FROM ${catalog}.probes WHERE ${allOf(probe)}`),
-      );
-    } else {
-      const key = { ports: `concat(port, '/', transport)`, destinations: 'ip', sources: 'source' }[subject];
-      const where = allOf([...probe, ...target, ...(subject === 'ports' ? [`transport <> 'icmp'`] : [])]);
-      parts.push(
-        overAll(sources, (catalog) => `SELECT ${key} AS key, packets AS n, source FROM ${catalog}.targets WHERE ${where}`),
-      );
-    }
-  }
-  return {
-    text: `SELECT key, sum(n)::BIGINT AS hits, count(DISTINCT source) AS sources FROM (${parts.join(' UNION ALL ')})
-      WHERE key IS NOT NULL AND n > 0 GROUP BY key ORDER BY ${by} DESC, hits DESC, key LIMIT ${conditions.value(filter.limit)}`,
-    values: conditions.values,
-  };
-}
-
-/** One row `sessions, open, bytes_in, probes, sources, alerts`. */
-export function renderCounts(sources: readonly PartitionSource[], filter: Filter): Sql {
-  const conditions = new Conditions();
-  const sessions = sessionRows(sources, 'source, outcome, bytes_in', conditions.session(filter));
-  const probe = conditions.probe(filter);
-  const where = allOf(asksForTarget(filter) ? [...probe, ...conditions.target(filter)] : probe);
-  const table = asksForTarget(filter) ? 'targets' : 'probes';
-  const probes = overAll(sources, (catalog) => `SELECT source, packets FROM ${catalog}.${table} WHERE ${where}`);
-  const at = allOf(conditions.time(filter, 'start'));
-  const alerts = overAll(sources, (catalog) => `SELECT count(*) AS n FROM ${catalog}.alerts WHERE ${at}`);
-  return {
-    text: `WITH s AS (${sessions}), p AS (${probes})
-      SELECT (SELECT count(*) FROM s), (SELECT count(*) FROM s WHERE outcome = 'open'),
-        (SELECT coalesce(sum(bytes_in), 0)::BIGINT FROM s), (SELECT coalesce(sum(packets), 0)::BIGINT FROM p),
-        (SELECT count(*) FROM (SELECT source FROM s UNION SELECT source FROM p)), (SELECT coalesce(sum(n), 0)::BIGINT FROM (${alerts}))`,
     values: conditions.values,
   };
 }

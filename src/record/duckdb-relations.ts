@@ -1,36 +1,57 @@
-// What reports count, as two relations in SQL: who touched when, and who had what to do with which key (a port, a payload,
-// a URL). Pure; the questions over them are duckdb-insight-query.ts, conditions on records duckdb-query.ts.
+// What reports count, as relations in SQL: who touched when, and who had what to do with which key (a port, a payload, a URL).
+// Where a filter is about time alone, whole days come from the sums of duckdb-aggregates.ts and the rest from the records;
+// the answers are the same. Pure; the questions over them are duckdb-insight-query.ts.
 
-import { allOf, asksForTarget, type Conditions, overAll, type PartitionSource, sessionRows } from './duckdb-query.ts';
+import type { Micros } from '../base/clock.ts';
+import { dayMicros, halfHourMicros } from './day.ts';
+import { allOf, asksForTarget, type Conditions, newestOpen, type PartitionSource } from './duckdb-query.ts';
 import type { Filter } from './store.ts';
 
-/** What a source can have to do with. `syns` are SYNs by shape; the others as in TopSubject and InsightSubject. */
-export type PairSubject =
-  | 'ports'
-  | 'destinations'
-  | 'protocols'
-  | 'payloads'
-  | 'credentials'
-  | 'families'
-  | 'signatures'
-  | 'syns'
-  | 'facts';
+export const pairSubjects = [
+  'ports',
+  'destinations',
+  'protocols',
+  'payloads',
+  'credentials',
+  'families',
+  'signatures',
+  'syns',
+  'facts',
+] as const;
 
-/** More than one exact source at a time, beside a filter. */
+/** What a source can have to do with. `syns` are SYNs by shape; the others as in TopSubject and InsightSubject. */
+export type PairSubject = (typeof pairSubjects)[number];
+
+/** Keys of a subject, or values of facts of some kinds, after `kind:` when `named`. */
+export type Keys = PairSubject | { readonly facts: readonly string[]; readonly named?: boolean };
+
 export interface RelationScope {
   readonly sources: readonly PartitionSource[];
   readonly filter: Filter;
   readonly conditions: Conditions;
   /** A condition on `source` that also holds; its values are bound by `conditions`. */
   readonly only?: string;
+  /** Records alone, also where there are sums. */
+  readonly raw?: boolean;
 }
+
+type RecordTable = 'sessions' | 'probes' | 'targets' | 'insights';
+
+/** Whether the filter selects by time alone, so that sums by day can answer. */
+export const isTimeOnly = (filter: Filter): boolean =>
+  filter.before === undefined &&
+  filter.sources === undefined &&
+  filter.protocol === undefined &&
+  filter.service === undefined &&
+  filter.diversion === undefined &&
+  !asksForTarget(filter);
 
 /** `22/tcp`: the port a session or packet came to. */
 const portKey = (port: string): string => `concat(${port}, '/', transport)`;
 
 /** The shape of a SYN: what does not change from one packet of a tool or system to the next. */
-const synKey = `concat(json_extract_string(syn, '$.options'), ' ', json_extract_string(syn, '$.window'), ' ',
-  coalesce(json_extract_string(syn, '$.mss'), '-'), ' ', coalesce(json_extract_string(syn, '$.windowScale'), '-'))`;
+const synKey = `array_to_string(list_transform(json_extract_string(syn, ['$.options', '$.window', '$.mss', '$.windowScale']),
+  lambda part: coalesce(part, '-')), ' ')`;
 
 const sessionKeys: Readonly<Partial<Record<PairSubject, string>>> = {
   ports: portKey('destination_port'),
@@ -41,70 +62,277 @@ const sessionKeys: Readonly<Partial<Record<PairSubject, string>>> = {
   syns: `CASE WHEN syn IS NULL THEN NULL ELSE ${synKey} END`,
 };
 
-/** Rows `start, source, sessions, packets, bytes_in` of every session and probe. */
-export function touches({ sources, filter, conditions, only = 'true' }: RelationScope): string {
-  const session = sessionRows(
-    sources,
-    'start, source, 1 AS sessions, 0 AS packets, bytes_in',
-    allOf([conditions.session(filter), only]),
-  );
-  const table = asksForTarget(filter) ? 'targets' : 'probes';
-  const where = allOf([...conditions.probe(filter), ...(asksForTarget(filter) ? conditions.target(filter) : []), only]);
-  const probe = overAll(
-    sources,
-    (catalog) => `SELECT start, source, 0 AS sessions, packets, 0 AS bytes_in FROM ${catalog}.${table} WHERE ${where}`,
-  );
-  return `${session} UNION ALL ${probe}`;
+const insightKeys: Readonly<Partial<Record<PairSubject, string>>> = {
+  families: 'family AS key, 1 AS n, 0 AS place',
+  signatures: 'unnest(rules) AS key, 1 AS n, 0 AS place',
+  facts: 'unnest(facts) AS key, 1 AS n, generate_subscripts(facts, 1) AS place',
+};
+
+/** Rows `first, last, source, sessions, packets, bytes_in` of every session and probe record that `within` lets pass. */
+export function rawTouches(
+  catalog: string,
+  within: (table: RecordTable) => string,
+  probes: 'probes' | 'targets' = 'probes',
+): string {
+  return `${touchesOf(`${catalog}.sessions`, within('sessions'))} UNION ALL SELECT start AS first, start AS last, source, 0 AS sessions,
+    packets, 0 AS bytes_in FROM ${catalog}.${probes} WHERE ${within(probes)}`;
 }
 
-/** Rows `start, source, key, n, place`: `n` of `key`, null keys left out. `place` orders keys that came at once. */
-export function pairs(subject: PairSubject, scope: RelationScope): string {
-  const { sources, filter, conditions, only = 'true' } = scope;
+const touchesOf = (table: string, where: string): string =>
+  `SELECT start AS first, start AS last, source, 1 AS sessions, 0 AS packets, bytes_in FROM ${table} WHERE ${where}`;
+
+/** Rows `start, source, key, n, place`: `n` of `key`; `place` orders keys that came at once. */
+export function rawPairs(subject: PairSubject, catalog: string, within: (table: RecordTable) => string): string {
   const key = sessionKeys[subject];
-  if (key === undefined) return insightPairs(subject, scope);
-  const where = allOf([conditions.session(filter), only]);
-  const parts = [sessionRows(sources, `start, source, ${key} AS key, 1 AS n, 0 AS place`, where)];
+  if (key === undefined) {
+    const rows = `SELECT start, source, ${insightKeys[subject]} FROM ${catalog}.insights WHERE ${within('insights')}`;
+    return subject === 'families' ? `SELECT * FROM (${rows}) WHERE key IS NOT NULL` : rows;
+  }
+  const parts = [pairsOf(`${catalog}.sessions`, key, within('sessions'))];
   if (subject === 'ports' || subject === 'destinations') {
-    const ofProbes = allOf([
-      ...conditions.probe(filter),
-      ...conditions.target(filter),
-      ...(subject === 'ports' ? [`transport <> 'icmp'`] : []),
-      only,
-    ]);
     const name = subject === 'ports' ? portKey('port') : 'ip';
-    parts.push(
-      overAll(
-        sources,
-        (catalog) => `SELECT start, source, ${name} AS key, packets AS n, 0 AS place FROM ${catalog}.targets WHERE ${ofProbes}`,
-      ),
-    );
+    const where = allOf([within('targets'), ...(subject === 'ports' ? [`transport <> 'icmp'`] : [])]);
+    parts.push(`SELECT start, source, ${name} AS key, packets AS n, 0 AS place FROM ${catalog}.targets WHERE ${where}`);
   }
   return `SELECT * FROM (${parts.join(' UNION ALL ')}) WHERE key IS NOT NULL`;
 }
 
-const asksForSession = (filter: Filter): boolean =>
-  asksForTarget(filter) || filter.protocol !== undefined || filter.diversion !== undefined || filter.service !== undefined;
+const pairsOf = (table: string, key: string, where: string): string =>
+  `SELECT start, source, ${key} AS key, 1 AS n, 0 AS place FROM ${table} WHERE ${where}`;
 
-function insightPairs(subject: PairSubject, { sources, filter, conditions, only = 'true' }: RelationScope): string {
-  const columns = {
-    families: `family AS key, 1 AS n, 0 AS place`,
-    signatures: `unnest(rules) AS key, 1 AS n, 0 AS place`,
-    facts: `unnest(facts) AS key, 1 AS n, generate_subscripts(facts, 1) AS place`,
-  }[subject as 'families' | 'signatures' | 'facts'];
-  const own = [...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key'), only];
-  const session = asksForSession(filter) ? conditions.session(filter) : undefined;
-  const parts = sources.map((source) => {
-    const within = session === undefined ? [] : [`id IN (${sessionRows([source], 'id', session)})`];
-    return `SELECT start, source, ${columns} FROM ${source.catalog}.insights WHERE ${allOf([...own, ...within])}`;
-  });
-  return `SELECT * FROM (${parts.join(' UNION ALL ')}) WHERE key IS NOT NULL`;
+/** One partition's share of an answer: days that are summed, and the records beside them. */
+interface Share {
+  readonly source: PartitionSource;
+  /** A condition on `day`, where sums are used; the same on `half` for half-hours. */
+  readonly days?: string;
+  readonly halves?: string;
+  /** Conditions on records. */
+  readonly pieces: readonly ((table: RecordTable) => string)[];
+  /** The condition on open sessions, when there are any. */
+  readonly open?: string;
 }
 
-/** Rows `start, source, key, n, place` of the facts of these kinds; `key` is the value, after `kind:` when `named`. */
-export function factPairs(kinds: readonly string[], scope: RelationScope, named = false): string {
-  const list = kinds.map((kind) => scope.conditions.value(kind)).join(', ');
+const between = (from: Micros, to: Micros): string =>
+  allOf([
+    ...(from === Number.NEGATIVE_INFINITY ? [] : [`start >= ${from}`]),
+    ...(to === Number.POSITIVE_INFINITY ? [] : [`start < ${to}`]),
+  ]);
+
+/** Times that have records which are not summed: before `from`, from `to` on. Infinite where sums go as far as the filter. */
+export interface SummedTime {
+  readonly from: Micros;
+  readonly to: Micros;
+}
+
+/** Whole days of the filter in this partition; undefined when there are none that are summed. */
+export function summedTime(source: PartitionSource, filter: Filter): SummedTime | undefined {
+  const { earliest, latest, summed } = source;
+  if (!summed || summed.sessions + summed.probes + summed.targets + summed.insights === 0) return undefined;
+  const since = Math.ceil(filter.since ?? Number.NEGATIVE_INFINITY);
+  const until = Math.ceil(filter.until ?? Number.POSITIVE_INFINITY);
+  const from = since <= earliest ? Number.NEGATIVE_INFINITY : Math.ceil(since / dayMicros) * dayMicros;
+  const to = until > latest ? Number.POSITIVE_INFINITY : Math.floor(until / dayMicros) * dayMicros;
+  return from < to && from <= latest && to > earliest ? { from, to } : undefined;
+}
+
+function shareOf(source: PartitionSource, scope: RelationScope): Share {
+  const { filter } = scope;
+  const since = Math.ceil(filter.since ?? Number.NEGATIVE_INFINITY);
+  const until = Math.ceil(filter.until ?? Number.POSITIVE_INFINITY);
+  const open = source.hasOpen ? { open: between(since, until) } : {};
+  const time = scope.raw ? undefined : summedTime(source, filter);
+  if (!time) return { source, pieces: [() => between(since, until)], ...open };
+  const { from, to } = time;
+  const pieces: ((table: RecordTable) => string)[] = [];
+  if (from > since && from > source.earliest) pieces.push(() => between(since, from));
+  if (to < until && to <= source.latest) pieces.push(() => between(to, until));
+  const behind = (table: RecordTable): number => (source.rows?.[table] ?? 0) - (source.summed?.[table] ?? 0);
+  if ((['sessions', 'probes', 'targets', 'insights'] as const).some((table) => behind(table) > 0))
+    pieces.push((table) => (behind(table) === 0 ? 'false' : allOf([`rowid >= ${source.summed?.[table]}`, between(from, to)])));
+  const days = (column: string, width: number): string =>
+    between(from, to).replace(
+      /start (>=|<) (\d+)/g,
+      (_all, sign: string, at: string) => `${column} ${sign} ${Number(at) / width}`,
+    );
+  return { source, days: days('day', dayMicros), halves: days('half', halfHourMicros), pieces, ...open };
+}
+
+const open = (catalog: string, where: string): string => `${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`;
+
+/** Whether sums answer any of it. */
+export const usesSums = ({ sources, filter, raw }: RelationScope): boolean =>
+  !raw && isTimeOnly(filter) && sources.some((source) => summedTime(source, filter) !== undefined);
+
+/** Rows `first, last, source, sessions, packets, bytes_in` of every session and probe. */
+export function touches(scope: RelationScope): string {
+  const { sources, filter, conditions, only = 'true' } = scope;
+  const parts: string[] = [];
+  if (isTimeOnly(filter)) {
+    for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
+      const { catalog } = source;
+      if (days !== undefined)
+        parts.push(
+          `SELECT first, last, source, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${allOf([days, only])}`,
+        );
+      for (const piece of pieces) parts.push(rawTouches(catalog, (table) => allOf([piece(table), only])));
+      if (opened !== undefined) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened, only])));
+    }
+    return parts.join(' UNION ALL ');
+  }
+  const session = allOf([conditions.session(filter), only]);
+  const asks = asksForTarget(filter);
+  const probe = allOf([...conditions.probe(filter), ...(asks ? conditions.target(filter) : []), only]);
+  for (const { catalog, hasOpen } of sources) {
+    parts.push(rawTouches(catalog, (table) => (table === 'sessions' ? session : probe), asks ? 'targets' : 'probes'));
+    if (hasOpen) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, session])));
+  }
+  return parts.join(' UNION ALL ');
+}
+
+/** Rows `half, source, hits`: the half-hour since 1970. */
+export function halfTouches(scope: RelationScope): string {
+  const { sources, only = 'true' } = scope;
+  const halved = (rows: string): string =>
+    `SELECT first // ${halfHourMicros} AS half, source, sessions + packets AS hits FROM (${rows})`;
+  if (!usesSums(scope)) return halved(touches(scope));
+  return sources
+    .flatMap((each) => {
+      const { source, halves, pieces, open: opened } = shareOf(each, scope);
+      const { catalog } = source;
+      return [
+        ...(halves === undefined
+          ? []
+          : [`SELECT half, source, sessions + packets AS hits FROM ${catalog}.agg_touch WHERE ${allOf([halves, only])}`]),
+        ...pieces.map((piece) => halved(rawTouches(catalog, (table) => allOf([piece(table), only])))),
+        ...(opened === undefined ? [] : [halved(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened, only])))]),
+      ];
+    })
+    .join(' UNION ALL ');
+}
+
+const subjectOf = (keys: Keys): PairSubject => (typeof keys === 'string' ? keys : 'facts');
+
+/** Rows of `rawPairs` of these keys alone, with their final names. */
+function narrowed(keys: Keys, rows: string): string {
+  if (typeof keys === 'string') return rows;
   const value = `substr(key, strpos(key, ' ') + 1)`;
   const kind = `substr(key, 1, strpos(key, ' ') - 1)`;
-  return `SELECT start, source, ${named ? `concat(${kind}, ':', ${value})` : value} AS key, n, place
-    FROM (${pairs('facts', scope)}) WHERE ${kind} IN (${list})`;
+  const list = keys.facts.map((name) => `'${name}'`).join(', ');
+  return `SELECT start, source, ${keys.named ? `concat(${kind}, ':', ${value})` : value} AS key, n, place FROM (${rows}) WHERE ${kind} IN (${list})`;
+}
+
+/** The condition on `subject` and the key of sums. */
+function summedKeys(keys: Keys): { readonly where: string; readonly key: string } {
+  if (typeof keys === 'string') return { where: `subject = '${keys}'`, key: 'key' };
+  const where = `subject IN (${keys.facts.map((kind) => `'fact ${kind}'`).join(', ')})`;
+  return { where, key: keys.named ? `concat(substr(subject, 6), ':', key)` : 'key' };
+}
+
+/** Open sessions have these keys as ended ones have; what analysis found is of ended ones. */
+const openPairs = (subject: PairSubject, catalog: string, where: string): string | undefined => {
+  const key = sessionKeys[subject];
+  return key && `SELECT * FROM (${pairsOf(newestOpen(catalog), key, allOf([`outcome = 'open'`, where]))}) WHERE key IS NOT NULL`;
+};
+
+/** Rows `start, source, key, n, place`; a sum has the time of the first. */
+export function pairs(keys: Keys, scope: RelationScope): string {
+  const { sources, filter, conditions, only = 'true' } = scope;
+  const subject = subjectOf(keys);
+  const parts: string[] = [];
+  const add = (rows: string | undefined): void => {
+    if (rows !== undefined) parts.push(narrowed(keys, rows));
+  };
+  if (isTimeOnly(filter)) {
+    for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
+      const { catalog } = source;
+      const { where, key } = summedKeys(keys);
+      if (days !== undefined)
+        parts.push(`SELECT moment // 64 AS start, source, ${key} AS key, n, moment % 64 AS place FROM ${catalog}.agg_pair
+          WHERE ${allOf([where, days, only])}`);
+      for (const piece of pieces) add(rawPairs(subject, catalog, (table) => allOf([piece(table), only])));
+      if (opened !== undefined) add(openPairs(subject, catalog, allOf([opened, only])));
+    }
+    return parts.join(' UNION ALL ');
+  }
+  const asks = asksForTarget(filter) || [filter.protocol, filter.diversion, filter.service].some((part) => part !== undefined);
+  const ofSessions = sessionKeys[subject] !== undefined;
+  // A condition binds values: only those that are used may be rendered.
+  const session = ofSessions || asks ? allOf([conditions.session(filter), only]) : 'false';
+  const ofTargets = subject === 'ports' || subject === 'destinations';
+  const target = ofTargets ? allOf([...conditions.probe(filter), ...conditions.target(filter), only]) : 'false';
+  const own = ofSessions
+    ? 'false'
+    : allOf([...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key'), only]);
+  for (const { catalog, hasOpen } of sources) {
+    const inOpen = hasOpen ? ` UNION ALL SELECT id FROM ${open(catalog, session)}` : '';
+    const insight = asks ? allOf([own, `id IN (SELECT id FROM ${catalog}.sessions WHERE ${session}${inOpen})`]) : own;
+    add(rawPairs(subject, catalog, (table) => (table === 'sessions' ? session : table === 'insights' ? insight : target)));
+    if (hasOpen) add(openPairs(subject, catalog, session));
+  }
+  return parts.join(' UNION ALL ');
+}
+
+/**
+ * Rows `start, key, n, least, most`, several for a key: so many of it, and bounds of the distinct sources: over all rows of a
+ * key there are at least the greatest `least` and at most the sum of `most`. For filters about time alone.
+ */
+export function keyBounds(keys: Keys, scope: RelationScope): string {
+  const { sources } = scope;
+  const subject = subjectOf(keys);
+  const parts: string[] = [];
+  const bounded = (rows: string): string =>
+    `SELECT min(start) AS start, key, sum(n) AS n, count(DISTINCT source) AS least, count(DISTINCT source) AS most
+      FROM (${narrowed(keys, rows)}) GROUP BY key, start // ${dayMicros}`;
+  for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
+    const { catalog } = source;
+    const { where, key } = summedKeys(keys);
+    if (days !== undefined)
+      parts.push(`SELECT day * ${dayMicros} AS start, ${key} AS key, n, sources AS least, sources AS most FROM ${catalog}.agg_key
+        WHERE ${allOf([where, days])}`);
+    for (const piece of pieces) parts.push(bounded(rawPairs(subject, catalog, piece)));
+    const ofOpen = opened === undefined ? undefined : openPairs(subject, catalog, opened);
+    if (ofOpen !== undefined) parts.push(bounded(ofOpen));
+  }
+  return parts.join(' UNION ALL ');
+}
+
+/** Rows `source, least, most`, several for a source: bounds of its distinct ports, as above. */
+export function portBounds(scope: RelationScope): string {
+  const parts: string[] = [];
+  const bounded = (rows: string): string =>
+    `SELECT source, count(DISTINCT key) AS least, count(DISTINCT key) AS most FROM (${rows}) GROUP BY source`;
+  for (const { source, days, pieces, open: opened } of scope.sources.map((each) => shareOf(each, scope))) {
+    const { catalog } = source;
+    if (days !== undefined) parts.push(`SELECT source, ports AS least, ports AS most FROM ${catalog}.agg_source WHERE ${days}`);
+    for (const piece of pieces) parts.push(bounded(rawPairs('ports', catalog, piece)));
+    const ofOpen = opened === undefined ? undefined : openPairs('ports', catalog, opened);
+    if (ofOpen !== undefined) parts.push(bounded(ofOpen));
+  }
+  return parts.join(' UNION ALL ');
+}
+
+/** Rows `start` of every record that is not summed; undefined when there can be none. */
+export function unsummedStarts(scope: RelationScope): string | undefined {
+  const parts = scope.sources.flatMap((each) => {
+    const { source, pieces, open: opened } = shareOf(each, scope);
+    const { catalog } = source;
+    const tables = ['sessions', 'probes', 'targets'] as const;
+    return [
+      ...pieces.flatMap((piece) => tables.map((table) => `SELECT start FROM ${catalog}.${table} WHERE ${piece(table)}`)),
+      ...(opened === undefined ? [] : [`SELECT start FROM ${open(catalog, opened)}`]),
+    ];
+  });
+  return parts.length === 0 ? undefined : parts.join(' UNION ALL ');
+}
+
+/** Rows of `agg_bucket` for whole half-hours that are summed; undefined when there are none. */
+export function summedBuckets(scope: RelationScope): string | undefined {
+  const parts = scope.sources.flatMap((each) => {
+    const { source, halves } = shareOf(each, scope);
+    if (halves === undefined) return [];
+    return [
+      `SELECT bucket, sessions, packets, sources, ports, destinations FROM ${source.catalog}.agg_bucket WHERE ${halves.replaceAll('half', 'bucket')}`,
+    ];
+  });
+  return parts.length === 0 ? undefined : parts.join(' UNION ALL ');
 }

@@ -4,11 +4,12 @@
 import type { DuckDBAppender } from '@duckdb/node-api';
 import type { Fact } from '../model/fact.ts';
 import type { Credential, SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
+import { aggregateTables } from './duckdb-aggregate-schema.ts';
 import { insightTables } from './duckdb-insight-schema.ts';
 import { appendBytes, appendKey, appendText, type RowBytes } from './duckdb-row.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 4;
+export const schemaVersion = 5;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -35,6 +36,7 @@ export const createTables: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS alerts (id VARCHAR, start BIGINT, name VARCHAR, body BLOB)`,
   `CREATE TABLE IF NOT EXISTS system_events (id VARCHAR, start BIGINT, name VARCHAR, body BLOB)`,
   ...insightTables,
+  ...aggregateTables,
   `CREATE TABLE IF NOT EXISTS format (version INTEGER)`,
 ];
 
@@ -47,6 +49,7 @@ export const migrations: Readonly<Record<number, readonly string[]>> = {
     ['credentials', 'facts'].map((column) => `ALTER TABLE ${table} ADD COLUMN ${column} VARCHAR`),
   ),
   3: insightTables,
+  4: aggregateTables,
 };
 
 export const tables = [

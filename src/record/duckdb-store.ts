@@ -24,16 +24,7 @@ import { DuckDbApplier } from './duckdb-apply.ts';
 import { readSession, readStored } from './duckdb-bytes.ts';
 import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
 import { DuckDbDivider } from './duckdb-divide.ts';
-import {
-  type PartitionSource,
-  renderCounts,
-  renderNotices,
-  renderOpen,
-  renderProbes,
-  renderSessions,
-  renderTop,
-  type Sql,
-} from './duckdb-query.ts';
+import { type PartitionSource, renderNotices, renderOpen, renderProbes, renderSessions, type Sql } from './duckdb-query.ts';
 import { readSummary } from './duckdb-schema.ts';
 import { decodeEvent } from './event-codec.ts';
 import type {
@@ -59,6 +50,8 @@ export interface DuckDbStoreOptions {
   readonly threads?: number;
   /** A day's file that grows beyond this is continued in another, so that retention by size can act within a day; default 1 GiB. */
   readonly partitionBytes?: number;
+  /** Rows of a growing partition that are summed for reports together; fewer are counted by each question. Default 300,000. */
+  readonly sumRows?: number;
   /** For questions while no recorder runs: nothing is written. */
   readonly readOnly?: boolean;
   readonly log?: Log;
@@ -97,7 +90,7 @@ export class DuckDbStore implements Store {
       threads: options.threads ?? 1,
       readOnly: this.#readOnly,
     });
-    this.#applier = new DuckDbApplier(this.#database, this.#blobs);
+    this.#applier = new DuckDbApplier(this.#database, this.#blobs, options.sumRows ?? 300_000);
     this.#divider = new DuckDbDivider(this.#database, this.#applier);
     this.#state = readStoreState(this.#directory);
     this.#analysis = new DuckDbAnalysis({
@@ -188,6 +181,7 @@ export class DuckDbStore implements Store {
       const newest = this.#database.days.at(-1);
       if (newest && this.#database.sizeOf(newest) > this.#partitionBytes)
         await this.#database.split(this.#applier.newestStart + 1);
+      await this.#applier.settleOne(false);
       this.#armIdle();
     });
   }
@@ -198,6 +192,7 @@ export class DuckDbStore implements Store {
     this.#idle = setTimeout(() => {
       this.#inTurn(async () => {
         await this.#applier.tidy();
+        while (!this.#closed && (await this.#applier.settleOne(false)));
         if (!this.#swept) await this.#sweep();
         this.#swept = true;
         for (const partition of [this.#database.catalog, ...this.#database.partitions]) {
@@ -207,6 +202,11 @@ export class DuckDbStore implements Store {
       }).catch((error) => this.#log.warn('checkpointing the store failed', { error: asStoreError(error).message }));
     }, idleCheckpointMs);
     this.#idle.unref();
+  }
+
+  /** Sums everything for reports, as it otherwise does by and by. Idempotent. */
+  async settle(): Promise<void> {
+    while (await this.#inTurn(() => this.#applier.settleOne(true)));
   }
 
   async checkpoint(): Promise<Checkpoint> {
@@ -236,7 +236,7 @@ export class DuckDbStore implements Store {
       if (filter.since !== undefined && span.last < filter.since) continue;
       const { name, catalog } = partition;
       const hasOpen = this.#readOnly || this.#applier.openIn(name) > 0;
-      sources.push({ name, catalog, hasOpen, earliest: span.first, latest: span.last });
+      sources.push({ name, catalog, hasOpen, earliest: span.first, latest: span.last, ...this.#applier.aggregates.of(name) });
     }
     return sources.sort((a, b) => b.latest - a.latest);
   }
@@ -323,19 +323,12 @@ export class DuckDbStore implements Store {
     );
   }
 
-  async top(subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
-    const sources = this.#sources(filter);
-    if (sources.length === 0) return [];
-    const rows = await this.#ask(renderTop(sources, subject, by, filter));
-    return rows.map(([key, hits, distinct]) => ({ key: String(key), hits: Number(hits), sources: Number(distinct) }));
+  top(subject: TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    return this.#analysis.topInsights(subject, by, filter);
   }
 
-  async counts(filter: Filter): Promise<Counts> {
-    const sources = this.#sources(filter);
-    if (sources.length === 0) return { sessions: 0, openSessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0 };
-    const [row] = await this.#ask(renderCounts(sources, filter));
-    const [sessions, openSessions, bytesIn, probes, distinct, alerts] = row.map(Number);
-    return { sessions, openSessions, probes, sources: distinct, bytesIn, alerts };
+  counts(filter: Filter): Promise<Counts> {
+    return this.#analysis.counts(filter);
   }
 
   async known(ids: readonly string[]): Promise<Set<string>> {

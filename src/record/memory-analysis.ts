@@ -375,13 +375,13 @@ export class MemoryAnalysis {
       urls: this.#facts(filter, ['url', 'domain', 'address'], value),
     };
     const comparable = new Set(Object.values(rows).flatMap((list) => list.map(({ source }) => source)));
-    const lister = this.#lister(200);
+    const lister = this.#lister(64);
     const families = lister(rows.families);
-    const credentials = lister(rows.credentials, 'first');
+    const credentials = this.#lister(200)(rows.credentials, 'first');
     const fingerprints = lister(rows.fingerprints);
     const syns = lister(this.#syns(filter));
     const urls = lister(rows.urls);
-    const ports = this.#lister(500)(this.#targets('ports', filter));
+    const ports = this.#lister(64)(this.#targets('ports', filter));
     return this.attackers('hits', { ...filter, limit: Number.POSITIVE_INFINITY })
       .filter(({ source }) => comparable.has(source))
       .slice(0, filter.limit)
@@ -393,7 +393,7 @@ export class MemoryAnalysis {
         ...(place && { place }),
         families: families(source),
         credentials: credentials(source),
-        fingerprints: [...fingerprints(source), ...syns(source).map((key) => `syn:${key}`)].slice(0, 200),
+        fingerprints: [...fingerprints(source), ...syns(source).map((key) => `syn:${key}`)].slice(0, 64),
         urls: urls(source),
         ports: ports(source),
         halfHours: this.#halfHours(source, filter)
