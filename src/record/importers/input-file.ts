@@ -78,7 +78,8 @@ export class InputFile implements ImportedFile {
     if (this.#isRegular) {
       await pieces.return(undefined);
       this.#position = 0;
-      this.damage = undefined;
+      // What the reading itself will find again; a file of which nothing can be read stays as it is.
+      if (bytes > 0) this.damage = undefined;
       await this.close();
     } else this.#rest = { kept, pieces };
     return sampleOf(Buffer.concat(kept).subarray(0, sampleBytes));

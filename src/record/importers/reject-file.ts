@@ -56,6 +56,7 @@ export class RejectFile {
   #waiting: string[] = [];
   #waitingBytes = 0;
   #bytes = 0;
+  #closed = false;
   /** Lines that did not fit any more. */
   omitted = 0;
 
@@ -83,7 +84,10 @@ export class RejectFile {
     if (this.#waitingBytes > 64 * 1024) this.#write();
   }
 
+  /** Idempotent. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     if (this.omitted > 0) this.#waiting.push(`${JSON.stringify({ file: this.#inputName, omitted: this.omitted })}\n`);
     if (this.#waiting.length > 0) this.#write();
     if (this.#descriptor !== undefined) closeSync(this.#descriptor);
