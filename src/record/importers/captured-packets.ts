@@ -142,10 +142,10 @@ export class CapturedPackets {
     const flags = bytes[tcp + 13];
     const sequence = be32(bytes, tcp + 4);
     const [key, back] = keysOf('t', packet);
-    let found = this.#flow(key);
+    let found = this.#flow(key, at);
     let inward = true;
     if (!found) {
-      found = this.#flow(back);
+      found = this.#flow(back, at);
       if (found) inward = false;
     }
     const name = inward ? key : back;
@@ -178,8 +178,8 @@ export class CapturedPackets {
     if (flow.established && flow.over) this.#connections.ended(held, at);
   }
 
-  #flow(key: string): CapturedFlow | undefined {
-    return this.#connections.get(key) ?? this.#undecided.get(key);
+  #flow(key: string, at: Micros): CapturedFlow | undefined {
+    return this.#connections.get(key, at) ?? this.#undecided.get(key, at);
   }
 
   #hand(key: string): void {
@@ -191,16 +191,11 @@ export class CapturedPackets {
     const { bytes, end, layout, at } = packet;
     const udp = layout.transportAt;
     const [key, back] = keysOf('u', packet);
-    let flow = this.#datagrams.get(key);
+    let flow = this.#datagrams.get(key, at);
     let inward = true;
     if (!flow) {
-      flow = this.#datagrams.get(back);
+      flow = this.#datagrams.get(back, at);
       if (flow) inward = false;
-    }
-    if (flow && at - flow.heardAt > datagramIdleMicros) {
-      this.#datagrams.close(inward ? key : back);
-      flow = undefined;
-      inward = true;
     }
     const known = flow !== undefined;
     flow ??= this.#begin(packet, 'udp', true, 0, tally);
@@ -226,7 +221,7 @@ export class CapturedPackets {
       return;
     }
     const key = addressesOf(packet);
-    let flow = this.#echoes.get(key);
+    let flow = this.#echoes.get(key, at);
     if (flow) {
       tally.merged();
       flow.touch(at);

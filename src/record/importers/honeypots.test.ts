@@ -115,6 +115,14 @@ test('OpenCanary: lines of a connection are one session, knocks are probes, requ
   assert.deepEqual(probes[0].targets[0].kind, 'half-open');
 });
 
+test('OpenCanary: the same ports after ten silent minutes are another connection', () => {
+  const line = (time: string): string =>
+    JSON.stringify({ ...JSON.parse(importSamples.opencanary[4]), utc_time: `2023-02-04 ${time}` });
+  const sessions = (...times: string[]): number => runImport(openCanaryFormat, times.map(line)).sessions.length;
+  assert.equal(sessions('08:00:00.000000', '08:09:59.000000'), 1);
+  assert.equal(sessions('08:00:00.000000', '08:10:01.000000'), 2);
+});
+
 test('OpenCanary: without a source port every line is a session; line breaks in what it names stay in their place', () => {
   const line = { ...JSON.parse(importSamples.opencanary[5]), src_port: -1 };
   line.logdata.PATH = '/a\r\nX-Evil: 1';

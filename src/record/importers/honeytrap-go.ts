@@ -51,7 +51,7 @@ class HoneytrapGoParser implements LineParser {
     const flow = `${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
     const identifier = textOf(object, `${category}.sessionid`)?.slice(0, 64);
     const key = identifier === undefined ? flow : `${flow}/${identifier}`;
-    const known = this.#sessions.get(key);
+    const known = this.#sessions.get(key, at);
     if (known) {
       add(known, line);
       this.#sessions.grew(key, at);

@@ -15,6 +15,8 @@ export interface OpenSessionsOptions<T> {
   readonly idleMicros?: Micros;
 }
 
+const day: Micros = 86_400e6;
+
 interface Held<T> {
   readonly session: T;
   at: Micros;
@@ -39,8 +41,14 @@ export class OpenSessions<T> {
     return this.#bytes;
   }
 
-  get(key: string): T | undefined {
-    return this.#held.get(key)?.session;
+  /** With `at`, one that nothing was said of for too long by then is handed over first, and is no more. */
+  get(key: string, at?: Micros): T | undefined {
+    const held = this.#held.get(key);
+    if (held && at !== undefined && held.at < at - (this.#options.idleMicros ?? day)) {
+      this.close(key);
+      return undefined;
+    }
+    return held?.session;
   }
 
   /** `key` must not be held. */
@@ -90,7 +98,7 @@ export class OpenSessions<T> {
   }
 
   #tell(at: Micros): void {
-    const { most = 20_000, mostBytes = 64 << 20, idleMicros = 86_400e6 } = this.#options;
+    const { most = 20_000, mostBytes = 64 << 20, idleMicros = day } = this.#options;
     // Of the last two lines the earlier: one line with a clock of its own does not end everybody else's sessions.
     const now = Math.min(at, this.#last);
     this.#last = at;

@@ -83,7 +83,7 @@ class OpenCanaryParser implements LineParser {
     }
     const [protocol, transport] = services[Math.floor(type / 1000)] ?? [undefined, 'tcp'];
     const key = `${node ?? ''}/${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
-    const known = this.#sessions.get(key);
+    const known = this.#sessions.get(key, at);
     if (known) {
       add(known, line);
       this.#sessions.grew(key, at);

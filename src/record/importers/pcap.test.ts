@@ -230,6 +230,9 @@ describe('probes', () => {
   test('pings, and datagrams nobody takes', () => {
     const ping = ipPacket(ends, 1, Buffer.from([8, 0, 0, 0, 0, 1, 0, 1]));
     assert.equal(kindOf(ping, ping), 'echo 2 icmp/0 192.0.2.1');
+    const later = pcapFile(ethernet([ping]));
+    later.writeUInt32LE(later.readUInt32LE(24) + 100, 24);
+    assert.equal(runImport(pcapFormat, [pcapFile(ethernet([ping]))], [later]).probes.length, 2);
     const asked = udpPacket({ ...ends, toPort: 161 }, 'x');
     const unreachable = ipPacket(back, 1, Buffer.concat([Buffer.from([3, 3, 0, 0, 0, 0, 0, 0]), asked]));
     assert.equal(kindOf(asked, unreachable), 'closed 1 udp/161 192.0.2.1');

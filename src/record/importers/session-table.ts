@@ -35,9 +35,9 @@ export class SessionTable<T extends SessionDraft = SessionDraft> {
     this.#ended = new OpenSessions({ close, most: 5000, mostBytes: 16 << 20, idleMicros: options.lingerMicros ?? 60e6 });
   }
 
-  /** Open, or ended a moment ago. */
-  get(key: string): T | undefined {
-    return this.#open.get(key) ?? this.#ended.get(key);
+  /** Open, or ended a moment ago; with `at`, only if it is so still by then. */
+  get(key: string, at?: Micros): T | undefined {
+    return this.#open.get(key, at) ?? this.#ended.get(key, at);
   }
 
   hasEnded(key: string): boolean {
