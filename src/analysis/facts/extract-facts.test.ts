@@ -237,6 +237,8 @@ test('SSH says its name and its algorithms', () => {
   assert.deepEqual(found, { client: ['SSH-2.0-Go'], hassh: [createHash('md5').update('kex;enc-c;mac-c;comp-c').digest('hex')] });
   assert.deepEqual(facts(Buffer.concat([Buffer.from('SSH-2.0-Go\r\n'), packet.subarray(0, 60)])), { client: ['SSH-2.0-Go'] });
   assert.deepEqual(facts('SSH-2.0-x\r\nuname -a;nproc\n', { protocol: 'ssh' }).command, ['uname -a', 'nproc']);
+  const forwarded = facts(`SSH-2.0-x\r\n${get('/proxied', 'Host: a.example\r\n')}`, { protocol: 'ssh', tags: ['direct-tcpip'] });
+  assert.deepEqual([forwarded.path, forwarded.command], [['/proxied'], undefined]);
 });
 
 test('uploads are named and hashed, unless they were cut', () => {

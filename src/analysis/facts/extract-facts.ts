@@ -82,8 +82,13 @@ function addInput(view: SessionView, into: FactList): void {
   if (ssh) {
     into.addBytes('client', ssh.client);
     if (ssh.hassh !== undefined) into.add('hassh', ssh.hassh);
-    // What another honeypot saw inside the tunnel follows as lines.
-    else if (isText(text, ssh.next)) addShell(text.slice(ssh.next), into, texts);
+    // What another honeypot saw inside the tunnel follows as lines; of forwarded connections it may be requests.
+    else if (isText(text, ssh.next)) {
+      const inside = text.slice(ssh.next);
+      const forwarded = session.tags?.includes('direct-tcpip') ? parseWebRequests(inside) : [];
+      for (const request of forwarded) addWebFacts(request, !session.truncated, into, texts);
+      if (forwarded.length === 0) addShell(inside, into, texts);
+    }
     return;
   }
   const requests = parseWebRequests(text);
