@@ -129,12 +129,12 @@ export class Recorder {
     if (this.#closed) return;
     this.#closed = true;
     this.#pause?.();
-    const reader = this.#reader;
-    await reader?.close();
+    await this.#reader?.close();
     await this.#running;
     // What cannot be told now is found again from the store's records.
     if (this.#begun && !this.#storeError) await this.#tellLate(true).catch(() => {});
-    if (this.#reader !== reader) await this.#reader?.close();
+    // Reading may have gone on for a step after it was told to stop, and opened files again.
+    await this.#reader?.close();
     await this.#own?.close();
   }
 
