@@ -19,6 +19,7 @@ import { importVerb } from './import.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
 import { reportVerb } from './report.ts';
+import { rulesVerb } from './rules.ts';
 import { sessionVerb } from './session.ts';
 import { sessionsVerb } from './sessions.ts';
 import { statusVerb } from './status.ts';
@@ -34,7 +35,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     'See what happened:',
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
-  ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb]],
+  ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -27,6 +27,8 @@ export interface CommandEnvironment {
   readonly signal: AbortSignal;
   /** With undefined: the defaults. Throws `config-invalid` with `details.mistakes`, or `config-unreadable`. */
   readonly readConfiguration: (file: string | undefined) => Configuration | Promise<Configuration>;
+  /** Of the signatures that come with Weir. */
+  readonly rulesDirectory: string;
   /** The store of a data directory no recorder has open. Throws `not-found` when there is none. */
   readonly openStore: (dataDirectory: string) => Promise<Store>;
   readonly actions: Actions;

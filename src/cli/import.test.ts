@@ -65,6 +65,7 @@ async function weir(argv: readonly string[], files: readonly FileResult[] = [don
     clock: () => 0,
     signal: new AbortController().signal,
     readConfiguration: () => ({ data: '/d' }) as Configuration,
+    rulesDirectory: '/nowhere',
     openStore: () => Promise.reject(new WeirError('not-found', 'none')),
     actions,
   };

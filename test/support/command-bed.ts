@@ -146,6 +146,7 @@ export class CommandBed {
       clock: () => now,
       signal,
       readConfiguration: (file) => this.#read(file),
+      rulesDirectory: path.join(this.directory, 'rules'),
       openStore: async (data) => {
         if (this.store === undefined) throw new WeirError('not-found', `no store below ${data}`);
         return this.store;

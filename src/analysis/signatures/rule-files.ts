@@ -9,7 +9,7 @@ const maxFiles = 512;
 const maxFileBytes = 4 * 1024 * 1024;
 
 /**
- * Files as named, and the *.yaml and *.yml of directories, in order of name; not below them. What cannot be read is a mistake and is
+ * Files as named, and the *.yaml and *.yml of directories, in order of name; not below them; each once. What cannot be read is a mistake and is
  * left out. Never throws.
  */
 export function readRuleFiles(places: readonly string[]): {
@@ -18,8 +18,11 @@ export function readRuleFiles(places: readonly string[]): {
 } {
   const files: RuleFile[] = [];
   const mistakes: Mistake[] = [];
+  const seen = new Set<string>();
   for (const place of places)
     for (const file of namesAt(place, mistakes)) {
+      if (seen.has(path.resolve(file))) continue;
+      seen.add(path.resolve(file));
       const wrong = (mistake: string, next: string): number => mistakes.push({ file, line: 0, mistake, next });
       try {
         if (files.length >= maxFiles) wrong(`there are more than ${maxFiles} rule files`, 'put several rules into one file');
