@@ -44,6 +44,7 @@ const workLimit = 8_000_000;
 const causes: Readonly<Record<BondKind, string>> = {
   host: 'place',
   url: 'place',
+  name: 'place',
   credentials: 'list',
   family: 'tool',
   fingerprint: 'tool',

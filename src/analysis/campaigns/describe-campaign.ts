@@ -18,7 +18,7 @@ const namingShare = 0.6;
 const commonShare = 0.25;
 
 /** In the order in which people ask. */
-const kinds: readonly BondKind[] = ['host', 'url', 'credentials', 'family', 'fingerprint', 'network', 'time'];
+const kinds: readonly BondKind[] = ['host', 'url', 'credentials', 'name', 'family', 'fingerprint', 'network', 'time'];
 
 interface GroupBond {
   readonly bond: number;
@@ -140,6 +140,8 @@ export function nameBond({ kind, value }: Bond): string {
   switch (kind) {
     case 'host':
       return `host ${text}`;
+    case 'name':
+      return `name ${text}`;
     case 'url':
       return `URL ${text}`;
     case 'credentials':

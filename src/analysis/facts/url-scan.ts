@@ -98,7 +98,7 @@ function addUrl(scheme: string, text: string, start: number, into: FactList): vo
   const rest = text.slice(start, end);
   const authorityEnd = skipTo(authorityEnds, rest, 0);
   const host = parseHost(rest.slice(0, authorityEnd));
-  if (host === undefined || (host.kind === 'domain' && vocabularies.has(host.name))) return;
+  if (host === undefined || into.isOwn(host.name) || vocabularies.has(host.name)) return;
   const web = scheme === 'hxxp' ? 'http' : scheme === 'hxxps' ? 'https' : scheme;
   into.addBytes('url', `${web}://${rest}`);
   into.addBytes(host.kind, host.name);
@@ -109,7 +109,7 @@ export function addSchemeless(scheme: string, text: string, into: FactList): boo
   const end = urlEnd(text, 0);
   const rest = text.slice(0, end);
   const host = parseHost(rest.slice(0, skipTo(authorityEnds, rest, 0)));
-  if (host === undefined) return false;
+  if (host === undefined || into.isOwn(host.name)) return false;
   into.addBytes('url', `${scheme}://${rest}`);
   into.addBytes(host.kind, host.name);
   return true;
@@ -118,8 +118,9 @@ export function addSchemeless(scheme: string, text: string, into: FactList): boo
 /** Adds what `text` names, when it is a host: an address or a domain. */
 export function addHost(text: string, into: FactList): boolean {
   const host = parseHost(text);
-  if (host) into.addBytes(host.kind, host.name);
-  return host !== undefined;
+  if (!host || into.isOwn(host.name)) return false;
+  into.addBytes(host.kind, host.name);
+  return true;
 }
 
 /** `${…}` belongs to it: log4j's look-ups leak values through names. */

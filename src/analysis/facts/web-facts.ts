@@ -7,7 +7,7 @@ import { decodeEntities, decodeEscapes, decodePercent } from './decoding.ts';
 import type { FactList } from './fact-list.ts';
 import { type HiddenText, takeText } from './hidden-text.ts';
 import { addCredential, addFieldLogins, addWebLogins, parseForm } from './login-scan.ts';
-import { addHost, findUrls, isDomain } from './url-scan.ts';
+import { addHost, findUrls } from './url-scan.ts';
 import { headerOf, type WebRequest } from './web-requests.ts';
 
 /** Names places by habit, not by intent; call-backs in them use other schemes than the web's. */
@@ -31,19 +31,11 @@ export function addWebFacts(request: WebRequest, complete: boolean, into: FactLi
   addWebLogins(request, into);
   if (protocol === 'HTTP') addTarget(method, target, into, texts);
   else if (protocol === 'SIP') addCredential(sipUser(headers), '', into);
-  const host = headerOf(headers, 'host');
-  if (host !== undefined) addDomain(host, into);
   for (const [name, value] of headers) {
     if (formal.has(name) && !value.includes('${') && !value.includes('%{')) continue;
     takeText(descriptive.has(name) ? 'described' : 'value', value, into, texts);
   }
   if (request.body !== '') addBody(request, complete, into, texts);
-}
-
-/** A name alone: most requests call the decoy by its address, which says nothing. */
-function addDomain(host: string, into: FactList): void {
-  const name = host.split(':', 1)[0];
-  if (isDomain(name.toLowerCase())) addHost(name, into);
 }
 
 function addTarget(method: string, target: string, into: FactList, texts: HiddenText): void {
