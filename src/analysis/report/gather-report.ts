@@ -141,7 +141,7 @@ async function gatherNews(store: Source, question: ReportQuestion, newSources: n
   const at = newSince?.at ?? from;
   const then: Filter = { until: at, limit: allRows };
   const since: Filter = { since: at, until: to, limit: allRows };
-  if (newSince === undefined && (await store.counts({ until: at, limit: 1 })).sources === 0)
+  if (newSince === undefined && (await store.rollups('day', { until: at, limit: 1 })).length === 0)
     return { ...noNews, since: renderMicros(at), sources: newSources };
   const fresh = async (ask: (filter: Filter) => Promise<readonly TopRow[]>): Promise<TopRow[]> =>
     unseen(await ask(since), await ask(then));
