@@ -1,8 +1,8 @@
 // The journals, a feed, and a Suricata of the test's own: nothing twice while it answers, everything again when it did not.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
@@ -12,7 +12,7 @@ import { silentLog as log } from '../base/log.ts';
 import type { SessionRecord } from '../model/session.ts';
 import { markerSignature, markerTag } from '../model/suricata-settings.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
-import { EveListener } from './eve-listener.ts';
+import { EveReader } from './eve-reader.ts';
 import { FrameFeed } from './frame-feed.ts';
 import { JournalFeed } from './journal-feed.ts';
 
@@ -53,6 +53,7 @@ function bed(directory: string) {
     positionFile: path.join(directory, 'position.json'),
     feed,
     feeder: { take: (record: SessionRecord) => void seen.push(record.id), endRuns: () => {}, reset: () => seen.push('reset') },
+    settle: async () => true,
     clock: systemClock,
     log,
   });
@@ -128,34 +129,40 @@ describe('sessions out of the journals', () => {
   });
 });
 
-describe('the socket of alerts', () => {
-  it('gives lines whole, passes over those too long, and lives through a lost connection', async (t) => {
+describe('the pipe of alerts', () => {
+  it('gives lines whole, passes over those too long, and keeps what nobody read', async (t) => {
     const directory = mkdtempSync(path.join(tmpdir(), 'weir-eve-'));
     t.after(() => rmSync(directory, { recursive: true }));
+    const file = path.join(directory, 'eve.fifo');
+    execFileSync('mkfifo', [file]);
+    const held = openSync(file, constants.O_RDWR | constants.O_NONBLOCK);
+    const open = (): number => openSync(file, constants.O_RDWR | constants.O_NONBLOCK);
     const lines: string[] = [];
-    const events: string[] = [];
-    const file = path.join(directory, 'eve.sock');
-    const listener = await EveListener.open({
-      path: file,
-      onLine: (line) => lines.push(line),
-      onConnected: () => events.push('connected'),
-      onLost: () => events.push('lost'),
-    });
-    const socket = connect(file);
-    socket.write('{"a":1}\n{"b"');
+    const reader = new EveReader(open(), (line) => lines.push(line));
+    writeSync(held, '{"a":1}\n{"b"');
     await until('first', () => lines.length === 1);
-    socket.write(':2}\n');
-    socket.write(`${'x'.repeat(200_000)}\n{"c":3}\n{"half`);
+    writeSync(held, ':2}\n');
+    await until('second', () => lines.length === 2);
+    for (let count = 0; count < 4; count += 1) {
+      writeSync(held, 'x'.repeat(30_000));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until('room', () => {
+      try {
+        return writeSync(held, '\n{"c":3}\n') > 0;
+      } catch {
+        return false;
+      }
+    });
     await until('third', () => lines.length === 3);
     assert.deepEqual(lines, ['{"a":1}', '{"b":2}', '{"c":3}']);
-    assert.equal(listener.overlong, 1);
-    socket.destroy();
-    await until('lost', () => events.includes('lost'));
-    const next = connect(file);
-    next.write('{"d":4}\n');
+    assert.equal(reader.overlong, 1);
+    reader.close();
+    writeSync(held, '{"d":4}\n');
+    const next = new EveReader(open(), (line) => lines.push(line));
     await until('fourth', () => lines.length === 4);
     assert.equal(lines[3], '{"d":4}');
-    next.destroy();
-    await listener.close();
+    next.close();
+    closeSync(held);
   });
 });

@@ -23,6 +23,8 @@ export interface JournalFeedOptions {
   readonly positionFile: string;
   readonly feed: FrameFeed;
   readonly feeder: Pick<SessionFeeder, 'take' | 'endRuns' | 'reset'>;
+  /** Resolves when what came of the sessions so far is on disk; false: it is not. Only then is the position kept. */
+  readonly settle: () => Promise<boolean>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -106,11 +108,16 @@ export class JournalFeed {
 
   async #run(): Promise<void> {
     const { log } = this.#options;
+    let said = '';
     while (!this.#closed) {
       try {
         await this.#step();
+        said = '';
       } catch (error) {
-        log.error('the journals cannot be followed; it is tried again', { error: asWeirError(error).message });
+        const { message } = asWeirError(error);
+        // Once for each reason: it tries twice a second, for as long as it takes.
+        if (message !== said) log.error('the journals cannot be followed; it is tried again', { error: message });
+        said = message;
         await this.#sleep(retryMs);
       }
     }
@@ -166,11 +173,12 @@ export class JournalFeed {
   }
 
   async #keep(): Promise<void> {
-    const { positionFile, log } = this.#options;
+    const { positionFile, settle, log } = this.#options;
     this.#keepAt = performance.now() + keepMs;
     const text = JSON.stringify(this.#answered);
     if (text === this.#kept) return;
     try {
+      if (!(await settle())) return;
       await writeDurably(positionFile, text);
       this.#kept = text;
     } catch (error) {

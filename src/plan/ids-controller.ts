@@ -3,7 +3,7 @@
 // processes are their starter's (IdsProcesses); attackers' bytes pass nowhere here.
 
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, chownSync, constants, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -64,6 +64,8 @@ export interface IdsRun {
   readonly files: IdsFiles;
   readonly accounts: IdsAccounts;
   readonly tap: number;
+  /** The pipe of alerts, both ends: so what is in it outlives whoever reads it. */
+  readonly eve: number;
   readonly hops: readonly WatchedHop[];
   readonly legs: readonly WatchedLeg[];
   readonly native: readonly NativeDecoys[];
@@ -252,19 +254,33 @@ export class IdsController implements Annex {
     const tap = openTap(netns, feedLink);
     const hops: WatchedHop[] = [];
     const legs: WatchedLeg[] = [];
-    this.#run = { netns, files: this.#files, accounts, tap, hops, legs, native, tags: wanted.tags, token };
+    let eve = -1;
+    try {
+      writeIdsFiles(this.#files, wanted, accounts);
+      eve = await this.#openPipe(accounts);
+    } catch (error) {
+      closeDescriptor(tap);
+      throw error;
+    }
+    this.#run = { netns, files: this.#files, accounts, tap, eve, hops, legs, native, tags: wanted.tags, token };
     await runner.run('ip', ['-batch', '-'], {
       input: `link set lo up\nlink set ${feedLink} mtu ${feedMtu} txqueuelen 1 arp off up\n`,
     });
     for (const [index, hop] of wanted.settings.hops.entries()) hops.push(this.#watchHop(hop, index, wanted.tags));
     if (native.length > 0) for (const leg of this.#options.legs().slice(0, maxLegs)) legs.push(this.#watchLeg(leg));
-    writeIdsFiles(this.#files, wanted, accounts);
     writeRules(this.#files, rules, token, accounts.suricata.gid);
     this.#digest = digestOf(rules);
     this.#identity = readNamespaceIdentity(netns);
     this.#state = wanted;
     this.#native = native;
     processes.start(this.#run);
+  }
+
+  async #openPipe({ suricata }: IdsAccounts): Promise<number> {
+    const { evePipe } = this.#files;
+    await createCommandRunner().run('mkfifo', ['-m', '0620', evePipe]);
+    chownSync(evePipe, 0, suricata.gid);
+    return openSync(evePipe, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
   #watchLeg(leg: NativeLeg): WatchedLeg {
@@ -297,6 +313,7 @@ export class IdsController implements Annex {
     if (!this.#run) return;
     for (const { fd } of [...this.#run.hops, ...this.#run.legs]) closeDescriptor(fd);
     closeDescriptor(this.#run.tap);
+    closeDescriptor(this.#run.eve);
     this.#run = undefined;
   }
 }

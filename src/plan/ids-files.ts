@@ -1,5 +1,5 @@
-// What Suricata reads and where it meets the feeder: a directory of the instance below /run. Root owns what is read, Suricata's
-// account the room of its own sockets, the feeder's account the one where alerts arrive. Configuration and rules change at once.
+// What Suricata reads and where it meets the feeder: a directory of the instance below /run. Root owns what is read and the pipe
+// of alerts, Suricata's account the room of its own sockets. Configuration and rules change at once.
 
 import { createHash } from 'node:crypto';
 import {
@@ -31,7 +31,8 @@ export interface IdsFiles {
   readonly directory: string;
   readonly configuration: string;
   readonly rules: string;
-  readonly eveSocket: string;
+  /** A pipe: Suricata waits for it where it drops what a socket does not take at once. */
+  readonly evePipe: string;
   readonly commandSocket: string;
 }
 
@@ -44,7 +45,7 @@ export const idsFiles = (directory: string): IdsFiles => ({
   directory,
   configuration: join(directory, 'suricata.yaml'),
   rules: join(directory, 'rules'),
-  eveSocket: join(directory, 'eve/eve.sock'),
+  evePipe: join(directory, 'eve.fifo'),
   commandSocket: join(directory, 'suricata/command.sock'),
 });
 
@@ -98,7 +99,7 @@ export const digestOf = (files: readonly RuleFile[]): string => {
 
 /** The directories and the configuration, not yet the rules. Idempotent. */
 export function writeIdsFiles(files: IdsFiles, { settings }: IdsState, accounts: IdsAccounts): void {
-  const { feeder, suricata } = accounts;
+  const { suricata } = accounts;
   const room = (path: string, uid: number, gid: number, mode: number): void => {
     mkdirSync(path, { recursive: true, mode });
     chownSync(path, uid, gid);
@@ -106,12 +107,11 @@ export function writeIdsFiles(files: IdsFiles, { settings }: IdsState, accounts:
   };
   room(files.directory, 0, suricata.gid, 0o750);
   room(files.rules, 0, suricata.gid, 0o750);
-  room(join(files.directory, 'eve'), feeder.uid, suricata.gid, 0o750);
   room(join(files.directory, 'suricata'), suricata.uid, suricata.gid, 0o750);
   const text = renderSuricataConfiguration({
     interface: feedLink,
     ruleFiles: [join(files.rules, '*.rules')],
-    eveSocket: files.eveSocket,
+    evePipe: files.evePipe,
     commandSocket: files.commandSocket,
     logDirectory: join(files.directory, 'suricata'),
     ...Object.fromEntries(Object.entries(packageFiles).filter(([, path]) => existsSync(path))),

@@ -6,8 +6,8 @@ export interface SuricataPlan {
   /** Where frames come, in its own namespace. */
   readonly interface: string;
   readonly ruleFiles: readonly string[];
-  /** Unix stream socket that waits for its alerts. */
-  readonly eveSocket: string;
+  /** A named pipe that somebody holds open: Suricata waits for it, and loses nothing. */
+  readonly evePipe: string;
   readonly commandSocket: string;
   /** A directory it may write into. */
   readonly logDirectory: string;
@@ -99,8 +99,8 @@ export function renderSuricataConfiguration(plan: SuricataPlan): string {
       {
         'eve-log': {
           enabled: 'yes',
-          filetype: 'unix_stream',
-          filename: plan.eveSocket,
+          filetype: 'regular',
+          filename: plan.evePipe,
           types: [{ alert: { metadata: 'yes', 'tagged-packets': 'no', xff: { enabled: 'no' } } }],
         },
       },

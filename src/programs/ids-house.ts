@@ -1,5 +1,5 @@
 // What the feeder is made of: sessions out of the journals and packets out of sockets become frames on the wire Suricata
-// watches; its alerts come back by a socket, find their session and are recorded.
+// watches; its alerts come back by a pipe, find their session and are recorded.
 
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
@@ -7,7 +7,7 @@ import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { AlertJoiner, type AlertJoinerCounters } from '../ids/alert-joiner.ts';
 import { parseEveLine } from '../ids/eve-alert.ts';
-import { EveListener } from '../ids/eve-listener.ts';
+import { EveReader } from '../ids/eve-reader.ts';
 import { FlowIndex, type SessionSight } from '../ids/flow-index.ts';
 import { FrameFeed, type FrameFeedCounters } from '../ids/frame-feed.ts';
 import { JournalFeed } from '../ids/journal-feed.ts';
@@ -15,17 +15,20 @@ import { DecoyPackets } from '../ids/packet-filter.ts';
 import { ProxyStripper, type ProxyStripperCounters } from '../ids/proxy-stripper.ts';
 import { SessionFeeder, type SessionFeederCounters } from '../ids/session-feeder.ts';
 import { commandSuricata } from '../ids/suricata-command.ts';
+import { SuricataLink } from '../ids/suricata-link.ts';
 import { SniffReader } from '../kernel/sniff-socket.ts';
 import { parseRange, uniteRanges } from '../model/address.ts';
 import type { EventSink } from '../model/event.ts';
 import { commonTag } from '../model/suricata-settings.ts';
 import { spoolWriter } from '../record/spool-batch.ts';
-import { type IdsSettings, tapDescriptor } from './ids-settings.ts';
+import { eveDescriptor, type IdsSettings } from './ids-settings.ts';
 
 export interface IdsHouseOptions {
   readonly data: string;
   readonly settings: IdsSettings;
   readonly sink: EventSink;
+  /** Resolves when everything given to `sink` is on disk; false: it is not. */
+  readonly settle: () => Promise<boolean>;
   readonly clock: Clock;
   readonly log: Log;
   /** Puts a frame onto the TAP; false where it refuses. */
@@ -67,12 +70,14 @@ export class IdsHouse {
   readonly #joiner: AlertJoiner;
   readonly #journals: JournalFeed;
   readonly #readers: { readonly reader: SniffReader; readonly report: () => IdsHopReport }[] = [];
-  #listener: EveListener | undefined;
+  #eve: EveReader | undefined;
+  #link: SuricataLink | undefined;
   #badLines = 0;
+  #hasAnswered = false;
 
   constructor(options: IdsHouseOptions) {
     this.#options = options;
-    const { settings, sink, clock, log, data } = options;
+    const { settings, sink, settle, clock, log, data } = options;
     const diversions = new Map(Object.entries(settings.tags).map(([name, tag]) => [tag, name]));
     this.#feed = new FrameFeed({ write: options.write, token: settings.token });
     this.#joiner = new AlertJoiner({ index: this.#index, sink, clock, diversionOf: (vlan) => diversions.get(vlan) });
@@ -96,6 +101,7 @@ export class IdsHouse {
       positionFile: join(data, 'ids/position.json'),
       feed: this.#feed,
       feeder: this.#feeder,
+      settle,
       clock,
       log,
     });
@@ -103,22 +109,21 @@ export class IdsHouse {
 
   async open(): Promise<void> {
     const { settings, log } = this.#options;
-    this.#listener = await EveListener.open({
-      path: settings.eveSocket,
-      group: settings.group,
-      onLine: (line) => this.#take(line),
-      onConnected: () => log.info('Suricata is connected'),
+    this.#eve = new EveReader(eveDescriptor, (line) => this.#take(line));
+    this.#watch();
+    await this.#journals.start();
+    this.#link = new SuricataLink({
+      path: settings.commandSocket,
+      onConnected: () => {
+        log.info('Suricata is there');
+        this.#feed.start();
+      },
       onLost: () => {
         log.warn('Suricata is gone; what it did not answer for is shown again');
         this.#feed.reset();
         this.#journals.restart();
-        this.#feed.start();
       },
     });
-    this.#watch();
-    await this.#journals.start();
-    // Suricata connects with the first thing it has to say: it is asked before.
-    this.#feed.start();
   }
 
   async reload(): Promise<{ readonly asked: true }> {
@@ -130,11 +135,11 @@ export class IdsHouse {
     const [rules, ringDrops] = await Promise.all([this.#rules(), this.#ringDrops()]);
     return {
       heard: this.#feed.isHeard,
-      connected: this.#listener?.connected ?? false,
+      connected: this.#link?.connected ?? false,
       feed: this.#feed.counters(),
       sessions: this.#feeder.counters(),
       alerts: this.#joiner.counters(),
-      badLines: this.#badLines + (this.#listener?.overlong ?? 0),
+      badLines: this.#badLines + (this.#eve?.overlong ?? 0),
       lagBytes: await this.#journals.lagBytes(),
       hops: this.#readers.map(({ report }) => report()),
       ...(rules ? { rules } : {}),
@@ -145,24 +150,30 @@ export class IdsHouse {
   /** Idempotent. */
   async close(): Promise<void> {
     for (const { reader } of this.#readers.splice(0)) reader.close();
+    this.#link?.close();
     const ended = this.#journals.close();
     this.#feed.close();
     await ended;
-    await this.#listener?.close();
-    this.#listener = undefined;
+    this.#eve?.close();
     this.#joiner.close();
   }
 
   #take(line: string): void {
     const parsed = parseEveLine(line);
     if (parsed.kind === 'bad') this.#badLines += 1;
-    if (parsed.kind !== 'alert' || this.#feed.takeAnswer(parsed.alert)) return;
+    if (parsed.kind !== 'alert') return;
+    if (this.#feed.takeAnswer(parsed.alert)) {
+      this.#hasAnswered ||= this.#feed.isHeard;
+      return;
+    }
+    // Left in the pipe by a feeder before this one: it is shown again, and comes again.
+    if (!this.#hasAnswered && parsed.alert.vlan !== undefined) return;
     this.#joiner.take(parsed.alert);
   }
 
   #watch(): void {
     const { settings, clock } = this.#options;
-    let fd = tapDescriptor;
+    let fd = eveDescriptor;
     const offer = (frame: Uint8Array): void => this.#feed.offer(frame);
     for (const { interface: name, ports, tag, withoutHeader } of settings.hops) {
       fd += 1;

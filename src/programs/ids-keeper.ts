@@ -45,11 +45,9 @@ export class IdsKeeper implements IdsProcesses {
 
   start(run: IdsRun): void {
     const { data, log, events } = this.#options;
-    const { accounts, files, netns, tap, hops, legs } = run;
+    const { accounts, files, netns, tap, eve, hops, legs } = run;
     const settings: IdsSettings = {
-      eveSocket: files.eveSocket,
       commandSocket: files.commandSocket,
-      group: accounts.suricata.gid,
       token: run.token,
       tags: run.tags,
       hops: hops.map(({ ports, tag, diversion, withoutHeader, interface: name }) => ({
@@ -67,7 +65,7 @@ export class IdsKeeper implements IdsProcesses {
       account: this.#feeder ?? accounts.feeder,
       data,
     };
-    const descriptors = [tap, ...hops.map(({ fd }) => fd), ...legs.map(({ fd }) => fd)];
+    const descriptors = [tap, eve, ...hops.map(({ fd }) => fd), ...legs.map(({ fd }) => fd)];
     this.#children = [
       new Child(suricataSpecification(findSuricata(), accounts.suricata, netns, files.configuration), events, log),
       new Child(idsSpecification(launch, JSON.stringify(settings), accounts.suricata.gid, descriptors), events, log),

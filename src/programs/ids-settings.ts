@@ -1,4 +1,5 @@
-// What netd tells the feeder at its start, as JSON; descriptors come beside it: the TAP as 3, then hops, then legs.
+// What netd tells the feeder at its start, as JSON; descriptors come beside it: the TAP as 3, the pipe of
+// alerts as 4, then hops, then legs.
 
 export interface IdsHopSettings {
   readonly interface: string;
@@ -9,10 +10,7 @@ export interface IdsHopSettings {
 }
 
 export interface IdsSettings {
-  readonly eveSocket: string;
   readonly commandSocket: string;
-  /** Whose processes may leave alerts. */
-  readonly group: number;
   readonly token: string;
   /** By diversion. */
   readonly tags: Readonly<Record<string, number>>;
@@ -23,5 +21,5 @@ export interface IdsSettings {
   readonly native: readonly { readonly diversion: string; readonly service: string; readonly ranges: readonly string[] }[];
 }
 
-/** The TAP's descriptor. */
 export const tapDescriptor = 3;
+export const eveDescriptor = 4;

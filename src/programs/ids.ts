@@ -30,6 +30,7 @@ async function main(): Promise<void> {
     data,
     settings,
     sink: journal,
+    settle: () => journal.flush(),
     clock: systemClock,
     log,
     write: (frame) => {

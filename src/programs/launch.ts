@@ -165,7 +165,7 @@ export function recorderSpecification({ installation, account, data }: LaunchOpt
   };
 }
 
-/** Beside Suricata: what it is shown, and what becomes of its alerts. `group` is that of Suricata's sockets. */
+/** Beside Suricata: what it is shown, and what becomes of its alerts. `group` is that of Suricata's command socket. */
 export function idsSpecification(
   { installation, account, data }: LaunchOptions,
   settings: string,
