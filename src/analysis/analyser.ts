@@ -57,7 +57,7 @@ const maxFamilies = 10_000;
 /** Sources whose place was told; one that comes back after that many others is told again. */
 const maxTold = 65_536;
 /** Sessions read back for one batch; beyond that they are looked at with what there is, and counted. */
-const maxRecalls = 256;
+const maxRecalls = 2000;
 /** Behaviour begins with this much of the past, and at most so many records of each kind. */
 const warmMicros = 30 * 60 * 1e6;
 const maxWarmRows = 20_000;
@@ -110,7 +110,8 @@ export class Analyser implements RecordAnalysis {
     this.#sliceEnds = performance.now() + sliceMs;
     // What was let go is in the store by now: the batch before this one was applied.
     this.#gatherer.settle();
-    await this.#recall(events);
+    const missing = this.#gatherer.missing(events);
+    let recalls = 0;
     const sessions: SessionInsight[] = [];
     const families: PayloadFamily[] = [];
     const places: Place[] = [];
@@ -119,6 +120,13 @@ export class Analyser implements RecordAnalysis {
       if (performance.now() > this.#sliceEnds) await this.#rest();
       const event = events[index];
       if (event.kind === 'alert' || event.kind === 'system') continue;
+      // One at a time, right before it is looked at: most of them end here.
+      const nextChunk = event.kind === 'session' && missing.size > 0 ? missing.get(event.session.id) : undefined;
+      if (event.kind === 'session' && nextChunk !== undefined) {
+        missing.delete(event.session.id);
+        recalls += 1;
+        if (recalls <= maxRecalls) await this.#recall(event.session.id, nextChunk);
+      }
       const before = this.#faultCount;
       const view = event.kind === 'session' ? this.#gatherer.take(event.session) : undefined;
       const hits = view ? this.#look(view, sessions, families) : nothing;
@@ -217,14 +225,9 @@ export class Analyser implements RecordAnalysis {
     this.#sliceEnds = performance.now() + sliceMs;
   }
 
-  async #recall(events: readonly WeirEvent[]): Promise<void> {
-    let left = maxRecalls;
-    for (const [id, nextChunk] of this.#gatherer.missing(events)) {
-      if (left === 0) return;
-      left -= 1;
-      const stored = await this.#options.store.session(id);
-      if (stored) this.#gatherer.recall(id, stored.chunks, nextChunk);
-    }
+  async #recall(id: string, nextChunk: number): Promise<void> {
+    const stored = await this.#options.store.session(id);
+    if (stored) this.#gatherer.recall(id, stored.chunks, nextChunk);
   }
 
   /** Events of the newest half hour in the store, oldest first, without their bytes. */
