@@ -4,7 +4,6 @@
 import { parseDnsQuery } from '../../model/dns-message.ts';
 import type { Fact, SignatureHit } from '../../model/insight.ts';
 import { type SessionView, viewBytes } from '../session-view.ts';
-import { addCommand } from './command-facts.ts';
 import { takeShellLines } from './command-scan.ts';
 import { readBridge } from './device-bridge.ts';
 import { FactList } from './fact-list.ts';
@@ -56,7 +55,7 @@ function addCaptures(captures: SignatureHit['captures'], into: FactList): void {
         else addHost(value.split('/', 1)[0], into);
         break;
       case 'command':
-        addCommand(value, into);
+        takeShellLines(value, into);
         break;
       case 'host':
       case 'domain':
@@ -146,7 +145,7 @@ function addByProtocol(view: SessionView, bytes: Buffer, text: string, into: Fac
 /** Lines for a shell; what their base64 hides is looked at too. */
 function addShell(text: string, into: FactList, texts: HiddenText): void {
   takeShellLines(text, into);
-  takeText('stream', text, into, texts);
+  takeText('shell', text, into, texts);
 }
 
 function isText(text: string, from: number): boolean {

@@ -19,9 +19,10 @@ export const textBudget = (): HiddenText => ({ bytes: 262_144, pieces: 512 });
 
 /**
  * `value`: somebody wrote it into a request on purpose. `described`: a header that names web pages by habit. `command`: where a
- * command is expected as it stands. `stream`: a whole dialogue, in which commands stand where a shell would see them.
+ * command is expected as it stands. `stream`: a whole dialogue, in which commands stand where a shell would see them. `shell`: whose
+ * commands were taken line by line; what they hide is left.
  */
-export type TextKind = 'value' | 'described' | 'command' | 'stream';
+export type TextKind = 'value' | 'described' | 'command' | 'stream' | 'shell';
 
 /** One byte to a character. */
 export function takeText(kind: TextKind, text: string, into: FactList, left: HiddenText, depth = 0): void {
@@ -32,7 +33,7 @@ export function takeText(kind: TextKind, text: string, into: FactList, left: Hid
   left.bytes -= piece.length;
   const plain = foldLookups(piece);
   findUrls(plain, into, kind !== 'described' || depth > 0);
-  findCommands(plain, into, kind !== 'stream' && kind !== 'described');
+  if (kind !== 'shell') findCommands(plain, into, kind !== 'stream' && kind !== 'described');
   addHashes(plain, into);
   if (depth === layers) return;
   const inner = plain.includes('%') || plain.includes('\\') ? decodeEscapes(decodePercent(plain)) : plain;
