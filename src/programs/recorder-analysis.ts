@@ -43,7 +43,7 @@ export interface AnalysisPart {
 export function openAnalysis(options: AnalysisOptions): RecorderAnalysis {
   const { store, log } = options;
   let loaded: Loaded | undefined;
-  const loading = load(options).then((parts) => {
+  const loading = loadAnalysis(options).then((parts) => {
     loaded = parts;
     return parts;
   });
@@ -58,7 +58,7 @@ export function openAnalysis(options: AnalysisOptions): RecorderAnalysis {
   };
 }
 
-interface Loaded extends AnalysisParts {
+export interface Loaded extends AnalysisParts {
   readonly places: Places;
   readonly problems: readonly string[];
 }
@@ -98,7 +98,8 @@ function loadSignatures(
   };
 }
 
-async function load({ settings, data, packageRoot, log }: AnalysisOptions): Promise<Loaded> {
+/** The parts as the recorder has them. */
+export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
   const ownRules = join(packageRoot, 'rules/signatures');
   const signatures = loadSignatures(

@@ -145,7 +145,7 @@ export class BehaviourTracker {
     const touch = this.#touch;
     const silent = session.bytesIn === 0;
     if (silent) {
-      if (state.touches.find(touch.host, touch.port) >= 0) this.#visits.session(state, touch, false);
+      this.#visits.session(state, touch, 'silent');
       return;
     }
     const found = this.#scanners.identify(session, view);
@@ -160,9 +160,7 @@ export class BehaviourTracker {
     const requests = view && !attempts ? readAnsweredPaths(view.input, view.output) : undefined;
     const walked = requests !== undefined && this.#walks.session(state, touch, requests);
     if (exploited || second || attempts || walked || found?.kind === 'research') return;
-    // Datagrams without a session each may come in any number.
-    if (session.transport === 'udp' && state.touches.find(touch.host, touch.port) >= 0) this.#visits.packets(state, touch, 1);
-    if (state.touches.find(touch.host, touch.port) >= 0) this.#visits.session(state, touch, true);
+    this.#visits.session(state, touch, session.transport === 'udp' ? 'datagrams' : 'spoke');
   }
 
   #probe(probe: ProbeRecord): void {
@@ -183,8 +181,7 @@ export class BehaviourTracker {
       touch.hits = target.count;
       touch.flags = target.kind === 'ack' ? touchFlags.stray : touchFlags.forgeable;
       if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch.host, touch.port);
-      const index = this.#scans.touch(state, touch);
-      if (index >= 0 && state.touches.hits[index] > 1) this.#visits.packets(state, touch, target.count);
+      if (this.#scans.touch(state, touch) >= 0) this.#visits.packets(state, touch, target.count);
     }
     if (probe.unlisted > 0) this.#scans.more(state, probe.start, probe.unlisted);
     if (probe.start > state.latest) state.latest = probe.start;

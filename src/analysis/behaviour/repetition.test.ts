@@ -223,3 +223,17 @@ describe('walks over paths', () => {
     assert.deepEqual([bed.found()[0].tool, bed.found()[0].hits], ['Nikto', 40]);
   });
 });
+
+test('datagrams from many ports are visits, and a flood when they are a thousand in a minute', () => {
+  const bed = new TrackerBed();
+  const facts = { transport: 'udp', sourceReliable: false } as const;
+  for (const index of times(1000, (n) => n)) bed.take(session(index / 40, attacker, '10.66.0.9:53', 'x', facts));
+  assert.equal(bed.summary(), 'flood 1, repeated-access 1');
+  assert.deepEqual(
+    bed.found().map(({ hits, confidence, transport }) => [hits, confidence, transport]),
+    [
+      [1000, 'likely', 'udp'],
+      [1000, 'likely', 'udp'],
+    ],
+  );
+});

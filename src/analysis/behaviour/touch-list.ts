@@ -34,6 +34,9 @@ export class TouchList {
   /** Sessions and packets, while the pair is in the list. */
   hits = new Uint32Array(2);
   flags = new Uint8Array(2);
+  /** The first visit of each, until there is a second: when, and of which kind (visit-detector.ts; 0 is none). */
+  firstAt = new Float64Array(2);
+  firstKind = new Uint8Array(2);
   /** Identifier of the newest record of each, and the decoy's address as text. */
   records: string[] = [];
   names: string[] = [];
@@ -43,7 +46,7 @@ export class TouchList {
   }
 
   get byteLength(): number {
-    return 300 + this.hosts.length * 40;
+    return 400 + this.hosts.length * 48;
   }
 
   /** Index, or -1. */
@@ -66,6 +69,7 @@ export class TouchList {
     this.times[at] = Number.NEGATIVE_INFINITY;
     this.hits[at] = 0;
     this.flags[at] = 0;
+    this.firstKind[at] = 0;
     this.records[at] = '';
     this.names[at] = name;
     return at;
@@ -106,6 +110,8 @@ export class TouchList {
     this.times[index] = this.times[last];
     this.hits[index] = this.hits[last];
     this.flags[index] = this.flags[last];
+    this.firstAt[index] = this.firstAt[last];
+    this.firstKind[index] = this.firstKind[last];
     this.records[index] = this.records[last];
     this.names[index] = this.names[last];
     this.records.length = last;
@@ -130,5 +136,7 @@ export class TouchList {
     this.times = widen(this.times, new Float64Array(length));
     this.hits = widen(this.hits, new Uint32Array(length));
     this.flags = widen(this.flags, new Uint8Array(length));
+    this.firstAt = widen(this.firstAt, new Float64Array(length));
+    this.firstKind = widen(this.firstKind, new Uint8Array(length));
   }
 }

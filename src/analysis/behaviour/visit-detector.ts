@@ -27,6 +27,9 @@ export interface Visit {
 
 type Kind = 'spoke' | 'silent' | 'packets';
 
+/** As TouchList keeps them. */
+const kindNumbers = { spoke: 1, silent: 2, datagrams: 3, packets: 4, done: 5 } as const;
+
 const behaviours: Readonly<Record<Kind, Behaviour>> = {
   spoke: 'repeated-access',
   silent: 'silent-opener',
@@ -57,19 +60,39 @@ export class VisitDetector {
     };
   }
 
-  /** A session that ended. */
-  session(state: SourceState, touch: Touch, spoke: boolean): void {
-    this.#count(state, touch, spoke ? 'spoke' : 'silent', 1);
-    if (!spoke) this.#count(state, touch, 'packets', 1);
+  /** A session that ended. A touch that is part of a scan is no visit. */
+  session(state: SourceState, touch: Touch, kind: 'spoke' | 'silent' | 'datagrams'): void {
+    if (this.#isFirst(state, touch, kindNumbers[kind], 1)) return;
+    this.#count(state, touch, touch.at, kind === 'silent' ? 'silent' : 'spoke', 1);
+    if (kind !== 'spoke') this.#count(state, touch, touch.at, 'packets', 1);
   }
 
-  /** Packets that made no session, or datagrams of one. */
+  /** Packets that made no session. */
   packets(state: SourceState, touch: Touch, count: number): void {
-    this.#count(state, touch, 'packets', count);
+    if (!this.#isFirst(state, touch, kindNumbers.packets, count)) this.#count(state, touch, touch.at, 'packets', count);
   }
 
-  #count(state: SourceState, touch: Touch, kind: Kind, count: number): void {
-    const { at } = touch;
+  /** Most visits are the only one: it is noted with the touch alone, and counted when there is a second. */
+  #isFirst(state: SourceState, touch: Touch, kind: number, count: number): boolean {
+    const { touches } = state;
+    const index = touches.find(touch.host, touch.port);
+    if (index < 0) return true;
+    const before = touches.firstKind[index];
+    if (before === kindNumbers.done) return false;
+    if (before === 0 && count === 1) {
+      touches.firstKind[index] = kind;
+      touches.firstAt[index] = touch.at;
+      return true;
+    }
+    touches.firstKind[index] = kindNumbers.done;
+    const at = touches.firstAt[index];
+    if (before === kindNumbers.spoke || before === kindNumbers.datagrams) this.#count(state, touch, at, 'spoke', 1);
+    if (before === kindNumbers.silent) this.#count(state, touch, at, 'silent', 1);
+    if (before > kindNumbers.spoke) this.#count(state, touch, at, 'packets', 1);
+    return false;
+  }
+
+  #count(state: SourceState, touch: Touch, at: Micros, kind: Kind, count: number): void {
     const behaviour = behaviours[kind];
     const target = mix32(touch.host ^ mix32(touch.port));
     let episode = this.#table.active(state.episodes, episodeKey(behaviour, target), at);

@@ -7,6 +7,7 @@ import type { ActionContext, BenchSettings } from '../../cli/actions.ts';
 import { benchJournal } from '../../record/journal-bench.ts';
 import { WeirLab } from '../weir-lab.ts';
 import { benchAgents } from './agents.ts';
+import { benchAnalysis } from './analysis.ts';
 import { benchCatchAll } from './catch-all.ts';
 import { benchDecoys } from './decoys.ts';
 import { benchDiversion } from './diversion.ts';
@@ -37,6 +38,10 @@ interface Bench {
 
 const benches: Readonly<Record<string, Bench>> = {
   agents: { about: "a thousand agents' links on one gateway: memory, rules to all, all back after a kill", run: benchAgents },
+  analysis: {
+    about: 'events per second through rollups, behaviour, signatures and places on one processor, and the share of each',
+    run: benchAnalysis,
+  },
   'catch-all': {
     about: 'recorded sessions per second against a bare Node TCP sink that writes a JSON line each',
     run: benchCatchAll,

@@ -1,0 +1,169 @@
+// The parts of analysis one by one over the same events, and the shortest code that does the same, for `weir bench analysis`.
+// Each takes a list of events and gives a number that depends on all of its work.
+
+import { readFileSync } from 'node:fs';
+import { Reader, type Response } from 'maxmind';
+import type { Analyser, AnalysisParts } from '../../analysis/analyser.ts';
+import { SessionGatherer } from '../../analysis/session-gatherer.ts';
+import type { SessionView } from '../../analysis/session-view.ts';
+import type { Micros } from '../../base/clock.ts';
+import type { WeirEvent } from '../../model/event.ts';
+import type { SignatureHit } from '../../model/insight.ts';
+
+export type Work = (events: readonly WeirEvent[]) => number;
+
+const halfHour = 1800 * 1e6;
+const batchEvents = 1000;
+
+/** Exact half-hour figures as they would be kept in the stream: hits, distinct sources, ports and decoys. */
+class Rollups {
+  readonly #buckets = new Map<number, { hits: number; sources: Set<string>; ports: Set<number>; decoys: Set<string> }>();
+
+  add(at: Micros, source: string, decoy: string, port: number, hits: number): void {
+    const start = Math.floor(at / halfHour);
+    let bucket = this.#buckets.get(start);
+    if (!bucket) {
+      bucket = { hits: 0, sources: new Set(), ports: new Set(), decoys: new Set() };
+      this.#buckets.set(start, bucket);
+    }
+    bucket.hits += hits;
+    bucket.sources.add(source);
+    bucket.ports.add(port);
+    bucket.decoys.add(decoy);
+  }
+
+  get figure(): number {
+    let sum = 0;
+    for (const { hits, sources, ports, decoys } of this.#buckets.values()) sum += hits + sources.size + ports.size + decoys.size;
+    return sum;
+  }
+}
+
+export function gatherAndRollUp(events: readonly WeirEvent[]): number {
+  const gatherer = new SessionGatherer();
+  const rollups = new Rollups();
+  let views = 0;
+  for (const event of events) {
+    if (event.kind === 'session') {
+      const { start, source, destination } = event.session;
+      if (gatherer.take(event.session)) views += 1;
+      rollups.add(start, source.ip, destination.ip, destination.port, 1);
+    } else if (event.kind === 'probe')
+      for (const { ip, port, count } of event.probe.targets) rollups.add(event.probe.start, event.probe.source, ip, port, count);
+  }
+  return views + rollups.figure;
+}
+
+/** Views of the sessions that ended, made outside of what is measured. */
+export function viewsOf(events: readonly WeirEvent[]): (SessionView | undefined)[] {
+  const gatherer = new SessionGatherer();
+  return events.map((event) => (event.kind === 'session' ? gatherer.take(event.session) : undefined));
+}
+
+const nothing: readonly SignatureHit[] = [];
+
+export function matchSignatures(parts: AnalysisParts, views: readonly (SessionView | undefined)[]): (readonly SignatureHit[])[] {
+  const { signatures } = parts;
+  return views.map((view) => (view && view.input.length > 0 && signatures ? signatures.match(view) : nothing));
+}
+
+export function extractAll(
+  parts: AnalysisParts,
+  views: readonly (SessionView | undefined)[],
+  hits: readonly (readonly SignatureHit[])[],
+): number {
+  let sum = 0;
+  for (const [index, view] of views.entries())
+    if (view && (view.input.length > 0 || view.session.userName !== undefined))
+      sum += parts.extractFacts?.(view, hits[index]).length ?? 0;
+  return sum;
+}
+
+export function assignFamilies(parts: AnalysisParts, views: readonly (SessionView | undefined)[]): number {
+  const families = parts.createFamilies?.([]);
+  let sum = 0;
+  if (families) for (const view of views) if (view && families.assign(view)?.founded) sum += 1;
+  return sum;
+}
+
+export function judgeBehaviour(
+  parts: AnalysisParts,
+  events: readonly WeirEvent[],
+  views: readonly (SessionView | undefined)[],
+  hits: readonly (readonly SignatureHit[])[],
+): number {
+  const behaviours = parts.createBehaviours?.();
+  let verdicts = 0;
+  if (!behaviours) return 0;
+  for (const [index, event] of events.entries()) {
+    behaviours.take(event, hits[index], views[index]);
+    if (index % batchEvents === 0) verdicts += behaviours.flush().length;
+  }
+  return verdicts + behaviours.flush(true).length;
+}
+
+const sourceOf = (event: WeirEvent): string =>
+  event.kind === 'session' ? event.session.source.ip : event.kind === 'probe' ? event.probe.source : '';
+
+export function lookUpPlaces(parts: AnalysisParts, events: readonly WeirEvent[]): number {
+  let known = 0;
+  for (const event of events) if (parts.places?.of(sourceOf(event))?.country !== undefined) known += 1;
+  return known;
+}
+
+export async function analyseAll(analyser: Analyser, events: readonly WeirEvent[]): Promise<number> {
+  let found = 0;
+  for (let from = 0; from < events.length; from += batchEvents) {
+    const { insights } = await analyser.analyse(events.slice(from, from + batchEvents));
+    found += insights.sessions.length + insights.verdicts.length + insights.places.length;
+  }
+  return found;
+}
+
+/** The shortest code: sets of ports for each source and decoy, of decoys for each source and port; unbounded, no time at all. */
+export function judgeNaively(events: readonly WeirEvent[]): number {
+  const sets = new Map<string, Set<number | string>>();
+  const scans = new Set<string>();
+  const add = (key: string, value: number | string, threshold: number): void => {
+    let set = sets.get(key);
+    if (!set) {
+      set = new Set();
+      sets.set(key, set);
+    }
+    set.add(value);
+    if (set.size >= threshold) scans.add(key);
+  };
+  const touch = (source: string, decoy: string, port: number): void => {
+    add(`${source} ${decoy}`, port, 15);
+    add(`${source}:${port}`, decoy, 25);
+  };
+  for (const event of events) {
+    if (event.kind === 'session') touch(event.session.source.ip, event.session.destination.ip, event.session.destination.port);
+    else if (event.kind === 'probe') for (const { ip, port } of event.probe.targets) touch(event.probe.source, ip, port);
+  }
+  return scans.size;
+}
+
+/** Twenty exploits as one alternation of the language's own engine, which backtracks. */
+const twenty =
+  /wget\s+http|curl\s+http|chmod\s+777|\/ws\/v1\/cluster\/apps|\/shell\?|\/editBlackAndWhiteList|\/ctrlt\/DeviceUpgrade|\/picsdesc\.xml|NewStatusURL|\/GponForm\/diag_Form|invokefunction|eval-stdin\.php|PHP_VALUE|\/wls-wsat\/|\.%2e\/bin\/sh|Search\.cgi|\$\{jndi:|\/boaform\/admin|\/manager\/html|mstshash=/i;
+
+export function matchNaively(views: readonly (SessionView | undefined)[]): number {
+  let found = 0;
+  for (const view of views)
+    if (view && view.input.length > 0) {
+      const { buffer, byteOffset, byteLength } = view.input;
+      if (twenty.test(Buffer.from(buffer, byteOffset, byteLength).toString('latin1'))) found += 1;
+    }
+  return found;
+}
+
+/** The reader that the MMDB format is usually read with, country alone. */
+export function openNaivePlaces(file: string): Work {
+  const reader = new Reader<{ readonly country_code?: string } & Response>(readFileSync(file));
+  return (events) => {
+    let known = 0;
+    for (const event of events) if (reader.get(sourceOf(event))?.country_code) known += 1;
+    return known;
+  };
+}

@@ -1,0 +1,92 @@
+// `weir bench analysis`: events per second through everything that is made of them on one processor, what each part takes of it,
+// and each part against the shortest code that does the same. No namespaces, no network: decoded records in, findings out.
+
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { AnalysisRounds } from './analysis-process.ts';
+import type { BenchReport, Say } from './bench.ts';
+import { median, spread } from './figures.ts';
+
+const rounds = 5;
+const eventsARound = 100_000;
+/** What the stream is promised to keep up with. */
+const wanted = 100_000;
+const program = fileURLToPath(new URL('./analysis-process.js', import.meta.url));
+const root = path.resolve(path.dirname(program), '../../../..');
+
+/** What a sensor has to have, and what is made of it besides. */
+const required = ['gathering and rollups', 'behaviour', 'signatures', 'places'];
+const extra = ['facts', 'families'];
+const naive: Readonly<Record<string, readonly [string, string]>> = {
+  behaviour: ['naive behaviour', 'sets of ports and decoys for each source, without time or bound'],
+  signatures: ['naive signatures', 'twenty exploits in one regular expression of the language'],
+  places: ['naive places', 'country alone, by the maxmind package, one look-up for each event'],
+};
+
+export async function benchAnalysis(say: Say): Promise<BenchReport> {
+  const data = mkdtempSync(path.join(tmpdir(), 'weir-bench-analysis-'));
+  try {
+    say(`${rounds} rounds of ${eventsARound} events on one processor, after one for the compiler`);
+    const node = [
+      process.execPath,
+      '--expose-gc',
+      program,
+      '--data',
+      data,
+      '--root',
+      root,
+      '--rounds',
+      String(rounds),
+      '--events',
+      String(eventsARound),
+    ];
+    // Garbage collection and compilation have threads of their own: they share the processor too.
+    const [command, ...argv] = existsSync('/usr/bin/taskset') ? ['/usr/bin/taskset', '-c', '0', ...node] : node;
+    const { stdout } = await promisify(execFile)(command, argv, { timeout: 300_000, maxBuffer: 1 << 20 });
+    return report(JSON.parse(stdout) as AnalysisRounds);
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
+}
+
+function report({ counts, rules, times, found, residentBytes }: AnalysisRounds): BenchReport {
+  const rate = (ms: readonly number[]): number[] => ms.map((one) => (eventsARound / one) * 1000);
+  const all = [...required, ...extra];
+  const sum = all.reduce((total, name) => total + median(times[name]), 0);
+  const together = times[required[0]].map((_, round) => required.reduce((total, name) => total + times[name][round], 0));
+  const whole = rate(times.whole);
+  const line = (name: string): string => {
+    const [peer, words] = naive[name] ?? [];
+    const against = peer ? `   ${(median(times[peer]) / median(times[name])).toFixed(2)} times ${words}` : '';
+    const share = `${((100 * median(times[name])) / sum).toFixed(0)}%`.padStart(5);
+    return `  ${name.padEnd(22)} ${spread(rate(times[name])).padEnd(26)} ${share}${against}`;
+  };
+  const text = [
+    `events per second on one processor, ${rounds} rounds of ${eventsARound}, median (spread), and the share of the time:`,
+    `  (${counts.sessions} sessions, ${Math.round((100 * counts.silent) / counts.sessions)}% silent, payloads up to ${counts.payloadP99} bytes in 99 of 100, ${counts.probes} probe records, ${counts.sources} sources; ${rules} signatures)`,
+    ...all.map(line),
+    `  rollups, behaviour, signatures and places: ${spread(rate(together))}`,
+    `  everything, as the recorder runs it:       ${spread(whole)}`,
+    `  memory of the whole process: ${Math.round(residentBytes / 2 ** 20)} MB, events of a round included`,
+  ].join('\n');
+  const enough = median(whole) >= wanted;
+  return {
+    text: enough ? text : `${text}\n  This is less than the ${wanted} that are promised.`,
+    json: {
+      rounds,
+      events: eventsARound,
+      counts,
+      rules,
+      found,
+      eventsPerSecond: Object.fromEntries(Object.entries(times).map(([name, ms]) => [name, median(rate(ms))])),
+      required: median(rate(together)),
+      times,
+      residentBytes,
+    },
+    exitCode: enough ? 0 : 1,
+  };
+}
