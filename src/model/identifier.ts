@@ -1,7 +1,7 @@
 // Identifiers that sort by time and are unique over processes: 11 characters of microseconds, 8 of a walk that begins and
 // steps by chance, so that one process never makes the same twice.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { Micros } from '../base/clock.ts';
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
@@ -24,7 +24,7 @@ export function createIdentifier(at: Micros): string {
  * first, so that records of different kinds never share one.
  */
 export function derivedIdentifier(at: Micros, about: string): string {
-  return digits(at, 11) + digits(createHash('sha256').update(about).digest().readUIntBE(0, 5), 8);
+  return digits(at, 11) + digits(hash('sha256', about, 'buffer').readUIntBE(0, 5), 8);
 }
 
 function digits(value: number, count: number): string {

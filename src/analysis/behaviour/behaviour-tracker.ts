@@ -135,7 +135,7 @@ export class BehaviourTracker {
     touch.flags = transport === 'tcp' || session.sourceReliable ? touchFlags.proven : touchFlags.forgeable;
     touch.record = session.id;
     touch.diversion = diversion;
-    if ((fresh & seenParts.begin) !== 0) this.#scans.touch(state, touch);
+    touch.index = (fresh & seenParts.begin) !== 0 ? this.#scans.touch(state, touch) : state.touches.find(touch.host, touch.port);
     if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view);
     if (start > state.latest) state.latest = start;
     this.#sources.touched(state);
@@ -181,7 +181,8 @@ export class BehaviourTracker {
       touch.hits = target.count;
       touch.flags = target.kind === 'ack' ? touchFlags.stray : touchFlags.forgeable;
       if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch.host, touch.port);
-      if (this.#scans.touch(state, touch) >= 0) this.#visits.packets(state, touch, target.count);
+      touch.index = this.#scans.touch(state, touch);
+      if (touch.index >= 0) this.#visits.packets(state, touch, target.count);
     }
     if (probe.unlisted > 0) this.#scans.more(state, probe.start, probe.unlisted);
     if (probe.start > state.latest) state.latest = probe.start;

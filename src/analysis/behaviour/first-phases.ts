@@ -25,10 +25,20 @@ export function irregularities(syn: SynDetails, destination: string | undefined)
   return found;
 }
 
+/** The same asked of every SYN: whether there is anything irregular. */
+export const isIrregular = (syn: SynDetails, destination: string | undefined): boolean =>
+  syn.options === '' ||
+  syn.ttl > highTtl ||
+  syn.ipId === zmapIpId ||
+  syn.system === 'Mirai' ||
+  (destination !== undefined && syn.sequence === parseIpv4Number(destination));
+
 export interface FirstPhase {
   readonly record: string;
   readonly at: Micros;
-  readonly marks: readonly string[];
+  readonly syn: SynDetails;
+  /** The first of the record, of which the SYN is. */
+  readonly destination: string | undefined;
 }
 
 export class FirstPhases {
@@ -45,8 +55,8 @@ export class FirstPhases {
     return 200 + this.#hosts.length * 12 + this.#phases.length * 250;
   }
 
-  begin({ id, start }: ProbeRecord, marks: readonly string[]): void {
-    this.#phases[this.#nextPhase % mostRecords] = { record: id, at: start, marks };
+  begin({ id, start, targets }: ProbeRecord, syn: SynDetails): void {
+    this.#phases[this.#nextPhase % mostRecords] = { record: id, at: start, syn, destination: targets[0]?.ip };
     this.#nextPhase += 1;
   }
 

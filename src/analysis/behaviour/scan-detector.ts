@@ -52,12 +52,9 @@ export class ScanDetector {
     const { at, host, port } = touch;
     const now = at < state.latest && state.latest - at <= latenessMicros ? state.latest : at;
     let index = touches.find(host, port);
-    const fresh = index < 0 || touches.times[index] < now - this.#window;
+    const fresh = index < 0 || touches.time(index) < now - this.#window;
     if (index < 0) index = touches.add(host, port, touch.hostName);
-    if (at > touches.times[index]) touches.times[index] = at;
-    touches.hits[index] += touch.hits;
-    touches.flags[index] |= touch.flags;
-    touches.records[index] = touch.record;
+    touches.note(index, at, touch.hits, touch.flags, touch.record);
     // Another packet to the same target makes no more targets.
     if (!fresh || touches.size < 2) return index;
     return this.#judge(state, touch, now) ? -1 : index;
@@ -107,10 +104,10 @@ export class ScanDetector {
     const from = now - this.#window;
     if (counts.portsOfHost >= scanPorts) {
       const about = { key: touch.hostName, destination: touch.hostName };
-      this.#found('port-scan', touch.host, about, state, touch, from, now, (index) => state.touches.hosts[index] === touch.host);
+      this.#found('port-scan', touch.host, about, state, touch, from, now, (index) => state.touches.host(index) === touch.host);
     } else if (counts.hostsOfPort >= scanHosts) {
       const about = { key: aboutPort(touch.port), port: touch.port };
-      this.#found('sweep', touch.port, about, state, touch, from, now, (index) => state.touches.ports[index] === touch.port);
+      this.#found('sweep', touch.port, about, state, touch, from, now, (index) => state.touches.port(index) === touch.port);
     } else if (counts.targets >= blockTargets) {
       const block = this.#found('block-scan', 0, nowhere, state, touch, from, now, () => true);
       if (block) this.#unite(block, state, touch.at);
@@ -139,7 +136,7 @@ export class ScanDetector {
     const { touches } = state;
     const scan = this.#open(behaviour, target, about, state, touch, from, now, belongs);
     for (let index = touches.size - 1; index >= 0; index -= 1)
-      if (belongs(index) && touches.times[index] >= from && touches.times[index] <= now) touches.remove(index);
+      if (belongs(index) && touches.time(index) >= from && touches.time(index) <= now) touches.remove(index);
     return scan;
   }
 
@@ -161,18 +158,18 @@ export class ScanDetector {
     const part: number[] = [];
     let start = touch.at;
     for (let index = 0; index < touches.size; index += 1) {
-      if (!belongs(index) || touches.times[index] < from || touches.times[index] > now) continue;
+      if (!belongs(index) || touches.time(index) < from || touches.time(index) > now) continue;
       part.push(index);
-      start = Math.min(start, touches.times[index]);
+      start = Math.min(start, touches.time(index));
     }
-    part.sort((a, b) => touches.times[a] - touches.times[b]);
+    part.sort((a, b) => touches.time(a) - touches.time(b));
     const describe = describeAs(behaviour, this.#thresholds);
     const scan = this.#table.open(state, behaviour, target, { about, start, at: touch.at, describe });
     if (!scan) return undefined;
     for (const index of part) {
-      scan.count(touches.times[index], touches.hits[index]);
-      scan.target(touches.hosts[index], touches.names[index], touches.ports[index]);
-      scan.flags |= touches.flags[index];
+      scan.count(touches.time(index), touches.hits(index));
+      scan.target(touches.host(index), touches.names[index], touches.port(index));
+      scan.flags |= touches.flags(index);
       scan.rest(touches.records[index]);
     }
     scan.severity = behaviour === 'port-scan' || behaviour === 'sweep' ? 'low' : 'medium';

@@ -25,58 +25,109 @@ export interface TouchCounts {
   slowTargets: number;
 }
 
+/** Numbers of an entry, one after the other in one plain array: it grows without a new buffer for each size. */
+const width = 6;
+const hostAt = 0;
+const portAt = 1;
+const timeAt = 2;
+const firstAt = 3;
+const hitsAt = 4;
+/** Flags, and above them the kind of the first visit. */
+const bitsAt = 5;
+const kindShift = 8;
+
 export class TouchList {
   readonly #most: number;
+  readonly #cells: number[] = [];
   size = 0;
-  hosts = new Uint32Array(2);
-  ports = new Uint32Array(2);
-  times = new Float64Array(2);
-  /** Sessions and packets, while the pair is in the list. */
-  hits = new Uint32Array(2);
-  flags = new Uint8Array(2);
-  /** The first visit of each, until there is a second: when, and of which kind (visit-detector.ts; 0 is none). */
-  firstAt = new Float64Array(2);
-  firstKind = new Uint8Array(2);
   /** Identifier of the newest record of each, and the decoy's address as text. */
-  records: string[] = [];
-  names: string[] = [];
+  readonly records: string[] = [];
+  readonly names: string[] = [];
 
   constructor(most: number) {
     this.#most = most;
   }
 
   get byteLength(): number {
-    return 400 + this.hosts.length * 48;
+    return 350 + this.size * (width * 8 + 16) * 1.5;
+  }
+
+  host(index: number): number {
+    return this.#cells[index * width + hostAt];
+  }
+
+  port(index: number): number {
+    return this.#cells[index * width + portAt];
+  }
+
+  time(index: number): Micros {
+    return this.#cells[index * width + timeAt];
+  }
+
+  /** Sessions and packets, while the pair is in the list. */
+  hits(index: number): number {
+    return this.#cells[index * width + hitsAt];
+  }
+
+  flags(index: number): number {
+    return this.#cells[index * width + bitsAt] & 0xff;
+  }
+
+  /** The first visit of a pair until there is a second: when, and of which kind (visit-detector.ts; 0 is none). */
+  firstVisit(index: number): Micros {
+    return this.#cells[index * width + firstAt];
+  }
+
+  firstKind(index: number): number {
+    return this.#cells[index * width + bitsAt] >>> kindShift;
+  }
+
+  setFirst(index: number, kind: number, at: Micros): void {
+    const bits = index * width + bitsAt;
+    this.#cells[bits] = (this.#cells[bits] & 0xff) | (kind << kindShift);
+    this.#cells[index * width + firstAt] = at;
+  }
+
+  /** Another touch of a pair that is there. */
+  note(index: number, at: Micros, hits: number, flags: number, record: string): void {
+    const time = index * width + timeAt;
+    if (at > this.#cells[time]) this.#cells[time] = at;
+    this.#cells[index * width + hitsAt] += hits;
+    this.#cells[index * width + bitsAt] |= flags;
+    this.records[index] = record;
   }
 
   /** Index, or -1. */
   find(host: number, port: number): number {
-    const { hosts, ports, size } = this;
-    for (let index = 0; index < size; index += 1) if (hosts[index] === host && ports[index] === port) return index;
+    const cells = this.#cells;
+    const end = this.size * width;
+    for (let at = 0; at < end; at += width) if (cells[at + hostAt] === host && cells[at + portAt] === port) return at / width;
     return -1;
   }
 
   /** Of a pair that is not there; its index. */
   add(host: number, port: number, name: string): number {
-    let at = this.size;
-    if (at >= this.#most) at = this.#oldest();
-    else {
-      if (at === this.hosts.length) this.#grow();
+    const cells = this.#cells;
+    let index = this.size;
+    if (index < this.#most) {
       this.size += 1;
-    }
-    this.hosts[at] = host;
-    this.ports[at] = port;
-    this.times[at] = Number.NEGATIVE_INFINITY;
-    this.hits[at] = 0;
-    this.flags[at] = 0;
-    this.firstKind[at] = 0;
-    this.records[at] = '';
-    this.names[at] = name;
-    return at;
+      // A fraction, so that the array holds plain doubles from its first element on.
+      cells.push(0.5, 0, 0, 0, 0, 0);
+    } else index = this.#oldest();
+    const at = index * width;
+    cells[at + hostAt] = host;
+    cells[at + portAt] = port;
+    cells[at + timeAt] = Number.NEGATIVE_INFINITY;
+    cells[at + firstAt] = 0;
+    cells[at + hitsAt] = 0;
+    cells[at + bitsAt] = 0;
+    this.records[index] = '';
+    this.names[index] = name;
+    return index;
   }
 
   count(host: number, port: number, now: Micros, window: Micros, slowWindow: Micros, into: TouchCounts): void {
-    const { hosts, ports, times, size } = this;
+    const cells = this.#cells;
     const from = now - window;
     const slowFrom = now - slowWindow;
     into.portsOfHost = 0;
@@ -85,17 +136,18 @@ export class TouchList {
     into.slowPortsOfHost = 0;
     into.slowHostsOfPort = 0;
     into.slowTargets = 0;
-    for (let index = 0; index < size; index += 1) {
-      const at = times[index];
+    const end = this.size * width;
+    for (let entry = 0; entry < end; entry += width) {
+      const at = cells[entry + timeAt];
       if (at < slowFrom || at > now) continue;
       const near = at >= from;
       into.slowTargets += 1;
       if (near) into.targets += 1;
-      if (hosts[index] === host) {
+      if (cells[entry + hostAt] === host) {
         into.slowPortsOfHost += 1;
         if (near) into.portsOfHost += 1;
       }
-      if (ports[index] === port) {
+      if (cells[entry + portAt] === port) {
         into.slowHostsOfPort += 1;
         if (near) into.hostsOfPort += 1;
       }
@@ -105,13 +157,9 @@ export class TouchList {
   /** The last one takes its place. */
   remove(index: number): void {
     const last = this.size - 1;
-    this.hosts[index] = this.hosts[last];
-    this.ports[index] = this.ports[last];
-    this.times[index] = this.times[last];
-    this.hits[index] = this.hits[last];
-    this.flags[index] = this.flags[last];
-    this.firstAt[index] = this.firstAt[last];
-    this.firstKind[index] = this.firstKind[last];
+    const cells = this.#cells;
+    for (let part = 0; part < width; part += 1) cells[index * width + part] = cells[last * width + part];
+    cells.length = last * width;
     this.records[index] = this.records[last];
     this.names[index] = this.names[last];
     this.records.length = last;
@@ -120,23 +168,10 @@ export class TouchList {
   }
 
   #oldest(): number {
+    const cells = this.#cells;
     let oldest = 0;
-    for (let index = 1; index < this.size; index += 1) if (this.times[index] < this.times[oldest]) oldest = index;
+    for (let index = 1; index < this.size; index += 1)
+      if (cells[index * width + timeAt] < cells[oldest * width + timeAt]) oldest = index;
     return oldest;
-  }
-
-  #grow(): void {
-    const length = Math.min(this.hosts.length * 2, this.#most);
-    const widen = <T extends Uint32Array | Float64Array | Uint8Array>(from: T, to: T): T => {
-      to.set(from as never);
-      return to;
-    };
-    this.hosts = widen(this.hosts, new Uint32Array(length));
-    this.ports = widen(this.ports, new Uint32Array(length));
-    this.times = widen(this.times, new Float64Array(length));
-    this.hits = widen(this.hits, new Uint32Array(length));
-    this.flags = widen(this.flags, new Uint8Array(length));
-    this.firstAt = widen(this.firstAt, new Float64Array(length));
-    this.firstKind = widen(this.firstKind, new Uint8Array(length));
   }
 }

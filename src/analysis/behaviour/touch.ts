@@ -17,6 +17,8 @@ export interface Touch {
   /** Identifier of the record. */
   record: string;
   diversion: string;
+  /** Its place in the source's list of touches; -1 while it is part of a scan. */
+  index: number;
 }
 
 export const emptyTouch = (): Touch => ({
@@ -28,6 +30,7 @@ export const emptyTouch = (): Touch => ({
   flags: 0,
   record: '',
   diversion: '',
+  index: -1,
 });
 
 /** Of IPv4 the address; of IPv6 32 bits of a digest. A source touches decoys of its own family only. */

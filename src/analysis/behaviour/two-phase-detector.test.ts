@@ -98,7 +98,7 @@ describe('two-phase scans', () => {
     const phases = new FirstPhases();
     for (const index of times(10_000, (n) => n)) {
       const event = probe(index, attacker, []);
-      if (event.kind === 'probe' && index % 50 === 0) phases.begin(event.probe, ['x']);
+      if (event.kind === 'probe' && index % 50 === 0) phases.begin(event.probe, syns.zmap);
       phases.add(index, 80);
     }
     assert.equal(phases.find(5000, 80, secondsOf(20_000), 1e12), undefined);

@@ -6,7 +6,7 @@ import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { ProbeRecord } from '../../model/event.ts';
 import type { SessionRecord, SynDetails } from '../../model/session.ts';
 import { aboutPort, type EpisodeTable, episodeKey } from './episode-table.ts';
-import { FirstPhases, irregularities } from './first-phases.ts';
+import { FirstPhases, irregularities, isIrregular } from './first-phases.ts';
 import { portText } from './port-bits.ts';
 import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
@@ -28,10 +28,9 @@ export class TwoPhaseDetector {
 
   /** A probe record with the SYN it began with. True when its TCP targets have to be told by `target`. */
   probe(state: SourceState, probe: ProbeRecord, syn: SynDetails): boolean {
-    const marks = irregularities(syn, probe.targets[0]?.ip);
-    if (marks.length === 0) return false;
+    if (!isIrregular(syn, probe.targets[0]?.ip)) return false;
     state.firstPhases ??= new FirstPhases();
-    state.firstPhases.begin(probe, marks);
+    state.firstPhases.begin(probe, syn);
     return true;
   }
 
@@ -44,7 +43,7 @@ export class TwoPhaseDetector {
     const { firstPhases } = state;
     if (!firstPhases || session.transport !== 'tcp') return false;
     // A handshake made without a stack is a first phase that went on, not a second one.
-    if (session.syn && irregularities(session.syn, session.destination.ip).length > 0) return false;
+    if (session.syn && isIrregular(session.syn, session.destination.ip)) return false;
     const first = firstPhases.find(touch.host, touch.port, touch.at, this.#window);
     if (!first) return false;
     const key = episodeKey('two-phase-scan', touch.port);
@@ -68,7 +67,7 @@ export class TwoPhaseDetector {
     const told = this.#told.get(episode);
     if (told && told.length < maxTold)
       told.push(
-        `Probe ${first.record} to ${touch.hostName}: ${first.marks.join(', ')}. After ${spanText(touch.at - first.at)} session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
+        `Probe ${first.record} to ${touch.hostName}: ${irregularities(first.syn, first.destination).join(', ')}. After ${spanText(touch.at - first.at)} session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
       );
     episode.rest(first.record);
     episode.rest(touch.record);

@@ -75,17 +75,16 @@ export class VisitDetector {
   /** Most visits are the only one: it is noted with the touch alone, and counted when there is a second. */
   #isFirst(state: SourceState, touch: Touch, kind: number, count: number): boolean {
     const { touches } = state;
-    const index = touches.find(touch.host, touch.port);
+    const { index } = touch;
     if (index < 0) return true;
-    const before = touches.firstKind[index];
+    const before = touches.firstKind(index);
     if (before === kindNumbers.done) return false;
     if (before === 0 && count === 1) {
-      touches.firstKind[index] = kind;
-      touches.firstAt[index] = touch.at;
+      touches.setFirst(index, kind, touch.at);
       return true;
     }
-    touches.firstKind[index] = kindNumbers.done;
-    const at = touches.firstAt[index];
+    const at = touches.firstVisit(index);
+    touches.setFirst(index, kindNumbers.done, at);
     if (before === kindNumbers.spoke || before === kindNumbers.datagrams) this.#count(state, touch, at, 'spoke', 1);
     if (before === kindNumbers.silent) this.#count(state, touch, at, 'silent', 1);
     if (before > kindNumbers.spoke) this.#count(state, touch, at, 'packets', 1);
