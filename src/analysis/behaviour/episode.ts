@@ -95,7 +95,9 @@ export class Episode {
   }
 
   rest(record: string): void {
-    if (this.records.length < maxRecords && record !== '' && !this.records.includes(record)) this.records.push(record);
+    const { records } = this;
+    if (records.length >= maxRecords || records[records.length - 1] === record || record === '') return;
+    if (!records.includes(record)) records.push(record);
   }
 
   learn(techniques: readonly string[], cves: readonly string[] = []): void {

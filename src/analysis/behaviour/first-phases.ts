@@ -41,18 +41,18 @@ export interface FirstPhase {
   readonly destination: string | undefined;
 }
 
+/** Numbers of a target: host, port, number of the record of it, counted on. */
+const width = 3;
+
 export class FirstPhases {
-  readonly #phases: (FirstPhase | undefined)[] = [];
+  /** A record's place is its number modulo `mostRecords`. */
+  readonly #phases: FirstPhase[] = [];
   #nextPhase = 0;
-  #hosts = new Uint32Array(8);
-  #ports = new Uint32Array(8);
-  /** Number of the record of each, counted on; its place in `#phases` is that modulo `mostRecords`. */
-  #owners = new Uint32Array(8);
-  #size = 0;
+  readonly #targets: number[] = [];
   #next = 0;
 
   get byteLength(): number {
-    return 200 + this.#hosts.length * 12 + this.#phases.length * 250;
+    return 200 + this.#targets.length * 12 + this.#phases.length * 100;
   }
 
   begin({ id, start, targets }: ProbeRecord, syn: SynDetails): void {
@@ -62,36 +62,28 @@ export class FirstPhases {
 
   /** A target of the record that was begun last. */
   add(host: number, port: number): void {
-    if (this.#size < mostTargets && this.#size === this.#hosts.length) this.#grow();
-    const at = this.#size < mostTargets ? this.#size : this.#next;
-    this.#hosts[at] = host;
-    this.#ports[at] = port;
-    this.#owners[at] = this.#nextPhase - 1;
-    if (this.#size < mostTargets) this.#size += 1;
-    else this.#next = (this.#next + 1) % mostTargets;
+    const targets = this.#targets;
+    if (targets.length < mostTargets * width) {
+      targets.push(host, port, this.#nextPhase - 1);
+      return;
+    }
+    targets[this.#next] = host;
+    targets[this.#next + 1] = port;
+    targets[this.#next + 2] = this.#nextPhase - 1;
+    this.#next = (this.#next + width) % (mostTargets * width);
   }
 
   /** The latest before `at`, and not longer before than `window`. */
   find(host: number, port: number, at: Micros, window: Micros): FirstPhase | undefined {
+    const targets = this.#targets;
     let best: FirstPhase | undefined;
-    for (let index = 0; index < this.#size; index += 1) {
-      if (this.#hosts[index] !== host || this.#ports[index] !== port) continue;
-      if (this.#nextPhase - this.#owners[index] > mostRecords) continue;
-      const phase = this.#phases[this.#owners[index] % mostRecords];
-      if (phase && phase.at <= at && at - phase.at <= window && (!best || phase.at > best.at)) best = phase;
+    for (let index = 0; index < targets.length; index += width) {
+      if (targets[index] !== host || targets[index + 1] !== port) continue;
+      const number = targets[index + 2];
+      if (this.#nextPhase - number > mostRecords) continue;
+      const phase = this.#phases[number % mostRecords];
+      if (phase.at <= at && at - phase.at <= window && (!best || phase.at > best.at)) best = phase;
     }
     return best;
-  }
-
-  #grow(): void {
-    const length = Math.min(this.#hosts.length * 2, mostTargets);
-    const widen = (from: Uint32Array): Uint32Array<ArrayBuffer> => {
-      const to = new Uint32Array(length);
-      to.set(from);
-      return to;
-    };
-    this.#hosts = widen(this.#hosts);
-    this.#ports = widen(this.#ports);
-    this.#owners = widen(this.#owners);
   }
 }

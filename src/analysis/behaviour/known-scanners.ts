@@ -20,6 +20,9 @@ export interface KnownScanner {
 
 /** At most so much of what a client sent is looked at. */
 const maxScanned = 2048;
+/** Of a TLS hello nobody answered: up to the end of its random bytes, which some tools write by hand. */
+const tlsHandshake = 0x16;
+const maxScannedTls = 48;
 const ranks = { research: 0, crawler: 1, tool: 2 } as const;
 
 const printableText = /^[\x20-\x7e]+$/;
@@ -94,7 +97,10 @@ export class KnownScanners {
       if (text.start !== undefined && !(input && beginsWith(input, text.start))) return;
       best = text;
     };
-    if (input && input.length > 0) this.#index.scan(input.length > maxScanned ? input.subarray(0, maxScanned) : input, report);
+    if (input && input.length > 0) {
+      const scanned = input[0] === tlsHandshake ? maxScannedTls : maxScanned;
+      this.#index.scan(input.length > scanned ? input.subarray(0, scanned) : input, report);
+    }
     if (tls?.serverName !== undefined) this.#index.scan(Buffer.from(tls.serverName, 'latin1'), report);
     return (best as Text | undefined)?.scanner;
   }

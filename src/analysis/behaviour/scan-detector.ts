@@ -29,6 +29,8 @@ export class ScanDetector {
   readonly #table: EpisodeTable;
   readonly #window: Micros;
   readonly #slowWindow: Micros;
+  /** With fewer targets there is nothing. */
+  readonly #least: number;
   readonly #counts: TouchCounts = {
     portsOfHost: 0,
     hostsOfPort: 0,
@@ -42,6 +44,7 @@ export class ScanDetector {
     this.#thresholds = thresholds;
     this.#table = table;
     this.#window = thresholds.scanWindowMs * 1000;
+    this.#least = Math.min(thresholds.scanPorts, thresholds.scanHosts, thresholds.blockTargets);
     this.#slowWindow = thresholds.slowWindowMs * 1000;
   }
 
@@ -56,7 +59,7 @@ export class ScanDetector {
     if (index < 0) index = touches.add(host, port, touch.hostName);
     touches.note(index, at, touch.hits, touch.flags, touch.record);
     // Another packet to the same target makes no more targets.
-    if (!fresh || touches.size < 2) return index;
+    if (!fresh || touches.size < this.#least) return index;
     return this.#judge(state, touch, now) ? -1 : index;
   }
 
@@ -168,7 +171,7 @@ export class ScanDetector {
     if (!scan) return undefined;
     for (const index of part) {
       scan.count(touches.time(index), touches.hits(index));
-      scan.target(touches.host(index), touches.names[index], touches.port(index));
+      scan.target(touches.host(index), touches.name(index), touches.port(index));
       scan.flags |= touches.flags(index);
       scan.rest(touches.records[index]);
     }

@@ -3,6 +3,8 @@
 
 const bits = 18;
 const mask = (1 << bits) - 1;
+/** Characters of an identifier's time that change every nine hours (model/identifier.ts). */
+const skipped = 4;
 
 /** What has been looked at of a record. */
 export const seenParts = { begin: 1, end: 2 } as const;
@@ -14,7 +16,8 @@ export class SeenRecords {
   add(id: string, parts: number): number {
     let one = 0x811c9dc5;
     let two = 0x9747b28c;
-    for (let index = 0; index < id.length; index += 1) {
+    // The first characters are hours and days: what tells records apart comes after them.
+    for (let index = skipped; index < id.length; index += 1) {
       const code = id.charCodeAt(index);
       one = Math.imul(one ^ code, 0x01000193);
       two = Math.imul(two, 31) ^ Math.imul(code, 0x9e3779b1);

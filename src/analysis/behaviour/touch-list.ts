@@ -40,9 +40,12 @@ export class TouchList {
   readonly #most: number;
   readonly #cells: number[] = [];
   size = 0;
-  /** Identifier of the newest record of each, and the decoy's address as text. */
+  /** Identifier of the newest record of each. */
   readonly records: string[] = [];
-  readonly names: string[] = [];
+  /** The decoy's address as text, where its number does not tell it. */
+  #names: string[] | undefined;
+  /** The entry longest ago, as `find` saw it when it found nothing in a full list. */
+  #oldest = 0;
 
   constructor(most: number) {
     this.#most = most;
@@ -97,15 +100,29 @@ export class TouchList {
     this.records[index] = record;
   }
 
+  /** The decoy's address. */
+  name(index: number): string {
+    return this.#names?.[index] ?? renderIpv4(this.host(index));
+  }
+
   /** Index, or -1. */
   find(host: number, port: number): number {
     const cells = this.#cells;
     const end = this.size * width;
-    for (let at = 0; at < end; at += width) if (cells[at + hostAt] === host && cells[at + portAt] === port) return at / width;
+    let oldest = 0;
+    let oldestTime = Number.POSITIVE_INFINITY;
+    for (let at = 0; at < end; at += width) {
+      if (cells[at + hostAt] === host && cells[at + portAt] === port) return at / width;
+      if (cells[at + timeAt] < oldestTime) {
+        oldestTime = cells[at + timeAt];
+        oldest = at;
+      }
+    }
+    this.#oldest = oldest / width;
     return -1;
   }
 
-  /** Of a pair that is not there; its index. */
+  /** Of a pair that `find` just did not find; its index. `name` is kept where it is not the dotted form of `host`. */
   add(host: number, port: number, name: string): number {
     const cells = this.#cells;
     let index = this.size;
@@ -113,7 +130,7 @@ export class TouchList {
       this.size += 1;
       // A fraction, so that the array holds plain doubles from its first element on.
       cells.push(0.5, 0, 0, 0, 0, 0);
-    } else index = this.#oldest();
+    } else index = this.#oldest;
     const at = index * width;
     cells[at + hostAt] = host;
     cells[at + portAt] = port;
@@ -122,7 +139,10 @@ export class TouchList {
     cells[at + hitsAt] = 0;
     cells[at + bitsAt] = 0;
     this.records[index] = '';
-    this.names[index] = name;
+    if (name.includes(':')) {
+      this.#names ??= [];
+      this.#names[index] = name;
+    }
     return index;
   }
 
@@ -161,17 +181,13 @@ export class TouchList {
     for (let part = 0; part < width; part += 1) cells[index * width + part] = cells[last * width + part];
     cells.length = last * width;
     this.records[index] = this.records[last];
-    this.names[index] = this.names[last];
     this.records.length = last;
-    this.names.length = last;
+    if (this.#names) {
+      this.#names[index] = this.#names[last];
+      this.#names.length = last;
+    }
     this.size = last;
   }
-
-  #oldest(): number {
-    const cells = this.#cells;
-    let oldest = 0;
-    for (let index = 1; index < this.size; index += 1)
-      if (cells[index * width + timeAt] < cells[oldest * width + timeAt]) oldest = index;
-    return oldest;
-  }
 }
+
+const renderIpv4 = (host: number): string => `${host >>> 24}.${(host >>> 16) & 255}.${(host >>> 8) & 255}.${host & 255}`;

@@ -151,17 +151,14 @@ export interface MixCounts {
   readonly payloadP99: number;
 }
 
-export interface Mix {
-  readonly events: readonly WeirEvent[];
-  readonly counts: MixCounts;
-}
-
-class Mixer {
+/** Gives one slice of events after the other, in order of time. */
+export class AnalysisMix {
   readonly #chance: () => number;
   readonly #seed: number;
   readonly #seen = new Set<string>();
   readonly #sizes: number[] = [];
-  readonly events: WeirEvent[] = [];
+  #events: WeirEvent[] = [];
+  #number = 0;
   #at: Micros;
   #logins = 0;
   #probes = 0;
@@ -187,7 +184,15 @@ class Mixer {
     };
   }
 
-  step(): void {
+  /** The next so many. */
+  next(count: number): readonly WeirEvent[] {
+    this.#events = [];
+    for (let index = 0; index < count; index += 1) this.#step();
+    return this.#events;
+  }
+
+  #step(): void {
+    this.#number += 1;
     const chance = this.#chance;
     this.#at += Math.ceil(chance() * 200_000);
     const kind = chance();
@@ -236,10 +241,10 @@ class Mixer {
       chunks.push({ at: start + 20_000, direction: 'in', bytes: input });
     }
     const bytesIn = chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0);
-    this.events.push({
+    this.#events.push({
       kind: 'session',
       session: {
-        id: derivedIdentifier(start, `mix ${this.#seed} ${this.events.length}`),
+        id: derivedIdentifier(start, `mix ${this.#seed} ${this.#number}`),
         sequence: 0,
         start,
         end: start + 900_000,
@@ -288,7 +293,7 @@ class Mixer {
     const first = 1 + Math.floor(chance() * 60_000);
     const decoy = this.#decoy();
     const targets = Array.from(
-      { length: 1 + Math.floor(chance() * 20) },
+      { length: 1 + Math.floor(chance() ** 4 * 20) },
       (_, index): ProbeTarget => ({
         ip: vertical ? decoy : `203.0.113.${1 + ((first + index) % decoys)}`,
         port: vertical ? first + index : 1 + (first % 1000),
@@ -297,10 +302,10 @@ class Mixer {
         count: 1,
       }),
     );
-    this.events.push({
+    this.#events.push({
       kind: 'probe',
       probe: {
-        id: derivedIdentifier(start, `mix probe ${this.#seed} ${this.events.length}`),
+        id: derivedIdentifier(start, `mix probe ${this.#seed} ${this.#number}`),
         start,
         end: start + 900_000,
         source: this.#source(),
@@ -312,11 +317,4 @@ class Mixer {
       },
     });
   }
-}
-
-/** So many events from `start` on, in order of time. */
-export function analysisMix(count: number, seed: number, start: Micros): Mix {
-  const mixer = new Mixer(seed, start);
-  for (let index = 0; index < count; index += 1) mixer.step();
-  return { events: mixer.events, counts: mixer.counts() };
 }

@@ -39,19 +39,22 @@ class Rollups {
   }
 }
 
-export function gatherAndRollUp(events: readonly WeirEvent[]): number {
+export function createGathering(): Work {
   const gatherer = new SessionGatherer();
   const rollups = new Rollups();
-  let views = 0;
-  for (const event of events) {
-    if (event.kind === 'session') {
-      const { start, source, destination } = event.session;
-      if (gatherer.take(event.session)) views += 1;
-      rollups.add(start, source.ip, destination.ip, destination.port, 1);
-    } else if (event.kind === 'probe')
-      for (const { ip, port, count } of event.probe.targets) rollups.add(event.probe.start, event.probe.source, ip, port, count);
-  }
-  return views + rollups.figure;
+  return (events) => {
+    let views = 0;
+    for (const event of events) {
+      if (event.kind === 'session') {
+        const { start, source, destination } = event.session;
+        if (gatherer.take(event.session)) views += 1;
+        rollups.add(start, source.ip, destination.ip, destination.port, 1);
+      } else if (event.kind === 'probe')
+        for (const { ip, port, count } of event.probe.targets)
+          rollups.add(event.probe.start, event.probe.source, ip, port, count);
+    }
+    return views + rollups.figure;
+  };
 }
 
 /** Views of the sessions that ended, made outside of what is measured. */
@@ -79,27 +82,32 @@ export function extractAll(
   return sum;
 }
 
-export function assignFamilies(parts: AnalysisParts, views: readonly (SessionView | undefined)[]): number {
+export function createFamilies(parts: AnalysisParts): (views: readonly (SessionView | undefined)[]) => number {
   const families = parts.createFamilies?.([]);
-  let sum = 0;
-  if (families) for (const view of views) if (view && families.assign(view)?.founded) sum += 1;
-  return sum;
+  return (views) => {
+    let sum = 0;
+    if (families) for (const view of views) if (view && families.assign(view)?.founded) sum += 1;
+    return sum;
+  };
 }
 
-export function judgeBehaviour(
+export function createBehaviour(
   parts: AnalysisParts,
+): (
   events: readonly WeirEvent[],
   views: readonly (SessionView | undefined)[],
   hits: readonly (readonly SignatureHit[])[],
-): number {
+) => number {
   const behaviours = parts.createBehaviours?.();
-  let verdicts = 0;
-  if (!behaviours) return 0;
-  for (const [index, event] of events.entries()) {
-    behaviours.take(event, hits[index], views[index]);
-    if (index % batchEvents === 0) verdicts += behaviours.flush().length;
-  }
-  return verdicts + behaviours.flush(true).length;
+  return (events, views, hits) => {
+    let verdicts = 0;
+    if (!behaviours) return 0;
+    for (let index = 0; index < events.length; index += 1) {
+      behaviours.take(events[index], hits[index], views[index]);
+      if (index % batchEvents === 0) verdicts += behaviours.flush().length;
+    }
+    return verdicts;
+  };
 }
 
 const sourceOf = (event: WeirEvent): string =>
@@ -121,7 +129,7 @@ export async function analyseAll(analyser: Analyser, events: readonly WeirEvent[
 }
 
 /** The shortest code: sets of ports for each source and decoy, of decoys for each source and port; unbounded, no time at all. */
-export function judgeNaively(events: readonly WeirEvent[]): number {
+export function createNaiveBehaviour(): Work {
   const sets = new Map<string, Set<number | string>>();
   const scans = new Set<string>();
   const add = (key: string, value: number | string, threshold: number): void => {
@@ -137,11 +145,13 @@ export function judgeNaively(events: readonly WeirEvent[]): number {
     add(`${source} ${decoy}`, port, 15);
     add(`${source}:${port}`, decoy, 25);
   };
-  for (const event of events) {
-    if (event.kind === 'session') touch(event.session.source.ip, event.session.destination.ip, event.session.destination.port);
-    else if (event.kind === 'probe') for (const { ip, port } of event.probe.targets) touch(event.probe.source, ip, port);
-  }
-  return scans.size;
+  return (events) => {
+    for (const event of events) {
+      if (event.kind === 'session') touch(event.session.source.ip, event.session.destination.ip, event.session.destination.port);
+      else if (event.kind === 'probe') for (const { ip, port } of event.probe.targets) touch(event.probe.source, ip, port);
+    }
+    return scans.size;
+  };
 }
 
 /** Twenty exploits as one alternation of the language's own engine, which backtracks. */

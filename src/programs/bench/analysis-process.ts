@@ -8,7 +8,7 @@ import { Analyser, type AnalyserStore } from '../../analysis/analyser.ts';
 import { silentLog } from '../../base/log.ts';
 import { defaultAnalysis } from '../../config/analysis-schema.ts';
 import { loadAnalysis } from '../recorder-analysis.ts';
-import { analysisMix, type MixCounts } from './analysis-mix.ts';
+import { AnalysisMix, type MixCounts } from './analysis-mix.ts';
 import * as parts from './analysis-parts.ts';
 
 const { values } = parseArgs({
@@ -25,7 +25,7 @@ export interface AnalysisRounds {
   readonly rules: number;
   /** Milliseconds of each round, by name. */
   readonly times: Readonly<Record<string, readonly number[]>>;
-  /** What each found in the last round: that it did its work. */
+  /** What each found in all: that it did its work. */
   readonly found: Readonly<Record<string, number>>;
   /** Of this process at the end. */
   readonly residentBytes: number;
@@ -41,7 +41,8 @@ const emptyStore: AnalyserStore = {
 };
 
 const start = 1_767_312_000_000_000;
-const dayMicros = 86_400 * 1e6;
+/** Generated and looked at at once: what waits in memory must not be what is measured. */
+const sliceEvents = 10_000;
 
 async function measure(): Promise<AnalysisRounds> {
   const data = values.data ?? '.';
@@ -51,46 +52,52 @@ async function measure(): Promise<AnalysisRounds> {
   const rounds = Number(values.rounds);
   const times: Record<string, number[]> = {};
   const found: Record<string, number> = {};
-  let counts: MixCounts | undefined;
-  // The first round is the compiler's.
+  const mix = new AnalysisMix(7, start);
+  const gathering = parts.createGathering();
+  const families = parts.createFamilies(loaded);
+  const behaviour = parts.createBehaviour(loaded);
+  const naiveBehaviour = parts.createNaiveBehaviour();
+  const analyser = new Analyser({ store: emptyStore, parts: loaded, log: silentLog });
+  await analyser.begin();
+  // The first round is the compiler's, and fills the memories.
   for (let round = -1; round < rounds; round += 1) {
-    const mix = analysisMix(Number(values.events), round + 100, start + round * dayMicros);
-    counts = mix.counts;
-    const { events } = mix;
-    const views = parts.viewsOf(events);
-    let hits: ReturnType<typeof parts.matchSignatures> = [];
-    const analyser = new Analyser({ store: emptyStore, parts: loaded, log: silentLog });
-    await analyser.begin();
-    const works: readonly (readonly [string, () => number | Promise<number>])[] = [
-      ['gathering and rollups', () => parts.gatherAndRollUp(events)],
-      [
-        'signatures',
-        () => {
-          hits = parts.matchSignatures(loaded, views);
-          return hits.reduce((sum, { length }) => sum + length, 0);
-        },
-      ],
-      ['facts', () => parts.extractAll(loaded, views, hits)],
-      ['families', () => parts.assignFamilies(loaded, views)],
-      ['behaviour', () => parts.judgeBehaviour(loaded, events, views, hits)],
-      ['places', () => parts.lookUpPlaces(loaded, events)],
-      ['whole', () => parts.analyseAll(analyser, events)],
-      ['naive behaviour', () => parts.judgeNaively(events)],
-      ['naive signatures', () => parts.matchNaively(views)],
-      ['naive places', () => naivePlaces(events)],
-    ];
-    for (const [name, work] of works) {
-      globalThis.gc?.();
-      const began = performance.now();
-      found[name] = await work();
-      if (round >= 0) {
-        times[name] ??= [];
-        times[name].push(performance.now() - began);
+    const spent: Record<string, number> = {};
+    for (let done = 0; done < Number(values.events); done += sliceEvents) {
+      const events = mix.next(sliceEvents);
+      const views = parts.viewsOf(events);
+      let hits: ReturnType<typeof parts.matchSignatures> = [];
+      const works: readonly (readonly [string, () => number | Promise<number>])[] = [
+        ['gathering and rollups', () => gathering(events)],
+        [
+          'signatures',
+          () => {
+            hits = parts.matchSignatures(loaded, views);
+            return hits.reduce((sum, { length }) => sum + length, 0);
+          },
+        ],
+        ['facts', () => parts.extractAll(loaded, views, hits)],
+        ['families', () => families(views)],
+        ['behaviour', () => behaviour(events, views, hits)],
+        ['places', () => parts.lookUpPlaces(loaded, events)],
+        ['whole', () => parts.analyseAll(analyser, events)],
+        ['naive behaviour', () => naiveBehaviour(events)],
+        ['naive signatures', () => parts.matchNaively(views)],
+        ['naive places', () => naivePlaces(events)],
+      ];
+      for (const [name, work] of works) {
+        const began = performance.now();
+        found[name] = (found[name] ?? 0) + (await work());
+        spent[name] = (spent[name] ?? 0) + performance.now() - began;
       }
     }
+    if (round >= 0)
+      for (const [name, ms] of Object.entries(spent)) {
+        times[name] ??= [];
+        times[name].push(ms);
+      }
   }
   return {
-    counts: counts as MixCounts,
+    counts: mix.counts(),
     rules: loaded.signatures?.size ?? 0,
     times,
     found,
