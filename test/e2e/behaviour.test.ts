@@ -104,12 +104,13 @@ const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({
 
 async function hydra(lab: WeirLab, source: string, host: string, protocol: string, port: number): Promise<unknown> {
   await lab.attacker.ip(`route add ${host}/32 via ${labAddresses.sensor} src ${source}\n`);
+  // Many names and few passwords: it leaves a name as soon as the decoy lets it in.
   const users = path.join(lab.directory, 'users');
   const passwords = path.join(lab.directory, 'passwords');
-  writeFileSync(users, 'root\nadmin\n');
-  writeFileSync(passwords, '123456\nxc3511\nvizxv\npassword\n');
+  writeFileSync(users, 'root\nadmin\nguest\nsupport\nuser\nubnt\npi\noracle\n');
+  writeFileSync(passwords, '123456\nxc3511\n');
   return lab.attacker.run(
-    ['timeout', '12', 'hydra', '-I', '-t', '4', '-w', '3', '-L', users, '-P', passwords, '-s', String(port), host, protocol],
+    ['timeout', '15', 'hydra', '-I', '-t', '4', '-w', '3', '-L', users, '-P', passwords, '-s', String(port), host, protocol],
     quick,
   );
 }

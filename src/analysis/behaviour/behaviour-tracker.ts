@@ -180,7 +180,7 @@ export class BehaviourTracker {
       touch.port = portKeyOf(target.port, target.transport);
       touch.hits = target.count;
       touch.flags = target.kind === 'ack' ? touchFlags.stray : touchFlags.forgeable;
-      if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch.host, touch.port);
+      if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch);
       touch.index = this.#scans.touch(state, touch);
       if (touch.index >= 0) this.#visits.packets(state, touch, target.count);
     }

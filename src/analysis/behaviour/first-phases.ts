@@ -5,6 +5,7 @@ import type { Micros } from '../../base/clock.ts';
 import { parseIpv4Number } from '../../model/address.ts';
 import type { ProbeRecord } from '../../model/event.ts';
 import type { SynDetails } from '../../model/session.ts';
+import { makeRoom } from './source-state.ts';
 
 const mostTargets = 4096;
 const mostRecords = 512;
@@ -41,18 +42,15 @@ export interface FirstPhase {
   readonly destination: string | undefined;
 }
 
-/** Numbers of a target: host, port, number of the record of it, counted on. */
-const width = 3;
-
 export class FirstPhases {
   /** A record's place is its number modulo `mostRecords`. */
   readonly #phases: FirstPhase[] = [];
   #nextPhase = 0;
-  readonly #targets: number[] = [];
-  #next = 0;
+  /** The number of the latest record of each target, the target longest ago first. */
+  readonly #targets = new Map<number, number>();
 
   get byteLength(): number {
-    return 200 + this.#targets.length * 12 + this.#phases.length * 100;
+    return 300 + this.#targets.size * 60 + this.#phases.length * 100;
   }
 
   begin({ id, start, targets }: ProbeRecord, syn: SynDetails): void {
@@ -60,30 +58,18 @@ export class FirstPhases {
     this.#nextPhase += 1;
   }
 
-  /** A target of the record that was begun last. */
-  add(host: number, port: number): void {
-    const targets = this.#targets;
-    if (targets.length < mostTargets * width) {
-      targets.push(host, port, this.#nextPhase - 1);
-      return;
-    }
-    targets[this.#next] = host;
-    targets[this.#next + 1] = port;
-    targets[this.#next + 2] = this.#nextPhase - 1;
-    this.#next = (this.#next + width) % (mostTargets * width);
+  /** A target of the record that was begun last, as targetNumber. */
+  add(target: number): void {
+    this.#targets.delete(target);
+    makeRoom(this.#targets, mostTargets);
+    this.#targets.set(target, this.#nextPhase - 1);
   }
 
-  /** The latest before `at`, and not longer before than `window`. */
-  find(host: number, port: number, at: Micros, window: Micros): FirstPhase | undefined {
-    const targets = this.#targets;
-    let best: FirstPhase | undefined;
-    for (let index = 0; index < targets.length; index += width) {
-      if (targets[index] !== host || targets[index + 1] !== port) continue;
-      const number = targets[index + 2];
-      if (this.#nextPhase - number > mostRecords) continue;
-      const phase = this.#phases[number % mostRecords];
-      if (phase.at <= at && at - phase.at <= window && (!best || phase.at > best.at)) best = phase;
-    }
-    return best;
+  /** The latest, when it was before `at` and not longer before than `window`. */
+  find(target: number, at: Micros, window: Micros): FirstPhase | undefined {
+    const number = this.#targets.get(target);
+    if (number === undefined || this.#nextPhase - number > mostRecords) return undefined;
+    const phase = this.#phases[number % mostRecords];
+    return phase.at <= at && at - phase.at <= window ? phase : undefined;
   }
 }

@@ -22,7 +22,7 @@ const nowhere: About = { key: '' };
 
 /** Touches a source's list has to hold so that every threshold can be reached. */
 export const touchesKept = ({ scanPorts, scanHosts, blockTargets }: BehaviourThresholds): number =>
-  2 * Math.max(32, scanPorts, scanHosts, blockTargets);
+  Math.ceil(1.25 * Math.max(48, scanPorts, scanHosts, blockTargets));
 
 export class ScanDetector {
   readonly #thresholds: BehaviourThresholds;

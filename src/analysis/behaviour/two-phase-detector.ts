@@ -10,7 +10,7 @@ import { FirstPhases, irregularities, isIrregular } from './first-phases.ts';
 import { portText } from './port-bits.ts';
 import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
-import type { Touch } from './touch.ts';
+import { type Touch, targetNumber } from './touch.ts';
 
 /** Pairs told in full. */
 const maxTold = 5;
@@ -34,8 +34,8 @@ export class TwoPhaseDetector {
     return true;
   }
 
-  target(state: SourceState, host: number, port: number): void {
-    state.firstPhases?.add(host, port);
+  target(state: SourceState, touch: Touch): void {
+    state.firstPhases?.add(targetNumber(touch));
   }
 
   /** A session that ended, with something said in it. True when it was a second phase. */
@@ -44,7 +44,7 @@ export class TwoPhaseDetector {
     if (!firstPhases || session.transport !== 'tcp') return false;
     // A handshake made without a stack is a first phase that went on, not a second one.
     if (session.syn && isIrregular(session.syn, session.destination.ip)) return false;
-    const first = firstPhases.find(touch.host, touch.port, touch.at, this.#window);
+    const first = firstPhases.find(targetNumber(touch), touch.at, this.#window);
     if (!first) return false;
     const key = episodeKey('two-phase-scan', touch.port);
     let episode = this.#table.active(state.episodes, key, touch.at);
