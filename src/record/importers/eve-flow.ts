@@ -154,10 +154,10 @@ export function flowProbe(draft: FlowDraft, key: string): ImportedProbe | undefi
 }
 
 function probeKind({ state, packetsIn, packetsOut, flagsIn, flagsOut = 0 }: FlowEnd, bytesIn: number): ProbeKind | undefined {
-  // No flags where the stream engine saw nothing (checksums left to the network card): packets tell.
-  const blind = flagsIn === undefined || (flagsIn === 0 && flagsOut === 0 && (packetsOut > 0 || bytesIn > bareBytes * packetsIn));
-  if (blind) {
+  // No flags where the stream engine followed nothing: packets that open no connection, or checksums left to the card.
+  if (flagsIn === undefined || (flagsIn === 0 && flagsOut === 0)) {
     if (state !== 'new' || (packetsIn >= 3 && packetsOut >= 2)) return undefined;
+    if (flagsIn === 0 && bytesIn <= bareBytes * packetsIn) return 'ack';
     return packetsOut > 0 ? 'half-open' : 'filtered';
   }
   if (flagsIn & ack) return flagsIn & syn || packetsOut > 0 ? undefined : 'ack';

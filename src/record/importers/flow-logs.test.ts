@@ -65,18 +65,19 @@ test('EVE: what TCP flags say of a flow without a handshake', () => {
   assert.deepEqual(kinds, ['closed', 'half-open', 'filtered', 'fin', 'xmas', 'null', 'ack', 'session']);
 });
 
-test('EVE: where no flags were seen because checksums were not there, packets tell', () => {
+test('EVE: where no flags were seen, for strays or for missing checksums, packets tell', () => {
   const kinds = [
     [9, 9, 831],
     [1, 1, 74],
     [3, 0, 222],
     [2, 0, 120],
+    [1, 1, 54],
   ].map(([pkts_toserver, pkts_toclient, bytes_toserver]) => {
     const flow = { pkts_toserver, pkts_toclient, bytes_toserver, state: 'new', start: '2024-11-13T12:00:00.000000+0100' };
     const run = runImport(eveFormat, [event('flow', { flow, tcp: { tcp_flags_ts: '00', tcp_flags_tc: '00' } })]);
     return run.probes[0]?.targets[0].kind ?? 'session';
   });
-  assert.deepEqual(kinds, ['session', 'half-open', 'filtered', 'null']);
+  assert.deepEqual(kinds, ['session', 'half-open', 'filtered', 'ack', 'ack']);
 });
 
 test('EVE: an alert keeps a flow without a handshake a session; a payload it shows stands for its requests', () => {
