@@ -246,7 +246,15 @@ test(
       await say('second-word');
       await until('what was said meanwhile is an alert', async () => (await counted(2_000_002)) > during, 20_000);
       assert.ok((await namesOf(lab)).every((one) => detailsOf(one).session !== undefined));
-      const { stdout } = await lab.weir(['status']);
-      assert.match(stdout, /suricata running, pid \d+, restarted 1 times/);
+      assert.match((await lab.weir(['status'])).stdout, /suricata running, pid \d+, restarted 1 times/);
+
+      // netd takes both with it, and its successor builds them anew.
+      const running = suricataOf(lab);
+      process.kill(lab.processes().get('netd') ?? 0, 'SIGKILL');
+      await until('another Suricata is there', () => suricataOf(lab).some((one) => !running.includes(one)), 30_000);
+      const after = await counted(2_000_002);
+      await say('second-word');
+      await until('and judges', async () => (await counted(2_000_002)) > after, 20_000);
+      assert.equal(suricataOf(lab).length, 1);
     }),
 );
