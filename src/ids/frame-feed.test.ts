@@ -139,14 +139,16 @@ describe('the feed', () => {
     feed.close();
   });
 
-  it('takes no alert for an answer but of its rule on its tag', () => {
-    const { feed } = bed();
+  it('takes an answer of its own rule alone, and whatever other rules say of its markers for no alert', () => {
+    const { feed, asked } = bed();
+    feed.start();
     const signature = { id: markerSignature, generator: 1, revision: 1, text: '', category: '', severity: 'low' } as const;
-    assert.equal(feed.takeAnswer({ signature, source: { ip: '10.0.0.1', port: 1024 }, vlan: 3 }), false);
-    assert.equal(
-      feed.takeAnswer({ signature: { ...signature, id: 1 }, source: { ip: '192.0.2.1', port: 1024 }, vlan: markerTag }),
-      false,
-    );
+    const source = { ip: '192.0.2.1', port: asked[0] };
+    assert.equal(feed.takeAnswer({ signature, source, vlan: 3 }), false);
+    assert.equal(feed.takeAnswer({ signature: { ...signature, id: 1 }, source, vlan: markerTag }), true);
+    assert.equal(feed.isHeard, false);
+    assert.equal(feed.takeAnswer({ signature, source, vlan: markerTag }), true);
+    assert.equal(feed.isHeard, true);
     feed.close();
   });
 });

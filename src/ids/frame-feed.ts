@@ -145,9 +145,10 @@ export class FrameFeed {
     if (this.#running) this.#mark(onAnswered);
   }
 
-  /** True when the alert was about a frame of ours; then it is no alert. */
+  /** True when the alert was about a marker; then it is no alert, whatever rule was meant. */
   takeAnswer(alert: Pick<EveAlert, 'signature' | 'source' | 'vlan'>): boolean {
-    if (alert.signature.id !== markerSignature || alert.vlan !== markerTag) return false;
+    if (alert.vlan !== markerTag) return false;
+    if (alert.signature.id !== markerSignature) return true;
     const index = this.#markers.findIndex(({ port }) => port === alert.source.port);
     if (index < 0) return true;
     const answered = this.#markers.splice(0, index + 1);

@@ -54,6 +54,8 @@ export interface IdsReport {
   readonly badLines: number;
   readonly lagBytes: number;
   readonly hops: readonly IdsHopReport[];
+  /** Alerts the feeder's own journal had no room for. */
+  readonly journal?: { readonly droppedRecords?: number };
   /** As Suricata says it; absent while it does not answer. */
   readonly rules?: { readonly loaded: number; readonly failed: number };
   /** Frames Suricata's own ring had no room for. */
@@ -61,6 +63,9 @@ export interface IdsReport {
 }
 
 const commandMs = 1500;
+/** A Suricata that is there and judges nothing for so long is ended, and started again by whoever started it. */
+const stuckMs = 60_000;
+const lookMs = 5000;
 
 export class IdsHouse {
   readonly #options: IdsHouseOptions;
@@ -74,6 +79,8 @@ export class IdsHouse {
   #link: SuricataLink | undefined;
   #badLines = 0;
   #hasAnswered = false;
+  #heardAt = performance.now();
+  #look: NodeJS.Timeout | undefined;
 
   constructor(options: IdsHouseOptions) {
     this.#options = options;
@@ -112,10 +119,12 @@ export class IdsHouse {
     this.#eve = new EveReader(eveDescriptor, (line) => this.#take(line));
     this.#watch();
     await this.#journals.start();
+    this.#look = setInterval(() => this.#endStuck(), lookMs);
     this.#link = new SuricataLink({
       path: settings.commandSocket,
       onConnected: () => {
         log.info('Suricata is there');
+        this.#heardAt = performance.now();
         this.#feed.start();
       },
       onLost: () => {
@@ -124,6 +133,15 @@ export class IdsHouse {
         this.#journals.restart();
       },
     });
+  }
+
+  #endStuck(): void {
+    const now = performance.now();
+    if (this.#feed.isHeard || !this.#link?.connected) this.#heardAt = now;
+    if (now - this.#heardAt < stuckMs) return;
+    this.#heardAt = now;
+    this.#options.log.error('Suricata judges nothing any more: it is told to end', { afterMs: stuckMs });
+    void this.#ask('shutdown');
   }
 
   async reload(): Promise<{ readonly asked: true }> {
@@ -150,6 +168,7 @@ export class IdsHouse {
   /** Idempotent. */
   async close(): Promise<void> {
     for (const { reader } of this.#readers.splice(0)) reader.close();
+    clearInterval(this.#look);
     this.#link?.close();
     const ended = this.#journals.close();
     this.#feed.close();

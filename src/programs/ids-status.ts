@@ -16,6 +16,7 @@ const lossesOf = (report: IdsReport): readonly (readonly [string, number | undef
   ['Suricata: alerts without a session', report.alerts.unmatched],
   ['Suricata: repetitions of an alert in one session', report.alerts.repeated],
   ['Suricata: lines that could not be read', report.badLines],
+  ['Suricata: alerts dropped', report.journal?.droppedRecords],
   ['Suricata: packets of hops not captured', report.hops.reduce((sum, { lost }) => sum + lost, 0)],
   ['Suricata: connections of hops shed', report.hops.reduce((sum, { counters }) => sum + (counters?.shed ?? 0), 0)],
   ['Suricata: bytes of hops not captured', report.hops.reduce((sum, { counters }) => sum + (counters?.missingBytes ?? 0), 0)],
