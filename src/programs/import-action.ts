@@ -2,8 +2,8 @@
 // passes on what it says.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Writable } from 'node:stream';
@@ -62,7 +62,7 @@ async function start(settings: ImportSettings, descriptors: readonly number[], r
   const isRoot = process.getuid?.() === 0;
   const account = isRoot ? await ensureAccount() : undefined;
   if (account) await ensureDirectories(data, account);
-  else await mkdir(join(data, 'journal'), { recursive: true, mode: 0o750 });
+  else await makeOwn(data);
   const own = ownInstallation();
   const installation = account ? await ensureReadableProgram(own, account, data) : own;
   const { command, arguments: argv, environment } = importCommand(installation, account);
@@ -75,6 +75,21 @@ async function start(settings: ImportSettings, descriptors: readonly number[], r
   pipe.on('error', () => {});
   pipe.end(JSON.stringify(settings));
   return child;
+}
+
+/** Whoever is not root keeps records where they may. */
+async function makeOwn(data: string): Promise<void> {
+  try {
+    await mkdir(join(data, 'journal'), { recursive: true, mode: 0o750 });
+    await access(data, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new WeirError(
+      'not-permitted',
+      `records are kept below ${data}, which this account may not write`,
+      { next: 'run the same command with sudo, or set `data` in weir.yaml to a directory of your own' },
+      error,
+    );
+  }
 }
 
 /** Ends when the process has ended; SIGTERM to it when the caller is interrupted. */

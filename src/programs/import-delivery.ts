@@ -23,7 +23,8 @@ export interface Delivery {
 
 /** A recorder that is started again is back within this. */
 const comebackMs = 15_000;
-const answerMs = 60_000;
+/** Longer than the intake itself waits for its store. */
+const answerMs = 180_000;
 const maxAnswerBytes = 1 << 20;
 
 /** Throws `not-permitted` when the recorder's socket or the data directory is not this account's. */

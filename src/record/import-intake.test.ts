@@ -32,6 +32,7 @@ function scratch(context: TestContext): string {
 }
 
 async function recording(
+  context: TestContext,
   dataDirectory: string,
   store: MemoryStore,
 ): Promise<{ intake: ImportIntake; close: () => Promise<void> }> {
@@ -45,13 +46,13 @@ async function recording(
   });
   await recorder.start();
   const intake = new ImportIntake({ dataDirectory, store, clock: systemClock, log: silentLog });
-  return {
-    intake,
-    close: async () => {
-      await intake.close();
-      await recorder.close();
-    },
+  const close = async (): Promise<void> => {
+    await intake.close();
+    await recorder.close();
   };
+  // Also where a test fails: both close once.
+  context.after(close);
+  return { intake, close };
 }
 
 const journalBytes = (dataDirectory: string): number => {
@@ -64,7 +65,7 @@ const journalBytes = (dataDirectory: string): number => {
 test('a log is in the store once, however often it is imported; the journal does not grow', async (context) => {
   const dataDirectory = scratch(context);
   const store = new MemoryStore();
-  const first = await recording(dataDirectory, store);
+  const first = await recording(context, dataDirectory, store);
   const deliver = (batch: Uint8Array): Promise<readonly number[]> => first.intake.take(batch);
   const one = await importInputs([log(9000)], { deliver });
   assert.deepEqual([one.files[0].sessions, one.files[0].merged], [9000, 0]);
@@ -81,7 +82,7 @@ test('a log is in the store once, however often it is imported; the journal does
   assert.equal((await store.counts(everything)).sessions, 9100);
   await first.close();
   // Another run, after a restart.
-  const second = await recording(dataDirectory, store);
+  const second = await recording(context, dataDirectory, store);
   const four = await importInputs([log(9100)], { deliver: (batch) => second.intake.take(batch) });
   assert.deepEqual([four.files[0].sessions, four.files[0].merged], [0, 9100]);
   assert.deepEqual(second.intake.counters, { batches: 3, records: 0, known: 9100 });
@@ -98,7 +99,7 @@ test('records that were journalled and not yet applied are known after a restart
     (error) => error instanceof WeirError && error.code === 'store-unavailable',
   );
   await alone.close();
-  const { intake, close } = await recording(dataDirectory, store);
+  const { intake, close } = await recording(context, dataDirectory, store);
   const imported = await importInputs([log(10)], { deliver: (batch) => intake.take(batch) });
   assert.equal(imported.files[0].sessions, 10);
   await intake.settled();
@@ -108,7 +109,7 @@ test('records that were journalled and not yet applied are known after a restart
 
 test('only imported records are taken', async (context) => {
   const dataDirectory = scratch(context);
-  const { intake, close } = await recording(dataDirectory, new MemoryStore());
+  const { intake, close } = await recording(context, dataDirectory, new MemoryStore());
   const batch = new SpoolBatch();
   batch.add({ kind: 'session', session: sampleSession(systemClock()) });
   for (const bytes of [batch.bytes(), Buffer.from('garbage'), Buffer.alloc(9)])

@@ -21,7 +21,7 @@ export interface ImportIntakeOptions {
   readonly store: Pick<Store, 'known' | 'checkpoint'>;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long a batch waits for a store that is behind; default 30 s. */
+  /** How long a batch waits for a store that is behind; default 2 min: the first batch also waits for analysis to load. */
   readonly patienceMs?: number;
 }
 
@@ -124,7 +124,7 @@ export class ImportIntake {
 
   /** Until no more than `most` records are under way. */
   async #wait(most: number): Promise<void> {
-    const until = performance.now() + (this.#options.patienceMs ?? 30_000);
+    const until = performance.now() + (this.#options.patienceMs ?? 120_000);
     for (;;) {
       const at = (await this.#options.store.checkpoint())[importWriter];
       let applied = 0;

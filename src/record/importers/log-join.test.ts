@@ -99,6 +99,16 @@ test('a scanner with one source port: each session its own packet, by time', asy
   );
 });
 
+test('of two packets of one port the nearer is taken, whichever came first', async () => {
+  for (const [at, port] of [
+    [11, 23],
+    [12.9, 80],
+  ]) {
+    const { sessions, probes } = await joined([session(at, 1000), `${packet(10, 1000, 23)}\n${packet(14, 1000, 80)}`]);
+    assert.deepEqual([sessions[0][2], probes], [port, [103 - port]]);
+  }
+});
+
 test('all packets of a connection belong to its session, also when the session is written much later', async () => {
   const sensor = [session(200, 1001), session(10, 1000, '192.0.2.7', 190)].join('\n');
   const filter = [packet(10, 1000, 23), packet(11, 1000, 23, undefined, 'ACK'), packet(189, 1000, 23, undefined, 'ACK PSH')].join(
