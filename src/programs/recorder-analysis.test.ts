@@ -2,7 +2,7 @@
 // from the journal holds the same.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -17,7 +17,12 @@ import { Recorder } from '../record/recorder.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import { openAnalysis } from './recorder-analysis.ts';
 
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const scanners = join(dirname(fileURLToPath(import.meta.url)), '../../../rules/scanners.yaml');
+const rule = `
+- { id: shell-download, name: Download, intention: exploit, severity: high, match: [{ contains: "/shell?" }] }
+`;
+/** The table of networks takes a second to pack: countries are enough here. */
+const settings = { ...defaultAnalysis, geo: { asn: '/nonexistent.mmdb' } };
 const everything = { limit: 10_000 };
 
 const start = (ip: string, port: number): SessionStart => ({
@@ -33,7 +38,7 @@ const start = (ip: string, port: number): SessionStart => ({
 /** Reads the journals to their end as the recorder does, and gives what the store then says. */
 async function findings(data: string): Promise<{ text: string; looked: number; faults: object }> {
   const store = await DuckDbStore.open({ dataDirectory: data });
-  const { analyser, status } = openAnalysis({ settings: defaultAnalysis, data, packageRoot, store, log: silentLog });
+  const { analyser, status } = openAnalysis({ settings, data, packageRoot: data, store, log: silentLog });
   const recorder = new Recorder({
     dataDirectory: data,
     store,
@@ -73,6 +78,9 @@ async function findings(data: string): Promise<{ text: string; looked: number; f
 test('a store made again from the journal holds the same findings', async (context) => {
   const data = mkdtempSync(join(tmpdir(), 'weir-analysis-'));
   context.after(() => rmSync(data, { recursive: true, force: true }));
+  mkdirSync(join(data, 'rules/signatures'), { recursive: true });
+  writeFileSync(join(data, 'rules/signatures/own.yaml'), rule);
+  copyFileSync(scanners, join(data, 'rules/scanners.yaml'));
   const journal = new JournalWriter({
     directory: join(data, 'journal', 'gateway'),
     clock: systemClock,
@@ -101,6 +109,7 @@ test('a store made again from the journal holds the same findings', async (conte
   const facts = told.insights.flatMap((insight: { facts: { value: string }[] }) => insight.facts.map(({ value }) => value));
   assert.ok(facts.includes('http://192.0.2.2/x') && facts.includes('Hello, world'), facts.join('\n'));
   assert.equal(told.places.length, 2);
+  assert.equal(told.insights.filter(({ signatures }: { signatures: object[] }) => signatures.length === 1).length, 3);
   assert.equal(told.sources[0].behaviours[0], 'port-scan');
 
   assert.equal((await findings(data)).text, first.text, 'a restart changes nothing');

@@ -1,7 +1,6 @@
 // Puts analysis together for the recorder, from its settings and the installation: what cannot be loaded is said, shown in the
 // status and left out, for records matter more than what is made of them.
 
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Analyser, type AnalyserStore, type AnalysisParts } from '../analysis/analyser.ts';
 import { BehaviourTracker } from '../analysis/behaviour/behaviour-tracker.ts';
@@ -101,11 +100,7 @@ function loadSignatures(
 /** The parts as the recorder has them. */
 export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
-  const ownRules = join(packageRoot, 'rules/signatures');
-  const signatures = loadSignatures(
-    [ownRules, ...settings.rules].filter((place) => place !== ownRules || existsSync(place)),
-    log,
-  );
+  const signatures = loadSignatures([join(packageRoot, 'rules/signatures'), ...settings.rules], log);
   const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
   return {
     places,

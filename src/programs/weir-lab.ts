@@ -5,7 +5,19 @@
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -236,6 +248,7 @@ export class WeirLab {
 
   /** Starts `weir up` in the sensor's namespace without waiting. The lab stops it at the latest at its end. */
   start(argv: readonly string[] = ['--yes'], environment: NodeJS.ProcessEnv = {}): RunningWeir {
+    lendNetworks(this.data);
     const child = this.sensor.spawn([...this.#command, 'up', '-c', this.file, ...argv], {
       env: { ...process.env, SSH_CONNECTION: undefined, ...environment },
       cwd: this.directory,
@@ -288,7 +301,7 @@ export class WeirLab {
   }
 
   /** Waits until `weir ARGV --json` gives at least `count` records, and returns them. */
-  recorded(argv: readonly string[], count: number, boundMs = 15_000): Promise<Recorded[]> {
+  recorded(argv: readonly string[], count: number, boundMs = 60_000): Promise<Recorded[]> {
     return until<Recorded[] | undefined>(
       `${count} records of weir ${argv.join(' ')}`,
       async () => {
@@ -346,6 +359,7 @@ export class WeirLab {
     const own = new RegExp(`^weir-${segmentTag(this.data)}[.-]`);
     for (const name of stdout.split(/\s+/).filter((word) => own.test(word)))
       await runCommand(['ip', 'netns', 'delete', name], { anyCode: true });
+    keepNetworks(this.data);
     // A test may have mounted a small disk there.
     const mounts = readFileSync('/proc/self/mounts', 'utf8')
       .split('\n')
@@ -355,6 +369,31 @@ export class WeirLab {
     rmSync(this.directory, { recursive: true, force: true });
     assert.ok(!existsSync(this.directory));
     if (problems.length > 0) throw new AggregateError(problems, problems.map(String).join('\n'));
+  }
+}
+
+/** Packing the table of networks takes a second of each lab, and all labs have the same: it is kept beside the build. */
+const networks = 'analysis/networks.bin';
+const keptNetworks = path.join(home, 'dist/lab-networks.bin');
+
+function lendNetworks(data: string): void {
+  const file = path.join(data, networks);
+  if (!existsSync(keptNetworks) || existsSync(data)) return;
+  mkdirSync(path.dirname(file), { recursive: true });
+  copyFileSync(keptNetworks, file);
+  chmodSync(file, 0o644);
+}
+
+function keepNetworks(data: string): void {
+  const file = path.join(data, networks);
+  try {
+    // Under a name of its own first: several tests may end at once.
+    const fresh = `${keptNetworks}.${process.pid}`;
+    if (existsSync(keptNetworks) && statSync(keptNetworks).size === statSync(file).size) return;
+    copyFileSync(file, fresh);
+    renameSync(fresh, keptNetworks);
+  } catch {
+    // None was packed, or the build belongs to somebody else: the next lab packs its own.
   }
 }
 

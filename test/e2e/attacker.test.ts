@@ -53,12 +53,13 @@ test('a scan and an exploit are verdicts, signatures and a page, also over a kil
     assert.deepEqual(scan.source.geo, { country_iso_code: 'US' });
     assert.equal(scan.source.as?.number, 15_169);
     const [exploitation] = await verdicts(1, 'exploitation');
-    assert.deepEqual(exploitation.vulnerability?.id, ['CVE-2017-17215']);
+    assert.ok(exploitation.vulnerability?.id.includes('CVE-2017-17215'));
 
     const [marked] = await lab.records(['sessions', '--port', '8088']);
     const session = JSON.parse((await lab.weir(['session', (marked.event as { id: string }).id, '--json'])).stdout);
-    assert.equal(session.session.weir.signatures[0].id, 'own-shell-download');
-    assert.equal(session.session.weir.signatures[0].captures.url, 'http://192.0.2.9/x');
+    const hit = session.session.weir.signatures.find(({ id }: { id: string }) => id === 'own-shell-download');
+    assert.equal(hit?.captures.url, 'http://192.0.2.9/x');
+    assert.ok(session.session.weir.signatures.length > 1, 'rules that come with Weir match too');
     assert.ok(session.session.weir.facts.some(({ value }: { value: string }) => value === 'http://192.0.2.9/x'));
     assert.ok(session.verdicts.some(({ weir }: VerdictDocument) => weir.verdict.behaviour === 'exploitation'));
 
@@ -76,10 +77,16 @@ test('a scan and an exploit are verdicts, signatures and a page, also over a kil
     const recorder = lab.processes().get('recorder') ?? assert.fail('no recorder');
     process.kill(recorder, 'SIGKILL');
     await lab.attack(['nmap', '-sT', '-Pn', '-n', '--max-retries', '0', '-p', '41-80', decoy]);
-    const grown = await until('the same verdict grows after the restart', async () => {
-      const found = (await lab.records(['verdicts', '--behaviour', 'port-scan']).catch(() => [])) as unknown as VerdictDocument[];
-      return found.some(({ weir }) => weir.verdict.ports >= 80) ? found : undefined;
-    });
+    const grown = await until(
+      'the same verdict grows after the restart',
+      async () => {
+        const found = (await lab
+          .records(['verdicts', '--behaviour', 'port-scan'])
+          .catch(() => [])) as unknown as VerdictDocument[];
+        return found.some(({ weir }) => weir.verdict.ports >= 80) ? found : undefined;
+      },
+      60_000,
+    );
     assert.deepEqual(
       grown.map(({ event }) => event.id),
       [scan.event.id],
