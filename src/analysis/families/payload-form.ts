@@ -5,6 +5,7 @@ import { parseClientHello, renderJa4 } from '../../model/client-hello.ts';
 import { parseDnsQuery } from '../../model/dns-message.ts';
 import { splitLines, splitWords, trimBlanks } from '../facts/characters.ts';
 import { shellParts } from '../facts/command-scan.ts';
+import { foldLookups } from '../facts/decoding.ts';
 import { withoutOptions } from '../facts/login-scan.ts';
 import { parseSshHello } from '../facts/ssh-hello.ts';
 import { parseWebRequests } from '../facts/web-requests.ts';
@@ -12,7 +13,7 @@ import { bytesForm } from './bytes-form.ts';
 import { exactForm, type PayloadForm } from './exact-form.ts';
 import { normalWord, tokenize } from './payload-tokens.ts';
 import { SketchBuilder } from './sketch.ts';
-import { webForm } from './web-form.ts';
+import { calledMethod, webForm } from './web-form.ts';
 
 /** Text and words from their start; what follows adds nothing new to a family. */
 export const formBytes = 16_384;
@@ -89,14 +90,34 @@ function linesForm(text: string): PayloadForm {
   if (shell >= 0 && shell < 9) return shellForm(lines.slice(shell), 'Shell');
   const single = (text.includes('\n') || text.includes('\r')) && lines.every((line) => !line.includes(' ') && line.length < 64);
   if (single && lines.length > 1 && lines.length < 12 && !isProtocolLine(lines[0])) return exactForm('login', 'Login attempt');
+  if (isProtocolLine(lines[0] ?? '')) return redisForm(lines);
   const sketch = new SketchBuilder();
-  const verb = isProtocolLine(lines[0] ?? '') ? (lines[0] ?? '').slice(0, 1) : normalWord(firstWords[0]?.slice(0, 32) ?? '');
+  const verb = `${normalWord(firstWords[0]?.slice(0, 32) ?? '')}${calledMethod(text)}`;
   for (const line of lines) {
     const words = splitWords(line, 3);
     const secret = words.findIndex((word) => secretVerbs.has(word.toLowerCase()));
-    sketch.addTokens(tokenize(secret >= 0 && secret < 2 ? words.slice(0, secret + 1).join(' ') : line, 512));
+    // A look-up where a name should be is no secret.
+    const hidden = secret >= 0 && secret < 2 && !line.includes('${');
+    sketch.addTokens(tokenize(hidden ? words.slice(0, secret + 1).join(' ') : foldLookups(line), 512));
   }
   return { class: `text ${verb}`, groups: sketch.groups, threshold: 0.45, label: () => linesLabel(lines) };
+}
+
+/** Arrays of strings: the commands are the class, what they say counts, lengths do not. */
+function redisForm(lines: readonly string[]): PayloadForm {
+  const sketch = new SketchBuilder();
+  const commands = new Set<string>();
+  let isFirst = false;
+  for (const line of lines) {
+    if (line[0] === '*' && isProtocolLine(line)) isFirst = true;
+    else if (!isProtocolLine(line)) {
+      if (isFirst && commands.size < 12) commands.add(line.slice(0, 24).toLowerCase());
+      isFirst = false;
+      sketch.addTokens(tokenize(line, 256));
+    }
+  }
+  const name = [...commands].sort().join(' ');
+  return { class: `redis ${name}`, groups: sketch.groups, threshold: 0.3, label: () => linesLabel(lines) };
 }
 
 function linesLabel(lines: readonly string[]): string {

@@ -14,8 +14,11 @@ const parameterLimit = 16;
 const coreWeight = 3;
 /** The same harmless request of another tool is another family. */
 const agentWeight = 4;
+const cookieWeight = 2;
+const cookieLimit = 16;
 /** A path goes on until something stands in it that no file is called by. */
 const pathClass = characterClass('a-z', 'A-Z', '0-9', '/._~+@-', ':,');
+const nameClass = characterClass('a-z', 'A-Z', '0-9', '._-');
 const keyEnds = characterClass('=&');
 /** Headers whose value says what is wanted, rather than who asks. */
 const telling = new Set([
@@ -53,16 +56,22 @@ function addRequest({ method, target, protocol, headers, body }: WebRequest, ske
   const decoded = decodePercent(decodePercent(question < 0 ? target : target.slice(0, question)));
   let name = `${method} `;
   if (protocol === 'SIP' || method === 'CONNECT') name += protocol;
-  else if (decoded.includes('://')) name += 'proxy';
-  else {
+  else if (target[0] !== '/' && decoded.indexOf('://') > 0) {
+    const host = decoded.indexOf('://') + 3;
+    const slash = decoded.indexOf('/', host);
+    name += `proxy ${slash < 0 ? '' : normalPath(decoded.slice(slash))}`;
+  } else {
     const end = skip(pathClass, decoded, 0);
     name += normalPath(decoded.slice(0, end));
     sketch.addTokens(tokenize(decoded.slice(end)), coreWeight);
   }
   if (question >= 0) name += addQuery(target.slice(question + 1), sketch);
+  name += calledMethod(body);
   if (body !== '') sketch.addTokens(tokenize(body.includes('%') ? decodePercent(body, true) : body), coreWeight);
   for (const [header, value] of headers) {
     sketch.add(hashText(`header ${header}`));
+    if (header === 'authorization') sketch.add(hashText(`login ${splitWords(value.slice(0, 32), 1)[0]}`), coreWeight);
+    if (header === 'cookie') for (const cookie of cookieNames(value)) sketch.add(hashText(`cookie ${cookie}`), cookieWeight);
     if (telling.has(header) || marks.some((mark) => value.includes(mark)))
       sketch.addTokens([header, ...tokenize(foldLookups(decodePercent(value)), 256)], coreWeight);
   }
@@ -87,11 +96,51 @@ function addQuery(query: string, sketch: SketchBuilder): string {
   return `?${[...names].sort().join('&')}`;
 }
 
-/** `curl`, `python-requests`, or `browser` for everything that says it is one. */
+function cookieNames(value: string): string[] {
+  return value.split(';', cookieLimit).map((pair) =>
+    normalWord(
+      pair
+        .slice(0, Math.max(0, pair.indexOf('=')))
+        .trim()
+        .slice(0, 32),
+    ),
+  );
+}
+
+/** One address answers many questions: which one is the class. JSON-RPC's `method`, XML-RPC's `methodName`. */
+export function calledMethod(body: string): string {
+  const start = body.slice(0, 4096);
+  for (const mark of ['"method"', '<methodName>']) {
+    const at = start.indexOf(mark);
+    if (at < 0) continue;
+    const from = skipTo(nameClass, start, at + mark.length, at + mark.length + 4);
+    const end = skip(nameClass, start, from, from + 48);
+    if (end > from) return ` ${start.slice(from, end).toLowerCase()}`;
+  }
+  return '';
+}
+
+/** Words of browsers' agents that stand before a slash, as `Chrome/98.0`. */
+const browserWords = new Set(
+  'mozilla applewebkit chrome chromium safari firefox gecko version mobile build edge edg opr opera trident crios fxios like headlesschrome presto'.split(
+    ' ',
+  ),
+);
+
+/** `curl`, `python-requests`, `zgrab` also behind `Mozilla/5.0`, or `browser` for everything that says no more than that. */
 function agentKind(agent: string): string {
-  const [first = ''] = splitWords(agent, 1);
-  const product = first.split('/', 1)[0].toLowerCase().slice(0, 32);
-  return product === 'mozilla' || product === 'opera' ? 'browser' : product;
+  const words = splitWords(agent.slice(0, 512), 48);
+  const product = (words[0] ?? '').split('/', 1)[0].toLowerCase().slice(0, 32);
+  if (product !== 'mozilla' && product !== 'opera') return product;
+  for (const [at, word] of words.entries()) {
+    const from = skipTo(nameClass, word, 0);
+    const end = skip(nameClass, word, from);
+    const name = word.slice(from, end).toLowerCase();
+    if (name === '' || browserWords.has(name)) continue;
+    const isNamed = words[at - 1]?.endsWith('compatible;') && name !== 'msie';
+    if (word[end] === '/' || isNamed) return name.slice(0, 32);
+  }
+  return 'browser';
 }
 
 /** What a reader would want to know first. */
