@@ -199,7 +199,8 @@ class ImportRun {
         files[0].index,
         `${join.hurried} records could not wait for their other half: too many at once, or too long`,
       );
-    this.#tally.note(files[0].index, `${join.joined} sessions were told their destination by packet filter lines`);
+    const advice = join.joined === 0 ? ': do the clocks and zones of both logs agree (--zone, --join-window)?' : '';
+    this.#tally.note(files[0].index, `${join.joined} sessions were told their destination by packet filter lines${advice}`);
   }
 
   /** Earliest time at the file's beginning, as its format reads it. */
