@@ -8,6 +8,7 @@ import { KnownScanners } from '../analysis/behaviour/known-scanners.ts';
 import { extractFacts } from '../analysis/facts/extract-facts.ts';
 import { FamilyIndex } from '../analysis/families/family-index.ts';
 import { Places } from '../analysis/places/places.ts';
+import { RememberedMatches } from '../analysis/signatures/remembered-matches.ts';
 import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
 import { SignatureSet } from '../analysis/signatures/signature-set.ts';
 import { asWeirError } from '../base/errors.ts';
@@ -102,10 +103,11 @@ export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<An
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
   const signatures = loadSignatures([join(packageRoot, 'rules/signatures'), ...settings.rules], log);
   const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
+  const remembered = new RememberedMatches((view) => signatures.set.match(view));
   return {
     places,
     extractFacts,
-    signatures: signatures.set,
+    signatures: { match: (view) => remembered.match(view), size: signatures.set.size },
     createFamilies: (known) => new FamilyIndex(known),
     ...(scanners && { createBehaviours: () => new BehaviourTracker({ thresholds: settings.behaviour, scanners }) }),
     problems: [...signatures.problems, ...(problem === undefined ? [] : [problem])],
