@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { dissectFrames, findAmiss, type TimedFrame, withoutTshark } from '../../test/support/frame-check.ts';
 import { sampleChunk, sampleSession } from '../../test/support/sample-records.ts';
+import { DecoyDirectory, type DecoyGroup } from '../model/decoy.ts';
+import type { Persona } from '../model/persona.ts';
+import { macLookup } from './decoy-faces.ts';
 import { FlowIndex, type IndexedFlow } from './flow-index.ts';
 import { SessionFeeder, type SessionFeederOptions } from './session-feeder.ts';
 
@@ -99,6 +102,32 @@ describe('sessions shown to Suricata', { skip: withoutTshark }, () => {
     assert.equal(flagsOf(frames).split(' ').at(-1), 'AR');
     feeder.take(sampleSession(start, 3, { firstChunk: 7, sequence: 4, chunks, outcome: 'open' }));
     assert.equal(feeder.counters().joinedLate, 1);
+  });
+
+  it('wear the MAC that the decoy shows on its link, and the one the attacker had', () => {
+    const range = { family: 4, first: 0x0a420300n, last: 0x0a4203ffn } as const;
+    const population = { alive: 10_000, seed: 7, shares: [{ persona: 'linux-web', share: 10_000 }] };
+    const group = {
+      diversion: 'dmz',
+      kind: 'claimed',
+      ranges: [range],
+      population,
+      macs: {},
+      place: { file: '', line: 0 },
+    } as const;
+    const personas = new Map([['linux-web', { name: 'linux-web', macPrefixes: ['00:0c:29', '00:50:56'] } as unknown as Persona]]);
+    const decoy = new DecoyDirectory([group as unknown as DecoyGroup], personas).find('10.66.3.4');
+    const faces = {
+      groups: [{ diversion: 'dmz', ranges: ['10.66.3.0/24'], seed: 7, macs: { '10.66.3.9': '02:00:00:00:00:99' } }],
+      prefixes: { 'linux-web': ['00:0c:29', '00:50:56'] },
+    };
+    const { frames, feeder } = bed({ macOf: macLookup(faces) });
+    feeder.take(sampleSession(start, 1, { sourceMac: '00:11:22:33:44:55', chunks }));
+    assert.deepEqual(dissectFrames(frames, ['eth.src', 'eth.dst'])[0], ['00:11:22:33:44:55', decoy?.mac]);
+    const macOf = macLookup(faces);
+    assert.equal(macOf({ diversion: 'dmz', ip: '10.66.3.9', persona: 'linux-web' }), '02:00:00:00:00:99');
+    assert.equal(macOf({ diversion: 'other', ip: '10.66.3.4', persona: 'linux-web' }), undefined);
+    assert.equal(macOf({ diversion: 'dmz', ip: '10.66.3.4' }), undefined);
   });
 
   it('beyond the bound end the oldest', () => {

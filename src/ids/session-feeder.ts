@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import { RecencyMap } from '../base/recency-map.ts';
 import { endingOf, frameEnd } from '../model/flow-frames.ts';
 import type { SessionRecord } from '../model/session.ts';
+import type { MacOf } from './decoy-faces.ts';
 import type { FlowIndex, IndexedFlow, SessionSight } from './flow-index.ts';
 import { ShownTalk } from './shown-talk.ts';
 
@@ -17,7 +18,7 @@ export interface SessionFeederOptions {
     session: Pick<SessionRecord, 'diversion' | 'service'>,
   ) => { readonly sight: SessionSight; readonly vlan?: number } | undefined;
   /** The decoy's MAC where it is known. */
-  readonly macOf?: (diversion: string, ip: string) => string | undefined;
+  readonly macOf?: MacOf;
   /** The flow is in the index now. */
   readonly onFlow: (flow: IndexedFlow) => void;
   readonly maxFlows?: number;
@@ -109,7 +110,13 @@ export class SessionFeeder {
     if (!seen) return undefined;
     const { source, destination, transport, syn } = record;
     const client = frameEnd(source.ip, source.port, record.sourceMac, syn?.ttl ?? 64, 1);
-    const server = frameEnd(destination.ip, destination.port, macOf?.(record.diversion, destination.ip), 64, 2);
+    const server = frameEnd(
+      destination.ip,
+      destination.port,
+      macOf?.({ diversion: record.diversion, ip: destination.ip, persona: record.persona }),
+      64,
+      2,
+    );
     if (!client || !server || client.address.family !== server.address.family) {
       this.#unshown += 1;
       return undefined;

@@ -16,6 +16,8 @@ import { readInterfaceIndex } from '../kernel/socket-place.ts';
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { openTap } from '../kernel/tap.ts';
 import type { AddressRange } from '../model/address.ts';
+import type { DecoyGroup } from '../model/decoy.ts';
+import type { Persona } from '../model/persona.ts';
 import { commonTag, firstHopTag, type SniffedHop } from '../model/suricata-settings.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import { type DesiredState, encodeState, type IdsState } from './desired-state.ts';
@@ -69,6 +71,9 @@ export interface IdsRun {
   readonly hops: readonly WatchedHop[];
   readonly legs: readonly WatchedLeg[];
   readonly native: readonly NativeDecoys[];
+  /** Groups of decoys that show MACs of their own, and how they look. */
+  readonly groups: readonly DecoyGroup[];
+  readonly personas: readonly Persona[];
   readonly tags: Readonly<Record<string, number>>;
   readonly token: string;
 }
@@ -133,6 +138,8 @@ export class IdsController implements Annex {
   readonly #files: IdsFiles;
   #state: IdsState | undefined;
   #native: readonly NativeDecoys[] = [];
+  /** As last asked for; what is running keeps those of its start. */
+  #faces: Pick<IdsRun, 'groups' | 'personas'> = { groups: [], personas: [] };
   #run: IdsRun | undefined;
   #identity: bigint | undefined;
   #digest = '';
@@ -170,6 +177,7 @@ export class IdsController implements Annex {
       return;
     }
     findSuricata();
+    this.#faces = facesOf(desired);
     const rules = readRuleFiles(this.#options.ruleDirectory, wanted);
     const native = nativeDecoys(desired);
     if (this.#run && this.#isAsApplied(wanted, native)) {
@@ -240,6 +248,7 @@ export class IdsController implements Annex {
   }
 
   async #build(wanted: IdsState, native: readonly NativeDecoys[]): Promise<void> {
+    const { groups, personas } = this.#faces;
     const { ruleDirectory, processes } = this.#options;
     await this.#remove();
     const accounts = await this.#options.accounts();
@@ -262,7 +271,7 @@ export class IdsController implements Annex {
       closeDescriptor(tap);
       throw error;
     }
-    this.#run = { netns, files: this.#files, accounts, tap, eve, hops, legs, native, tags: wanted.tags, token };
+    this.#run = { netns, files: this.#files, accounts, tap, eve, hops, legs, native, groups, personas, tags: wanted.tags, token };
     await runner.run('ip', ['-batch', '-'], {
       input: `link set lo up\nlink set ${feedLink} mtu ${feedMtu} txqueuelen 1 arp off up\n`,
     });
@@ -323,6 +332,17 @@ function nativeDecoys(desired: DesiredState | undefined): NativeDecoys[] {
   if (!desired) return [];
   const here = new Set(desired.services.filter(({ tunnel }) => tunnel === undefined).map(({ name }) => name));
   return planBoundDecoys(desired).filter(({ service }) => here.has(service));
+}
+
+/** Of all networks. */
+function facesOf({ groups, personas, segments }: DesiredState): Pick<IdsRun, 'groups' | 'personas'> {
+  const insides = segments.map(({ inside }) => inside);
+  const all = [...groups, ...insides.flatMap((inside) => inside.groups)];
+  const looks = [...personas, ...insides.flatMap((inside) => inside.personas)];
+  return {
+    groups: all.filter(({ kind, claim }) => kind === 'claimed' && claim !== 'address'),
+    personas: [...new Map(looks.map((persona) => [persona.name, persona])).values()],
+  };
 }
 
 /** Where rules of Weir's own lie below an installation. */

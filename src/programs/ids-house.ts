@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { AlertJoiner, type AlertJoinerCounters } from '../ids/alert-joiner.ts';
+import { macLookup } from '../ids/decoy-faces.ts';
 import { parseEveLine } from '../ids/eve-alert.ts';
 import { EveReader } from '../ids/eve-reader.ts';
 import { FlowIndex, type SessionSight } from '../ids/flow-index.ts';
@@ -100,6 +101,7 @@ export class IdsHouse {
         if (native.has(`${diversion} ${service}`)) return { sight: 'native' };
         return { sight: watched.has(diversion) ? 'stripped' : 'synthesised', vlan: settings.tags[diversion] ?? commonTag };
       },
+      macOf: macLookup(settings.faces),
       onFlow: (flow) => this.#joiner.arrived(flow),
     });
     this.#journals = new JournalFeed({

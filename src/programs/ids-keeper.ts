@@ -22,6 +22,25 @@ export interface IdsKeeperOptions {
   readonly events: ChildEvents;
 }
 
+/** Settings travel as one argument, which has its bound (MAX_ARG_STRLEN, 128 KiB): MACs beyond are left out of frames. */
+const maxFaces = 512;
+
+function facesOf({ groups, personas }: IdsRun): IdsSettings['faces'] {
+  let left = maxFaces;
+  const told = groups.map(({ diversion, ranges, population, macs }) => {
+    const face = {
+      diversion,
+      ranges: ranges.slice(0, left).map(renderRange),
+      seed: population.seed,
+      macs: Object.fromEntries(Object.entries(macs).slice(0, left)),
+    };
+    left = Math.max(0, left - face.ranges.length - Object.keys(face.macs).length);
+    return face;
+  });
+  const prefixes = personas.slice(0, maxFaces).map(({ name, macPrefixes }) => [name, macPrefixes.slice(0, 16)] as const);
+  return { groups: told.filter(({ ranges }) => ranges.length > 0), prefixes: Object.fromEntries(prefixes) };
+}
+
 const graceMs = { ids: 3000, suricata: 3000 };
 const reloadMs = 10_000;
 
@@ -50,6 +69,7 @@ export class IdsKeeper implements IdsProcesses {
       commandSocket: files.commandSocket,
       token: run.token,
       tags: run.tags,
+      faces: facesOf(run),
       hops: hops.map(({ ports, tag, diversion, withoutHeader, interface: name }) => ({
         interface: name,
         ports,
