@@ -29,6 +29,8 @@ import { bytesText, countText, printable } from './wording.ts';
 const figuresEveryMs = 5000;
 const firstRows = '100';
 const typingPauseMs = 350;
+/** A scan grows with every message: its view need not. */
+const judgedEveryMs = 2000;
 
 const table = new SessionTable(byId('rows'));
 const chart = new RateChart(byId('rate-sessions'), byId('rate-probes'));
@@ -43,6 +45,7 @@ const pauseButton = byId<HTMLButtonElement>('pause');
 const olderButton = byId<HTMLButtonElement>('older');
 
 let paused = false;
+let judged = 0;
 let connected = false;
 let waiting: LiveMessage[] = [];
 let missedWhilePaused = 0;
@@ -234,6 +237,10 @@ function draw(): void {
 const live = new Live({
   onMessage(message) {
     chart.update(message.rate);
+    if (message.verdicts.length > 0 && performance.now() - judged > judgedEveryMs) {
+      judged = performance.now();
+      views.refresh();
+    }
     if (paused) {
       missedWhilePaused += message.sessions.length + message.skipped;
       if (missedWhilePaused > 0) setText(pauseButton, `Resume (${countText(missedWhilePaused)} new)`);

@@ -313,6 +313,10 @@ describe('the console', { skip: !hasBrowser && !browserRequired ? 'no /usr/bin/c
     await page.locator('#behaviour-kind').selectOption('exploitation');
     await page.locator('#verdicts:not(:has(> li:nth-child(2)))').waitFor();
     await page.locator('#behaviour-kind').selectOption('');
+    await page.locator('#verdicts > li:nth-child(3)').waitFor();
+    const grown = { ...sampleInsights(at).verdicts[0], end: at, hits: 4711 };
+    await bed.recordFound([], { sessions: [], verdicts: [grown], families: [], places: [] });
+    await page.locator('#verdicts').getByText('4,711 hits').waitFor();
     await page.locator('#verdicts a').first().click();
     await page.locator('#attacker-title').getByText('203.0.113.9').waitFor();
     await page.keyboard.press('Escape');
