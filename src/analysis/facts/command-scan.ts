@@ -31,6 +31,8 @@ const opening = characterClass(' \t\r\n\v\f\0"\'([{!');
 /** Escapes of whatever the call is written into. */
 const callLead = characterClass('\\ ');
 const cronClass = characterClass('0-9', '*/,-');
+/** What may follow the letters of a program's name: a blank, or the rest of `cmd.exe` and `lwp-download`. */
+const wordEnds = characterClass(' \t\r\n\v\f\0', '.-');
 const boundaries = characterClass('"\'(=>,:{[@');
 const argumentMarks = characterClass('-/.$~<>*\'"\\0-9');
 for (const digit of '0123456789') argumentMarks[digit.charCodeAt(0)] = 1;
@@ -170,9 +172,13 @@ function commandInside(text: string, start: number): string | undefined {
       at += 1;
       continue;
     }
-    const end = skipTo(blankClass, text, at, Math.min(text.length, at + 24));
+    const wordEnd = skip(wordClass, text, at);
     const mark = text[at - 1];
-    if (certain.has(text.slice(at, end).toLowerCase()) && (mark === undefined || mark === '/' || isBoundary(text, at - 1))) {
+    // Most words are none, which shows by what stands around them.
+    const stands = mark === undefined || mark === '/' || isBoundary(text, at - 1);
+    const end =
+      stands && wordEnds[text.charCodeAt(wordEnd)] === 1 ? skipTo(blankClass, text, at, Math.min(text.length, at + 24)) : at;
+    if (end > at && certain.has(text.slice(at, end).toLowerCase())) {
       const argument = skip(blankClass, text, end);
       if (argument < text.length && argument > end && isArgument(text, argument)) {
         const path = pathStart(text, at);
@@ -181,7 +187,7 @@ function commandInside(text: string, start: number): string | undefined {
         return tidy(text.slice(path, close < 0 ? text.length : close));
       }
     }
-    at = skip(wordClass, text, at);
+    at = wordEnd;
   }
   return undefined;
 }
