@@ -1,9 +1,12 @@
 // A set of bytes: what one step of a pattern accepts. Immutable.
 
+const singles: ByteSet[] = [];
+
 export class ByteSet {
   /** 1 for each byte in it. */
   readonly flags: Uint8Array;
   readonly size: number;
+  #key: string | undefined;
 
   private constructor(flags: Uint8Array) {
     this.flags = flags;
@@ -20,12 +23,19 @@ export class ByteSet {
   static readonly space = ByteSet.range(9, 13).or(ByteSet.of(0x20));
 
   static of(byte: number): ByteSet {
-    return ByteSet.range(byte, byte);
+    singles[byte] ??= ByteSet.range(byte, byte);
+    return singles[byte];
   }
 
   /** Both ends included. */
   static range(low: number, high: number): ByteSet {
     return new ByteSet(new Uint8Array(256).fill(1, low, high + 1));
+  }
+
+  /** Equal for equal sets. */
+  get key(): string {
+    this.#key ??= Buffer.from(this.flags).toString('latin1');
+    return this.#key;
   }
 
   has(byte: number): boolean {

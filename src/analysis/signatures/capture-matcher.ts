@@ -4,27 +4,53 @@
 import type { Meter } from './lazy-matcher.ts';
 import { operations, type PatternProgram } from './pattern-program.ts';
 
-interface Threads {
+/** Instructions that take a byte or match, in order of preference, and what each way took so far. */
+class Threads {
   readonly instructions: Int32Array;
-  readonly slots: Int32Array[];
-  readonly place: Int32Array;
-  count: number;
+  readonly slots: (readonly number[])[];
+  count = 0;
+  /** The turn in which an instruction was reached last. */
+  readonly #reached: Int32Array;
+  #turn = 0;
+
+  constructor(capacity: number) {
+    this.instructions = new Int32Array(capacity);
+    this.slots = new Array(capacity);
+    this.#reached = new Int32Array(capacity);
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.#turn += 1;
+    if (this.#turn === 0x7fffffff) {
+      this.#reached.fill(0);
+      this.#turn = 1;
+    }
+  }
+
+  /** False when it was reached before: that way is preferred. */
+  reach(instruction: number): boolean {
+    if (this.#reached[instruction] === this.#turn) return false;
+    this.#reached[instruction] = this.#turn;
+    return true;
+  }
+
+  push(instruction: number, slots: readonly number[]): void {
+    this.instructions[this.count] = instruction;
+    this.slots[this.count] = slots;
+    this.count += 1;
+  }
 }
-
-const threads = (capacity: number): Threads => ({
-  instructions: new Int32Array(capacity),
-  slots: new Array(capacity),
-  place: new Int32Array(capacity),
-  count: 0,
-});
-
-/** An instruction to go on with, or a slot to put back. */
-type Frame = { readonly instruction: number; readonly slots: Int32Array };
 
 export class CaptureMatcher {
   readonly #program: PatternProgram;
   #current: Threads | undefined;
   #next: Threads | undefined;
+  /** Instructions still to be followed; their slots beside them. */
+  readonly #stack: number[] = [];
+  readonly #stackSlots: (readonly number[])[] = [];
+  /** 1 for each byte a match may begin with; undefined when it may be empty. */
+  #beginnings: Uint8Array | undefined | null = null;
 
   constructor(program: PatternProgram) {
     this.#program = program;
@@ -34,33 +60,42 @@ export class CaptureMatcher {
    * Of the leftmost match, among those the preferred one (as back-tracking engines prefer): beginning and end of each group,
    * -1 where it took no part. Undefined without a match, or when the meter ran dry. `^` holds at `from`, `$` at `to`.
    */
-  match(bytes: Uint8Array, from: number, to: number, meter: Meter): Int32Array | undefined {
+  match(bytes: Uint8Array, from: number, to: number, meter: Meter): readonly number[] | undefined {
     const { length, operation, x, sets, slotCount } = this.#program;
-    this.#current ??= threads(length);
-    this.#next ??= threads(length);
+    this.#current ??= new Threads(length);
+    this.#next ??= new Threads(length);
     let current = this.#current;
     let next = this.#next;
-    current.count = 0;
-    let found: Int32Array | undefined;
-    const none = new Int32Array(slotCount).fill(-1);
+    current.clear();
+    if (this.#beginnings === null) this.#beginnings = beginningsOf(this.#program);
+    const beginnings = this.#beginnings;
+    let found: readonly number[] | undefined;
+    const none: readonly number[] = new Array<number>(slotCount).fill(-1);
     for (let at = from; ; at += 1) {
-      if (found === undefined) this.#add(current, 0, none, at, from, to, meter);
-      if (current.count === 0) break;
+      if (found === undefined) {
+        if (current.count === 0 && beginnings !== undefined) {
+          const skipped = at;
+          while (at < to && beginnings[bytes[at]] === 0) at += 1;
+          meter.left -= at - skipped;
+          if (at >= to) break;
+        }
+        if (beginnings === undefined || (at < to && beginnings[bytes[at]] === 1))
+          this.#add(current, 0, none, at, from, to, meter);
+      } else if (current.count === 0) break;
       if (meter.left <= 0) {
         meter.curtailed = true;
         return found;
       }
-      next.count = 0;
+      next.clear();
+      meter.left -= current.count;
       for (let index = 0; index < current.count; index += 1) {
         const instruction = current.instructions[index];
-        const kind = operation[instruction];
-        meter.left -= 1;
-        if (kind === operations.match) {
+        if (operation[instruction] === operations.match) {
           found = current.slots[index];
           // Those after it are less preferred.
           break;
         }
-        if (kind === operations.set && at < to && sets[x[instruction]].flags[bytes[at]] === 1)
+        if (at < to && sets[x[instruction]].flags[bytes[at]] === 1)
           this.#add(next, instruction + 1, current.slots[index], at + 1, from, to, meter);
       }
       if (at >= to) break;
@@ -69,37 +104,81 @@ export class CaptureMatcher {
     return found;
   }
 
-  #add(list: Threads, first: number, firstSlots: Int32Array, at: number, from: number, to: number, meter: Meter): void {
+  #add(list: Threads, first: number, firstSlots: readonly number[], at: number, from: number, to: number, meter: Meter): void {
     const { operation, x, y } = this.#program;
-    const stack: Frame[] = [{ instruction: first, slots: firstSlots }];
-    for (let frame = stack.pop(); frame !== undefined; frame = stack.pop()) {
-      const { instruction, slots } = frame;
-      const place = list.place[instruction];
-      if (place < list.count && list.instructions[place] === instruction) continue;
-      list.place[instruction] = list.count;
-      list.instructions[list.count] = instruction;
-      list.slots[list.count] = slots;
-      list.count += 1;
-      meter.left -= 1;
-      switch (operation[instruction]) {
-        case operations.jump:
-          stack.push({ instruction: x[instruction], slots });
-          break;
-        case operations.split:
-          stack.push({ instruction: y[instruction], slots }, { instruction: x[instruction], slots });
-          break;
-        case operations.save: {
-          const own = slots.slice();
-          own[x[instruction]] = at;
-          stack.push({ instruction: instruction + 1, slots: own });
-          break;
+    const stack = this.#stack;
+    const stackSlots = this.#stackSlots;
+    let instruction = first;
+    let slots = firstSlots;
+    for (;;) {
+      let follow = -1;
+      if (list.reach(instruction)) {
+        meter.left -= 1;
+        switch (operation[instruction]) {
+          case operations.jump:
+            follow = x[instruction];
+            break;
+          case operations.split:
+            stack.push(y[instruction]);
+            stackSlots.push(slots);
+            follow = x[instruction];
+            break;
+          case operations.save:
+            slots = withValue(slots, x[instruction], at);
+            follow = instruction + 1;
+            break;
+          case operations.start:
+            if (at === from) follow = instruction + 1;
+            break;
+          case operations.end:
+            if (at === to) follow = instruction + 1;
+            break;
+          default:
+            list.push(instruction, slots);
         }
-        case operations.start:
-          if (at === from) stack.push({ instruction: instruction + 1, slots });
-          break;
-        case operations.end:
-          if (at === to) stack.push({ instruction: instruction + 1, slots });
+      }
+      if (follow >= 0) instruction = follow;
+      else {
+        const waiting = stack.pop();
+        if (waiting === undefined) return;
+        instruction = waiting;
+        slots = stackSlots.pop() as readonly number[];
       }
     }
   }
+}
+
+function beginningsOf({ length, operation, x, y, sets }: PatternProgram): Uint8Array | undefined {
+  const flags = new Uint8Array(256);
+  const seen = new Uint8Array(length);
+  const stack = [0];
+  for (let instruction = stack.pop(); instruction !== undefined; instruction = stack.pop()) {
+    if (seen[instruction] === 1) continue;
+    seen[instruction] = 1;
+    switch (operation[instruction]) {
+      case operations.set:
+        for (const byte of sets[x[instruction]].bytes()) flags[byte] = 1;
+        break;
+      case operations.split:
+        stack.push(x[instruction], y[instruction]);
+        break;
+      case operations.jump:
+        stack.push(x[instruction]);
+        break;
+      case operations.save:
+      case operations.start:
+        stack.push(instruction + 1);
+        break;
+      default:
+        // The end, or a match: nothing has to be there.
+        return undefined;
+    }
+  }
+  return flags;
+}
+
+function withValue(slots: readonly number[], index: number, value: number): readonly number[] {
+  const copy = slots.slice();
+  copy[index] = value;
+  return copy;
 }

@@ -94,11 +94,10 @@ class Compiler {
   }
 
   #setIndex(set: ByteSet): number {
-    const key = Buffer.from(set.flags).toString('latin1');
-    let index = this.#indexOf.get(key);
+    let index = this.#indexOf.get(set.key);
     if (index === undefined) {
       index = this.sets.push(set) - 1;
-      this.#indexOf.set(key, index);
+      this.#indexOf.set(set.key, index);
     }
     return index;
   }

@@ -8,7 +8,7 @@ import { lowerByte } from './byte-set.ts';
 export const shortestLiteral = 3;
 /** Longer ones are cut: what is left tells enough. */
 const longestLiteral = 24;
-const maxExact = 12;
+const maxExact = 40;
 const maxLiterals = 200;
 
 /** Latin-1 strings, of which one is in every match; `quality` compares choices. */
@@ -23,7 +23,7 @@ interface Reading {
   readonly best?: Literals;
 }
 
-/** Undefined when there is none of `shortestLiteral` bytes or more. */
+/** Undefined when there is none of `shortestLiteral` bytes (or two that are rare). */
 export function requiredLiterals(node: PatternNode): Literals | undefined {
   const { exact, best } = read(node);
   return better(best, exact === undefined ? undefined : literalsOf(exact));
@@ -122,13 +122,16 @@ function literalsOf(texts: readonly string[]): Literals | undefined {
   const any = new Set<string>();
   let quality = Number.POSITIVE_INFINITY;
   for (const text of texts) {
-    if (text.length < shortestLiteral) return undefined;
+    if (!isTelling(text)) return undefined;
     const literal = bestPart(text);
     any.add(literal);
     quality = Math.min(quality, qualityOf(literal));
   }
   return any.size === 0 ? undefined : { any: [...any], quality: quality - Math.min(2, (any.size - 1) / 4) };
 }
+
+/** Two bytes will do when both are rare in text: `{{`, `${`. */
+const isTelling = (text: string): boolean => text.length >= shortestLiteral || /^[!-,.:-@[-`{-~\u0080-\u00ff]{2}$/.test(text);
 
 /** What every browser sends: literals in it tell nothing. */
 const everyday =
@@ -140,7 +143,7 @@ const everyday =
   'upgrade-insecure-requests: 1\r\ncache-control: no-cache\r\norigin: http://\r\nindex.php login admin .html .php .css .js api/v1 query user password';
 
 function qualityOf(literal: string): number {
-  if (everyday.includes(literal)) return 1;
+  if (everyday.includes(literal)) return literal.length / 10;
   // A run of one byte is padding.
   return new Set(literal).size === 1 ? 1.5 : Math.min(literal.length, 12);
 }

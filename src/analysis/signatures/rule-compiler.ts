@@ -167,6 +167,8 @@ function readTests(rule: RuleText, path: readonly PropertyKey[], mistakes: Mista
 interface Compiled {
   readonly condition: Condition;
   readonly literals: Literals | undefined;
+  /** Of a single pattern: what it matches, so that alternatives about one place become one pattern. */
+  readonly node?: PatternNode;
 }
 
 const requestParts = new Set(['method', 'url', 'path', 'query', 'headers', 'header', 'body']);
@@ -215,11 +217,38 @@ class ConditionReader {
     }
     // Alternatives are one condition on a request.
     if (group === 'any') this.requestConditions = Math.min(this.requestConditions, before + 1);
-    const literals =
-      group === 'any'
-        ? either(items.map((item) => item.literals))
-        : items.reduce<Literals | undefined>((best, item) => better(best, item.literals), undefined);
-    return { condition: { kind: group, items: items.map((item) => item.condition) }, literals };
+    if (group === 'any') {
+      const literals = either(items.map((item) => item.literals));
+      const merged = this.#merge(items);
+      return { condition: merged.length === 1 ? merged[0] : { kind: 'any', items: merged }, literals };
+    }
+    const literals = items.reduce<Literals | undefined>((best, item) => better(best, item.literals), undefined);
+    return { condition: { kind: 'all', items: items.map((item) => item.condition) }, literals };
+  }
+
+  /** Alternatives that look at the same place become one pattern: one pass instead of many. */
+  #merge(items: readonly Compiled[]): Condition[] {
+    const groups = new Map<string, Compiled[]>();
+    for (const [index, item] of items.entries()) {
+      const { condition, node } = item;
+      const key =
+        condition.kind === 'pattern' && node !== undefined && condition.count === 1
+          ? JSON.stringify([condition.part, condition.header, condition.view, condition.at, condition.within])
+          : `${index}`;
+      groups.set(key, [...(groups.get(key) ?? []), item]);
+    }
+    return [...groups.values()].flatMap((group) => {
+      const [{ condition }] = group;
+      if (group.length === 1 || condition.kind !== 'pattern') return group.map((item) => item.condition);
+      const nodes = group.map((item) => item.node as PatternNode);
+      try {
+        const program = this.#budget.program(compilePattern({ node: { kind: 'alternate', items: nodes }, groups: 0 }));
+        return [{ ...condition, matcher: new LazyMatcher(program, condition.at !== undefined, this.#budget.ledger) }];
+      } catch (error) {
+        if (error instanceof PatternError) return group.map((item) => item.condition);
+        throw error;
+      }
+    });
   }
 
   capture(name: string, text: string, path: readonly PropertyKey[]): Capture | undefined {
@@ -268,7 +297,7 @@ class ConditionReader {
         within: written.within as [number, number] | undefined,
         count: written.count ?? 1,
       };
-      return { condition, literals: requiredLiterals(pattern.node) };
+      return { condition, literals: requiredLiterals(pattern.node), node: pattern.node };
     });
   }
 
