@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { Analyser, type AnalyserStore, type AnalysisParts } from '../analysis/analyser.ts';
+import { BehaviourMemory } from '../analysis/behaviour/behaviour-memory.ts';
 import { BehaviourTracker } from '../analysis/behaviour/behaviour-tracker.ts';
 import { KnownScanners } from '../analysis/behaviour/known-scanners.ts';
 import { extractFacts } from '../analysis/facts/extract-facts.ts';
@@ -31,6 +32,8 @@ export interface RecorderAnalysis {
   readonly analyser: Analyser;
   readonly placeOf: (ip: string) => Place;
   readonly status: () => AnalysisPart;
+  /** Writes what is remembered of sources; after the last batch. */
+  readonly close: () => Promise<void>;
 }
 
 /** For `weir status`: the counters, and what does not work. */
@@ -55,11 +58,13 @@ export function openAnalysis(options: AnalysisOptions): RecorderAnalysis {
       analysis: analyser.status(),
       reasons: [...(loaded?.places.problems ?? []), ...(loaded?.problems ?? [])].map((problem) => `analysis: ${problem}`),
     }),
+    close: () => loading.then(({ memory }) => memory.close()).catch(() => {}),
   };
 }
 
 export interface Loaded extends AnalysisParts {
   readonly places: Places;
+  readonly memory: BehaviourMemory;
   readonly problems: readonly string[];
 }
 
@@ -102,6 +107,7 @@ function loadSignatures(
 export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
   const signatures = loadSignatures([join(packageRoot, 'rules/signatures'), ...settings.rules], log);
+  const memory = await BehaviourMemory.open(join(data, 'analysis/behaviour.jsonl'), log);
   const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
   const remembered = new RememberedMatches((view) => signatures.set.match(view));
   return {
@@ -109,7 +115,14 @@ export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<An
     extractFacts,
     signatures: { match: (view) => remembered.match(view), size: signatures.set.size },
     createFamilies: (known) => new FamilyIndex(known),
-    ...(scanners && { createBehaviours: () => new BehaviourTracker({ thresholds: settings.behaviour, scanners }) }),
+    ...(scanners && {
+      createBehaviours: () => {
+        const tracker = new BehaviourTracker({ thresholds: settings.behaviour, scanners });
+        memory.attend(tracker);
+        return tracker;
+      },
+    }),
+    memory,
     problems: [...signatures.problems, ...(problem === undefined ? [] : [problem])],
   };
 }

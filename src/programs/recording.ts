@@ -19,7 +19,7 @@ export interface RecordingOptions {
 export interface Recording extends Pick<RecorderAnalysis, 'placeOf' | 'status'> {
   readonly store: DuckDbStore;
   readonly recorder: Recorder;
-  /** The recorder, then the store. Idempotent. */
+  /** The recorder, what analysis remembers, then the store. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -33,7 +33,12 @@ const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, 
 export async function openRecording({ data, settings, log, onEvents }: RecordingOptions): Promise<Recording> {
   const { retention } = settings;
   const store = await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(retention.sizeBytes), log });
-  const { analyser, placeOf, status } = openAnalysis({ settings: settings.analysis, data, packageRoot, store, log });
+  const {
+    analyser,
+    placeOf,
+    status,
+    close: closeAnalysis,
+  } = openAnalysis({ settings: settings.analysis, data, packageRoot, store, log });
   const recorder = new Recorder({
     dataDirectory: data,
     store,
@@ -45,6 +50,7 @@ export async function openRecording({ data, settings, log, onEvents }: Recording
   });
   const close = async (): Promise<void> => {
     await recorder.close();
+    await closeAnalysis();
     await store.close();
   };
   try {

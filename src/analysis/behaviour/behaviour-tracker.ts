@@ -9,6 +9,7 @@ import type { SignatureHit, Verdict } from '../../model/insight.ts';
 import type { Credential, SessionRecord } from '../../model/session.ts';
 import type { SessionView } from '../session-view.ts';
 import { readAnsweredPaths } from './answered-paths.ts';
+import type { RememberedSource } from './behaviour-memory.ts';
 import { EpisodeTable } from './episode-table.ts';
 import { ExploitDetector } from './exploit-detector.ts';
 import { GuessDetector } from './guess-detector.ts';
@@ -49,6 +50,9 @@ const sealedLogins = new Set(['ssh', 'rdp', 'smb', 'vnc']);
 const sshLoginBytes = 200;
 
 const noAttempts: readonly Credential[] = [];
+
+/** Whoever begins takes the records of so long again. */
+const takenAgainMicros = 30 * 60 * 1e6;
 
 /** What an import says happened elsewhere at another time, which has nothing to do with what the source does here now. */
 const importDiversion = 'import';
@@ -101,6 +105,32 @@ export class BehaviourTracker {
   /** Verdicts of a former process, before the first event: what goes on keeps its identifier, its start and its counts. */
   restore(verdicts: readonly Verdict[]): void {
     this.#table.restore(verdicts);
+  }
+
+  /** Those that touched most first: for a file that a later process recalls. */
+  *remembered(): Generator<RememberedSource> {
+    for (const { key, ip, touches } of this.#sources)
+      if (touches.size > 0) yield { key, ip, touches: Array.from({ length: touches.size }, (_, index) => touches.entry(index)) };
+  }
+
+  /**
+   * What a former process remembered, before the first event. Of the newest half hour only that there were touches: the
+   * store's records of that time are taken again, and count then.
+   */
+  recall(sources: Iterable<RememberedSource>): void {
+    const all = [...sources];
+    const newest = all.reduce((most, { touches }) => touches.reduce((at, touch) => Math.max(at, touch.at), most), 0);
+    // The first are the weightiest: told last, they stay longest.
+    for (const { key, ip, touches } of all.reverse()) {
+      const state = this.#sources.get(key, ip);
+      for (const touch of touches) {
+        if (state.touches.find(touch.host, touch.port) >= 0) continue;
+        const index = state.touches.add(touch.host, touch.port, touch.name);
+        const hits = touch.at < newest - takenAgainMicros ? touch.hits : 0;
+        state.touches.note(index, touch.at, hits, touch.flags, touch.record);
+        this.#sources.touched(state);
+      }
+    }
   }
 
   counters(): BehaviourCounters {

@@ -92,12 +92,16 @@ export class EpisodeTable {
     return behaviour === 'slow-scan' ? Math.max(this.#pause, slowPauseMicros) : this.#pause;
   }
 
+  #longestOf(behaviour: Behaviour): Micros {
+    return behaviour === 'slow-scan' ? this.#slowLongest : longestMicros;
+  }
+
   /** The episode an event at `at` belongs to. One that is over is let go. */
   active(episodes: Episodes | undefined, key: number, at: Micros): Episode | undefined {
     const episode = episodes?.get(key);
     if (!episode) return undefined;
     const pause = this.pauseOf(episode.behaviour);
-    const longest = episode.behaviour === 'slow-scan' ? this.#slowLongest : longestMicros;
+    const longest = this.#longestOf(episode.behaviour);
     if (at <= episode.end + pause && at >= episode.start - pause && at - episode.start < longest) return episode;
     episodes?.delete(key);
     return undefined;
@@ -145,10 +149,9 @@ export class EpisodeTable {
   #adopt({ behaviour, source, about }: Episode, start: Micros, at: Micros): Verdict | undefined {
     if (this.#knownCount === 0) return undefined;
     const pause = this.pauseOf(behaviour);
+    const longest = this.#longestOf(behaviour);
     const list = this.#known.get(identity(behaviour, source, about.key));
-    return list?.find(
-      (verdict) => at >= verdict.start - pause && start <= verdict.end + pause && at - verdict.start < longestMicros,
-    );
+    return list?.find((verdict) => at >= verdict.start - pause && start <= verdict.end + pause && at - verdict.start < longest);
   }
 
   mark(episode: Episode): void {

@@ -117,9 +117,10 @@ export class SourceTable {
     if (this.#sources.size > this.#most || this.#bytes > this.#mostBytes) this.#makeRoom(state);
   }
 
+  /** The weighty first. */
   *[Symbol.iterator](): Generator<SourceState> {
-    yield* this.#slight;
     yield* this.#weighty;
+    yield* this.#slight;
   }
 
   #weigh(state: SourceState): void {

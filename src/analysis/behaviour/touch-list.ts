@@ -2,6 +2,7 @@
 // when it is full the touch longest ago goes. One list of plain arrays for each source; most hold one or two.
 
 import type { Micros } from '../../base/clock.ts';
+import type { RememberedTouch } from './behaviour-memory.ts';
 
 /** What is known of a touch, as bits that are united. */
 export const touchFlags = {
@@ -103,6 +104,18 @@ export class TouchList {
   /** The decoy's address. */
   name(index: number): string {
     return this.#names?.[index] ?? renderIpv4(this.host(index));
+  }
+
+  entry(index: number): RememberedTouch {
+    return {
+      host: this.host(index),
+      port: this.port(index),
+      at: this.time(index),
+      hits: this.hits(index),
+      flags: this.flags(index),
+      record: this.records[index],
+      name: this.name(index),
+    };
   }
 
   /** Index, or -1. */
