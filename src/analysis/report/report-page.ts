@@ -264,7 +264,8 @@ export function renderReportPage(report: Report): string {
 <title>${e(title)}</title><style>${reportStyle}</style></head>
 <body><header><h1>Weir report</h1><p class="quiet">${minute(report.from)} to ${minute(report.to)} UTC. Made ${minute(report.made)}.</p></header>
 ${figures(report)}${inShort(report)}${sections.join('\n')}
-<footer class="note"><p>A hit is a session or a probe packet. Unreliable sources (datagrams whose sender did not prove its address) are counted as they claim to be.</p></footer>
+<footer class="note"><p>A hit is a session or a probe packet. Unreliable sources (datagrams whose sender did not prove its address) are counted as they claim to be.
+Networks: RouteViews, NRO and <a href="https://db-ip.com">IP Geolocation by DB-IP</a>, CC BY 4.0; countries: geo-whois-asn-country.</p></footer>
 </body></html>
 `;
 }
