@@ -132,6 +132,12 @@ test('a second session of the same packet gets its destination too', async () =>
   ]);
 });
 
+test('a packet is kept for a session that waits for the next file of packets, though no session comes any more', async () => {
+  const sensor = [session(100.4, 1000), session(103.4, 1001)].join('\n');
+  const { sessions, probes } = await joined([sensor, packet(100, 1000, 23), packet(103, 1001, 80)]);
+  assert.deepEqual([sessions.map(([, , port]) => port), probes], [[23, 80], []]);
+});
+
 test('other sources, other files: nothing is joined that does not belong', async () => {
   const inputs = [session(10, 1000, '192.0.2.7'), packet(10, 1000, 23, '192.0.2.8'), packet(10, 1001, 24)];
   const { sessions, probes } = await joined(inputs);

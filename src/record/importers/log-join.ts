@@ -114,10 +114,13 @@ export class LogJoin {
       settled += 1;
     }
     if (settled > 0) this.#sessions.splice(0, settled);
+    // Sessions that still wait may need packets for which the sessions' logs, read to their end, have no use any more.
+    const waitingFrom = this.#sessions.reduce((first, { session }) => Math.min(first, session.start), Number.POSITIVE_INFINITY);
     let left = 0;
     for (const packet of this.#packets) {
       const tooMany = this.#packets.length - left > mostPackets;
-      const waits = packet.probe.start + windowMicros + disorderMicros >= sessionsAt;
+      const latest = packet.probe.start + windowMicros;
+      const waits = latest + disorderMicros >= sessionsAt || latest >= waitingFrom;
       if (waits && !tooMany) break;
       if (waits) this.hurried += 1;
       this.#leave(packet);
