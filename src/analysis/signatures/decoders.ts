@@ -199,14 +199,16 @@ export const stripTelnet: Decoder = (bytes, marks) => {
     out.changed = true;
     if (command === 0xff) out.put(0xff);
     else if (command === 0xfa) {
-      const end = bytes.indexOf(subnegotiationEnd, at + 2);
       // One without its end, or a very long one, is no subnegotiation: what follows stays to be looked at.
-      if (end >= 0 && end - at < 512) at = end;
+      const end = bytes.subarray(at + 2, at + 2 + longestSubnegotiation).indexOf(subnegotiationEnd);
+      if (end >= 0) at += 2 + end;
     } else if (command >= 0xfb) at += 1;
     at += 1;
   }
   return out.end(bytes.length);
 };
+/** Looked for no further, so that beginnings without an end cost no more than this each. */
+const longestSubnegotiation = 512;
 const subnegotiationEnd = Buffer.from([0xff, 0xf0]);
 
 const isPrintable = (byte: number): boolean => (byte >= 0x20 && byte < 0x7f) || byte === 9 || byte === 10 || byte === 13;

@@ -140,6 +140,7 @@ describe('bounds', () => {
     for (const payload of [
       Buffer.concat([head, bomb.subarray(0, 60_000)]),
       Buffer.from('%25'.repeat(21_000)),
+      Buffer.from('\xff\xfa\x27\0'.repeat(16_000), 'latin1'),
       Buffer.from('${lower:'.repeat(8000)),
       Buffer.from('%24%7b&#36;\\x24+${IFS}'.repeat(2900)),
       Buffer.from(Buffer.from(Buffer.from('a'.repeat(20_000)).toString('base64')).toString('base64')),
