@@ -39,6 +39,7 @@ export interface BenchSettings {
   /** Rows of it; absent: all. */
   readonly only?: readonly string[] | undefined;
   readonly headers?: number;
+  readonly events?: number;
   readonly seed?: number;
 }
 

@@ -29,12 +29,13 @@ export const benchVerb: Verb = (run) =>
   ])
     .argument('[name]', 'which one')
     .option('--headers <count>', 'proxy-fuzz: how many headers', wholeNumber)
+    .option('--events <count>', 'store: how many events, at least 14,000', wholeNumber)
     .option('--only <list>', 'diversion: these ways and numbers of decoys alone; import: these formats', (text) =>
       text.split(','),
     )
     .option('--seed <number>', 'proxy-fuzz: which ones', wholeNumber)
-    .action((name: string | undefined, { headers, seed, only, ...options }: BenchText) =>
-      run(options, (context) => context.environment.actions.bench(name, { headers, seed, only }, context.action)),
+    .action((name: string | undefined, { headers, events, seed, only, ...options }: BenchText) =>
+      run(options, (context) => context.environment.actions.bench(name, { headers, events, seed, only }, context.action)),
     );
 
 function wholeNumber(text: string): number {

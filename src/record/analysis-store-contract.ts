@@ -205,14 +205,11 @@ const range = (text: string) => [parseRange(text) ?? assert.fail(text)];
 /** Questions that take every way: whole days, parts of days, filters beyond time. */
 export const sampleFilters: readonly Filter[] = [
   all,
-  { limit: 3 },
-  { ...all, since: day + dayMicros, until: day + 2 * dayMicros },
+  { limit: 3, since: day + dayMicros, until: day + 2 * dayMicros },
   { ...all, since: day + 7 * halfHourMicros + 500, until: day + 2 * dayMicros + 5 * halfHourMicros },
   { ...all, sources: range('192.0.2.0/29') },
-  { ...all, ports: parsePorts('22-80') },
-  { ...all, transport: 'tcp', destinations: range('198.51.100.0-198.51.100.2') },
-  { ...all, protocol: 'http' },
-  { ...all, diversion: 'dmz', service: 'catch-all' },
+  { ...all, transport: 'tcp', ports: parsePorts('22-445'), destinations: range('198.51.100.0-198.51.100.2') },
+  { ...all, protocol: 'http', diversion: 'dmz', service: 'catch-all' },
   { ...all, before: createIdentifier(day + dayMicros + 9 * halfHourMicros) },
 ];
 
@@ -401,12 +398,12 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
   });
 
   contract('any world, applied twice in pieces, gives the same answers as the store in memory', async (store) => {
-    const { events, insights } = sampleWorld(160);
+    const { events, insights } = sampleWorld(120);
     const model = new MemoryStore();
     for (const target of [store, model]) {
-      await target.apply(events.slice(0, 90), at(1), { ...insights, sessions: insights.sessions.slice(0, 20) });
-      await target.apply(events.slice(60), at(2), insights);
-      await target.apply(events.slice(0, 90), at(3), insights);
+      await target.apply(events.slice(0, 70), at(1), { ...insights, sessions: insights.sessions.slice(0, 20) });
+      await target.apply(events.slice(50), at(2), insights);
+      await target.apply(events.slice(0, 70), at(3), insights);
     }
     for (const filter of sampleFilters)
       assert.deepEqual(

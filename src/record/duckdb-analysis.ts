@@ -46,6 +46,8 @@ import type { Counts, Filter, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
 export interface AnalysisAccess {
+  /** Pairs of key and source that the engine's memory holds: more are counted in parts. */
+  readonly pairsAtOnce: number;
   ask(sql: Sql): Promise<unknown[][]>;
   sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
   page<T extends { readonly id: string }>(
@@ -55,8 +57,6 @@ export interface AnalysisAccess {
   ): Promise<T[]>;
 }
 
-/** Pairs of key and source that are counted in one statement: what the engine's memory holds. More are counted in parts. */
-const pairsAtOnce = 1_500_000;
 /** Most entries of a list of one source. */
 const listLength = 50;
 const pageActivity = 2000;
@@ -137,16 +137,18 @@ export class DuckDbAnalysis implements AnalysisStore {
     const name = `candidates_${this.#tables}`;
     const candidates = renderCandidates(name, sources, subject, by, filter);
     if (!candidates) return (await this.#access.ask(renderTop(sources, subject, by, filter))).map(readTop);
-    await this.#access.ask(candidates);
     try {
+      await this.#access.ask(candidates);
       const [[total]] = await this.#access.ask({ text: `SELECT sum(most)::BIGINT FROM ${name}`, values: [] });
-      const slices = Math.max(1, Math.ceil(Number(total) / pairsAtOnce));
+      const slices = Math.max(1, Math.ceil(Number(total) / this.#access.pairsAtOnce));
       const rows: TopRow[] = [];
-      for (let slice = 0; slice < slices; slice += 1)
-        rows.push(...(await this.#access.ask(renderTopOf(name, slice, slices, sources, subject, by, filter))).map(readTop));
+      for (let slice = 0; slice < slices; slice += 1) {
+        const part = { candidates: name, slice, slices };
+        rows.push(...(await this.#access.ask(renderTopOf(part, sources, subject, by, filter))).map(readTop));
+      }
       return slices === 1 ? rows : rows.sort(inOrder(by)).slice(0, filter.limit);
     } finally {
-      await this.#access.ask({ text: `DROP TABLE ${name}`, values: [] });
+      await this.#access.ask({ text: `DROP TABLE IF EXISTS ${name}`, values: [] });
     }
   }
 

@@ -13,7 +13,8 @@ import { DuckDbAggregates } from './duckdb-aggregates.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
 import { appendNotice, appendPiece, appendProbe, appendRow, appendTargets, type Piece, type Row } from './duckdb-event-rows.ts';
 import { appendFamily, appendInsight, appendPlace, appendVerdict } from './duckdb-insight-schema.ts';
-import { renderOpen } from './duckdb-query.ts';
+import { Conditions, type PartitionSource, renderOpen } from './duckdb-query.ts';
+import { keyBounds, touches } from './duckdb-relations.ts';
 import { noBytes, type RowBytes } from './duckdb-row.ts';
 import { readSummary, type TableName } from './duckdb-schema.ts';
 import { hasFindings } from './filter-match.ts';
@@ -58,6 +59,10 @@ interface SessionPlan {
 
 /** The log of open sessions is rewritten when it has this many rows more than four times the open sessions. */
 const compactAfterRows = 50_000;
+
+/** About 40 MB, and 60 MB. */
+const keptPlaces = 500_000;
+const keptFamilies = 50_000;
 
 /** A partition has come to rest when nothing was added for so long. */
 const restMs = 60_000;
@@ -284,6 +289,25 @@ export class DuckDbApplier {
     } catch (error) {
       await writer.run('ROLLBACK').catch(() => {});
       throw error;
+    }
+  }
+
+  /**
+   * Bounds families and places: beyond these numbers those go that nothing in the partitions names. Fewer may stay unnamed,
+   * since analysis tells them once and may name them again.
+   */
+  async tidyCatalog(sources: readonly PartitionSource[]): Promise<void> {
+    const scope = { sources, filter: { limit: 1 }, conditions: new Conditions() };
+    for (const [table, key, most, named] of [
+      ['places', 'ip', keptPlaces, `SELECT source FROM (${touches(scope)})`],
+      ['families', 'id', keptFamilies, `SELECT key FROM (${keyBounds('families', scope)})`],
+    ] as const) {
+      const name = `${this.#database.catalog.catalog}.${table}`;
+      const [[count]] = await this.#database.rows({ text: `SELECT count(*) FROM ${name}`, values: [] });
+      if (Number(count) <= most) continue;
+      await this.#database.writer.run(
+        sources.length === 0 ? `DELETE FROM ${name}` : `DELETE FROM ${name} WHERE ${key} NOT IN (${named})`,
+      );
     }
   }
 

@@ -123,7 +123,7 @@ export function renderTop(
 }
 
 /**
- * Makes the table `name` of the keys that can be among the first, `key, least, most` (bounds of distinct sources), from what
+ * Makes the table `name` of the keys that can be among the first, `key, number, most` (most distinct sources), from what
  * each day has: distinct sources need to be counted for those alone. Undefined where there are no sums, or no need.
  */
 export function renderCandidates(
@@ -144,16 +144,21 @@ export function renderCandidates(
   return {
     text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (SELECT key, sum(n) AS n, max(least) AS least, sum(most) AS most FROM
         (SELECT ${what.key ?? 'key'} AS key, n, least, most FROM (${keyBounds(what.keys, scope)})) WHERE key IS NOT NULL GROUP BY key)
-      SELECT key, least, most FROM bounds ${chosen}`,
+      SELECT key, (row_number() OVER ())::INTEGER AS number, most FROM bounds ${chosen}`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `key, hits, sources` of one of `slices` equal parts of the candidates. */
+/** One of `slices` equal parts of the candidates. */
+export interface TopPart {
+  readonly candidates: string;
+  readonly slice: number;
+  readonly slices: number;
+}
+
+/** Rows `key, hits, sources`. */
 export function renderTopOf(
-  name: string,
-  slice: number,
-  slices: number,
+  part: TopPart,
   sources: readonly PartitionSource[],
   subject: TopSubject | InsightSubject,
   by: 'hits' | 'sources',
@@ -162,11 +167,15 @@ export function renderTopOf(
   const scope = scopeOf(sources, filter);
   const what = ranked[subject];
   const limit = scope.conditions.value(filter.limit);
+  const { candidates, slice, slices } = part;
   const rows =
     'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, source FROM (${pairs(what.keys, scope)})`;
-  const part = slices === 1 ? 'true' : `hash(key) % ${slices} = ${slice}`;
+  const chosen = `SELECT key, number FROM ${candidates} WHERE number % ${slices} = ${slice}`;
+  // The engine holds numbers in less memory than keys.
+  const byNumber = `SELECT number, source, sum(n) AS n FROM (${rows}) JOIN (${chosen}) USING (key) GROUP BY number, source`;
   return {
-    text: `${counted(`SELECT * FROM (${rows}) WHERE key IN (SELECT key FROM ${name} WHERE ${part})`)} ${inOrder(by, limit)}`,
+    text: `SELECT key, hits, sources FROM (SELECT number, sum(n)::BIGINT AS hits, count(*) AS sources FROM (${byNumber}) GROUP BY number)
+      JOIN ${candidates} USING (number) ${inOrder(by, limit)}`,
     values: scope.conditions.values,
   };
 }

@@ -45,18 +45,23 @@ import { readStoreState, type StoreState, writeStoreState } from './store-state.
 export interface DuckDbStoreOptions {
   /** Holds `store/` and `blobs/`. */
   readonly dataDirectory: string;
-  /** What the engine may keep in memory; default 128 MiB. Larger questions go to disk. */
+  /** What the engine may keep in memory; default 256 MiB. Larger questions go to disk. */
   readonly memoryBytes?: number;
+  /** Default 2: reports ask seldom, and with one the largest rankings take twice as long. */
   readonly threads?: number;
   /** A day's file that grows beyond this is continued in another, so that retention by size can act within a day; default 1 GiB. */
   readonly partitionBytes?: number;
   /** Rows of a growing partition that are summed for reports together; fewer are counted by each question. Default 300,000. */
   readonly sumRows?: number;
+  /** Pairs of a key and a source that a ranking counts in one statement; default: what the engine's memory holds. */
+  readonly pairsAtOnce?: number;
   /** For questions while no recorder runs: nothing is written. */
   readonly readOnly?: boolean;
   readonly log?: Log;
 }
 
+/** Of the engine's memory, for a number and a source it counts. */
+const pairBytes = 80;
 const idleCheckpointMs = 3000;
 const idleCheckpointBytes = 1024 * 1024;
 
@@ -84,16 +89,18 @@ export class DuckDbStore implements Store {
     this.#partitionBytes = options.partitionBytes ?? 1024 * 1024 * 1024;
     this.#log = options.log ?? silentLog;
     this.#blobs = new BlobStore(join(options.dataDirectory, 'blobs'));
+    const memoryBytes = options.memoryBytes ?? 256 * 1024 * 1024;
     this.#database = new DuckDbDatabase({
       directory: this.#directory,
-      memoryBytes: options.memoryBytes ?? 128 * 1024 * 1024,
-      threads: options.threads ?? 1,
+      memoryBytes,
+      threads: options.threads ?? 2,
       readOnly: this.#readOnly,
     });
     this.#applier = new DuckDbApplier(this.#database, this.#blobs, options.sumRows ?? 300_000);
     this.#divider = new DuckDbDivider(this.#database, this.#applier);
     this.#state = readStoreState(this.#directory);
     this.#analysis = new DuckDbAnalysis({
+      pairsAtOnce: options.pairsAtOnce ?? Math.max(100_000, Math.floor(memoryBytes / pairBytes)),
       ask: (sql) => this.#ask(sql),
       sources: (filter) => this.#sources(filter),
       page: (filter, render, read) => this.#page(filter, render, read),
@@ -418,6 +425,7 @@ export class DuckDbStore implements Store {
         for (const hash of bodies) await this.#blobs.remove(hash);
         dropped.push(partition.name);
       }
+      if (dropped.length > 0) await this.#applier.tidyCatalog(this.#sources({}));
       return dropped;
     });
   }

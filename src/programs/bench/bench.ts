@@ -18,6 +18,7 @@ import { benchImport } from './import.ts';
 import { benchProxyFuzz } from './proxy-fuzz.ts';
 import { benchProxyRead } from './proxy-read.ts';
 import { benchRelay } from './relay.ts';
+import { benchStore } from './store.ts';
 
 export interface BenchReport {
   /** Lines for people. */
@@ -68,6 +69,11 @@ const benches: Readonly<Record<string, Bench>> = {
   relay: {
     about: 'relayed flows through two hops that keep the source, against HAProxy: throughput, new connections, latency, memory',
     run: benchRelay,
+  },
+  store: {
+    about: 'what reports ask, of 25 million events over two weeks: first and again, memory, and records taken per second',
+    run: benchStore,
+    settings: ['events'],
   },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
