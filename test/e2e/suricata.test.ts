@@ -9,7 +9,8 @@ import { callControl } from '../../src/api/control.ts';
 import { runCommand, type TestNamespace, until } from '../../src/kernel/namespace-lab.ts';
 import { segmentTag } from '../../src/plan/desired-segment.ts';
 import type { IdsReport } from '../../src/programs/ids-house.ts';
-import { type Recorded, type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
+import { type WeirLab, withWeirLab } from '../../src/programs/weir-lab.ts';
+import type { AlertDocument } from '../../src/record/documents.ts';
 import { AgentProcess } from '../support/agent-process.ts';
 import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
 
@@ -98,13 +99,14 @@ interface Details {
   readonly signature: { readonly id: number };
 }
 
-const detailsOf = ({ weir }: Recorded): Details => (weir.alert as { details: Details }).details;
+const detailsOf = ({ weir }: AlertDocument): Details => weir.alert.details as unknown as Details;
 const report = (lab: WeirLab): Promise<IdsReport> =>
   callControl(path.join(lab.data, 'run/ids.sock'), 'status', null, 5000) as Promise<IdsReport>;
 const heard = (lab: WeirLab): Promise<unknown> =>
   until('Suricata answers', async () => (await report(lab).catch(() => undefined))?.heard, 20_000);
-const namesOf = async (lab: WeirLab): Promise<Recorded[]> =>
-  (await lab.records(['alerts', '--limit', '1000'])).filter(({ weir }) => (weir.alert as { name: string }).name === 'suricata');
+/** Without a process for each look. */
+const namesOf = async (lab: WeirLab): Promise<AlertDocument[]> =>
+  (await lab.reader.alerts({ limit: '1000' })).items.filter(({ weir }) => weir.alert.name === 'suricata');
 
 /** Processes of this lab's Suricata. */
 const suricataOf = (lab: WeirLab): number[] =>
