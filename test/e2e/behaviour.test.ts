@@ -198,7 +198,7 @@ const labels: readonly Label[] = [
       await until(
         'the first phase is on record',
         async () => (await lab.reader.probes({ source, limit: '10' })).items.length > 0,
-        15_000,
+        40_000,
       );
       await visit(
         lab,
@@ -352,7 +352,7 @@ test('labelled attacks among ordinary noise: every behaviour is found, nothing i
         last = told;
         return missed(told).length === 0 ? told : undefined;
       },
-      12_000,
+      30_000,
     ).catch(() => last);
     console.log(renderMatrix(found));
     assert.deepEqual(missed(found), []);
