@@ -96,13 +96,16 @@ export class EpisodeTable {
     return behaviour === 'slow-scan' ? this.#slowLongest : longestMicros;
   }
 
+  /** Whether an event at `at` belongs to it. */
+  lasts({ behaviour, start, end }: Episode, at: Micros): boolean {
+    const pause = this.pauseOf(behaviour);
+    return at <= end + pause && at >= start - pause && at - start < this.#longestOf(behaviour);
+  }
+
   /** The episode an event at `at` belongs to. One that is over is let go. */
   active(episodes: Episodes | undefined, key: number, at: Micros): Episode | undefined {
     const episode = episodes?.get(key);
-    if (!episode) return undefined;
-    const pause = this.pauseOf(episode.behaviour);
-    const longest = this.#longestOf(episode.behaviour);
-    if (at <= episode.end + pause && at >= episode.start - pause && at - episode.start < longest) return episode;
+    if (!episode || this.lasts(episode, at)) return episode;
     episodes?.delete(key);
     return undefined;
   }

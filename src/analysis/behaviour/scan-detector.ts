@@ -50,7 +50,7 @@ export class ScanDetector {
 
   /** The touch's place in the source's list; -1 when it was part of a scan. */
   touch(state: SourceState, touch: Touch): number {
-    if (state.episodes && state.episodes.size > 0 && this.#goesOn(state, touch)) return -1;
+    if (state.scan !== undefined && this.#goesOn(state, state.scan, touch)) return -1;
     const { touches } = state;
     const { at, host, port } = touch;
     const now = at < state.latest && state.latest - at <= latenessMicros ? state.latest : at;
@@ -72,9 +72,14 @@ export class ScanDetector {
     this.#table.mark(scan);
   }
 
-  #goesOn(state: SourceState, touch: Touch): boolean {
+  #goesOn(state: SourceState, last: Episode, touch: Touch): boolean {
     const { episodes } = state;
     const { at } = touch;
+    // Almost always it is the scan of the touch before.
+    if (concerns(last, touch) && this.#table.lasts(last, at)) {
+      this.#extend(last, state, touch);
+      return true;
+    }
     const scan =
       this.#table.active(episodes, blockKey, at) ??
       this.#table.active(episodes, episodeKey('sweep', touch.port), at) ??
@@ -230,6 +235,12 @@ export class ScanDetector {
     state.scan = block;
     this.#table.mark(block);
   }
+}
+
+/** Whether a fast scan takes the touch in. */
+function concerns({ behaviour, about }: Episode, { port, hostName }: Touch): boolean {
+  if (behaviour === 'sweep') return about.port === port;
+  return behaviour === 'port-scan' ? about.destination === hostName : behaviour === 'block-scan';
 }
 
 function describeAs(behaviour: Behaviour, thresholds: BehaviourThresholds): Describe {

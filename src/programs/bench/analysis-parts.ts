@@ -14,6 +14,7 @@ export type Work = (events: readonly WeirEvent[]) => number;
 
 const halfHour = 1800 * 1e6;
 const batchEvents = 1000;
+const keptBuckets = 4;
 
 /** Exact half-hour figures as they would be kept in the stream: hits, distinct sources, ports and decoys. */
 class Rollups {
@@ -25,6 +26,9 @@ class Rollups {
     if (!bucket) {
       bucket = { hits: 0, sources: new Set(), ports: new Set(), decoys: new Set() };
       this.#buckets.set(start, bucket);
+      // What is over is in the store.
+      const first = this.#buckets.keys().next();
+      if (this.#buckets.size > keptBuckets && !first.done) this.#buckets.delete(first.value);
     }
     bucket.hits += hits;
     bucket.sources.add(source);
