@@ -2,7 +2,7 @@
 // bounded, times are the events' own, and the same events in the same order give the same verdicts. Thresholds and their
 // reasons: docs/behaviour.md. Reads and stores nothing; what it remembers over a restart is behaviour-memory.ts.
 
-import { type Clock, systemClock } from '../../base/clock.ts';
+import { type Clock, type Micros, systemClock } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
 import type { SignatureHit, Verdict } from '../../model/insight.ts';
@@ -167,7 +167,12 @@ export class BehaviourTracker {
     touch.diversion = diversion;
     touch.index = (fresh & seenParts.begin) !== 0 ? this.#scans.touch(state, touch) : state.touches.find(touch.host, touch.port);
     if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view);
-    if (start > state.latest) state.latest = start;
+    this.#touched(state, start);
+  }
+
+  #touched(state: SourceState, at: Micros): void {
+    if (at > state.latest) state.latest = at;
+    if ((state.touchCount & 31) === 31) this.#table.settle(state);
     this.#sources.touched(state);
   }
 
@@ -215,8 +220,7 @@ export class BehaviourTracker {
       if (touch.index >= 0) this.#visits.packets(state, touch, target.count);
     }
     if (probe.unlisted > 0) this.#scans.more(state, probe.start, probe.unlisted);
-    if (probe.start > state.latest) state.latest = probe.start;
-    this.#sources.touched(state);
+    this.#touched(state, probe.start);
   }
 }
 

@@ -17,6 +17,8 @@ const longestMicros = 24 * 3600 * 1e6;
 const slowPauseMicros = 24 * 3600 * 1e6;
 /** Verdicts of former processes that can be gone on with. */
 const maxKnown = 20_000;
+/** Events come so much out of order. */
+const latenessMicros = 60 * 1e6;
 /** Of one source at once. */
 const maxEpisodes = 64;
 
@@ -74,6 +76,12 @@ export class EpisodeTable {
   /** Episodes with something to tell. */
   get pending(): number {
     return this.#dirty.length;
+  }
+
+  /** Lets go what is over for good: also for an event that comes late. What has to be told of it still is. */
+  settle({ episodes, latest }: SourceState): void {
+    for (const [key, { behaviour, end }] of episodes ?? [])
+      if (end + this.pauseOf(behaviour) + latenessMicros < latest) episodes?.delete(key);
   }
 
   /** Verdicts of a former process. Which of them are gone on with is found out when the same happens again. */
