@@ -201,15 +201,15 @@ export class DuckDbDatabase {
     await this.writer.run('COMMIT');
   }
 
-  /** Undefined when the file has no tables yet. */
-  async #formatOf({ name, catalog }: Partition): Promise<number | undefined> {
-    const found = await this.rows(
-      { text: `SELECT 1 FROM duckdb_tables() WHERE database_name = $1 AND table_name = 'format'`, values: [name] },
-      this.writer,
-    );
-    if (found.length === 0) return undefined;
-    const [[version]] = await this.rows({ text: `SELECT max(version) FROM ${catalog}.format`, values: [] }, this.writer);
-    return version === null ? undefined : Number(version);
+  /** Undefined when the file has no tables yet. Asked of the table itself: the engine's list of tables is of all files. */
+  async #formatOf({ catalog }: Partition): Promise<number | undefined> {
+    try {
+      const [[version]] = await this.rows({ text: `SELECT max(version) FROM ${catalog}.format`, values: [] }, this.writer);
+      return version === null ? undefined : Number(version);
+    } catch (error) {
+      if (/table with name format does not exist/i.test(error instanceof Error ? error.message : '')) return undefined;
+      throw error;
+    }
   }
 
   async #setAside(partition: Partition): Promise<void> {

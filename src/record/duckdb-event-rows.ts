@@ -6,7 +6,7 @@ import type { ProbeRecord, WeirEvent } from '../model/event.ts';
 import type { SessionRecord } from '../model/session.ts';
 import { appendBytes, appendKey, appendText, type RowBytes } from './duckdb-row.ts';
 import { appendSession, type RowExtra } from './duckdb-schema.ts';
-import { bodyBound, encodeEvent } from './event-codec.ts';
+import { bodyBound, decodeEvent, encodeEvent } from './event-codec.ts';
 
 /** Chunks of a session that took several records. */
 export interface Piece {
@@ -76,4 +76,10 @@ export function appendNotice(
   to.appendVarchar(name);
   to.appendBlob(encoded(event, at));
   to.endRow();
+}
+
+/** The event of a `body` column. */
+export function readBody(body: unknown): WeirEvent | undefined {
+  if (!(body instanceof Uint8Array)) return undefined;
+  return decodeEvent(Buffer.from(body.buffer, body.byteOffset, body.byteLength))?.event;
 }

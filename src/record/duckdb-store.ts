@@ -24,9 +24,9 @@ import { DuckDbApplier } from './duckdb-apply.ts';
 import { readSession, readStored } from './duckdb-bytes.ts';
 import { asStoreError, DuckDbDatabase, isInvalidated, type Partition } from './duckdb-database.ts';
 import { DuckDbDivider } from './duckdb-divide.ts';
+import { readBody } from './duckdb-event-rows.ts';
 import { type PartitionSource, renderNotices, renderOpen, renderProbes, renderSessions, type Sql } from './duckdb-query.ts';
 import { readSummary } from './duckdb-schema.ts';
-import { decodeEvent } from './event-codec.ts';
 import type {
   Checkpoint,
   Counts,
@@ -62,6 +62,7 @@ export interface DuckDbStoreOptions {
 
 /** Of the engine's memory, for a number and a source it counts. */
 const pairBytes = 80;
+const warmPartitions = 8;
 const idleCheckpointMs = 3000;
 const idleCheckpointBytes = 1024 * 1024;
 
@@ -81,6 +82,8 @@ export class DuckDbStore implements Store {
   #turn: Promise<unknown> = Promise.resolve();
   #idle: NodeJS.Timeout | undefined;
   #swept = false;
+  /** Partitions that may have something in memory alone, the one written longest ago first. */
+  readonly #warm = new Map<string, Partition>();
   #closed = false;
 
   private constructor(options: DuckDbStoreOptions) {
@@ -127,6 +130,8 @@ export class DuckDbStore implements Store {
     if (verify) damaged.push(...(await this.#database.verify()));
     if (damaged.length > 0) await this.#noteDamage(damaged);
     await this.#applier.load();
+    for (const partition of this.#readOnly ? [] : this.#database.partitions)
+      if (this.#database.walBytes(partition) > 0) await this.#keepWarm(partition);
   }
 
   async #noteDamage(partitions: readonly Partition[]): Promise<void> {
@@ -180,7 +185,10 @@ export class DuckDbStore implements Store {
       if (insights) await this.#applier.applyCatalog(insights);
       const { droppedBefore, importsDroppedBefore } = this.#state;
       const options = { droppedBefore, importsDroppedBefore, partitionBytes: this.#partitionBytes, now: systemClock() };
-      for (const work of await this.#divider.divide(events, insights, options)) await this.#applier.apply(work);
+      for (const work of await this.#divider.divide(events, insights, options)) {
+        await this.#applier.apply(work);
+        await this.#keepWarm(work.partition);
+      }
       // The checkpoint follows the records: a crash in between replays records that are already in.
       const state = { ...this.#state, checkpoint };
       await writeStoreState(this.#directory, state);
@@ -191,6 +199,18 @@ export class DuckDbStore implements Store {
       await this.#applier.settleOne(false);
       this.#armIdle();
     });
+  }
+
+  /** What is not in a partition's file yet is in memory: of few partitions at a time. */
+  async #keepWarm(partition: Partition): Promise<void> {
+    this.#warm.delete(partition.name);
+    this.#warm.set(partition.name, partition);
+    for (const [name, coldest] of this.#warm) {
+      if (this.#warm.size <= warmPartitions) break;
+      this.#warm.delete(name);
+      if (this.#database.partitions.includes(coldest) && this.#database.walBytes(coldest) > 0)
+        await this.#database.writer.run(`CHECKPOINT ${coldest.catalog}`);
+    }
   }
 
   /** The engine's own log is folded into the file while nobody writes: a large one would stall a batch. */
@@ -211,7 +231,7 @@ export class DuckDbStore implements Store {
     this.#idle.unref();
   }
 
-  /** Sums everything for reports, as it otherwise does by and by. Idempotent. */
+  /** Sums everything for reports. Idempotent. */
   async settle(): Promise<void> {
     while (await this.#inTurn(() => this.#applier.settleOne(true)));
   }
@@ -467,11 +487,6 @@ export class DuckDbStore implements Store {
 }
 
 const nothing: Sql = { text: 'SELECT NULL WHERE false', values: [] };
-
-function readBody(body: unknown): WeirEvent | undefined {
-  if (!(body instanceof Uint8Array)) return undefined;
-  return decodeEvent(Buffer.from(body.buffer, body.byteOffset, body.byteLength))?.event;
-}
 
 /**
  * The store for questions while no recorder runs. Throws `not-found` when there is none yet, `already-running` when a
