@@ -178,7 +178,7 @@ class ImportRun {
     const waiting = files.map((file) => ({ file, from: this.#starts.get(file.index) ?? Number.NEGATIVE_INFINITY }));
     waiting.sort((a, b) => a.from - b.from || a.file.index - b.file.index);
     const active: FileReading[] = [];
-    const at = (reading: FileReading): Micros => this.#tallies[reading.file.index].newest;
+    const at = (reading: FileReading): Micros => this.#tally.reached(reading.file.index);
     const reached = (kind: 'sessions' | 'packets'): Micros => {
       const times = active.filter(({ file }) => this.#formatOf.get(file.index)?.joins === kind).map(at);
       const next = waiting.find(({ file }) => this.#formatOf.get(file.index)?.joins === kind);

@@ -17,12 +17,13 @@ export interface FileTally {
   rejected: number;
   /** Lines that began a record which was not handed over yet. */
   owed: number;
-  /** Latest start of a record. */
-  newest: Micros;
+  /** Starts of the last few records. */
+  readonly recent: Micros[];
   readonly notes: Set<string>;
 }
 
 const maxNotes = 10;
+const recentRecords = 8;
 
 export class ImportTally {
   readonly files: FileTally[];
@@ -37,7 +38,7 @@ export class ImportTally {
       merged: 0,
       rejected: 0,
       owed: 0,
-      newest: Number.NEGATIVE_INFINITY,
+      recent: [],
       notes: new Set<string>(),
     }));
   }
@@ -67,8 +68,14 @@ export class ImportTally {
       return false;
     }
     if (kind === 'probe') tally.probes += 1;
-    if (start > tally.newest) tally.newest = start;
+    if (tally.recent.push(start) > recentRecords) tally.recent.shift();
     return true;
+  }
+
+  /** The log's own time where the file is being read: of its last few records the earliest, for single ones may be far ahead. */
+  reached(file: number): Micros {
+    const { recent } = this.files[file];
+    return recent.length === 0 ? Number.NEGATIVE_INFINITY : Math.min(...recent);
   }
 
   /** The record is no record of its own: it is in the store already, or part of another. */

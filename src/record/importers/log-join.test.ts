@@ -170,3 +170,35 @@ test('whatever the order of lines and files, the joined ones are the same', asyn
     { numRuns: 40 },
   );
 });
+
+/** Contacts each `apart` seconds, in two logs that are far longer than a piece that is read at once. */
+function longLogs(apart: number, lasts: number): { readonly sensor: string[]; readonly filter: string[] } {
+  const contacts = Array.from({ length: 4000 }, (_, index) => index);
+  return {
+    sensor: contacts.map((index) => session(index * apart + 0.3, 1024 + index, undefined, index * apart + lasts)),
+    filter: contacts.map((index) => packet(index * apart, 1024 + index, 1 + index)),
+  };
+}
+
+test('where a log is cut into pieces no session loses its packet, however far apart they are', async () => {
+  for (const [apart, lasts] of [
+    [40, 0.3],
+    [3, 300],
+  ]) {
+    const { sensor, filter } = longLogs(apart, lasts);
+    const { counts } = await joined([sensor.join('\n'), filter.join('\n')]);
+    assert.deepEqual(counts, [
+      [4000, 0, 0],
+      [0, 0, 4000],
+    ]);
+  }
+});
+
+test('a line with a clock of its own does not keep the others from being joined', async () => {
+  const { sensor, filter } = longLogs(40, 0.3);
+  const year = 366 * 86_400;
+  const withAhead = sensor.flatMap((line, index) => (index % 10 === 5 ? [line, session(index - year, 999)] : [line]));
+  const shifted = (line: string): string => (line.includes('"sport":999,') ? line : line.replace(/2026-/g, '2023-'));
+  const { counts } = await joined([withAhead.map(shifted).join('\n'), filter.map(shifted).join('\n')]);
+  assert.deepEqual(counts[1], [0, 0, 4000]);
+});
