@@ -3,7 +3,7 @@
 
 import { operations, type PatternProgram } from './pattern-program.ts';
 
-/** What one session may cost: every automaton step and every instruction looked at takes one. */
+/** What one session may cost: every automaton step takes one, every instruction looked at `instructionCost`. */
 export class Meter {
   left: number;
   /** True once something was left out because nothing was left. */
@@ -42,6 +42,8 @@ export class CacheLedger {
   }
 }
 
+/** To make a state costs so much more than to follow a known one. */
+const instructionCost = 3;
 const maxStates = 256;
 /** Of instructions in all cached states together. */
 const maxHeld = 32_768;
@@ -107,7 +109,7 @@ export class LazyMatcher {
 
   /**
    * Where the match that ends first ends, or -1. `^` holds at `from`, `$` at `to`. Takes steps from `meter`: at most
-   * (to - from + 1) x instructions, usually one a byte; when it runs dry the rest is not looked at.
+   * 3 x (to - from + 1) x instructions, usually one a byte; when it runs dry the rest is not looked at.
    */
   search(bytes: Uint8Array, from: number, to: number, meter: Meter): number {
     const { classOf, classCount } = this.#program;
@@ -188,7 +190,7 @@ export class LazyMatcher {
       if (operation[instruction] === operations.set && sets[x[instruction]].flags[byte] === 1)
         this.#close(instruction + 1, false, meter);
     if (!this.#anchored) this.#close(0, false, meter);
-    meter.left -= set.length;
+    meter.left -= set.length * instructionCost;
     return this.#harvest();
   }
 
@@ -200,7 +202,7 @@ export class LazyMatcher {
     while (stack.length > 0) {
       const instruction = stack.pop() as number;
       if (!this.#reached.add(instruction)) continue;
-      meter.left -= 1;
+      meter.left -= instructionCost;
       switch (operation[instruction]) {
         case operations.jump:
           stack.push(x[instruction]);

@@ -3,7 +3,7 @@
 
 import type { Meter } from './lazy-matcher.ts';
 import type { Capture, Condition, PatternCondition, SignatureRule } from './rule-compiler.ts';
-import type { Text } from './session-texts.ts';
+import type { Text, TextPiece } from './session-texts.ts';
 
 /** Of a captured value; see SignatureHit. */
 const maxCaptured = 2048;
@@ -21,7 +21,7 @@ export function ruleHolds(rule: SignatureRule, texts: readonly Text[], meter: Me
 
 function requestsOf(texts: readonly Text[]): Set<number> {
   const requests = new Set<number>();
-  for (const text of texts) for (const piece of text.pieces()) requests.add(piece.request);
+  for (const text of texts) for (const request of text.requests()) requests.add(request);
   return requests;
 }
 
@@ -48,15 +48,20 @@ function patternHolds(condition: PatternCondition, texts: readonly Text[], reque
       if (holdsIn(condition, text.bytes, 0, text.bytes.length, meter)) return true;
       continue;
     }
-    for (const piece of text.pieces())
-      if (
-        piece.part === part &&
-        (header === undefined || piece.header === header) &&
-        (request === anyRequest || piece.request === request) &&
-        holdsIn(condition, text.bytes, piece.start, piece.end, meter)
-      )
-        return true;
+    const pieces = text.piecesOf(part, header);
+    if (request !== anyRequest) {
+      if (holdsInOne(condition, text.bytes, pieces.get(request) ?? none, meter)) return true;
+    } else for (const some of pieces.values()) if (holdsInOne(condition, text.bytes, some, meter)) return true;
   }
+  return false;
+}
+
+const none: readonly TextPiece[] = [];
+
+function holdsInOne(condition: PatternCondition, bytes: Buffer, pieces: readonly TextPiece[], meter: Meter): boolean {
+  // An empty piece is a step too.
+  meter.left -= pieces.length;
+  for (const { start, end } of pieces) if (holdsIn(condition, bytes, start, end, meter)) return true;
   return false;
 }
 

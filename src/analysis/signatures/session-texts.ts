@@ -94,7 +94,13 @@ export interface Text {
   readonly bytes: Buffer;
   /** Parts by name; found when first asked for. */
   pieces(): readonly TextPiece[];
+  /** Those of one part, or of `header` those of one name, by their request. */
+  piecesOf(part: TextPart, header: string | undefined): ReadonlyMap<number, readonly TextPiece[]>;
+  /** Numbers of the requests it has parts of. */
+  requests(): ReadonlySet<number>;
 }
+
+const noPieces: ReadonlyMap<number, readonly TextPiece[]> = new Map();
 
 /** Says what is in a text: reports rules to whom it concerns, and returns the signs of views. */
 export type Scan = (bytes: Buffer) => number;
@@ -105,6 +111,8 @@ class LazyText implements Text {
   readonly bytes: Buffer;
   readonly #find: () => readonly TextPiece[];
   #pieces: readonly TextPiece[] | undefined;
+  #byName: Map<string, Map<number, TextPiece[]>> | undefined;
+  #requests: ReadonlySet<number> | undefined;
 
   constructor(view: ViewName, depth: number, bytes: Buffer, find: () => readonly TextPiece[]) {
     this.view = view;
@@ -117,6 +125,35 @@ class LazyText implements Text {
     this.#pieces ??= this.#find();
     return this.#pieces;
   }
+
+  piecesOf(part: TextPart, header: string | undefined): ReadonlyMap<number, readonly TextPiece[]> {
+    this.#byName ??= byName(this.pieces());
+    return this.#byName.get(nameOf(part, header)) ?? noPieces;
+  }
+
+  requests(): ReadonlySet<number> {
+    this.#requests ??= new Set(this.pieces().map(({ request }) => request));
+    return this.#requests;
+  }
+}
+
+const nameOf = (part: TextPart, header: string | undefined): string => (header === undefined ? part : `header ${header}`);
+
+/** Looked up by every rule: a text may have thousands. */
+function byName(pieces: readonly TextPiece[]): Map<string, Map<number, TextPiece[]>> {
+  const found = new Map<string, Map<number, TextPiece[]>>();
+  for (const piece of pieces) {
+    const name = nameOf(piece.part, piece.header);
+    let requests = found.get(name);
+    if (!requests) {
+      requests = new Map();
+      found.set(name, requests);
+    }
+    const list = requests.get(piece.request);
+    if (list) list.push(piece);
+    else requests.set(piece.request, [piece]);
+  }
+  return found;
 }
 
 const asBuffer = (bytes: Uint8Array): Buffer =>

@@ -256,6 +256,15 @@ describe('hostile payloads', () => {
     );
   });
 
+  it('full of Telnet subnegotiations that never end are stripped in one pass', () => {
+    for (const unit of ['\xff\xfa', '\xff\xff\xfa']) {
+      const begun = performance.now();
+      hitsOf(set, unit.repeat(65_536 / unit.length));
+      const tookMs = performance.now() - begun;
+      assert.ok(tookMs < 1000, `${tookMs} ms`);
+    }
+  });
+
   it('without a literal of any rule cost one step a byte in the index and none in a rule', () => {
     const counts = set.counts();
     assert.deepEqual(hitsOf(set, 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n'), []);

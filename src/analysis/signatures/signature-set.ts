@@ -30,8 +30,8 @@ export const maxRules = 2000;
 const maxFileLength = 1024 * 1024;
 /** Hits of one session; rules come in the order of severity. */
 const maxHits = 16;
-/** Automaton steps for one session: some 30 ms at worst, thousands of times what an honest payload takes. */
-export const maxSteps = 8_000_000;
+/** Automaton steps for one session: some 25 ms at worst, hundreds of times what an honest payload takes. */
+export const maxSteps = 5_000_000;
 
 const nothing: readonly SignatureHit[] = Object.freeze([]);
 const severities = ['high', 'medium', 'low', 'info'];
