@@ -53,10 +53,20 @@ describe('sessions shown to Suricata', { skip: withoutTshark }, () => {
   });
 
   it('over TLS that was ended at the decoy are two flows: the hello, and the plain text', () => {
+    const message = hello.subarray(5);
+    const inRecords = [message.subarray(0, 3), message.subarray(3, 40), message.subarray(40)].map((part) =>
+      Buffer.concat([Buffer.from([22, 3, 1, 0, part.length]), part]),
+    );
     for (const said of [
       [hello, request],
       [hello.subarray(0, 20), hello.subarray(20), request],
+      // Cut so that no piece tells what it is, or so that its first record does not hold it.
+      [hello.subarray(0, 1), hello.subarray(1), request],
+      [...hello].map((byte) => Buffer.from([byte])).concat(Buffer.from(request)),
+      [...inRecords, request],
+      [Buffer.concat(inRecords).subarray(0, 10), Buffer.concat(inRecords).subarray(10), request],
     ]) {
+      const whole = Buffer.concat(said.slice(0, -1).map((part) => Buffer.from(part)));
       const { frames, feeder } = bed();
       const all = [...said.map((bytes) => sampleChunk(start, 'in', bytes)), chunks[1]];
       feeder.take(sampleSession(start, 1, { destination: { ip: '10.66.3.4', port: 443 }, chunks: all }));
@@ -69,7 +79,7 @@ describe('sessions shown to Suricata', { skip: withoutTshark }, () => {
             .join(''),
           'hex',
         );
-      assert.ok(by('0').equals(hello));
+      assert.ok(by('0').equals(whole));
       assert.equal(by('1').toString(), request);
       assert.deepEqual(findAmiss(frames), []);
     }

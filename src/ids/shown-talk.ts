@@ -2,6 +2,7 @@
 // came and then the plain text: no parser would follow that, so the hello is a flow of its own, and the plain text another
 // one between the same ends.
 
+import { helloLimit } from '../model/client-hello.ts';
 import { type FlowEnding, FlowFrames, type FlowFramesOptions, type FrameReceiver, sequencesOf } from '../model/flow-frames.ts';
 import type { Direction } from '../model/session.ts';
 
@@ -17,8 +18,59 @@ function recordBytes(bytes: Uint8Array): number | undefined {
   return length > 0 && length <= maxRecordBytes ? recordHeaderBytes + length : undefined;
 }
 
-const isHello = (bytes: Uint8Array): boolean =>
-  recordBytes(bytes) !== undefined && bytes[0] === handshakeRecord && bytes[recordHeaderBytes] === clientHello;
+/** As many bytes tell a hello from what is none. */
+const tellingBytes = recordHeaderBytes + 1;
+
+/** A TLS handshake record in whose first byte a ClientHello begins, as far as there is anything of it. */
+const beginsHello = (bytes: Uint8Array): boolean =>
+  bytes[0] === handshakeRecord &&
+  (bytes.length < 2 || bytes[1] === 3) &&
+  (bytes.length < recordHeaderBytes || recordBytes(bytes) !== undefined) &&
+  (bytes.length < tellingBytes || bytes[recordHeaderBytes] === clientHello);
+
+/** Where a ClientHello ends, however it is cut into records and pieces: whoever sends it chooses both. */
+class HelloExtent {
+  readonly #header = new Uint8Array(recordHeaderBytes);
+  #headerBytes = 0;
+  #recordLeft = 0;
+  /** Type and length of the message (RFC 8446, section 4). */
+  readonly #message = new Uint8Array(4);
+  #messageBytes = 0;
+  #messageLeft = Number.POSITIVE_INFINITY;
+
+  /** What is left of these bytes behind the hello; undefined while it goes on. What is no hello any more ends at once. */
+  take(bytes: Uint8Array): number | undefined {
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.#recordLeft === 0) {
+        this.#header[this.#headerBytes] = bytes[at];
+        this.#headerBytes += 1;
+        at += 1;
+        if (this.#headerBytes < recordHeaderBytes) continue;
+        const whole = this.#header[0] === handshakeRecord ? recordBytes(this.#header) : undefined;
+        if (whole === undefined) return bytes.length - at;
+        this.#headerBytes = 0;
+        this.#recordLeft = whole - recordHeaderBytes;
+        continue;
+      }
+      const inHead = this.#messageBytes < this.#message.length;
+      const count = inHead ? 1 : Math.min(this.#recordLeft, this.#messageLeft, bytes.length - at);
+      if (inHead) {
+        this.#message[this.#messageBytes] = bytes[at];
+        this.#messageBytes += 1;
+        if (this.#messageBytes === this.#message.length) {
+          const [, high, middle, low] = this.#message;
+          this.#messageLeft = (high << 16) | (middle << 8) | low;
+        }
+      } else this.#messageLeft -= count;
+      this.#recordLeft -= count;
+      at += count;
+      if (this.#messageLeft === 0 || (this.#messageLeft !== Number.POSITIVE_INFINITY && this.#messageLeft > helloLimit))
+        return bytes.length - at;
+    }
+    return undefined;
+  }
+}
 
 export class ShownTalk {
   readonly #id: string;
@@ -27,8 +79,10 @@ export class ShownTalk {
   #frames: FlowFrames;
   #flows = 0;
   #said = false;
-  /** Bytes of a hello still to come, while one is being said; then undefined again. */
-  #helloLeft: number | undefined;
+  /** While a hello is being said. */
+  #hello: HelloExtent | undefined;
+  /** Of the client, too little to tell whether a hello begins. */
+  #held: Uint8Array | undefined;
   /** A hello was said whole: what comes next tells whether TLS goes on. */
   #afterHello = false;
 
@@ -48,33 +102,61 @@ export class ShownTalk {
   }
 
   chunk(direction: Direction, bytes: Uint8Array): void {
-    if (this.#options.transport === 'tcp' && bytes.length > 0) this.#watch(direction, bytes);
+    if (bytes.length === 0 || this.#options.transport !== 'tcp') {
+      this.#show(direction, bytes);
+      return;
+    }
+    let said = bytes;
+    if (this.#held && direction === 'in') {
+      said = Buffer.concat([this.#held, bytes]);
+      this.#held = undefined;
+    } else this.#letGo();
+    if (direction === 'in' && !this.#hello && said.length < tellingBytes && beginsHello(said)) {
+      // It may lie in a buffer that is used again.
+      this.#held = said.slice();
+      return;
+    }
+    this.#watch(direction, said);
+    this.#show(direction, said);
+  }
+
+  end(ending: FlowEnding): void {
+    this.#letGo();
+    this.#frames.end(0, ending);
+  }
+
+  #show(direction: Direction, bytes: Uint8Array): void {
     this.#said = true;
     this.#frames.chunk(0, direction, bytes);
   }
 
-  end(ending: FlowEnding): void {
-    this.#frames.end(0, ending);
+  /** What was held is no hello: more of it did not come. */
+  #letGo(): void {
+    const held = this.#held;
+    if (!held) return;
+    this.#held = undefined;
+    this.#watch('in', held);
+    this.#show('in', held);
   }
 
   #watch(direction: Direction, bytes: Uint8Array): void {
-    if (this.#helloLeft !== undefined && direction === 'in') {
-      this.#helloLeft -= bytes.length;
-      if (this.#helloLeft > 0) return;
-      this.#helloLeft = undefined;
-      this.#afterHello = true;
+    if (this.#hello && direction === 'in') {
+      this.#hear(this.#hello, bytes);
       return;
     }
     if (this.#afterHello) {
       this.#afterHello = false;
       if (recordBytes(bytes) === undefined) this.#again('server-rst');
     }
-    if (direction !== 'in' || !isHello(bytes)) return;
+    if (direction !== 'in' || bytes.length < tellingBytes || !beginsHello(bytes)) return;
     // After something plain was said (STARTTLS).
     if (this.#said) this.#again('server-fin');
-    const left = (recordBytes(bytes) ?? 0) - bytes.length;
-    if (left > 0) this.#helloLeft = left;
-    else this.#afterHello = true;
+    this.#hear(new HelloExtent(), bytes);
+  }
+
+  #hear(hello: HelloExtent, bytes: Uint8Array): void {
+    this.#afterHello = hello.take(bytes) !== undefined;
+    this.#hello = this.#afterHello ? undefined : hello;
   }
 
   #again(ending: FlowEnding): void {

@@ -29,8 +29,11 @@ export const markerTag = 4094;
 export const tagsOf = (diversions: readonly string[]): Readonly<Record<string, number>> =>
   Object.fromEntries(diversions.map((name, index) => [name, index + 1 < firstHopTag ? index + 1 : commonTag]));
 
-/** The rule that answers a marker; its number is in the range for local use. */
-export const markerSignature = 1_000_001;
+/**
+ * The rule that answers a marker: the last number of Weir's own. Of the range for local use it must not be: of two rules with one
+ * number Suricata keeps the later revision, and whoever writes a rule begins at 1000001.
+ */
+export const markerSignature = 1_100_999;
 /** Addresses of documentation (RFC 5737). */
 export const markerEnds = { source: '192.0.2.1', destination: '192.0.2.2', port: 9 } as const;
 

@@ -2,7 +2,7 @@
 // its alert, also when Suricata is killed on the way; nothing is left when it is taken down.
 
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -196,10 +196,15 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       assert.deepEqual(bed.suricata(), []);
     }));
 
-  it('are as many alerts also when Suricata is killed half-way', (t) =>
+  it('are as many alerts also when Suricata is killed half-way, and a rule of the user bears the first local number', (t) =>
     withLab(async (lab) => {
       const bed = await Bed.lay(lab, t);
-      await bed.controller.apply(desired);
+      const rules = path.join(bed.data, 'local.rules');
+      writeFileSync(rules, 'alert tcp any any -> any any (msg:"of the user"; content:"never said"; sid:1000001; rev:9;)\n');
+      await bed.controller.apply({
+        ...desired,
+        ids: { ...desired.ids, settings: { ...desired.ids?.settings, rules: [rules] } },
+      } as DesiredState);
       await bed.heard();
       const sessions = await feed(bed, 2000, async () => {
         const [pid] = bed.suricata();
