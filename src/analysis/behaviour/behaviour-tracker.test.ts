@@ -166,6 +166,36 @@ describe('BehaviourTracker', () => {
     assert.equal(bed.tracker.counters().evicted, 0);
   });
 
+  test('credentials of a source that has all the verdicts it may have are forgotten again', () => {
+    const bed = new TrackerBed();
+    const credentials = (from: number, count: number) => times(count, (n) => ({ userName: `u${from + n}`, password: 'x' }));
+    for (const port of times(64, (n) => n))
+      bed.take(session(port, attacker, `10.66.0.9:${1000 + port}`, 'x', { credentials: credentials(0, 5) }));
+    const before = bed.tracker.counters().bytes;
+    for (const index of times(640, (n) => n))
+      bed.take(session(70 + index / 10, attacker, '10.66.0.9:5000', 'x', { credentials: credentials(index * 255, 255) }));
+    const { bytes, refused } = bed.tracker.counters();
+    assert.ok(refused > 600);
+    assert.ok(bytes < before + 50_000, `${bytes - before} bytes more`);
+  });
+
+  test('a slow scan goes on under its name after a restart on another day', () => {
+    const bed = new TrackerBed();
+    const slowly = (from: number, to: number) => {
+      for (const index of times(to - from, (n) => from + n))
+        bed.take(session(index * 3600, attacker, `10.66.0.9:${1000 + index}`));
+    };
+    slowly(0, 60);
+    const [{ id }] = bed.found();
+    bed.restart();
+    slowly(60, 90);
+    const found = bed.found();
+    assert.deepEqual(
+      found.map((verdict) => [verdict.id, verdict.behaviour, verdict.start, verdict.end]),
+      [[id, 'slow-scan', secondsOf(0), secondsOf(89 * 3600)]],
+    );
+  });
+
   test('what had to wait for its second is told by a later call, or at once at the end', () => {
     const bed = new TrackerBed();
     for (const index of times(15, (n) => n)) bed.take(session(index, attacker, `10.66.0.9:${100 + index}`));

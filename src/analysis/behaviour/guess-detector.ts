@@ -87,7 +87,11 @@ export class GuessDetector {
       at,
       describe: (one) => this.#describe(one, guess),
     });
-    if (!episode) return;
+    if (!episode) {
+      // Nobody will ask for them again: what is gathered of one that has no room would grow without end.
+      state.guesses?.delete(touch.port);
+      return;
+    }
     episode.credentials = new NumberSet();
     episode.hosts.addAll(guess.hosts);
     for (const credential of guess.recent.keys()) episode.credentials.add(credential);

@@ -33,6 +33,17 @@ describe('port scans', () => {
     assert.equal(exact.summary(), 'port-scan 1');
   });
 
+  test('a log with the newest first says the same', () => {
+    const bed = new TrackerBed();
+    for (const index of times(30, (n) => n)) bed.take(session(1000 - index * 15, attacker, `10.66.0.9:${1000 + index}`));
+    const [scan, ...others] = bed.found();
+    assert.deepEqual([scan.behaviour, scan.ports, scan.hits, others.length], ['port-scan', 30, 30, 0]);
+    assert.deepEqual([scan.start, scan.end], [secondsOf(1000 - 29 * 15), secondsOf(1000)]);
+    const slower = new TrackerBed();
+    for (const index of times(14, (n) => n)) slower.take(session(1000 - index * 20, attacker, `10.66.0.9:${1000 + index}`));
+    assert.equal(slower.summary(), '');
+  });
+
   test('all 65,535 ports over TCP and all over UDP are one verdict, told at most once a second', () => {
     const bed = new TrackerBed();
     let told = 0;

@@ -53,14 +53,17 @@ export class ScanDetector {
     if (state.scan !== undefined && this.#goesOn(state, state.scan, touch)) return -1;
     const { touches } = state;
     const { at, host, port } = touch;
-    const now = at < state.latest && state.latest - at <= latenessMicros ? state.latest : at;
+    const late = at < state.latest;
+    const now = late && state.latest - at <= latenessMicros ? state.latest : at;
     let index = touches.find(host, port);
     const fresh = index < 0 || touches.time(index) < now - this.#window;
     if (index < 0) index = touches.add(host, port, touch.hostName);
     touches.note(index, at, touch.hits, touch.flags, touch.record);
     // Another packet to the same target makes no more targets.
     if (!fresh || touches.size < this.#least) return index;
-    return this.#judge(state, touch, now) ? -1 : index;
+    if (this.#judge(state, touch, now)) return -1;
+    // A log with the newest first: what belongs together was seen before, and came after.
+    return late && now === at && this.#judge(state, touch, at + this.#window) ? -1 : index;
   }
 
   /** Packets of a source whose targets are not listed: part of what it does. */

@@ -74,8 +74,9 @@ export class WalkDetector {
       at: touch.at,
       describe: (one) => this.#describe(one, done.shown),
     });
-    if (!episode) return false;
+    // Without room for it too: what was gathered would grow without end.
     state.walks?.delete(targetNumber(touch));
+    if (!episode) return false;
     episode.paths = new NumberSet();
     for (const path of walk.recent.keys()) episode.paths.add(path);
     episode.count(episode.start, walk.sessions - 1);
