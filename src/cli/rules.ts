@@ -3,7 +3,7 @@
 
 import path from 'node:path';
 import type { RuleCheck } from '../analysis/signatures/rule-check.ts';
-import type { SignatureRule } from '../analysis/signatures/rule-compiler.ts';
+import type { SignatureRule } from '../analysis/signatures/rule-plan.ts';
 import type { SignatureSet } from '../analysis/signatures/signature-set.ts';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';

@@ -15,7 +15,7 @@ import type { Installation } from './launch.ts';
 const run = promisify(execFile);
 
 /** What the programs read at run time, below the installation's root; `node_modules` is chosen from the lock file. */
-const rooms = ['dist/src', 'dist/console', 'console', 'rules', 'package.json', 'package-lock.json'];
+const rooms = ['dist/src', 'dist/console', 'dist/packed', 'console', 'rules', 'package.json', 'package-lock.json'];
 const notNeeded = /\.test\.js(\.map)?$/;
 
 /** Bytes of a copy are bounded by what an installation has; more means that something else was linked in. */

@@ -9,6 +9,7 @@ import { KnownScanners } from '../analysis/behaviour/known-scanners.ts';
 import { extractFacts } from '../analysis/facts/extract-facts.ts';
 import { FamilyIndex } from '../analysis/families/family-index.ts';
 import { Places } from '../analysis/places/places.ts';
+import { readPackedRules } from '../analysis/signatures/packed-rules.ts';
 import { RememberedMatches } from '../analysis/signatures/remembered-matches.ts';
 import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
 import { SignatureSet } from '../analysis/signatures/signature-set.ts';
@@ -78,16 +79,20 @@ function readScanners(file: string, log: Log): { readonly scanners?: KnownScanne
   }
 }
 
+/** Below the installation; the build writes it (pack-rules.ts). */
+export const packedRulesFile = 'dist/packed/signatures.json';
+
 /** Most mistakes in rule files that are shown. */
 const maxProblems = 8;
 
 /** Rules with a mistake are said and left out; the others hold. */
 function loadSignatures(
   files: readonly string[],
+  packed: string,
   log: Log,
 ): { readonly set: SignatureSet; readonly problems: readonly string[] } {
   const read = readRuleFiles(files);
-  const { set, mistakes } = SignatureSet.load(read.files);
+  const { set, mistakes } = SignatureSet.load(read.files, readPackedRules(packed));
   const problems = [...read.mistakes, ...mistakes].map(
     ({ file, line, mistake, next }) => `${file}${line ? `:${line}` : ''}: ${mistake}${next ? `; ${next}` : ''}`,
   );
@@ -106,7 +111,11 @@ function loadSignatures(
 /** The parts as the recorder has them. */
 export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
-  const signatures = loadSignatures([join(packageRoot, 'rules/signatures'), ...settings.rules], log);
+  const signatures = loadSignatures(
+    [join(packageRoot, 'rules/signatures'), ...settings.rules],
+    join(packageRoot, packedRulesFile),
+    log,
+  );
   const memory = await BehaviourMemory.open(join(data, 'analysis/behaviour.jsonl'), log);
   const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
   const remembered = new RememberedMatches((view) => signatures.set.match(view));

@@ -2,7 +2,7 @@
 // linear in bytes x instructions whatever the pattern. Dearer than lazy-matcher.ts, which says whether there is a match at all.
 
 import type { Meter } from './lazy-matcher.ts';
-import { operations, type PatternProgram } from './pattern-program.ts';
+import { noProgram, operations, type PatternProgram } from './pattern-program.ts';
 
 /** Instructions that take a byte or match, in order of preference, and what each way took so far. */
 class Threads {
@@ -43,7 +43,8 @@ class Threads {
 }
 
 export class CaptureMatcher {
-  readonly #program: PatternProgram;
+  readonly #compile: () => PatternProgram;
+  #program = noProgram;
   #current: Threads | undefined;
   #next: Threads | undefined;
   /** Instructions still to be followed; their slots beside them. */
@@ -52,8 +53,9 @@ export class CaptureMatcher {
   /** 1 for each byte a match may begin with; undefined when it may be empty. */
   #beginnings: Uint8Array | undefined | null = null;
 
-  constructor(program: PatternProgram) {
-    this.#program = program;
+  /** A program that is not there yet is asked for by the first match. */
+  constructor(program: PatternProgram | (() => PatternProgram)) {
+    this.#compile = typeof program === 'function' ? program : () => program;
   }
 
   /**
@@ -61,6 +63,7 @@ export class CaptureMatcher {
    * -1 where it took no part. Undefined without a match, or when the meter ran dry. `^` holds at `from`, `$` at `to`.
    */
   match(bytes: Uint8Array, from: number, to: number, meter: Meter): readonly number[] | undefined {
+    if (this.#program === noProgram) this.#program = this.#compile();
     const { length, operation, x, sets, slotCount } = this.#program;
     this.#current ??= new Threads(length);
     this.#next ??= new Threads(length);

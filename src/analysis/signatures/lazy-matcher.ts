@@ -1,7 +1,7 @@
 // Says whether and where a pattern first ends in bytes, in time linear in them: a deterministic automaton whose states are made
 // when they are first met and kept in a bounded cache. Input that makes the cache useless is matched state set by state set.
 
-import { operations, type PatternProgram } from './pattern-program.ts';
+import { noProgram, operations, type PatternProgram } from './pattern-program.ts';
 
 /** What one session may cost: every automaton step takes one, every instruction looked at `instructionCost`. */
 export class Meter {
@@ -75,31 +75,30 @@ class Reached {
   }
 }
 
+const noneReached = new Reached(0);
+
 export class LazyMatcher {
-  readonly #program: PatternProgram;
+  readonly #compile: () => PatternProgram;
   readonly #anchored: boolean;
-  readonly #reached: Reached;
+  /** From the first search on, as what follows: most patterns of a rule set never see any bytes. */
+  #program = noProgram;
+  #reached = noneReached;
   readonly #stack: number[] = [];
   #states = new Map<string, number>();
   /** The instructions of each state that take a byte, match, or wait for the end; sorted. */
   #held: Int32Array[] = [];
   #heldCount = 0;
-  #next: Int32Array;
-  #accepts: Uint8Array;
-  #acceptsAtEnd: Uint8Array;
+  #next = new Int32Array(0);
+  #accepts = new Uint8Array(0);
+  #acceptsAtEnd = new Uint8Array(0);
   #begin = unknown;
   readonly #ledger: CacheLedger | undefined;
 
-  /** `anchored`: a match begins at the first byte or not at all. */
-  constructor(program: PatternProgram, anchored = false, ledger?: CacheLedger) {
-    this.#program = program;
+  /** `anchored`: a match begins at the first byte or not at all. A program that is not there yet is asked for by the first search. */
+  constructor(program: PatternProgram | (() => PatternProgram), anchored = false, ledger?: CacheLedger) {
+    this.#compile = typeof program === 'function' ? program : () => program;
     this.#ledger = ledger;
     this.#anchored = anchored;
-    this.#reached = new Reached(program.length);
-    // Grown when the first bytes come: most patterns of a rule set never see any.
-    this.#next = new Int32Array(0);
-    this.#accepts = new Uint8Array(maxStates);
-    this.#acceptsAtEnd = new Uint8Array(maxStates);
   }
 
   /** States there are now; for tests of the bound. */
@@ -112,11 +111,12 @@ export class LazyMatcher {
    * 3 x (to - from + 1) x instructions, usually one a byte; when it runs dry the rest is not looked at.
    */
   search(bytes: Uint8Array, from: number, to: number, meter: Meter): number {
-    const { classOf, classCount } = this.#program;
     if (meter.left <= 0) {
       meter.curtailed = true;
       return -1;
     }
+    if (this.#program === noProgram) this.#prepare();
+    const { classOf, classCount } = this.#program;
     if (this.#begin === unknown) this.#begin = this.#beginning(meter);
     let state = this.#begin;
     if (this.#accepts[state] === 1) return from;
@@ -157,6 +157,13 @@ export class LazyMatcher {
     }
     meter.left -= at - from;
     return end === to && this.#acceptsAtEnd[state] === 1 ? to : -1;
+  }
+
+  #prepare(): void {
+    this.#program = this.#compile();
+    this.#reached = new Reached(this.#program.length);
+    this.#accepts = new Uint8Array(maxStates);
+    this.#acceptsAtEnd = new Uint8Array(maxStates);
   }
 
   /** Without the cache: the sets one after the other. */

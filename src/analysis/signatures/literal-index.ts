@@ -27,49 +27,52 @@ export class LiteralIndex {
       classCount += 1;
     }
     for (let byte = 0x41; byte <= 0x5a; byte += 1) this.#classOf[byte] = this.#classOf[byte + 32];
-    const children: Map<number, number>[] = [new Map()];
+    const width = classCount;
+    let room = 1;
+    for (const literal of literals.keys()) room += literal.length;
+    // The trie: children of a state as a list, 0 where it ends, as the root is no child.
+    const firstChild = new Int32Array(room);
+    const sibling = new Int32Array(room);
+    const letterOf = new Uint8Array(room);
     const own: number[][] = [[]];
     for (const [literal, owners] of literals) {
       let state = 0;
       for (let at = 0; at < literal.length; at += 1) {
         const letter = this.#classOf[literal.charCodeAt(at)];
-        let child = children[state].get(letter);
-        if (child === undefined) {
-          child = children.push(new Map()) - 1;
-          own.push([]);
-          children[state].set(letter, child);
+        let child = firstChild[state];
+        while (child !== 0 && letterOf[child] !== letter) child = sibling[child];
+        if (child === 0) {
+          child = own.push([]) - 1;
+          letterOf[child] = letter;
+          sibling[child] = firstChild[state];
+          firstChild[state] = child;
         }
         state = child;
       }
       own[state].push(...owners);
     }
-    const width = classCount;
-    const next = new Int32Array(children.length * width);
-    const failure = new Int32Array(children.length);
-    const order: number[] = [];
-    for (const [letter, child] of children[0]) {
-      next[letter] = child;
-      order.push(child);
-    }
-    for (let index = 0; index < order.length; index += 1) {
+    // Row offsets instead of states, and below zero where there is something to report: the loop of a scan need not look that up.
+    const table = new Int32Array(own.length * width);
+    const failure = new Int32Array(own.length);
+    const order = new Int32Array(own.length);
+    let ordered = 1;
+    for (let index = 0; index < ordered; index += 1) {
       const state = order[index];
-      for (let letter = 0; letter < width; letter += 1) {
-        const child = children[state].get(letter);
-        const fallback = next[failure[state] * width + letter];
-        if (child === undefined) next[state * width + letter] = fallback;
-        else {
-          failure[child] = fallback;
-          next[state * width + letter] = child;
-          order.push(child);
-        }
+      const row = state * width;
+      // Where there is no child it goes on as its failure state does, which is nearer to the root: that row is complete.
+      if (state !== 0) table.copyWithin(row, failure[state] * width, (failure[state] + 1) * width);
+      for (let child = firstChild[state]; child !== 0; child = sibling[child]) {
+        const cell = row + letterOf[child];
+        failure[child] = (table[cell] < 0 ? ~table[cell] : table[cell]) / width;
+        if (own[failure[child]].length > 0) own[child].push(...own[failure[child]]);
+        table[cell] = own[child].length > 0 ? ~(child * width) : child * width;
+        order[ordered] = child;
+        ordered += 1;
       }
-      // Its failure state is nearer to the root: it is complete.
-      own[state].push(...own[failure[state]]);
     }
     this.#outputs = own.map((owners) => (owners.length > 0 ? Int32Array.from(new Set(owners)) : undefined));
-    this.#seen = new Int32Array(children.length);
-    // Row offsets instead of states, and below zero where there is something to report: the loop need not look that up.
-    this.#table = next.map((state) => (own[state].length > 0 ? ~(state * width) : state * width));
+    this.#seen = new Int32Array(own.length);
+    this.#table = table;
     this.#width = width;
   }
 

@@ -24,6 +24,18 @@ export interface PatternProgram {
   readonly slotCount: number;
 }
 
+/** Stands where a program is not compiled yet; runs nowhere. */
+export const noProgram: PatternProgram = Object.freeze({
+  length: 0,
+  operation: new Uint8Array(0),
+  x: new Int32Array(0),
+  y: new Int32Array(0),
+  sets: [],
+  classOf: new Uint8Array(256),
+  classCount: 0,
+  slotCount: 0,
+});
+
 /** Throws PatternError when the program would be too long. */
 export function compilePattern(pattern: BytePattern): PatternProgram {
   const compiler = new Compiler();
@@ -143,22 +155,21 @@ class Compiler {
 }
 
 function classesOf(sets: readonly ByteSet[]): { classOf: Uint8Array; classCount: number } {
-  let classOf = new Uint8Array(256);
+  const classOf = new Uint8Array(256);
   let classCount = 1;
+  const renamed = new Int16Array(512);
   for (const { flags } of sets) {
-    const renamed = new Map<number, number>();
-    const next = new Uint8Array(256);
+    renamed.fill(-1);
+    let names = 0;
     for (let byte = 0; byte < 256; byte += 1) {
       const key = classOf[byte] * 2 + flags[byte];
-      let name = renamed.get(key);
-      if (name === undefined) {
-        name = renamed.size;
-        renamed.set(key, name);
+      if (renamed[key] < 0) {
+        renamed[key] = names;
+        names += 1;
       }
-      next[byte] = name;
+      classOf[byte] = renamed[key];
     }
-    classOf = next;
-    classCount = renamed.size;
+    classCount = names;
   }
   return { classOf, classCount };
 }

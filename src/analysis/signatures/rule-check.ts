@@ -2,7 +2,7 @@
 // looks at each payload, as it does in earnest. Pure; `weir rules test` shows it.
 
 import type { SignatureHit } from '../../model/insight.ts';
-import { type SignatureRule, textBytes } from './rule-compiler.ts';
+import { type SignatureRule, textBytes } from './rule-plan.ts';
 import type { RuleTest } from './rule-schema.ts';
 import type { SignatureSet } from './signature-set.ts';
 

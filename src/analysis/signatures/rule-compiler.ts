@@ -1,73 +1,26 @@
-// Turns rules as written into rules as they are matched: conditions with their automata, captures, and the literals of which one must
-// be there. What cannot be matched in linear time, or would have to be tried on every session, is refused with its line.
+// Turns rules as written into plans: conditions, captures, and the literals of which one must be there; every pattern is compiled once
+// to see that it can be. What cannot be matched in linear time, or would have to be tried on every session, is refused with its line.
 
 import type { Mistakes } from '../../config/issues.ts';
 import { suggestion } from '../../config/mistake.ts';
-import type { SignatureHit } from '../../model/insight.ts';
-import { maxPatternLength, PatternError, type PatternNode, parsePattern } from './byte-pattern.ts';
-import { ByteSet } from './byte-set.ts';
-import { CaptureMatcher } from './capture-matcher.ts';
-import { CacheLedger, LazyMatcher } from './lazy-matcher.ts';
+import { type BytePattern, maxPatternLength, PatternError, parsePattern } from './byte-pattern.ts';
 import { maxLiteralBytes } from './literal-index.ts';
 import { compilePattern, type PatternProgram } from './pattern-program.ts';
 import { better, either, type Literals, requiredLiterals, shortestLiteral } from './required-literals.ts';
-import { type PatternText, patternCondition, type RuleTest, type RuleText, ruleShape, type views } from './rule-schema.ts';
+import { alternatives, type ConditionPlan, type PatternPlan, type RulePlan, readPattern } from './rule-plan.ts';
+import { patternCondition, type RuleText, ruleShape } from './rule-schema.ts';
 import type { TextPart } from './session-texts.ts';
 
-export interface PatternCondition {
-  readonly kind: 'pattern';
-  readonly matcher: LazyMatcher;
-  /** Undefined: the whole text. */
-  readonly part: TextPart | undefined;
-  readonly header: string | undefined;
-  readonly view: (typeof views)[number];
-  readonly at: number | undefined;
-  readonly within: readonly [number, number] | undefined;
-  readonly count: number;
-}
+const tooMuch = 'all rules together would take too much memory';
 
-export type Condition =
-  | PatternCondition
-  | { readonly kind: 'any' | 'all'; readonly items: readonly Condition[] }
-  | { readonly kind: 'not'; readonly item: Condition };
-
-export interface Capture {
-  readonly name: string;
-  readonly finder: LazyMatcher;
-  readonly groups: CaptureMatcher;
-}
-
-/** A rule ready to be matched, and what people want to know of it. */
-export interface SignatureRule {
-  readonly id: string;
-  readonly file: string;
-  readonly line: number;
-  /** What a hit says, without captures. */
-  readonly hit: Omit<SignatureHit, 'captures'>;
-  readonly references: readonly string[];
-  readonly transport: 'tcp' | 'udp' | undefined;
-  readonly protocols: ReadonlySet<string> | undefined;
-  readonly ports: ReadonlySet<number> | undefined;
-  readonly direction: 'in' | 'out';
-  readonly condition: Condition;
-  /** True when two conditions are about parts of a request: they must hold in the same one. */
-  readonly perRequest: boolean;
-  readonly captures: readonly Capture[];
-  /** Undefined: looked at for every session of its ports or protocols. */
-  readonly literals: readonly string[] | undefined;
-  readonly tests: readonly (RuleTest & { readonly line: number })[];
-}
-
-/** What all rules of a set together may take. */
+/** What all rules of a file may take, and those of a set. */
 export class RuleBudget {
-  /** Of the automata of all of them, which are made while they match. */
-  readonly ledger = new CacheLedger(64 * 1024 * 1024);
   #instructions = 1_000_000;
   #literalBytes = maxLiteralBytes - 1024;
 
   /** Throws PatternError when there is no room for another pattern. */
   program(program: PatternProgram): PatternProgram {
-    if (program.length > this.#instructions) throw new PatternError('all rules together would take too much memory', 0);
+    if (program.length > this.#instructions) throw new PatternError(tooMuch, 0);
     this.#instructions -= program.length;
     return program;
   }
@@ -76,6 +29,16 @@ export class RuleBudget {
   takeLiterals(literals: readonly string[]): boolean {
     for (const literal of literals) this.#literalBytes -= literal.length;
     return this.#literalBytes >= 0;
+  }
+
+  /** What is wrong when there is no room for all a rule needs; a rule that is refused takes nothing. */
+  take({ instructions, literals = [] }: Pick<RulePlan, 'instructions' | 'literals'>): string | undefined {
+    if (instructions > this.#instructions) return tooMuch;
+    const bytes = literals.reduce((sum, literal) => sum + literal.length, 0);
+    if (bytes > this.#literalBytes) return 'all rules together hold too many literals';
+    this.#instructions -= instructions;
+    this.#literalBytes -= bytes;
+    return undefined;
   }
 }
 
@@ -86,11 +49,10 @@ const maxItems = 32;
 /** One rule at `path` of a file; undefined when a mistake was added. Never throws for what a rule may hold. */
 export function compileRule(
   value: unknown,
-  file: string,
   path: readonly PropertyKey[],
   mistakes: Mistakes,
   budget: RuleBudget,
-): SignatureRule | undefined {
+): RulePlan | undefined {
   const parsed = ruleShape.safeParse(value);
   if (!parsed.success) {
     mistakes.addIssues(parsed.error, ruleShape, path);
@@ -122,31 +84,31 @@ export function compileRule(
   const { id, name, intention, severity } = rule;
   return {
     id,
-    file,
     line: mistakes.lineOf([...path, 'id']),
-    hit: Object.freeze({
+    hit: {
       rule: id,
       name,
       intention,
       severity,
-      tags: Object.freeze(rule.tags ?? []),
-      cves: Object.freeze(rule.cves ?? []),
-      techniques: Object.freeze(rule.techniques ?? []),
-    }),
+      tags: rule.tags ?? [],
+      cves: rule.cves ?? [],
+      techniques: rule.techniques ?? [],
+    },
     references: rule.references ?? [],
     transport: rule.transport,
-    protocols: rule.protocol && new Set(rule.protocol),
-    ports: rule.ports && new Set(rule.ports),
+    protocols: rule.protocol,
+    ports: rule.ports,
     direction: rule.direction ?? 'in',
     condition: items.length === 1 ? items[0] : { kind: 'all', items },
     perRequest: reader.requestConditions > 1,
     captures: captures.flatMap((capture) => (capture === undefined ? [] : [capture])),
     literals: best?.any,
     tests,
+    instructions: reader.instructions,
   };
 }
 
-function readTests(rule: RuleText, path: readonly PropertyKey[], mistakes: Mistakes): SignatureRule['tests'] | undefined {
+function readTests(rule: RuleText, path: readonly PropertyKey[], mistakes: Mistakes): RulePlan['tests'] | undefined {
   let right = true;
   const tests = (rule.tests ?? []).map((test, index) => {
     const at = [...path, 'tests', index];
@@ -165,10 +127,10 @@ function readTests(rule: RuleText, path: readonly PropertyKey[], mistakes: Mista
 }
 
 interface Compiled {
-  readonly condition: Condition;
+  readonly condition: ConditionPlan;
   readonly literals: Literals | undefined;
-  /** Of a single pattern: what it matches, so that alternatives about one place become one pattern. */
-  readonly node?: PatternNode;
+  /** Of a single pattern, so that alternatives about one place become one pattern. */
+  readonly pattern?: BytePattern;
 }
 
 const requestParts = new Set(['method', 'url', 'path', 'query', 'headers', 'header', 'body']);
@@ -177,6 +139,8 @@ const groupKeys = ['any', 'all', 'not'] as const;
 class ConditionReader {
   failed = false;
   requestConditions = 0;
+  /** Of all automata. */
+  instructions = 0;
   #patterns = 0;
   readonly #mistakes: Mistakes;
   readonly #budget: RuleBudget;
@@ -227,12 +191,12 @@ class ConditionReader {
   }
 
   /** Alternatives that look at the same place become one pattern: one pass instead of many. */
-  #merge(items: readonly Compiled[]): Condition[] {
+  #merge(items: readonly Compiled[]): ConditionPlan[] {
     const groups = new Map<string, Compiled[]>();
     for (const [index, item] of items.entries()) {
-      const { condition, node } = item;
+      const { condition, pattern } = item;
       const key =
-        condition.kind === 'pattern' && node !== undefined && condition.count === 1
+        condition.kind === 'pattern' && pattern !== undefined && condition.count === 1
           ? JSON.stringify([condition.part, condition.header, condition.view, condition.at, condition.within])
           : `${index}`;
       groups.set(key, [...(groups.get(key) ?? []), item]);
@@ -240,10 +204,10 @@ class ConditionReader {
     return [...groups.values()].flatMap((group) => {
       const [{ condition }] = group;
       if (group.length === 1 || condition.kind !== 'pattern') return group.map((item) => item.condition);
-      const nodes = group.map((item) => item.node as PatternNode);
       try {
-        const program = this.#budget.program(compilePattern({ node: { kind: 'alternate', items: nodes }, groups: 0 }));
-        return [{ ...condition, matcher: new LazyMatcher(program, condition.at !== undefined, this.#budget.ledger) }];
+        this.#compile(alternatives(group.map((item) => item.pattern as BytePattern)));
+        const patterns = group.flatMap((item) => (item.condition as PatternPlan).patterns);
+        return [{ ...condition, patterns }];
       } catch (error) {
         if (error instanceof PatternError) return group.map((item) => item.condition);
         throw error;
@@ -251,11 +215,16 @@ class ConditionReader {
     });
   }
 
-  capture(name: string, text: string, path: readonly PropertyKey[]): Capture | undefined {
+  capture(name: string, pattern: string, path: readonly PropertyKey[]): RulePlan['captures'][number] | undefined {
     return this.#guarded(path, () => {
-      const program = this.#budget.program(compilePattern(parsePattern(text)));
-      return { name, finder: new LazyMatcher(program, false, this.#budget.ledger), groups: new CaptureMatcher(program) };
+      this.#compile(parsePattern(pattern));
+      return { name, pattern };
     });
+  }
+
+  /** Throws PatternError when it cannot be compiled, or takes too much. */
+  #compile(pattern: BytePattern): void {
+    this.instructions += this.#budget.program(compilePattern(pattern)).length;
   }
 
   #pattern(value: object, path: readonly PropertyKey[]): Compiled | undefined {
@@ -280,16 +249,13 @@ class ConditionReader {
       return this.#refuse(path, `a rule has at most ${maxPatterns} patterns`, 'make two rules of it');
     return this.#guarded([...path, kinds[0]], () => {
       const pattern = readPattern(written);
-      const matcher = new LazyMatcher(
-        this.#budget.program(compilePattern(pattern)),
-        written.at !== undefined,
-        this.#budget.ledger,
-      );
+      this.#compile(pattern);
       const part: TextPart | 'any' = written.header !== undefined ? 'header' : (written.part ?? 'any');
       if (requestParts.has(part)) this.requestConditions += 1;
-      const condition: PatternCondition = {
+      const { contains, regex, bytes, nocase } = written;
+      const condition: PatternPlan = {
         kind: 'pattern',
-        matcher,
+        patterns: [{ contains, regex, bytes, nocase }],
         part: part === 'any' ? undefined : part,
         header: written.header,
         view: written.view ?? 'any',
@@ -297,7 +263,7 @@ class ConditionReader {
         within: written.within as [number, number] | undefined,
         count: written.count ?? 1,
       };
-      return { condition, literals: requiredLiterals(pattern.node), node: pattern.node };
+      return { condition, literals: requiredLiterals(pattern.node), pattern };
     });
   }
 
@@ -328,24 +294,4 @@ class ConditionReader {
     this.#mistakes.add(path, mistake, next);
     return undefined;
   }
-}
-
-function readPattern(written: PatternText): { readonly node: PatternNode; readonly groups: number } {
-  if (written.regex !== undefined) return parsePattern(written.regex, written.nocase);
-  const items: PatternNode[] = [];
-  if (written.bytes !== undefined)
-    for (const pair of written.bytes.replaceAll(' ', '').match(/../g) ?? [])
-      items.push({ kind: 'set', set: pair === '??' ? ByteSet.all : ByteSet.of(Number.parseInt(pair, 16)) });
-  else
-    for (const byte of textBytes(written.contains as string)) {
-      const set = ByteSet.of(byte);
-      items.push({ kind: 'set', set: written.nocase ? set.folded() : set });
-    }
-  return { node: { kind: 'concat', items }, groups: 0 };
-}
-
-/** Characters up to \xff are bytes, so that `"\xff\xfb"` is two; text with any other is UTF-8. */
-export function textBytes(text: string): Buffer {
-  for (let at = 0; at < text.length; at += 1) if (text.charCodeAt(at) > 0xff) return Buffer.from(text, 'utf8');
-  return Buffer.from(text, 'latin1');
 }

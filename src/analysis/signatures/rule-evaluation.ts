@@ -2,7 +2,7 @@
 // from the session's meter.
 
 import type { Meter } from './lazy-matcher.ts';
-import type { Capture, Condition, PatternCondition, SignatureRule } from './rule-compiler.ts';
+import type { Capture, Condition, PatternCondition, SignatureRule } from './rule-plan.ts';
 import type { Text, TextPiece } from './session-texts.ts';
 
 /** Of a captured value; see SignatureHit. */

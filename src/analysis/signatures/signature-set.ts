@@ -1,15 +1,17 @@
 // All rules together: says which of them a session matches. The literals of all rules are found in one pass over each reading of the
 // payload; only rules one of whose literals is there are tried. How rules are written is docs/signatures.md.
 
-import { Mistakes } from '../../config/issues.ts';
+import { maxMistakes } from '../../config/issues.ts';
 import type { Mistake } from '../../config/mistake.ts';
-import { readYaml } from '../../config/yaml-source.ts';
 import type { SignatureHit } from '../../model/insight.ts';
 import type { SessionView } from '../session-view.ts';
-import { type CacheLedger, Meter } from './lazy-matcher.ts';
+import { CacheLedger, Meter } from './lazy-matcher.ts';
 import { LiteralIndex } from './literal-index.ts';
-import { type Condition, compileRule, RuleBudget, type SignatureRule } from './rule-compiler.ts';
+import type { PackedRules } from './packed-rules.ts';
+import { planRules } from './plan-rules.ts';
+import { RuleBudget } from './rule-compiler.ts';
 import { captureAll, ruleHolds } from './rule-evaluation.ts';
+import { bindRule, type Condition, type RulePlan, type SignatureRule } from './rule-plan.ts';
 import { SessionTexts, signLiterals } from './session-texts.ts';
 
 /** A rule file as read; `file` is how mistakes name it. */
@@ -27,7 +29,8 @@ export interface SignatureCounts {
 }
 
 export const maxRules = 2000;
-const maxFileLength = 1024 * 1024;
+/** Of the automata of all rules, which are made while they match. */
+const maxCacheBytes = 64 * 1024 * 1024;
 /** Hits of one session; rules come in the order of severity. */
 const maxHits = 16;
 /** Automaton steps for one session: some 25 ms at worst, hundreds of times what an honest payload takes. */
@@ -56,14 +59,22 @@ export class SignatureSet {
     this.#output = new Side(rules.filter((rule) => rule.direction === 'out'));
   }
 
-  /** Every rule that is right; mistakes of the others, with file and line. Pure. */
-  static load(files: readonly RuleFile[]): { readonly set: SignatureSet; readonly mistakes: readonly Mistake[] } {
+  /** Every rule that is right; mistakes of the others, with file and line. What is packed need not be read again. Pure. */
+  static load(
+    files: readonly RuleFile[],
+    packed?: PackedRules,
+  ): { readonly set: SignatureSet; readonly mistakes: readonly Mistake[] } {
     const mistakes: Mistake[] = [];
     const rules = new Map<string, SignatureRule>();
     const budget = new RuleBudget();
-    for (const file of files) mistakes.push(...parseFile(file, rules, budget));
+    const ledger = new CacheLedger(maxCacheBytes);
+    for (const { file, text } of files) {
+      const plans = packed?.(text);
+      const planned = plans === undefined ? planRules(file, text) : { plans, mistakes: [] };
+      mistakes.push(...planned.mistakes, ...addRules(planned.plans, file, rules, budget, ledger));
+    }
     const sorted = [...rules.values()].sort((a, b) => severities.indexOf(a.hit.severity) - severities.indexOf(b.hit.severity));
-    return { set: new SignatureSet(sorted, budget.ledger), mistakes };
+    return { set: new SignatureSet(sorted, ledger), mistakes };
   }
 
   get size(): number {
@@ -198,23 +209,28 @@ function concerns(rule: SignatureRule, session: ViewedSession): boolean {
   return rule.protocols === undefined || session.protocol === undefined || rule.protocols.has(session.protocol);
 }
 
-/** Adds a file's rules to `rules`; what is wrong in it. */
-function parseFile({ file, text }: RuleFile, rules: Map<string, SignatureRule>, budget: RuleBudget): Mistake[] {
-  const whole = (mistake: string, next: string): Mistake[] => [{ file, line: 0, mistake, next }];
-  if (text.length > maxFileLength) return whole('a rule file has at most 1 MiB', 'split it');
-  const source = readYaml(text);
-  if (source.faults.length > 0)
-    return source.faults.map(({ line, message }) => ({ file, line, mistake: message, next: 'correct the YAML' }));
-  if (!Array.isArray(source.value)) return whole('a rule file is a list of rules', 'begin each rule with `- id: name`');
-  const mistakes = new Mistakes(file, source);
-  for (const [index, value] of source.value.entries()) {
-    const rule = compileRule(value, file, [index], mistakes, budget);
-    if (rule === undefined) continue;
-    const other = rules.get(rule.id);
+/** Adds a file's rules to `rules`; what is wrong with those there is no place for. */
+function addRules(
+  plans: readonly RulePlan[],
+  file: string,
+  rules: Map<string, SignatureRule>,
+  budget: RuleBudget,
+  ledger: CacheLedger,
+): Mistake[] {
+  const mistakes: Mistake[] = [];
+  for (const plan of plans) {
+    const wrong = (mistake: string, next: string): void => {
+      if (mistakes.length < maxMistakes) mistakes.push({ file, line: plan.line, mistake, next });
+    };
+    const other = rules.get(plan.id);
     if (other !== undefined)
-      mistakes.add([index, 'id'], `there is a rule \`${rule.id}\` already, at ${other.file}:${other.line}`, 'give it another id');
-    else if (rules.size >= maxRules) mistakes.add([index], `there are more than ${maxRules} rules`, 'leave some out');
-    else rules.set(rule.id, rule);
+      wrong(`there is a rule \`${plan.id}\` already, at ${other.file}:${other.line}`, 'give it another id');
+    else if (rules.size >= maxRules) wrong(`there are more than ${maxRules} rules`, 'leave some out');
+    else {
+      const lacking = budget.take(plan);
+      if (lacking === undefined) rules.set(plan.id, bindRule(plan, file, ledger));
+      else wrong(lacking, 'leave some rules out');
+    }
   }
-  return mistakes.list();
+  return mistakes;
 }
