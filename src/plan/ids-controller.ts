@@ -187,19 +187,13 @@ export class IdsController implements Annex {
       this.#options.processes.reload();
       return;
     }
-    try {
-      await this.#build(wanted, native);
-    } catch (error) {
-      await this.#remove();
-      this.#missing = { state: wanted, native, why: asWeirError(error).message };
-      throw error;
-    }
+    await this.#buildOrMiss(wanted, native);
   }
 
   async repair(): Promise<readonly Repair[]> {
     const wanted = this.#missing?.state ?? this.#state;
     if (!wanted || (!this.#missing && this.#isWhole)) return [];
-    await this.#build(wanted, this.#missing?.native ?? this.#native);
+    await this.#buildOrMiss(wanted, this.#missing?.native ?? this.#native);
     this.#missing = undefined;
     return [
       {
@@ -245,6 +239,17 @@ export class IdsController implements Annex {
       const now = readInterfaceIndex(name, this.#options.netns);
       return now === undefined || now === interfaceIndex;
     });
+  }
+
+  /** What cannot be built is remembered as missing, and tried again at each repair. */
+  async #buildOrMiss(wanted: IdsState, native: readonly NativeDecoys[]): Promise<void> {
+    try {
+      await this.#build(wanted, native);
+    } catch (error) {
+      await this.#remove();
+      this.#missing = { state: wanted, native, why: asWeirError(error).message };
+      throw error;
+    }
   }
 
   async #build(wanted: IdsState, native: readonly NativeDecoys[]): Promise<void> {

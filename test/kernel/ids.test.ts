@@ -11,6 +11,7 @@ import { callControl } from '../../src/api/control.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type NamespaceLab, withLab } from '../../src/kernel/namespace-lab.ts';
+import { deleteNetns } from '../../src/kernel/netns.ts';
 import type { AlertRecord } from '../../src/model/event.ts';
 import type { SessionRecord } from '../../src/model/session.ts';
 import type { DesiredState } from '../../src/plan/desired-state.ts';
@@ -36,6 +37,9 @@ const desired = {
   segments: [],
   ids: { settings: { rules: [], memoryBytes: 64 << 20, hops: [] }, tags: { dmz: 1, floor: 2 } },
 } as unknown as DesiredState;
+
+const withRules = (file: string): DesiredState =>
+  ({ ...desired, ids: { ...desired.ids, settings: { ...desired.ids?.settings, rules: [file] } } }) as DesiredState;
 
 class Bed {
   readonly data: string;
@@ -201,10 +205,7 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       const bed = await Bed.lay(lab, t);
       const rules = path.join(bed.data, 'local.rules');
       writeFileSync(rules, 'alert tcp any any -> any any (msg:"of the user"; content:"never said"; sid:1000001; rev:9;)\n');
-      await bed.controller.apply({
-        ...desired,
-        ids: { ...desired.ids, settings: { ...desired.ids?.settings, rules: [rules] } },
-      } as DesiredState);
+      await bed.controller.apply(withRules(rules));
       await bed.heard();
       const sessions = await feed(bed, 2000, async () => {
         const [pid] = bed.suricata();
@@ -213,5 +214,23 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       await until('every session has its alert', async () => (await missing(bed, sessions)).size === 0, 60_000);
       assert.equal((await bed.report()).alerts.unmatched, 0);
       assert.match(bed.controller.status().lines.join(), /suricata running, pid \d+, restarted 1 times/);
+    }));
+
+  it('are not given up when Suricata cannot be built again at once', (t) =>
+    withLab(async (lab) => {
+      const bed = await Bed.lay(lab, t);
+      const rules = path.join(bed.data, 'local.rules');
+      writeFileSync(rules, '');
+      await bed.controller.apply(withRules(rules));
+      rmSync(rules);
+      await deleteNetns([`weir-${bed.tag}.ids`]);
+      for (let round = 0; round < 2; round += 1) {
+        await assert.rejects(bed.controller.repair(), { code: 'config-unreadable' });
+        assert.match(bed.controller.status().reasons.join(), /Suricata does not run: .*local\.rules/);
+      }
+      writeFileSync(rules, '');
+      assert.equal((await bed.controller.repair()).length, 1);
+      assert.deepEqual(await bed.controller.repair(), []);
+      await bed.heard();
     }));
 });
