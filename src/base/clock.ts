@@ -22,6 +22,12 @@ export const systemClock: Clock = () => {
   return last;
 };
 
+/** Steps with the system clock, also back: for what is compared with times the kernel gives to packets. */
+export const packetClock: Clock = () => Date.now() * 1000;
+
+/** Durations that no step of the system clock touches; of one process. */
+export const steadyClock: Clock = () => Math.round(performance.now() * 1000);
+
 /** ISO 8601 UTC with microseconds, as ECS documents carry it: `2026-01-02T03:04:05.123456Z`. */
 export function renderMicros(at: Micros): string {
   const whole = Math.floor(at / 1000);

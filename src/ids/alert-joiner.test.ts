@@ -154,6 +154,26 @@ describe('an alert', () => {
 });
 
 describe('the index of flows', () => {
+  it('knows a session however long its packets waited, not longer', () => {
+    for (const [delay, found] of [
+      [0, undefined],
+      [20 * second, 's1'],
+    ] as const) {
+      const index = new FlowIndex(10, () => delay);
+      for (const sight of ['native', 'synthesised'] as const)
+        index.add(flow(sight === 'native' ? 's1' : 's2', { sight, to: start + second }));
+      assert.equal(index.find(alert({ flowStart: start + 19 * second }))?.id, found);
+      assert.equal(index.find(alert({ flowStart: start + 40 * second })), undefined);
+    }
+  });
+
+  it('knows a session that ended by a clock that was set back', () => {
+    const index = new FlowIndex();
+    index.add(flow('s1'));
+    index.end('s1', start - 3600 * second);
+    assert.equal(index.find(alert())?.id, 's1');
+  });
+
   it('forgets the oldest beyond its bound, and of one five-tuple beyond 32', () => {
     const index = new FlowIndex(10);
     for (let port = 0; port < 100; port += 1) index.add(flow(`s${port}`, { source: { ip: source.ip, port } }));

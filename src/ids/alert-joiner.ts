@@ -11,6 +11,7 @@ import { type FlowIndex, type IndexedFlow, tupleKey } from './flow-index.ts';
 export interface AlertJoinerOptions {
   readonly index: FlowIndex;
   readonly sink: EventSink;
+  /** Of the wait: one that never steps. */
   readonly clock: Clock;
   /** The diversion a tag stands for, where it stands for one. */
   readonly diversionOf: (vlan: number) => string | undefined;

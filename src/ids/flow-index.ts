@@ -36,11 +36,14 @@ const slackMicros = 2_000_000;
 
 export class FlowIndex {
   readonly #maxFlows: number;
+  readonly #liveDelayMicros: () => Micros;
   readonly #flows = new RecencyMap<string, IndexedFlow>();
   readonly #byTuple = new Map<string, IndexedFlow[]>();
 
-  constructor(maxFlows = 100_000) {
+  /** `liveDelayMicros`: how long packets waited of late before Suricata, and so its clock, saw them. */
+  constructor(maxFlows = 100_000, liveDelayMicros: () => Micros = () => 0) {
     this.#maxFlows = maxFlows;
+    this.#liveDelayMicros = liveDelayMicros;
   }
 
   get size(): number {
@@ -63,11 +66,18 @@ export class FlowIndex {
     else this.#byTuple.set(key, [flow]);
   }
 
+  /** It goes on: however many came since, it is among the latest again. */
+  keep(flow: IndexedFlow): void {
+    if (this.#flows.get(flow.id) === flow) this.#flows.set(flow.id, flow);
+    else this.add(flow);
+  }
+
   /** It is over; alerts about it may still come. */
   end(id: string, at: Micros): void {
     const flow = this.#flows.get(id);
     if (!flow) return;
-    flow.to ??= at;
+    // The clock may have stepped back meanwhile.
+    flow.to ??= Math.max(at, flow.from);
     this.#flows.set(id, flow);
   }
 
@@ -76,12 +86,16 @@ export class FlowIndex {
     const turned = { transport: alert.transport, source: alert.destination, destination: alert.source };
     const moment = alert.flowStart ?? alert.at;
     let best: IndexedFlow | undefined;
-    let bestDistance = slackMicros + 1;
+    let bestDistance = Number.POSITIVE_INFINITY;
+    const liveDelay = this.#liveDelayMicros();
     for (const key of [tupleKey(alert), tupleKey(turned)])
       for (const flow of this.#byTuple.get(key) ?? []) {
         if (flow.vlan !== alert.vlan) continue;
         const to = flow.to ?? Number.POSITIVE_INFINITY;
         const distance = moment < flow.from ? flow.from - moment : Math.max(0, moment - to);
+        // Packets may have waited: they are younger for Suricata than their session.
+        const late = flow.sight === 'synthesised' || moment < flow.from ? 0 : liveDelay;
+        if (distance > slackMicros + late) continue;
         // Of two that fit as well the later one: ends overlap by what was still on its way.
         if (distance < bestDistance || (distance === bestDistance && best && flow.from > best.from)) {
           best = flow;

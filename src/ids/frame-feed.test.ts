@@ -130,6 +130,18 @@ describe('the feed', () => {
     feed.close();
   });
 
+  it('knows how long live frames waited', async () => {
+    const { feed, answerAll } = bed();
+    feed.start();
+    feed.offer(frame);
+    const begun = performance.now();
+    while (performance.now() - begun < 30) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(feed.liveDelayMs, 0);
+    answerAll();
+    assert.ok(feed.liveDelayMs >= 29, String(feed.liveDelayMs));
+    feed.close();
+  });
+
   it('counts frames the device refuses', () => {
     const { feed, answerAll } = bed({ refuses: true });
     feed.start();

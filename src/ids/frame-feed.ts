@@ -42,6 +42,8 @@ const maxMarkers = 64;
 const liveFrames = 8192;
 const liveBytes = 16 << 20;
 const heartbeatMs = 5000;
+/** Alerts about frames come within seconds of them. */
+const delayKeptMs = 60_000;
 
 interface Marker {
   readonly port: number;
@@ -56,7 +58,8 @@ interface Marker {
 export class FrameFeed {
   readonly #options: FrameFeedOptions;
   readonly #patienceMs: number;
-  readonly #live = new BoundedQueue<Uint8Array>(liveFrames, liveBytes);
+  readonly #live = new BoundedQueue<{ readonly frame: Uint8Array; readonly since: number }>(liveFrames, liveBytes);
+  #liveDelay = { ms: 0, at: 0 };
   #markers: Marker[] = [];
   #nextPort = 0;
   #running = false;
@@ -136,7 +139,7 @@ export class FrameFeed {
   /** One of a live capture: when there is room, else later, else never, and counted. */
   offer(frame: Uint8Array): void {
     if (this.#live.length === 0 && this.hasRoom) this.write(frame);
-    else this.#live.push(frame, frame.length);
+    else this.#live.push({ frame, since: performance.now() }, frame.length);
     if (this.#live.length === 0) this.#markSoon();
   }
 
@@ -163,6 +166,11 @@ export class FrameFeed {
     return true;
   }
 
+  /** The longest that live frames waited which went out in the last minute. */
+  get liveDelayMs(): number {
+    return performance.now() - this.#liveDelay.at < delayKeptMs ? this.#liveDelay.ms : 0;
+  }
+
   counters(): FrameFeedCounters {
     return {
       frames: this.#frames,
@@ -181,7 +189,13 @@ export class FrameFeed {
   }
 
   #drainLive(): void {
-    while (this.#live.length > 0 && this.hasRoom) this.write(this.#live.shift() as Uint8Array);
+    while (this.#live.length > 0 && this.hasRoom) {
+      const next = this.#live.shift();
+      if (!next) return;
+      const now = performance.now();
+      this.#liveDelay = { ms: Math.max(this.liveDelayMs, now - next.since), at: now };
+      this.write(next.frame);
+    }
   }
 
   #wake(): void {

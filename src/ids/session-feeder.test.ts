@@ -140,6 +140,17 @@ describe('sessions shown to Suricata', { skip: withoutTshark }, () => {
     assert.equal(macOf({ diversion: 'dmz', ip: '10.66.3.4' }), undefined);
   });
 
+  it('that are open stay known however many come after them', () => {
+    const index = new FlowIndex(10);
+    const { feeder } = bed({ index });
+    const open = sampleSession(start, 1, { chunks: [], outcome: 'open' });
+    feeder.take(open);
+    for (let number = 2; number < 30; number += 1) feeder.take(sampleSession(start, number, { chunks }));
+    assert.equal(index.get(open.id), undefined);
+    feeder.take({ ...open, sequence: 1, chunks, outcome: 'open' });
+    assert.equal(index.get(open.id)?.id, open.id);
+  });
+
   it('beyond the bound end the oldest', () => {
     const { frames, feeder } = bed({ maxFlows: 3 });
     for (let number = 0; number < 5; number += 1) feeder.take(sampleSession(start, number, { chunks: [], outcome: 'open' }));
@@ -155,6 +166,10 @@ describe('sessions of which Suricata sees the packets', () => {
     feeder.take(one);
     assert.equal(frames.length, 0);
     assert.deepEqual([flows[0].from, index.get(one.id)?.to], [one.start, one.end]);
+    // Packets after the clock was set back are earlier than their session's own beginning.
+    const back = bed({ sightOf: () => ({ sight: 'native' }), clock: () => start - 3_600_000_000 });
+    back.feeder.take(sampleSession(start, 2, { chunks, outcome: 'open' }));
+    assert.equal(back.flows[0].from, start - 3_600_000_000);
   });
 
   it('and those whose addresses make none are counted', () => {

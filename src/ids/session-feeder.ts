@@ -12,6 +12,7 @@ import { ShownTalk } from './shown-talk.ts';
 export interface SessionFeederOptions {
   readonly index: FlowIndex;
   readonly write: (frame: Uint8Array) => void;
+  /** The one packets carry for Suricata. */
   readonly clock: Clock;
   /** How Suricata sees a session, and the tag of its network. Undefined: not at all. */
   readonly sightOf: (
@@ -38,6 +39,7 @@ export interface SessionFeederCounters {
 interface Open {
   /** Absent: its packets are shown, not frames of ours. */
   readonly talk: ShownTalk | undefined;
+  readonly flow: IndexedFlow;
   readonly writer: string | undefined;
   nextChunk: number;
 }
@@ -60,7 +62,8 @@ export class SessionFeeder {
   take(record: SessionRecord): void {
     const { index, clock } = this.#options;
     let open = this.#open.get(record.id);
-    if (!open) {
+    if (open) index.keep(open.flow);
+    else {
       const begun = this.#begin(record);
       if (!begun) return;
       open = begun;
@@ -76,7 +79,7 @@ export class SessionFeeder {
       return;
     }
     this.#end(record.id, open, endingOf(record.outcome) === 'none' ? 'server-rst' : endingOf(record.outcome));
-    index.end(record.id, open.talk ? clock() : (record.end ?? clock()));
+    index.end(record.id, open.talk ? clock() : Math.min(record.end ?? clock(), clock()));
   }
 
   /** A writer began anew: sessions of its earlier runs get no more records. */
@@ -141,7 +144,7 @@ export class SessionFeeder {
       ...(record.agent === undefined ? {} : { agent: record.agent }),
       sourceReliable: record.sourceReliable,
       start: record.start,
-      from: seen.sight === 'synthesised' ? clock() : record.start,
+      from: seen.sight === 'synthesised' ? clock() : Math.min(record.start, clock()),
       alerts: new Map(),
     };
     index.add(flow);
@@ -151,7 +154,7 @@ export class SessionFeeder {
       const tag = vlan === undefined ? {} : { vlan };
       talk = new ShownTalk(record.id, { transport, client, server, ...tag, ...(syn ? { syn } : {}) }, syn?.sequence, write);
     }
-    const open: Open = { talk, writer: record.writer, nextChunk: record.firstChunk };
+    const open: Open = { talk, flow, writer: record.writer, nextChunk: record.firstChunk };
     this.#open.set(record.id, open);
     onFlow(flow);
     return open;

@@ -2,7 +2,7 @@
 // watches; its alerts come back by a pipe, find their session and are recorded.
 
 import { join } from 'node:path';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, packetClock, steadyClock } from '../base/clock.ts';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { AlertJoiner, type AlertJoinerCounters } from '../ids/alert-joiner.ts';
@@ -70,7 +70,7 @@ const lookMs = 5000;
 
 export class IdsHouse {
   readonly #options: IdsHouseOptions;
-  readonly #index = new FlowIndex();
+  readonly #index = new FlowIndex(undefined, () => this.#feed.liveDelayMs * 1000);
   readonly #feed: FrameFeed;
   readonly #feeder: SessionFeeder;
   readonly #joiner: AlertJoiner;
@@ -88,7 +88,7 @@ export class IdsHouse {
     const { settings, sink, settle, clock, log, data } = options;
     const diversions = new Map(Object.entries(settings.tags).map(([name, tag]) => [tag, name]));
     this.#feed = new FrameFeed({ write: options.write, token: settings.token });
-    this.#joiner = new AlertJoiner({ index: this.#index, sink, clock, diversionOf: (vlan) => diversions.get(vlan) });
+    this.#joiner = new AlertJoiner({ index: this.#index, sink, clock: steadyClock, diversionOf: (vlan) => diversions.get(vlan) });
     const native = new Set(
       settings.legs.length > 0 ? settings.native.map(({ diversion, service }) => `${diversion} ${service}`) : [],
     );
@@ -96,7 +96,7 @@ export class IdsHouse {
     this.#feeder = new SessionFeeder({
       index: this.#index,
       write: (frame) => this.#feed.write(frame),
-      clock,
+      clock: packetClock,
       sightOf: ({ diversion, service }): { sight: SessionSight; vlan?: number } => {
         if (native.has(`${diversion} ${service}`)) return { sight: 'native' };
         return { sight: watched.has(diversion) ? 'stripped' : 'synthesised', vlan: settings.tags[diversion] ?? commonTag };
@@ -193,13 +193,13 @@ export class IdsHouse {
   }
 
   #watch(): void {
-    const { settings, clock } = this.#options;
+    const { settings } = this.#options;
     let fd = eveDescriptor;
     const offer = (frame: Uint8Array): void => this.#feed.offer(frame);
     for (const { interface: name, ports, tag, withoutHeader } of settings.hops) {
       fd += 1;
       const stripper = new ProxyStripper({ ports, vlan: tag, withoutHeader, write: offer });
-      const reader = new SniffReader(fd, (frame) => stripper.take(frame, clock()));
+      const reader = new SniffReader(fd, (frame) => stripper.take(frame, steadyClock()));
       this.#readers.push({ reader, report: () => ({ interface: name, lost: reader.lost, counters: stripper.counters() }) });
     }
     const decoys = new DecoyPackets(
