@@ -16,6 +16,7 @@ import type {
   VerdictFilter,
 } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
+import { DuckDbFeatures } from './duckdb-features.ts';
 import {
   type ListSubject,
   readTop,
@@ -23,7 +24,6 @@ import {
   renderAttackers,
   renderByPorts,
   renderCandidates,
-  renderComparable,
   renderCounts,
   renderDistinct,
   renderFirsts,
@@ -60,10 +60,6 @@ export interface AnalysisAccess {
 /** Most entries of a list of one source. */
 const listLength = 50;
 const pageActivity = 2000;
-const featureLength = 64;
-const featureCredentials = 200;
-const featurePorts = 64;
-const featureHalfHours = 500;
 const mostAsked = 10_000;
 
 interface Total {
@@ -82,11 +78,13 @@ interface Entry {
 
 export class DuckDbAnalysis implements AnalysisStore {
   readonly #access: AnalysisAccess;
+  readonly #features: DuckDbFeatures;
   /** Temporary tables made so far. */
   #tables = 0;
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
+    this.#features = new DuckDbFeatures(access, (ips) => this.places(ips));
   }
 
   async verdicts(filter: VerdictFilter): Promise<Verdict[]> {
@@ -258,7 +256,7 @@ export class DuckDbAnalysis implements AnalysisStore {
     if (totals.length === 0) return undefined;
     const [summary] = await this.#summaries(sources, part, totals);
     const list = async (subject: ListSubject): Promise<TopRow[]> => {
-      const found = (await this.#lists(sources, subject, 'hits', listLength, part, ips)).get(source) ?? [];
+      const found = (await this.#lists(sources, subject, listLength, part, ips)).get(source) ?? [];
       return found.map(({ key, hits }) => ({ key, hits, sources: 1 }));
     };
     const facts = await list('facts');
@@ -279,41 +277,8 @@ export class DuckDbAnalysis implements AnalysisStore {
     };
   }
 
-  async features(filter: Filter): Promise<SourceFeatures[]> {
-    const sources = this.#access.sources(filter);
-    if (sources.length === 0) return [];
-    const ips = (await this.#access.ask(renderComparable(sources, filter))).map(([source]) => String(source));
-    if (ips.length === 0) return [];
-    const list = (subject: ListSubject, order: 'hits' | 'first' = 'hits', most = featureLength) =>
-      this.#lists(sources, subject, order, most, filter, ips);
-    const totals = await this.#totals(sources, filter, ips);
-    const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
-    const families = await list('families');
-    const credentials = await list('credentials', 'first', featureCredentials);
-    const fingerprints = await list('fingerprints');
-    const syns = await list('syns');
-    const urls = await list('urls');
-    const ports = await list('ports', 'hits', featurePorts);
-    const halves = new Map<string, number[]>();
-    for (const [source, half] of await this.#access.ask(renderActivity(sources, filter, ips, featureHalfHours)))
-      halves.set(String(source), [...(halves.get(String(source)) ?? []), Number(half)]);
-    const keys = (lists: Map<string, Entry[]>, source: string): string[] => (lists.get(source) ?? []).map(({ key }) => key);
-    return totals.map(({ source, firstSeen, lastSeen, sessions, probes }) => {
-      const place = places.get(source);
-      return {
-        source,
-        firstSeen,
-        lastSeen,
-        hits: sessions + probes,
-        ...(place && { place }),
-        families: keys(families, source),
-        credentials: keys(credentials, source),
-        fingerprints: [...keys(fingerprints, source), ...keys(syns, source).map((key) => `syn:${key}`)].slice(0, featureLength),
-        urls: keys(urls, source),
-        ports: keys(ports, source),
-        halfHours: halves.get(source) ?? [],
-      };
-    });
+  features(filter: Filter): Promise<SourceFeatures[]> {
+    return this.#features.features(filter);
   }
 
   /** In the order of `ips`; those that nothing is known of are left out. */
@@ -327,13 +292,12 @@ export class DuckDbAnalysis implements AnalysisStore {
   async #lists(
     sources: readonly PartitionSource[],
     subject: ListSubject,
-    order: 'hits' | 'first',
     most: number,
     filter: Filter,
     ips: readonly string[],
   ): Promise<Map<string, Entry[]>> {
     const lists = new Map<string, Entry[]>();
-    for (const [source, key, hits] of await this.#access.ask(renderLists(sources, subject, order, most, filter, ips))) {
+    for (const [source, key, hits] of await this.#access.ask(renderLists(sources, subject, most, filter, ips))) {
       const list = lists.get(String(source));
       const entry = { key: String(key), hits: Number(hits) };
       if (list) list.push(entry);
@@ -355,7 +319,7 @@ export class DuckDbAnalysis implements AnalysisStore {
     const ports = await distinct('ports');
     const destinations = await distinct('destinations');
     const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
-    const list = (subject: ListSubject) => this.#lists(sources, subject, 'hits', listLength, filter, ips);
+    const list = (subject: ListSubject) => this.#lists(sources, subject, listLength, filter, ips);
     const [behaviours, tools] = [await list('behaviours'), await list('tools')];
     const [signatures, families] = [await list('signatures'), await list('families')];
     return totals.map((total) => {

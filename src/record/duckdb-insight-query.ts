@@ -322,18 +322,7 @@ export function renderDistinct(
 }
 
 /** What lists of a source are made from. */
-export type ListSubject =
-  | 'behaviours'
-  | 'tools'
-  | 'signatures'
-  | 'families'
-  | 'ports'
-  | 'destinations'
-  | 'credentials'
-  | 'facts'
-  | 'fingerprints'
-  | 'urls'
-  | 'syns';
+export type ListSubject = 'behaviours' | 'tools' | 'signatures' | 'families' | 'ports' | 'destinations' | 'credentials' | 'facts';
 
 /** Every kind of fact: for a page of one source. */
 const allFacts: readonly FactKind[] = [
@@ -354,40 +343,33 @@ const allFacts: readonly FactKind[] = [
 ];
 
 function listRows(subject: ListSubject, scope: RelationScope): string {
-  const moment = (rows: string): string => `SELECT source, key, n, start * 64 + place AS moment FROM (${rows})`;
   switch (subject) {
     case 'behaviours':
-      return verdictRows(scope, 'source, behaviour AS key, hits AS n, start AS moment');
+      return verdictRows(scope, 'source, behaviour AS key, hits AS n');
     case 'tools':
-      return verdictRows(scope, 'source, tool AS key, 1 AS n, start AS moment');
+      return verdictRows(scope, 'source, tool AS key, 1 AS n');
     case 'credentials':
-      return moment(pairs({ facts: ['credential'] }, scope));
-    case 'fingerprints':
-      return moment(pairs({ facts: ['hassh', 'ja4', 'client', 'user-agent'], named: true }, scope));
-    case 'urls':
-      return moment(pairs({ facts: ['url', 'domain', 'address'] }, scope));
+      return pairs({ facts: ['credential'] }, scope);
     case 'facts':
-      return moment(pairs({ facts: allFacts, named: true }, scope));
+      return pairs({ facts: allFacts, named: true }, scope);
     default:
-      return moment(pairs(subject, scope));
+      return pairs(subject, scope);
   }
 }
 
-/** Rows `source, key, hits`: at most `most` for each source, the most frequent first, or the earliest. Facts are `kind:value`. */
+/** Rows `source, key, hits`: at most `most` for each source, the most frequent first. Facts are `kind:value`. */
 export function renderLists(
   sources: readonly PartitionSource[],
   subject: ListSubject,
-  order: 'hits' | 'first',
   most: number,
   filter: Filter,
   ips: readonly string[],
 ): Sql {
   const scope = scopeFor(sources, filter, ips);
-  const by = order === 'hits' ? 'hits DESC, key' : 'moment, key';
   return {
-    text: `SELECT source, key, hits FROM (SELECT source, key, sum(n)::BIGINT AS hits, min(moment) AS moment FROM (${listRows(subject, scope)})
-      WHERE key IS NOT NULL GROUP BY source, key) QUALIFY row_number() OVER (PARTITION BY source ORDER BY ${by}) <= ${scope.conditions.value(most)}
-      ORDER BY source, ${by}`,
+    text: `SELECT source, key, hits FROM (SELECT source, key, sum(n)::BIGINT AS hits FROM (${listRows(subject, scope)})
+      WHERE key IS NOT NULL GROUP BY source, key) QUALIFY row_number() OVER (PARTITION BY source ORDER BY hits DESC, key) <= ${scope.conditions.value(most)}
+      ORDER BY source, hits DESC, key`,
     values: scope.conditions.values,
   };
 }
@@ -398,18 +380,6 @@ export function renderActivity(sources: readonly PartitionSource[], filter: Filt
   return {
     text: `SELECT source, half, hits FROM (SELECT source, half, sum(hits)::BIGINT AS hits FROM (${halfTouches(scope)}) GROUP BY ALL)
       QUALIFY row_number() OVER (PARTITION BY source ORDER BY half DESC) <= ${scope.conditions.value(most)} ORDER BY source, half`,
-    values: scope.conditions.values,
-  };
-}
-
-/** Rows `source`: those that have a family, a credential, a fingerprint or a URL, with the most hits first. */
-export function renderComparable(sources: readonly PartitionSource[], filter: Filter): Sql {
-  const scope = scopeOf(sources, filter);
-  const shared: Keys = { facts: ['credential', 'hassh', 'ja4', 'client', 'user-agent', 'url', 'domain', 'address'] };
-  const has = [pairs('families', scope), pairs(shared, scope)].map((rows) => `SELECT source FROM (${rows})`);
-  return {
-    text: `SELECT source FROM (${bySource(scope)}) SEMI JOIN (${has.join(' UNION ALL ')}) USING (source)
-      ORDER BY n DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
     values: scope.conditions.values,
   };
 }
