@@ -14,6 +14,7 @@ import { FrameFeed, type FrameFeedCounters } from '../ids/frame-feed.ts';
 import { JournalFeed } from '../ids/journal-feed.ts';
 import { DecoyPackets } from '../ids/packet-filter.ts';
 import { ProxyStripper, type ProxyStripperCounters } from '../ids/proxy-stripper.ts';
+import { RulesReload } from '../ids/rules-reload.ts';
 import { SessionFeeder, type SessionFeederCounters } from '../ids/session-feeder.ts';
 import { commandSuricata } from '../ids/suricata-command.ts';
 import { SuricataLink } from '../ids/suricata-link.ts';
@@ -59,6 +60,8 @@ export interface IdsReport {
   readonly journal?: { readonly droppedRecords?: number };
   /** As Suricata says it; absent while it does not answer. */
   readonly rules?: { readonly loaded: number; readonly failed: number };
+  /** Changed rules that Suricata has not taken yet, for how long. */
+  readonly rulesWaitMs?: number;
   /** Frames Suricata's own ring had no room for. */
   readonly ringDrops?: number;
 }
@@ -80,6 +83,7 @@ export class IdsHouse {
   #link: SuricataLink | undefined;
   #badLines = 0;
   #hasAnswered = false;
+  readonly #rulesReload: RulesReload;
   #heardAt = performance.now();
   #look: NodeJS.Timeout | undefined;
 
@@ -87,6 +91,7 @@ export class IdsHouse {
     this.#options = options;
     const { settings, sink, settle, clock, log, data } = options;
     const diversions = new Map(Object.entries(settings.tags).map(([name, tag]) => [tag, name]));
+    this.#rulesReload = new RulesReload(settings.commandSocket, log);
     this.#feed = new FrameFeed({ write: options.write, token: settings.token });
     this.#joiner = new AlertJoiner({ index: this.#index, sink, clock: steadyClock, diversionOf: (vlan) => diversions.get(vlan) });
     const native = new Set(
@@ -121,7 +126,7 @@ export class IdsHouse {
     this.#eve = new EveReader(eveDescriptor, (line) => this.#take(line));
     this.#watch();
     await this.#journals.start();
-    this.#look = setInterval(() => this.#endStuck(), lookMs);
+    this.#look = setInterval(() => this.#lookAfter(), lookMs);
     this.#link = new SuricataLink({
       path: settings.commandSocket,
       onConnected: () => {
@@ -137,6 +142,11 @@ export class IdsHouse {
     });
   }
 
+  #lookAfter(): void {
+    void this.#rulesReload.again();
+    this.#endStuck();
+  }
+
   #endStuck(): void {
     const now = performance.now();
     if (this.#feed.isHeard || !this.#link?.connected) this.#heardAt = now;
@@ -146,12 +156,13 @@ export class IdsHouse {
     void this.#ask('shutdown');
   }
 
-  async reload(): Promise<{ readonly asked: true }> {
-    await commandSuricata(this.#options.settings.commandSocket, 'ruleset-reload-nonblocking');
-    return { asked: true };
+  /** Where Suricata does not take the rules now, it is asked again. */
+  async reload(): Promise<{ readonly asked: boolean }> {
+    return { asked: await this.#rulesReload.ask() };
   }
 
   async report(): Promise<IdsReport> {
+    const rulesWaitMs = this.#rulesReload.waitMs;
     const [rules, ringDrops] = await Promise.all([this.#rules(), this.#ringDrops()]);
     return {
       heard: this.#feed.isHeard,
@@ -163,6 +174,7 @@ export class IdsHouse {
       lagBytes: await this.#journals.lagBytes(),
       hops: this.#readers.map(({ report }) => report()),
       ...(rules ? { rules } : {}),
+      ...(rulesWaitMs === undefined ? {} : { rulesWaitMs }),
       ...(ringDrops === undefined ? {} : { ringDrops }),
     };
   }

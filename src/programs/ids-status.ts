@@ -37,6 +37,8 @@ export function withIds(system: Partial<Status>, answer: IdsAnswer): Partial<Sta
     );
     if (rules) lines.push(`${rules.loaded} rules loaded`);
     if (rules && rules.failed > 0) reasons.push(`${rules.failed} Suricata rules are not usable: see its words in the log`);
+    if (answer.rulesWaitMs !== undefined)
+      reasons.push(`Suricata has not taken the changed rules for ${Math.round(answer.rulesWaitMs / 1000)} s; it is asked again`);
     if (!heard)
       reasons.push(
         `Suricata does not answer the frames that ask it${lagBytes > 0 ? `; ${lagBytes} bytes of journal wait for it` : ''}`,
