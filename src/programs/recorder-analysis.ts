@@ -118,7 +118,7 @@ export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<An
   );
   const memory = await BehaviourMemory.open(join(data, 'analysis/behaviour.jsonl'), log);
   const { scanners, problem } = readScanners(join(packageRoot, 'rules/scanners.yaml'), log);
-  const remembered = new RememberedMatches((view) => signatures.set.match(view));
+  const remembered = new RememberedMatches((view) => signatures.set.match(view), signatures.set.ports);
   return {
     places,
     extractFacts,

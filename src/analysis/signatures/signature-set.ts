@@ -81,6 +81,11 @@ export class SignatureSet {
     return this.rules.length;
   }
 
+  /** Those a rule names: what a session to any other port matches does not depend on its port. */
+  get ports(): ReadonlySet<number> {
+    return new Set(this.rules.flatMap(({ ports }) => [...(ports ?? [])]));
+  }
+
   /** Automaton states of the literals of all rules. */
   get literalStates(): number {
     return this.#input.literalStates + this.#output.literalStates;
