@@ -26,46 +26,46 @@ export interface TouchCounts {
   slowTargets: number;
 }
 
-/** Numbers of an entry, one after the other in one plain array: it grows without a new buffer for each size. */
-const width = 6;
-const hostAt = 0;
-const portAt = 1;
-const timeAt = 2;
-const firstAt = 3;
-const hitsAt = 4;
+/** A pair as one number: the host, and the port in 18 bits. */
+const portSpan = 0x40000;
+/** What is looked at of one entry alone, one after the other in one plain array. */
+const width = 3;
+const firstAt = 0;
+const hitsAt = 1;
 /** Flags, and above them the kind of the first visit. */
-const bitsAt = 5;
+const bitsAt = 2;
 const kindShift = 8;
 
 export class TouchList {
   readonly #most: number;
+  /** What is searched, each by itself: a search reads no more than it needs. */
+  readonly #pairs: number[] = [];
+  readonly #times: number[] = [];
   readonly #cells: number[] = [];
   size = 0;
   /** Identifier of the newest record of each. */
   readonly records: string[] = [];
   /** The decoy's address as text, where its number does not tell it. */
   #names: string[] | undefined;
-  /** The entry longest ago, as `find` saw it when it found nothing in a full list. */
-  #oldest = 0;
 
   constructor(most: number) {
     this.#most = most;
   }
 
   get byteLength(): number {
-    return 350 + this.size * (width * 8 + 16) * 1.5;
+    return 350 + this.size * ((width + 2) * 8 + 16) * 1.5;
   }
 
   host(index: number): number {
-    return this.#cells[index * width + hostAt];
+    return Math.floor(this.#pairs[index] / portSpan);
   }
 
   port(index: number): number {
-    return this.#cells[index * width + portAt];
+    return this.#pairs[index] % portSpan;
   }
 
   time(index: number): Micros {
-    return this.#cells[index * width + timeAt];
+    return this.#times[index];
   }
 
   /** Sessions and packets, while the pair is in the list. */
@@ -94,8 +94,7 @@ export class TouchList {
 
   /** Another touch of a pair that is there. */
   note(index: number, at: Micros, hits: number, flags: number, record: string): void {
-    const time = index * width + timeAt;
-    if (at > this.#cells[time]) this.#cells[time] = at;
+    if (at > this.#times[index]) this.#times[index] = at;
     this.#cells[index * width + hitsAt] += hits;
     this.#cells[index * width + bitsAt] |= flags;
     this.records[index] = record;
@@ -120,34 +119,34 @@ export class TouchList {
 
   /** Index, or -1. */
   find(host: number, port: number): number {
-    const cells = this.#cells;
-    const end = this.size * width;
-    let oldest = 0;
-    let oldestTime = Number.POSITIVE_INFINITY;
-    for (let at = 0; at < end; at += width) {
-      if (cells[at + hostAt] === host && cells[at + portAt] === port) return at / width;
-      if (cells[at + timeAt] < oldestTime) {
-        oldestTime = cells[at + timeAt];
-        oldest = at;
-      }
-    }
-    this.#oldest = oldest / width;
+    const pair = host * portSpan + port;
+    const pairs = this.#pairs;
+    const { size } = this;
+    for (let index = 0; index < size; index += 1) if (pairs[index] === pair) return index;
     return -1;
   }
 
-  /** Of a pair that `find` just did not find; its index. `name` is kept where it is not the dotted form of `host`. */
+  /** The entry longest ago; of equals the first. */
+  #oldest(): number {
+    const times = this.#times;
+    let oldest = 0;
+    for (let index = 1; index < this.size; index += 1) if (times[index] < times[oldest]) oldest = index;
+    return oldest;
+  }
+
+  /** Of a pair that `find` does not find; its index. `name` is kept where it is not the dotted form of `host`. */
   add(host: number, port: number, name: string): number {
     const cells = this.#cells;
     let index = this.size;
     if (index < this.#most) {
       this.size += 1;
       // A fraction, so that the array holds plain doubles from its first element on.
-      cells.push(0.5, 0, 0, 0, 0, 0);
-    } else index = this.#oldest;
+      cells.push(0.5, 0, 0);
+      this.#pairs.push(0.5);
+    } else index = this.#oldest();
     const at = index * width;
-    cells[at + hostAt] = host;
-    cells[at + portAt] = port;
-    cells[at + timeAt] = Number.NEGATIVE_INFINITY;
+    this.#pairs[index] = host * portSpan + port;
+    this.#times[index] = Number.NEGATIVE_INFINITY;
     cells[at + firstAt] = 0;
     cells[at + hitsAt] = 0;
     cells[at + bitsAt] = 0;
@@ -160,7 +159,10 @@ export class TouchList {
   }
 
   count(host: number, port: number, now: Micros, window: Micros, slowWindow: Micros, into: TouchCounts): void {
-    const cells = this.#cells;
+    const pairs = this.#pairs;
+    const times = this.#times;
+    const { size } = this;
+    const first = host * portSpan;
     const from = now - window;
     const slowFrom = now - slowWindow;
     into.portsOfHost = 0;
@@ -169,18 +171,20 @@ export class TouchList {
     into.slowPortsOfHost = 0;
     into.slowHostsOfPort = 0;
     into.slowTargets = 0;
-    const end = this.size * width;
-    for (let entry = 0; entry < end; entry += width) {
-      const at = cells[entry + timeAt];
+    for (let index = 0; index < size; index += 1) {
+      const at = times[index];
       if (at < slowFrom || at > now) continue;
       const near = at >= from;
       into.slowTargets += 1;
       if (near) into.targets += 1;
-      if (cells[entry + hostAt] === host) {
+      const rest = pairs[index] - first;
+      if (rest >= 0 && rest < portSpan) {
         into.slowPortsOfHost += 1;
         if (near) into.portsOfHost += 1;
       }
-      if (cells[entry + portAt] === port) {
+      // A multiple of the span, exactly: both are whole and below 2^50.
+      const hosts = (rest - port) / portSpan;
+      if (hosts === Math.floor(hosts)) {
         into.slowHostsOfPort += 1;
         if (near) into.hostsOfPort += 1;
       }
@@ -193,6 +197,10 @@ export class TouchList {
     const cells = this.#cells;
     for (let part = 0; part < width; part += 1) cells[index * width + part] = cells[last * width + part];
     cells.length = last * width;
+    this.#pairs[index] = this.#pairs[last];
+    this.#pairs.length = last;
+    this.#times[index] = this.#times[last];
+    this.#times.length = last;
     this.records[index] = this.records[last];
     this.records.length = last;
     if (this.#names) {
