@@ -14,20 +14,22 @@ export interface Piece {
   readonly end: number;
 }
 
+/** Later ones count as the last: their parts are found, only not told apart. */
 const maxRequests = 32;
-const maxHeaders = 64;
-const mark = Buffer.from(' HTTP/', 'latin1');
+/** Servers take 100 and more. */
+const maxHeaders = 200;
+const maxPieces = 8192;
+const version = Buffer.from('HTTP/', 'latin1');
 
 /** Empty when there is none. */
 export function parseRequests(bytes: Buffer): Piece[] {
   const pieces: Piece[] = [];
   if (!mayHold(bytes)) return pieces;
   let at = 0;
-  for (let request = 0; request < maxRequests && at < bytes.length; ) {
+  for (let request = 0; pieces.length < maxPieces && at < bytes.length; request += 1) {
     const line = requestLine(bytes, at);
     if (line === undefined) break;
-    at = addRequest(bytes, line, request, pieces);
-    request += 1;
+    at = addRequest(bytes, line, Math.min(request, maxRequests - 1), pieces);
   }
   return pieces;
 }
@@ -35,7 +37,7 @@ export function parseRequests(bytes: Buffer): Piece[] {
 const shortForms = ['GET /', 'HEAD /', 'POST /', 'PUT /'].map((text) => Buffer.from(text, 'latin1'));
 
 function mayHold(bytes: Buffer): boolean {
-  return bytes.includes(mark) || shortForms.some((form) => bytes.subarray(0, form.length).equals(form));
+  return markIn(bytes) >= 0 || shortForms.some((form) => bytes.subarray(0, form.length).equals(form));
 }
 
 interface RequestLine {
@@ -45,7 +47,17 @@ interface RequestLine {
   readonly next: number;
 }
 
-const isMethodByte = (byte: number): boolean => (byte >= 0x41 && byte <= 0x5a) || byte === 0x2d || byte === 0x5f;
+const isBlank = (byte: number): boolean => byte === 0x20 || byte === 9;
+/** Small devices take lower case, and a tab for a blank. */
+const isMethodByte = (byte: number): boolean =>
+  (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a) || byte === 0x2d || byte === 0x5f;
+
+/** Where a line's last ` HTTP/` is, or -1. */
+function markIn(line: Buffer): number {
+  for (let at = line.lastIndexOf(version); at > 0; at = line.lastIndexOf(version, at - 1))
+    if (isBlank(line[at - 1])) return at - 1;
+  return -1;
+}
 
 /** The first line at or after `from` that is one; each line is looked at once. */
 function requestLine(bytes: Buffer, from: number): RequestLine | undefined {
@@ -72,10 +84,9 @@ function lineAt(bytes: Buffer, from: number, newline: number, next: number): Req
   }
   let methodEnd = start;
   while (methodEnd < end && methodEnd - start < 24 && isMethodByte(bytes[methodEnd])) methodEnd += 1;
-  if (methodEnd - start < 3 || bytes[methodEnd] !== 0x20) return undefined;
-  const line = bytes.subarray(start, end);
-  const version = line.lastIndexOf(mark);
-  if (version > methodEnd - start) return { start, methodEnd, targetEnd: start + version, next };
+  if (methodEnd - start < 3 || !isBlank(bytes[methodEnd])) return undefined;
+  const mark = markIn(bytes.subarray(start, end));
+  if (mark > methodEnd - start) return { start, methodEnd, targetEnd: start + mark, next };
   // HTTP/0.9, or a line cut short: only with a target that is a path.
   if (bytes[methodEnd + 1] !== 0x2f || methodEnd - start > 7) return undefined;
   return { start, methodEnd, targetEnd: end, next };
@@ -90,6 +101,10 @@ function addRequest(bytes: Buffer, line: RequestLine, request: number, pieces: P
   const question = bytes.subarray(targetStart, targetEnd).indexOf(0x3f);
   const pathEnd = question < 0 ? targetEnd : targetStart + question;
   pieces.push({ part: 'path', request, start: targetStart, end: pathEnd });
+  for (const plainStart of plainStarts(bytes, targetStart, pathEnd)) {
+    pieces.push({ part: 'url', request, start: plainStart, end: targetEnd });
+    pieces.push({ part: 'path', request, start: plainStart, end: pathEnd });
+  }
   if (question >= 0) pieces.push({ part: 'query', request, start: pathEnd + 1, end: targetEnd });
   const headers = readHeaders(bytes, next, request, pieces);
   if (headers.end > next) pieces.push({ part: 'headers', request, start: next, end: headers.end });
@@ -101,13 +116,49 @@ function addRequest(bytes: Buffer, line: RequestLine, request: number, pieces: P
   return following;
 }
 
+/** Where a path begins as a server sees it: behind blanks, `http://host`, `//` and `/./`; and behind `/x/../` too. */
+function plainStarts(bytes: Buffer, from: number, end: number): Set<number> {
+  let start = from;
+  while (start < end && isBlank(bytes[start])) start += 1;
+  if (bytes[start] !== slash) {
+    const scheme = bytes.subarray(start, Math.min(end, start + 8)).indexOf('://');
+    const path = scheme < 0 ? -1 : bytes.indexOf(slash, start + scheme + 3);
+    if (path < 0 || path >= end) return new Set(start > from ? [start] : []);
+    start = path;
+  }
+  // Names that a later `..` may take back.
+  const open: number[] = [];
+  let lead: number | undefined;
+  let plain = start;
+  for (let at = start; at < end; ) {
+    const found = bytes.indexOf(slash, at + 1);
+    if (found < 0 || found >= end) break;
+    const length = found - at - 1;
+    const isDot = length === 0 || (length === 1 && bytes[at + 1] === dot);
+    const isUp = length === 2 && bytes[at + 1] === dot && bytes[at + 2] === dot;
+    if (isUp) open.pop();
+    else if (!isDot) {
+      lead ??= at;
+      if (open.length === maxOpen) break;
+      open.push(at);
+    }
+    at = found;
+    if (open.length === 0) plain = at;
+  }
+  return new Set([lead ?? plain, plain].filter((one) => one > from));
+}
+
+const slash = 0x2f;
+const dot = 0x2e;
+const maxOpen = 16;
+
 function nextRequestAfter(bytes: Buffer, from: number): number {
   if (from >= bytes.length) return bytes.length;
   let at = from;
   while (at < bytes.length) {
     const newline = bytes.indexOf(10, at);
     const end = newline < 0 ? bytes.length : newline;
-    if (isMethodByte(bytes[at]) && bytes.subarray(at, end).includes(mark)) return at;
+    if (isMethodByte(bytes[at]) && markIn(bytes.subarray(at, end)) > 0 && lineAt(bytes, at, end, end) !== undefined) return at;
     at = end + 1;
   }
   return bytes.length;

@@ -130,6 +130,27 @@ describe('readings', () => {
     ]);
     assert.deepEqual(parts('GET /old\r\n', 'path'), ['0:/old']);
     assert.deepEqual(parts('hello world', 'path'), []);
+    assert.deepEqual(parts('get\t/x\tHTTP/1.1\r\n\r\n', 'path'), ['0:/x']);
+    const many = parts('GET /x HTTP/1.1\r\n\r\n'.repeat(100), 'path');
+    assert.deepEqual([many.length, many[99]], [100, '31:/x']);
+    const headers = Array.from({ length: 100 }, (_, index) => `x-${index}: a\r\n`).join('');
+    assert.deepEqual(parts(`GET / HTTP/1.1\r\n${headers}\r\n`, 'header').length, 100);
+    assert.ok(parseRequests(Buffer.from('GET / HTTP/1.1\r\n\r\n'.repeat(3500))).length < 8200);
+  });
+
+  it('find where a path begins behind what says nothing', () => {
+    const paths = (target: string): string[] => {
+      const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\n\r\n`, 'latin1');
+      const found = parseRequests(bytes).filter(({ part }) => part === 'path');
+      return found.map(({ start, end }) => bytes.toString('latin1', start, end));
+    };
+    assert.deepEqual(paths('/a/b/'), ['/a/b/']);
+    assert.deepEqual(paths('/a/../b'), ['/a/../b', '/b']);
+    assert.deepEqual(paths('//./b?c=/..//d'), ['//./b', '/b']);
+    assert.deepEqual(paths(' http://192.0.2.1:80//x/y/../../b'), [' http://192.0.2.1:80//x/y/../../b', '/x/y/../../b', '/b']);
+    assert.deepEqual(paths('http://192.0.2.1'), ['http://192.0.2.1']);
+    assert.deepEqual(paths('*'), ['*']);
+    assert.deepEqual(paths('/../../b'), ['/../../b', '/b']);
   });
 });
 
