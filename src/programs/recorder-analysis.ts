@@ -64,6 +64,8 @@ export function openAnalysis(options: AnalysisOptions): RecorderAnalysis {
 }
 
 export interface Loaded extends AnalysisParts {
+  /** Without the memory of `signatures`. */
+  readonly rules: SignatureSet;
   readonly places: Places;
   readonly memory: BehaviourMemory;
   readonly problems: readonly string[];
@@ -121,6 +123,7 @@ export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<An
   const remembered = new RememberedMatches((view) => signatures.set.match(view), signatures.set.ports);
   return {
     places,
+    rules: signatures.set,
     extractFacts,
     signatures: { match: (view) => remembered.match(view), size: signatures.set.size },
     createFamilies: (known) => new FamilyIndex(known),

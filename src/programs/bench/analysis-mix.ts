@@ -2,6 +2,7 @@
 // are what public data of such a sensor shows (4,900 sources, 65,307 ports, 99 of 100 payloads below 328 bytes), with scans and
 // brute force among them. The same seed gives the same events; made by us, no recorded bytes.
 
+import { hash } from 'node:crypto';
 import type { Micros } from '../../base/clock.ts';
 import type { ProbeTarget, WeirEvent } from '../../model/event.ts';
 import { derivedIdentifier } from '../../model/identifier.ts';
@@ -149,6 +150,8 @@ export interface MixCounts {
   readonly probes: number;
   readonly sources: number;
   readonly payloadP99: number;
+  /** Payloads and logins whose bytes were sent before. */
+  readonly repeated: number;
 }
 
 /** Gives one slice of events after the other, in order of time. */
@@ -157,6 +160,8 @@ export class AnalysisMix {
   readonly #seed: number;
   readonly #seen = new Set<string>();
   readonly #sizes: number[] = [];
+  readonly #sent = new Set<string>();
+  #repeated = 0;
   #events: WeirEvent[] = [];
   #number = 0;
   #at: Micros;
@@ -181,6 +186,7 @@ export class AnalysisMix {
       probes: this.#probes,
       sources: this.#seen.size,
       payloadP99: sizes[Math.floor(payloadCount * 0.99)] ?? 0,
+      repeated: this.#repeated,
     };
   }
 
@@ -221,6 +227,12 @@ export class AnalysisMix {
 
   #decoy = (): string => `203.0.113.${1 + Math.floor(this.#chance() * decoys)}`;
 
+  #note(input: Buffer): void {
+    const digest = hash('sha256', input);
+    if (this.#sent.has(digest)) this.#repeated += 1;
+    else this.#sent.add(digest);
+  }
+
   #port(): number {
     let share = this.#chance();
     for (const [port, part] of topPorts) {
@@ -238,6 +250,7 @@ export class AnalysisMix {
     if (payload) {
       const input = payload.make(chance, ip);
       this.#sizes.push(input.length);
+      this.#note(input);
       chunks.push({ at: start + 20_000, direction: 'in', bytes: input });
     }
     const bytesIn = chunks.reduce((sum, chunk) => sum + chunk.bytes.length, 0);
@@ -273,6 +286,7 @@ export class AnalysisMix {
     const userName = pick(chance, ['root', 'admin', 'guest', 'support', 'ubnt']);
     const password = pick(chance, ['123456', 'xc3511', 'vizxv', 'admin', '888888', word(chance, 6)]);
     const input = text(`${userName}\r\n${password}\r\n`);
+    this.#note(input);
     this.#session(undefined, {
       source: { ip: `198.51.100.${1 + Math.floor(chance() * 20)}`, port: 1024 + Math.floor(chance() * 60_000) },
       destination: { ip: this.#decoy(), port: 23 },

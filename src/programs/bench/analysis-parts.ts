@@ -74,6 +74,14 @@ export function matchSignatures(parts: AnalysisParts, views: readonly (SessionVi
   return views.map((view) => (view && view.input.length > 0 && signatures ? signatures.match(view) : nothing));
 }
 
+/** The same sessions, each with bytes of its own at the end, made outside of what is measured: nothing comes twice. */
+export function allDifferent(views: readonly (SessionView | undefined)[], from: number): (SessionView | undefined)[] {
+  return views.map(
+    (view, index) =>
+      view && (view.input.length === 0 ? view : { ...view, input: Buffer.concat([view.input, Buffer.from(` ${from + index}`)]) }),
+  );
+}
+
 export function extractAll(
   parts: AnalysisParts,
   views: readonly (SessionView | undefined)[],
