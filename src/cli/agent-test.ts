@@ -25,7 +25,7 @@ export interface TestedWay extends Partial<Omit<AgentTouch, 'error'>> {
   readonly tookMicros?: number;
 }
 
-const recordMs = 10_000;
+const defaultRecordMs = 10_000;
 const pollMs = 100;
 /** Clocks of one machine agree; this is for the time between the touch and its record. */
 const slackMicros = 60e6;
@@ -37,6 +37,7 @@ async function findRecord(
   touch: AgentTouch & { readonly source: NonNullable<AgentTouch['source']> },
   context: CommandContext,
   began: number,
+  recordMs: number,
 ): Promise<TestedWay> {
   const { source, decoy, transport, diversion } = touch;
   const filter = {
@@ -84,7 +85,7 @@ async function findRecord(
 
 const said = (text: string | undefined): string => (text === undefined ? 'nobody' : `'${printable(text, 40)}'`);
 
-async function testAgent(name: string, reader: Reader, context: CommandContext): Promise<TestedWay[]> {
+async function testAgent(name: string, reader: Reader, context: CommandContext, recordMs: number): Promise<TestedWay[]> {
   const began = context.now;
   let answer: AgentTouches;
   try {
@@ -101,14 +102,26 @@ async function testAgent(name: string, reader: Reader, context: CommandContext):
   return Promise.all(
     answer.touches.map((touch) => {
       const { source, error, ...way } = touch;
-      if (source) return findRecord(reader, answer, { ...touch, source }, context, began);
+      if (source) return findRecord(reader, answer, { ...touch, source }, context, began, recordMs);
       return { ...way, agent: name, ok: false, step: 'touch' as const, reason: error ?? 'the agent did not answer' };
     }),
   );
 }
 
+export interface TestOptions {
+  readonly within?: string;
+}
+
+function parseWithinMs({ within }: TestOptions): number {
+  if (within === undefined) return defaultRecordMs;
+  if (!/^[1-9]\d{0,2}$/.test(within))
+    throw new WeirError('bad-request', `--within: '${printable(within, 40)}' is not a number from 1 to 999`);
+  return Number(within) * 1000;
+}
+
 /** 1 when any way is broken, or there is nothing to test. */
-export async function testAgents(names: readonly string[], context: CommandContext): Promise<number> {
+export async function testAgents(names: readonly string[], options: TestOptions, context: CommandContext): Promise<number> {
+  const recordMs = parseWithinMs(options);
   const { agents } = await context.environment.actions.agents.report(context.action);
   const wanted =
     names.length > 0 ? [...new Set(names)] : agents.filter(({ state }) => state !== 'revoked').map(({ name }) => name);
@@ -118,7 +131,9 @@ export async function testAgents(names: readonly string[], context: CommandConte
   await context.read(async (reader) => {
     for (let at = 0; at < wanted.length; at += agentsAtOnce)
       ways.push(
-        ...(await Promise.all(wanted.slice(at, at + agentsAtOnce).map((name) => testAgent(name, reader, context)))).flat(),
+        ...(
+          await Promise.all(wanted.slice(at, at + agentsAtOnce).map((name) => testAgent(name, reader, context, recordMs)))
+        ).flat(),
       );
   });
   if (context.json) await context.printJsonLines(ways);

@@ -166,8 +166,8 @@ describe('weir agents', () => {
       });
       await bed.store?.apply([{ kind: 'session', session }], {});
     };
-    const test = async (): Promise<{ code: number; rows: Record<string, unknown>[] }> => {
-      const { code, out } = await bed.run('agents test --json');
+    const test = async (options = ''): Promise<{ code: number; rows: Record<string, unknown>[] }> => {
+      const { code, out } = await bed.run(`agents test --json${options}`);
       return {
         code,
         rows: out
@@ -205,9 +205,11 @@ describe('weir agents', () => {
 
     it('fails, after its time, when only something like it is on record', { timeout: 30_000 }, async () => {
       await record({ source: { ...source, port: source.port + 1 } });
-      const { code, rows } = await test();
+      const { code, rows } = await test(' --within 1');
       assert.deepEqual([code, rows[0].ok, rows[0].step], [1, false, 'record']);
-      assert.match(String(rows[0].reason), /no session from 10\.9\.0\.5:50123 to 10\.9\.0\.5:23 within 10 s/);
+      assert.match(String(rows[0].reason), /no session from 10\.9\.0\.5:50123 to 10\.9\.0\.5:23 within 1 s/);
+      for (const wrong of ['0', '-1', '1000', '1s'])
+        assert.equal((await bed.run(`agents test --within ${wrong}`)).code, 2, wrong);
     });
 
     it('says at which step it broke before that', async () => {

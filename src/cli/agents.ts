@@ -108,8 +108,9 @@ function parts(run: Run): Command[] {
       'weir agents test branch-1 --json',
     ])
       .argument('[names...]', 'without: all')
+      .option('--within <seconds>', 'until the record has to be there (10)')
       .action((names: string[], _: unknown, command: Command) =>
-        run(command.optsWithGlobals(), (context) => testAgents(names, context)),
+        run(command.optsWithGlobals(), (context) => testAgents(names, command.opts(), context)),
       ),
     verbCommand('upgrade', "bring agents to this gateway's version; what does not report goes back by itself", [
       'weir agents upgrade branch-1',
