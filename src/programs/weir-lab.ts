@@ -376,7 +376,8 @@ export class WeirLab {
 const networks = 'analysis/networks.bin';
 const keptNetworks = path.join(home, 'dist/lab-networks.bin');
 
-function lendNetworks(data: string): void {
+/** A data directory that is not there yet gets the packed table, where a lab has kept one. */
+export function lendNetworks(data: string): void {
   const file = path.join(data, networks);
   if (!existsSync(keptNetworks) || existsSync(data)) return;
   mkdirSync(path.dirname(file), { recursive: true });

@@ -16,6 +16,7 @@ import { ownInstallation } from '../../src/programs/installation.ts';
 import { recorderSpecification } from '../../src/programs/launch.ts';
 import { ensureReadableProgram } from '../../src/programs/program-files.ts';
 import { recorderSettings } from '../../src/programs/settings.ts';
+import { lendNetworks } from '../../src/programs/weir-lab.ts';
 import { lacksKernelTests, until } from '../support/namespace.ts';
 
 interface Answer {
@@ -46,6 +47,7 @@ class Bench {
 
   constructor() {
     chmodSync(this.home, 0o755);
+    lendNetworks(this.data);
     writeFileSync(this.file, `version: 1\ndata: ${this.data}\n`);
   }
 
@@ -151,33 +153,33 @@ test('logs of others come in once, whether a recorder runs, none does, or it is 
 }, async () => {
   const bench = new Bench();
   try {
-    const sensor = bench.put('tcppc.jsonl.gz', gzipSync(Buffer.concat([log('tcppc', 2000), Buffer.from(hostile)])));
-    const filter = bench.put('kern.log', log('netfilter-log', 2000));
-    const cowrie = bench.put('cowrie.json', log('cowrie', 2000));
+    const sensor = bench.put('tcppc.jsonl.gz', gzipSync(Buffer.concat([log('tcppc', 500), Buffer.from(hostile)])));
+    const filter = bench.put('kern.log', log('netfilter-log', 500));
+    const cowrie = bench.put('cowrie.json', log('cowrie', 500));
     const first = await bench.import([sensor, filter, cowrie]);
     assert.deepEqual(
       first.map(({ format, lines, rejected }) => [format, lines, rejected]),
       [
-        ['tcppc', 2002, 2],
-        ['netfilter-log', 2000, 0],
-        ['cowrie', 2000, 0],
+        ['tcppc', 502, 2],
+        ['netfilter-log', 500, 0],
+        ['cowrie', 500, 0],
       ],
     );
     // Every packet is the beginning of one of the sessions.
-    assert.deepEqual([first[0].sessions, first[1].sessions, first[1].merged], [2000, 0, 2000]);
+    assert.deepEqual([first[0].sessions, first[1].sessions, first[1].merged], [500, 0, 500]);
     const account = await ensureAccount();
     const path = first[0].rejected_file ?? '';
     const rejects = readFileSync(path, 'utf8').trim().split('\n');
-    assert.match(rejects[0], /"line":2001,"reason":"3145728 bytes long/);
+    assert.match(rejects[0], /"line":501,"reason":"3145728 bytes long/);
     assert.deepEqual([rejects.length, statSync(path).uid], [2, account.uid]);
 
     // Again, and more, to a recorder that runs, and dies.
-    const sessions = 2000 + first[2].sessions;
+    const sessions = 500 + first[2].sessions;
     let recorder = await bench.startRecorder();
     await bench.counted(sessions);
     const ports = await bench.reader.top('ports', 'hits', { service: 'tcppc' });
     assert.ok(ports.length > 5 && !ports.some(({ key }) => key === '12345/tcp'), 'the true ports');
-    const more = bench.put('heralding.json', log('heralding', 20_000));
+    const more = bench.put('heralding.json', log('heralding', 12_000));
     const { child, ended } = bench.start(['import', 'auto', cowrie, more, '--json']);
     assert.equal(await uidOfImporter(child.pid as number), account.uid);
     await until('it is on its way', async () => (await bench.reader.counts({})).sessions > sessions || undefined, 30_000);
@@ -186,10 +188,10 @@ test('logs of others come in once, whether a recorder runs, none does, or it is 
     const result = await ended;
     assert.equal(result.code, 0, result.err);
     const [known, fresh] = checked(result.out);
-    assert.deepEqual([known.sessions, known.merged], [0, 2000]);
+    assert.deepEqual([known.sessions, known.merged], [0, 500]);
     // What was in the journal and acknowledged by nobody is known when it is sent again.
-    assert.equal(fresh.sessions + fresh.merged, 20_000);
-    await bench.counted(sessions + 20_000);
+    assert.equal(fresh.sessions + fresh.merged, 12_000);
+    await bench.counted(sessions + 12_000);
   } finally {
     await bench.close();
   }
