@@ -179,5 +179,5 @@ export const sampleReport: Report = {
     urls: [row('http://198.51.100.9/x', 3, 1)],
     urlCount: 1,
   },
-  notes: ['Campaigns were looked for among the 10000 sources with most hits; there are more.'],
+  notes: ['Campaigns were looked for among the 2500 sources with most hits; there are more.'],
 };
