@@ -3,6 +3,7 @@
 
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { RecencyMap } from '../base/recency-map.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { Fact, Insights, PayloadFamily, Place, SessionInsight, SignatureHit, Verdict } from '../model/insight.ts';
 import type { AnalysisStatus } from '../model/status.ts';
@@ -76,7 +77,7 @@ export class Analyser implements RecordAnalysis {
   #gatherer: SessionGatherer;
   #families: Families | undefined;
   #behaviours: Behaviours | undefined;
-  readonly #told = new Set<string>();
+  #told = new RecencyMap<string, true>();
   readonly #faults = new Map<string, number>();
   #sessions = 0;
   #matched = 0;
@@ -100,7 +101,7 @@ export class Analyser implements RecordAnalysis {
     this.#spilled += spilled;
     this.#partial += partial;
     this.#gatherer = new SessionGatherer(gatherer);
-    this.#told.clear();
+    this.#told = new RecencyMap();
     this.#families = parts.createFamilies?.(await store.families(maxFamilies));
     this.#behaviours = parts.createBehaviours?.();
     if (this.#behaviours) await this.#warm(this.#behaviours);
@@ -192,13 +193,12 @@ export class Analyser implements RecordAnalysis {
 
   #place(ip: string, places: Place[]): void {
     const lookup = this.#parts.places;
-    if (!lookup || this.#told.has(ip)) return;
+    if (!lookup || this.#told.get(ip)) return;
     const place = this.#guard('places', () => lookup.of(ip), undefined);
     if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);
-    this.#told.add(ip);
+    this.#told.set(ip, true);
     if (this.#told.size <= maxTold) return;
-    const [oldest] = this.#told;
-    this.#told.delete(oldest);
+    this.#told.delete((this.#told.oldest as [string, true])[0]);
   }
 
   #guard<T>(part: string, look: () => T, otherwise: T): T {

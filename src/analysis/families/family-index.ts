@@ -1,7 +1,7 @@
 // Which family a payload belongs to: the most alike of its class, or a new one. Bounded; what was not met longest goes first. The
 // order of payloads decides, never how they were cut into batches; known families are made again from what a store keeps.
 
-import { createHash } from 'node:crypto';
+import { hash as digestOf } from 'node:crypto';
 import { printable } from '../../base/printable.ts';
 import { RecencyMap } from '../../base/recency-map.ts';
 import type { PayloadFamily } from '../../model/insight.ts';
@@ -68,7 +68,7 @@ export class FamilyIndex {
     const { input, session } = view;
     if (input.length === 0) return undefined;
     const bytes = Buffer.from(input.buffer, input.byteOffset, input.length);
-    const hash = createHash('sha256').update(bytes).digest('hex');
+    const hash = digestOf('sha256', bytes);
     const known = this.#payloads.get(hash);
     if (known?.alive) {
       this.#recent.set(known.id, known);
