@@ -6,11 +6,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { analysisStoreContract, everythingFound, sampleFilters, sampleWorld } from './analysis-store-contract.ts';
+import { analysisStoreContract, everythingFound, insightOf, sampleFilters, sampleWorld } from './analysis-store-contract.ts';
 import { dayMicros, dayStart } from './day.ts';
 import { DuckDbStore } from './duckdb-store.ts';
 import { MemoryStore } from './memory-store.ts';
-import { everything } from './store-contract.ts';
+import { everything, sampleSession } from './store-contract.ts';
 
 async function withDirectory(use: (dataDirectory: string) => Promise<void>): Promise<void> {
   const dataDirectory = mkdtempSync(join(tmpdir(), 'weir-store-'));
@@ -65,5 +65,34 @@ test('sums, several of a partition, one of each, and records behind them give th
       { limit: 9, since: day + 10, until: day + dayMicros - 10 },
     ])
       assert.deepEqual(await everything(store, filter), await everything(model, filter), JSON.stringify(filter));
+    await store.close();
+  }));
+
+test('questions with a filter need no more memory where days are many', () =>
+  withDirectory(async (dataDirectory) => {
+    const day = dayStart('2026-03-14');
+    const days = 40;
+    const first = await DuckDbStore.open({ dataDirectory });
+    for (let number = 0; number < days; number += 1) {
+      const sessions = Array.from({ length: 100 }, (_, index) =>
+        sampleSession(day + number * dayMicros + index * 1000, { source: { ip: `192.0.2.${index}`, port: 1024 + number } }),
+      );
+      const insights = sessions.map((session) => insightOf(session, { facts: [{ kind: 'url', value: 'http://192.0.2.66/a' }] }));
+      await first.apply(
+        sessions.map((session) => ({ kind: 'session', session })),
+        { gateway: { segment: 1, offset: number } },
+        { sessions: insights, verdicts: [], families: [], places: [] },
+      );
+    }
+    await first.close();
+    const store = await DuckDbStore.open({ dataDirectory, memoryBytes: 128 * 1024 * 1024 });
+    const filter = { transport: 'tcp', limit: 50 } as const;
+    assert.equal((await store.features(filter)).length, 50);
+    assert.deepEqual(
+      (await store.attackers('ports', filter)).map(({ sessions }) => sessions),
+      Array.from({ length: 50 }, () => days),
+    );
+    assert.equal((await store.features({ limit: 50 })).length, 50);
+    assert.equal((await store.attackers('ports', { limit: 50 })).length, 50);
     await store.close();
   }));

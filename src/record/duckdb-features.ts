@@ -48,7 +48,7 @@ const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationS
 const numbered = ({ name, from, to }: Batch): string =>
   `(SELECT number, source FROM ${name} WHERE number BETWEEN ${from} AND ${to})`;
 
-/** Records are left out as they are read; of sums, joining the table is what costs least. */
+/** Records are left out before anything is made of them; of sums, joining the table is what costs least. */
 function scopeFor(sources: readonly PartitionSource[], filter: Filter, batch: Batch): RelationScope {
   const scope = scopeOf(sources, filter);
   return usesSums(scope) ? scope : { ...scope, only: `source IN (SELECT source FROM ${numbered(batch)})` };
@@ -63,7 +63,7 @@ function renderSources(name: string, sources: readonly PartitionSource[], filter
     text: `CREATE TEMP TABLE ${name} AS SELECT (row_number() OVER (ORDER BY n DESC, source))::INTEGER AS number, source, first, last, n
       FROM (SELECT * FROM (SELECT source, min(first) AS first, max(last) AS last, sum(sessions + packets)::BIGINT AS n
           FROM (${touches(scope)}) GROUP BY source)
-        SEMI JOIN (${has.join(' UNION ALL ')}) USING (source) ORDER BY n DESC, source LIMIT ${limit})`,
+        SEMI JOIN (SELECT DISTINCT source FROM (${has.join(' UNION ALL ')})) USING (source) ORDER BY n DESC, source LIMIT ${limit})`,
     values: scope.conditions.values,
   };
 }

@@ -8,6 +8,7 @@ import { dayMicros, halfHourMicros } from './day.ts';
 import { placeColumns } from './duckdb-insight-schema.ts';
 import { allOf, Conditions, newestOpen, type PartitionSource, type Sql } from './duckdb-query.ts';
 import {
+  chosen,
   halfTouches,
   type Keys,
   keyBounds,
@@ -62,8 +63,9 @@ export function renderVerdicts(source: PartitionSource, filter: VerdictFilter): 
 }
 
 function verdictRows(scope: RelationScope, columns: string): string {
-  const where = allOf([verdictWhere(scope.conditions, scope.filter), scope.only ?? 'true']);
-  return scope.sources.map(({ catalog }) => `SELECT ${columns} FROM ${catalog}.verdicts WHERE ${where}`).join(' UNION ALL ');
+  const where = verdictWhere(scope.conditions, scope.filter);
+  const rows = scope.sources.map(({ catalog }) => `SELECT ${columns} FROM ${catalog}.verdicts WHERE ${where}`);
+  return chosen(rows.join(' UNION ALL '), scope.only);
 }
 
 /** What a ranking is over: keys, of which `key` is made into what is shown, or rows `key, n, source` that are few. */

@@ -84,10 +84,7 @@ const touchesOf = (table: string, where: string): string =>
 /** Rows `start, source, key, n, place`: `n` of `key`; `place` orders keys that came at once. */
 export function rawPairs(subject: PairSubject, catalog: string, within: (table: RecordTable) => string): string {
   const key = sessionKeys[subject];
-  if (key === undefined) {
-    const rows = `SELECT start, source, ${insightKeys[subject]} FROM ${catalog}.insights WHERE ${within('insights')}`;
-    return subject === 'families' ? `SELECT * FROM (${rows}) WHERE key IS NOT NULL` : rows;
-  }
+  if (key === undefined) return insightPairs(subject, `${catalog}.insights`, within('insights'));
   const parts = [pairsOf(`${catalog}.sessions`, key, within('sessions'))];
   if (subject === 'ports' || subject === 'destinations') {
     const name = subject === 'ports' ? portKey('port') : 'ip';
@@ -96,6 +93,18 @@ export function rawPairs(subject: PairSubject, catalog: string, within: (table: 
   }
   return `SELECT * FROM (${parts.join(' UNION ALL ')}) WHERE key IS NOT NULL`;
 }
+
+function insightPairs(subject: PairSubject, table: string, where: string): string {
+  const rows = `SELECT start, source, ${insightKeys[subject]} FROM ${table} WHERE ${where}`;
+  return subject === 'families' ? `SELECT * FROM (${rows}) WHERE key IS NOT NULL` : rows;
+}
+
+/**
+ * Of all partitions at once: what a join looks up in takes 8 MiB for each part of it that is read by itself, however little
+ * that holds, and partitions are many.
+ */
+export const chosen = (rows: string, only: string | undefined): string =>
+  only === undefined ? rows : `SELECT * FROM (${rows}) WHERE ${only}`;
 
 const pairsOf = (table: string, key: string, where: string): string =>
   `SELECT start, source, ${key} AS key, 1 AS n, 0 AS place FROM ${table} WHERE ${where}`;
@@ -165,49 +174,48 @@ export const usesSums = ({ sources, filter, raw }: RelationScope): boolean =>
 
 /** Rows `first, last, source, sessions, packets, bytes_in` of every session and probe. */
 export function touches(scope: RelationScope): string {
-  const { sources, filter, conditions, only = 'true' } = scope;
+  const { sources, filter, conditions } = scope;
   const parts: string[] = [];
   if (isTimeOnly(filter)) {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
       if (days !== undefined)
-        parts.push(
-          `SELECT first, last, source, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${allOf([days, only])}`,
-        );
-      for (const piece of pieces) parts.push(rawTouches(catalog, (table) => allOf([piece(table), only])));
-      if (opened !== undefined) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened, only])));
+        parts.push(`SELECT first, last, source, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${days}`);
+      for (const piece of pieces) parts.push(rawTouches(catalog, piece));
+      if (opened !== undefined) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])));
     }
-    return parts.join(' UNION ALL ');
+    return chosen(parts.join(' UNION ALL '), scope.only);
   }
-  const session = allOf([conditions.session(filter), only]);
+  const session = conditions.session(filter);
   const asks = asksForTarget(filter);
-  const probe = allOf([...conditions.probe(filter), ...(asks ? conditions.target(filter) : []), only]);
+  const probe = allOf([...conditions.probe(filter), ...(asks ? conditions.target(filter) : [])]);
   for (const { catalog, hasOpen } of sources) {
     parts.push(rawTouches(catalog, (table) => (table === 'sessions' ? session : probe), asks ? 'targets' : 'probes'));
     if (hasOpen) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, session])));
   }
-  return parts.join(' UNION ALL ');
+  return chosen(parts.join(' UNION ALL '), scope.only);
 }
 
 /** Rows `half, source, hits`: the half-hour since 1970. */
 export function halfTouches(scope: RelationScope): string {
-  const { sources, only = 'true' } = scope;
+  const { sources } = scope;
   const halved = (rows: string): string =>
     `SELECT first // ${halfHourMicros} AS half, source, sessions + packets AS hits FROM (${rows})`;
   if (!usesSums(scope)) return halved(touches(scope));
-  return sources
+  const rows = sources
     .flatMap((each) => {
       const { source, halves, pieces, open: opened } = shareOf(each, scope);
       const { catalog } = source;
       return [
         ...(halves === undefined
           ? []
-          : [`SELECT half, source, sessions + packets AS hits FROM ${catalog}.agg_touch WHERE ${allOf([halves, only])}`]),
-        ...pieces.map((piece) => halved(rawTouches(catalog, (table) => allOf([piece(table), only])))),
-        ...(opened === undefined ? [] : [halved(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened, only])))]),
+          : [`SELECT half, source, sessions + packets AS hits FROM ${catalog}.agg_touch WHERE ${halves}`]),
+        ...pieces.map((piece) => halved(rawTouches(catalog, piece))),
+        ...(opened === undefined ? [] : [halved(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])))]),
       ];
     })
     .join(' UNION ALL ');
+  return chosen(rows, scope.only);
 }
 
 const subjectOf = (keys: Keys): PairSubject => (typeof keys === 'string' ? keys : 'facts');
@@ -238,7 +246,7 @@ const openPairs = (subject: PairSubject, catalog: string, where: string): string
 
 /** Rows `start, source, key, n, place`; a sum has the time of the first. */
 export function pairs(keys: Keys, scope: RelationScope): string {
-  const { sources, filter, conditions, only = 'true' } = scope;
+  const { sources, filter, conditions } = scope;
   const subject = subjectOf(keys);
   const parts: string[] = [];
   const add = (rows: string | undefined): void => {
@@ -250,28 +258,35 @@ export function pairs(keys: Keys, scope: RelationScope): string {
       const { where, key } = summedKeys(keys);
       if (days !== undefined)
         parts.push(`SELECT moment // 64 AS start, source, ${key} AS key, n, moment % 64 AS place FROM ${catalog}.agg_pair
-          WHERE ${allOf([where, days, only])}`);
-      for (const piece of pieces) add(rawPairs(subject, catalog, (table) => allOf([piece(table), only])));
-      if (opened !== undefined) add(openPairs(subject, catalog, allOf([opened, only])));
+          WHERE ${allOf([where, days])}`);
+      for (const piece of pieces) add(rawPairs(subject, catalog, piece));
+      if (opened !== undefined) add(openPairs(subject, catalog, opened));
     }
-    return parts.join(' UNION ALL ');
+    return chosen(parts.join(' UNION ALL '), scope.only);
   }
   const asks = asksForTarget(filter) || [filter.protocol, filter.diversion, filter.service].some((part) => part !== undefined);
   const ofSessions = sessionKeys[subject] !== undefined;
   // A condition binds values: only those that are used may be rendered.
-  const session = ofSessions || asks ? allOf([conditions.session(filter), only]) : 'false';
+  const session = ofSessions || asks ? conditions.session(filter) : 'false';
   const ofTargets = subject === 'ports' || subject === 'destinations';
-  const target = ofTargets ? allOf([...conditions.probe(filter), ...conditions.target(filter), only]) : 'false';
-  const own = ofSessions
-    ? 'false'
-    : allOf([...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key'), only]);
+  const target = ofTargets ? allOf([...conditions.probe(filter), ...conditions.target(filter)]) : 'false';
+  if (!ofSessions) {
+    const own = allOf([...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key')]);
+    const found = sources.map(
+      ({ catalog }) => `SELECT id, start, source, family, rules, facts FROM ${catalog}.insights WHERE ${own}`,
+    );
+    const ids = sources.flatMap(({ catalog, hasOpen }) => [
+      `SELECT id FROM ${catalog}.sessions WHERE ${session}`,
+      ...(hasOpen ? [`SELECT id FROM ${open(catalog, session)}`] : []),
+    ]);
+    const which = asks ? `id IN (WITH ids AS MATERIALIZED (${ids.join(' UNION ALL ')}) FROM ids)` : 'true';
+    return chosen(narrowed(keys, insightPairs(subject, `(${found.join(' UNION ALL ')})`, which)), scope.only);
+  }
   for (const { catalog, hasOpen } of sources) {
-    const inOpen = hasOpen ? ` UNION ALL SELECT id FROM ${open(catalog, session)}` : '';
-    const insight = asks ? allOf([own, `id IN (SELECT id FROM ${catalog}.sessions WHERE ${session}${inOpen})`]) : own;
-    add(rawPairs(subject, catalog, (table) => (table === 'sessions' ? session : table === 'insights' ? insight : target)));
+    add(rawPairs(subject, catalog, (table) => (table === 'sessions' ? session : target)));
     if (hasOpen) add(openPairs(subject, catalog, session));
   }
-  return parts.join(' UNION ALL ');
+  return chosen(parts.join(' UNION ALL '), scope.only);
 }
 
 /**
