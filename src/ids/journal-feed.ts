@@ -65,7 +65,7 @@ export class JournalFeed {
 
   /** Journal bytes not yet shown. */
   async lagBytes(): Promise<number> {
-    return (await this.#reader?.lagBytes()) ?? 0;
+    return (await this.#reader?.lagBytes(this.#reader.checkpoint())) ?? 0;
   }
 
   /** Idempotent. */

@@ -1,7 +1,7 @@
 // Tails the journals of all writers below one directory from a checkpoint: bounded batches, woken by the file system and
 // by a slow poll. Reads only; what becomes of the events is recorder.ts, the files are segment-cursor.ts.
 
-import { type FSWatcher, readdirSync, watch } from 'node:fs';
+import { existsSync, type FSWatcher, readdirSync, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../base/log.ts';
@@ -113,15 +113,16 @@ export class JournalReader {
     this.#wake = undefined;
   }
 
-  /** Bytes of the journals behind the reading position. */
-  async lagBytes(): Promise<number> {
+  /** Bytes of the journals behind `from`, such as what of them is applied; also of writers nobody has read yet. */
+  async lagBytes(from: Checkpoint): Promise<number> {
     let lag = 0;
-    for (const [writer, cursor] of this.#cursors) {
+    for (const writer of this.#names()) {
       const directory = join(this.#directory, writer);
+      const { segment: first, offset } = from[writer] ?? { segment: 0, offset: 0 };
       for (const segment of listSegments(directory)) {
-        if (segment < cursor.segment) continue;
+        if (segment < first) continue;
         const { size } = await stat(join(directory, segmentName(segment))).catch(() => ({ size: 0 }));
-        lag += segment === cursor.segment ? Math.max(0, size - cursor.offset) : size;
+        lag += segment === first ? Math.max(0, size - offset) : size;
       }
     }
     return lag;
@@ -135,18 +136,22 @@ export class JournalReader {
     for (const cursor of this.#cursors.values()) await cursor.close();
   }
 
-  #discover(): void {
-    let names: string[];
+  /** Writers that are read. */
+  #names(): string[] {
     try {
-      names = readdirSync(this.#directory, { withFileTypes: true })
+      return readdirSync(this.#directory, { withFileTypes: true })
         .filter((entry) => entry.isDirectory())
         .map((entry) => entry.name)
         .filter((name) => this.#writers?.includes(name) ?? true);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw error;
     }
-    this.#watch(this.#directory);
+  }
+
+  #discover(): void {
+    const names = this.#names();
+    if (existsSync(this.#directory)) this.#watch(this.#directory);
     for (const name of names) {
       const directory = join(this.#directory, name);
       this.#watch(directory);

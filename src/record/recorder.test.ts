@@ -79,6 +79,8 @@ const start = (port: number): SessionStart => ({
   service: 'catch-all',
 });
 
+const noInsights: Insights = { sessions: [], verdicts: [], families: [], places: [] };
+
 test('events of all writers reach the store and then the live listeners', async (context) => {
   const data = scratch(context);
   const { sessions } = gateway(context, data);
@@ -112,6 +114,43 @@ test('a failing store is tried again and nothing is lost or doubled', async (con
   for (let port = 1; port <= 50; port += 1) sessions.open(start(port)).close('idle');
   await until(async () => (await store.sessions(everything)).length === 50 && failures < 0, 'all sessions');
   await until(async () => (await recorder.status()).storeError === undefined, 'recovery');
+});
+
+test('what is not in the store yet is behind, whatever it waits for', async (context) => {
+  const data = scratch(context);
+  const { sessions } = gateway(context, data);
+  for (let port = 1; port <= 50; port += 1) sessions.open(start(port)).close('idle');
+  const store = new MemoryStore();
+  const gates: (() => void)[] = [];
+  let shut = true;
+  const gate = (): Promise<void> => new Promise((resolve) => (shut ? gates.push(resolve) : resolve()));
+  const open = (): void => {
+    shut = false;
+    for (const resolve of gates.splice(0)) resolve();
+  };
+  context.after(open);
+  const apply = store.apply.bind(store);
+  store.apply = async (...batch) => {
+    await gate();
+    await apply(...batch);
+  };
+  const recorder = await run(context, data, store, {
+    analysis: { begin: gate, analyse: async (events) => ({ events, insights: noInsights }), late: () => undefined },
+  });
+  await until(async () => (await recorder.status()).lagBytes > 0, 'what the journal has is behind');
+  let stored = 0;
+  let waits = 0;
+  while (stored < 50) {
+    await until(() => gates.length > 0, 'something waits');
+    stored = (await store.sessions(everything)).length;
+    if (stored < 50) assert.ok((await recorder.status()).lagBytes > 0, `${stored} of 50 are stored and nothing is behind`);
+    waits += 1;
+    gates.shift()?.();
+    await until(async () => gates.length > 0 || (await recorder.status()).lagBytes === 0, 'the next wait');
+    stored = (await store.sessions(everything)).length;
+  }
+  assert.ok(waits >= 2, 'for analysis to begin, and for the store');
+  open();
 });
 
 test('kill -9 of a writer under load: no session older than 200 ms is missing, none is doubled, open ones are interrupted', async (context) => {
@@ -239,8 +278,6 @@ test('sessions out of spools are not ended when their writer at the centre start
     [2, 'open'],
   ]);
 });
-
-const noInsights: Insights = { sessions: [], verdicts: [], families: [], places: [] };
 
 test('analysis sees each batch once, however often the store refuses; what it found goes in with the events and on to listeners', async (context) => {
   const data = scratch(context);

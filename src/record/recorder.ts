@@ -14,7 +14,7 @@ import { JournalWriter } from './journal-writer.ts';
 import { applyRetention, readSegments, replayFrom } from './retention.ts';
 import { interrupted, parseRun } from './session-summary.ts';
 import { spoolWriter } from './spool-batch.ts';
-import type { Store, StoreSize } from './store.ts';
+import type { Checkpoint, Store, StoreSize } from './store.ts';
 
 /** Looks at events before they are stored; src/analysis/ does. Asked by one caller, one batch at a time, in their order. */
 export interface RecordAnalysis {
@@ -71,6 +71,8 @@ export class Recorder {
   readonly #journalDirectory: string;
   #own: JournalWriter | undefined;
   #reader: JournalReader | undefined;
+  /** What of the journals is in the store: all before it. */
+  #behind: Checkpoint = {};
   #running: Promise<void> | undefined;
   #closed = false;
   #rebuilding = false;
@@ -107,7 +109,7 @@ export class Recorder {
   }
 
   async status(): Promise<RecorderStatus> {
-    const lagBytes = (await this.#reader?.lagBytes()) ?? 0;
+    const lagBytes = (await this.#reader?.lagBytes(this.#behind)) ?? 0;
     const lagMs = lagBytes === 0 ? 0 : Math.max(0, (this.#options.clock() - this.#lastRecordedAt) / 1000);
     return {
       lagBytes,
@@ -150,6 +152,7 @@ export class Recorder {
     }
     this.#begun = false;
     await this.#reader?.close();
+    this.#behind = checkpoint;
     this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log });
   }
 
@@ -182,6 +185,7 @@ export class Recorder {
     await this.#begin();
     const batch = await reader.read();
     if (!batch) {
+      this.#behind = reader.checkpoint();
       if (this.#rebuilding) {
         await this.#options.store.rebuilt();
         this.#rebuilding = false;
@@ -246,6 +250,7 @@ export class Recorder {
       this.#tell('store-recovered', `the store refused for a while: ${this.#storeError}`, {});
       this.#storeError = undefined;
     }
+    this.#behind = batch.checkpoint;
     this.#applied += events.length;
     this.#batches += 1;
     const last = events.at(-1);
