@@ -1,7 +1,7 @@
 // The report as one table (CSV, RFC 4180): a row for each bucket and each line of each ranking, told apart by `section`.
 // Cells that a spreadsheet would run as a formula are quoted with an apostrophe.
 
-import { printable } from '../../base/printable.ts';
+import { renderCell } from '../../record/exporters/csv.ts';
 import type { Report, ReportBucket, ReportRow } from './report.ts';
 
 const columns = [
@@ -20,14 +20,6 @@ const columns = [
 ] as const;
 
 type Line = Partial<Record<(typeof columns)[number], string | number>>;
-
-function cell(value: string | number | undefined): string {
-  if (value === undefined) return '';
-  if (typeof value === 'number') return String(value);
-  const safe = printable(value, 4096);
-  const inert = /^[=+\-@\t]/.test(safe) ? `'${safe}` : safe;
-  return /[",\r\n]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
-}
 
 const bucketLines = (section: string, buckets: readonly ReportBucket[]): Line[] =>
   buckets.map(({ start, newSources, ...counts }) => ({ section, time: start, ...counts, new_sources: newSources }));
@@ -103,5 +95,5 @@ function* lines(report: Report): Generator<Line> {
 /** Pieces of whole lines, the names of the columns first; lines end with CRLF. */
 export function* renderReportTable(report: Report): Generator<string> {
   yield `${columns.join(',')}\r\n`;
-  for (const row of lines(report)) yield `${columns.map((column) => cell(row[column])).join(',')}\r\n`;
+  for (const row of lines(report)) yield `${columns.map((column) => renderCell(row[column])).join(',')}\r\n`;
 }
