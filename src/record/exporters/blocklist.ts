@@ -8,6 +8,6 @@ import type { Indicators } from './indicators.ts';
 export function* renderBlocklist({ sources, left }: Indicators, made: Micros): Generator<string> {
   const addresses = sources.filter(({ ip }) => parseAddress(ip) !== undefined);
   yield `# Weir: sources that scanned, guessed or attacked decoys; made ${renderMicros(made)}\n`;
-  yield `# ${addresses.length} addresses${left > 0 ? `, ${left} more left out` : ''}; none known by datagrams alone, which anybody can forge\n`;
+  yield `# ${addresses.length} addresses${left > 0 ? `, ${left} more left out` : ''}; none whose every packet may have been forged\n`;
   for (const { ip } of addresses) yield `${ip}\n`;
 }

@@ -2,7 +2,7 @@
 // page by page, bounded. How it is written is blocklist.ts, stix.ts and misp.ts.
 
 import type { Micros } from '../../base/clock.ts';
-import type { Behaviour, Place, Verdict } from '../../model/insight.ts';
+import type { Behaviour, Verdict } from '../../model/insight.ts';
 import type { Filter, Store } from '../store.ts';
 
 /** One source and what it did. */
@@ -15,13 +15,11 @@ export interface SourceIndicator {
   readonly techniques: readonly string[];
   readonly cves: readonly string[];
   readonly tools: readonly string[];
-  readonly place?: Place;
 }
 
 export interface Indicators {
   readonly sources: readonly SourceIndicator[];
   readonly urls: readonly string[];
-  readonly signatures: readonly string[];
   /** Sources that were left out because there are more than one list holds. */
   readonly left: number;
 }
@@ -34,9 +32,8 @@ const maxNamed = 5000;
 /** These say who somebody is, not that he did harm. */
 const harmless: readonly Behaviour[] = ['research-scanner', 'crawler', 'silent-opener', 'repeated-access'];
 
-/** A datagram's source can be anybody's: a list that blocks must not be written by who forges. */
-const provable = ({ transport, confidence, behaviour }: Verdict): boolean =>
-  transport !== 'udp' && transport !== 'icmp' && confidence !== 'possible' && !harmless.includes(behaviour);
+/** A list that blocks must not be written by who forges sources: a handshake or an answered challenge proves `certain` ones. */
+const provable = ({ confidence, behaviour }: Verdict): boolean => confidence === 'certain' && !harmless.includes(behaviour);
 
 type Bounds = Omit<Filter, 'limit'> & { readonly limit?: number };
 
@@ -56,17 +53,9 @@ export async function gatherIndicators(store: Store, filter: Bounds): Promise<In
     if (page.length < pageSize) break;
     before = page[page.length - 1].id;
   }
-  const ips = [...found.keys()];
-  for (let index = 0; index < ips.length; index += pageSize)
-    for (const place of await store.places(ips.slice(index, index + pageSize))) {
-      const source = found.get(place.ip);
-      if (source) found.set(place.ip, { ...source, place });
-    }
-  const named = { ...filter, limit: maxNamed };
   return {
     sources: [...found.values()],
-    urls: (await store.topInsights('urls', 'sources', named)).map(({ key }) => key),
-    signatures: (await store.topInsights('signatures', 'sources', named)).map(({ key }) => key),
+    urls: (await store.topInsights('urls', 'sources', { ...filter, limit: maxNamed })).map(({ key }) => key),
     left: over.size,
   };
 }

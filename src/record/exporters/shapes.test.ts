@@ -70,7 +70,7 @@ async function storeOf(): Promise<MemoryStore> {
   const events = [{ kind: 'session', session } as const];
   const verdicts = [
     verdict('192.0.2.1'),
-    verdict('192.0.2.2', { transport: 'udp' }),
+    verdict('192.0.2.2', { confidence: 'likely' }),
     verdict('192.0.2.3', { behaviour: 'research-scanner' }),
     verdict('192.0.2.4', { confidence: 'possible' }),
     verdict('2001:db8::5', { behaviour: 'exploitation', techniques: ['T1190', 'T1046'], cves: ['CVE-2017-17215'] }),
