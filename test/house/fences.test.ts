@@ -15,7 +15,7 @@ const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../.
 const layers = [
   ['programs'],
   ['api', 'cli'],
-  ['relay', 'honeypot', 'analysis', 'ids'],
+  ['relay', 'honeypot', 'analysis', 'ids', 'netops'],
   ['plan', 'record'],
   ['kernel'],
   ['config'],
