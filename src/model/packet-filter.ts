@@ -17,16 +17,68 @@ export interface RulePlace {
   readonly handle: number;
   /** As the tool that owns it prints it; printable. */
   readonly text: string;
+  /** Who manages it, where that can be told: `docker`, `fail2ban sshd`, `kube`, `weir`, `ufw`, `firewalld`, `libvirt`, ... */
+  readonly owner?: string;
 }
 
-/** One condition of a rule. What is not understood is `unknown`: a walk then says it cannot decide. */
-export type FilterMatch =
-  | { readonly kind: 'compare'; readonly field: string; readonly operator: string; readonly value: unknown }
-  | { readonly kind: 'set'; readonly field: string; readonly set: string; readonly inverted: boolean }
-  | { readonly kind: 'limit'; readonly text: string; readonly inverted: boolean }
+/** A part of a key: numbers, both ends included (addresses, ports, bits, marks), or a device's name, with `wildcard` its start. */
+export type FilterRange =
+  | { readonly first: bigint; readonly last: bigint }
+  | { readonly name: string; readonly wildcard: boolean };
+
+/** As many parts as the expression it is compared with has. */
+export type FilterKey = readonly FilterRange[];
+
+/** An element of a set or map. */
+export interface FilterElement {
+  readonly key: FilterKey;
+  /** Of a map from keys to values. */
+  readonly value?: FilterKey;
+  /** Of a map from keys to verdicts. */
+  readonly verdict?: FilterAction;
+  /** Seconds left when it was read. */
+  readonly expires?: number;
+  readonly comment?: string;
+  /** ipset's `nomatch`: an exception from a wider element. */
+  readonly excluded?: boolean;
+}
+
+/**
+ * What a rule looks at. Fields are named after nft's expressions: `ip.saddr`, `ip6.daddr`, `tcp.dport`, `th.sport`, `tcp.flags`,
+ * `icmp.type`, `meta.iifname`, `meta.mark`, `meta.l4proto`, `ct.state`, `ct.status`, `ct.mark`, `ct.original.daddr`,
+ * `fib.daddr.type`, `socket.transparent`, `ether.saddr`, ...
+ */
+export type FilterExpression =
+  | { readonly kind: 'field'; readonly field: string }
+  | { readonly kind: 'constant'; readonly value: FilterKey }
+  | {
+      readonly kind: 'operation';
+      readonly operator: '&' | '|' | '^' | '<<' | '>>';
+      readonly left: FilterExpression;
+      readonly right: FilterExpression;
+    }
+  | { readonly kind: 'concatenation'; readonly parts: readonly FilterExpression[] }
+  | { readonly kind: 'map'; readonly key: FilterExpression; readonly map: string | readonly FilterElement[] }
   | { readonly kind: 'unknown'; readonly text: string };
 
-/** What a rule does when its conditions hold, in order; the last may end the walk. */
+/** One condition of a rule. */
+export type FilterMatch =
+  | {
+      readonly kind: 'compare';
+      readonly left: FilterExpression;
+      readonly operator: '==' | '!=' | '<' | '>' | '<=' | '>=';
+      /** One of these, where there are several. */
+      readonly right: readonly FilterKey[];
+    }
+  /** Whether one of these bits is set, or with `any` false none. */
+  | { readonly kind: 'bits'; readonly left: FilterExpression; readonly mask: bigint; readonly any: boolean }
+  | { readonly kind: 'set'; readonly left: FilterExpression; readonly set: string; readonly inverted: boolean }
+  /** One of several conditions; with `inverted` none. */
+  | { readonly kind: 'any'; readonly of: readonly FilterMatch[]; readonly inverted: boolean }
+  /** Whether it holds cannot be known from the packet: a limit, a quota, chance, the clock (`limited`), or not understood here. */
+  | { readonly kind: 'undecided'; readonly text: string; readonly limited: boolean };
+
+/** What a rule does. */
 export type FilterAction =
   | { readonly kind: 'accept' | 'drop' | 'return' | 'continue' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
@@ -34,18 +86,37 @@ export type FilterAction =
   | { readonly kind: 'queue'; readonly first: number; readonly last: number; readonly bypass: boolean }
   | {
       readonly kind: 'dnat' | 'snat' | 'masquerade' | 'redirect';
-      readonly address?: Address;
-      readonly ports?: readonly [number, number];
+      /** A range where one is picked; with a map that also gives ports, two parts. */
+      readonly address?: FilterExpression;
+      readonly port?: FilterExpression;
+      /** The host's bits stay: nft's `prefix`, NETMAP. */
+      readonly prefix: boolean;
+      /** Ports are picked at random. */
+      readonly random: boolean;
+      /** Of a table for both: the family it is for. */
+      readonly family?: Family;
     }
-  | { readonly kind: 'tproxy'; readonly address?: Address; readonly port?: number }
-  | { readonly kind: 'mark'; readonly value: number; readonly mask: number; readonly of: 'packet' | 'connection' }
+  | {
+      readonly kind: 'tproxy';
+      readonly address?: Address;
+      readonly port?: number;
+      readonly family?: Family;
+      /** Of iptables: accepts at once. nft goes on with the rule. */
+      readonly accepts: boolean;
+      readonly mark?: { readonly value: number; readonly mask: number };
+    }
+  /** Writes a field: `meta.mark`, `ct.mark`, `ip.daddr`, `tcp.dport`; what else is written means nothing to a walk and is `nothing`. */
+  | { readonly kind: 'write'; readonly field: string; readonly value: FilterExpression }
   | { readonly kind: 'notrack' | 'log' | 'counter' | 'nothing' }
-  | { readonly kind: 'vmap'; readonly field: string; readonly map: string }
+  | { readonly kind: 'vmap'; readonly key: FilterExpression; readonly map: string | readonly FilterElement[] }
+  /** Not understood, or takes the packet elsewhere: what comes of it cannot be told. */
   | { readonly kind: 'unknown'; readonly text: string };
 
+/** Evaluated from first to last; a condition that does not hold ends the rule. */
+export type FilterStatement = FilterMatch | FilterAction;
+
 export interface FilterRule extends RulePlace {
-  readonly matches: readonly FilterMatch[];
-  readonly actions: readonly FilterAction[];
+  readonly statements: readonly FilterStatement[];
   /** Where it counts. */
   readonly packets?: number;
 }
@@ -55,7 +126,10 @@ export interface FilterChain {
   readonly family: string;
   readonly table: string;
   readonly name: string;
-  /** Of a base chain. Of equal priority the order is that of registration: `order`. */
+  /**
+   * Of a base chain. Of equal priority the one registered last comes first (nf_hook_entries_grow); `order` is that of registration
+   * as far as handles tell: sure within one table, likely between tables of nft, and not known between nft and legacy.
+   */
   readonly base?: {
     readonly hook: FilterHook;
     readonly type: 'filter' | 'nat' | 'route';
@@ -73,9 +147,10 @@ export interface FilterSet {
   readonly family: string;
   readonly table: string;
   readonly name: string;
+  /** As the tool writes it: `ipv4_addr . inet_service`, `hash:ip,port`. */
   readonly type: string;
-  /** Elements as the tool writes them in JSON; bounded by the reader, `truncated` then. */
-  readonly elements: readonly unknown[];
+  /** Bounded by the reader, `truncated` then. Of ipset's list:set the names of its sets. */
+  readonly elements: readonly FilterElement[];
   readonly truncated: boolean;
 }
 
@@ -102,7 +177,15 @@ export interface FilterPacket {
   readonly tcpFlags?: string;
   /** What connection tracking knows: rewritten by DNAT or SNAT, and from what. */
   readonly originalDestination?: { readonly address: Address; readonly port: number };
+  /** Not 0 but unknown where absent and `state` is not `new`. */
   readonly connectionMark?: number;
+  /** Default: `original` where the state is new, else unknown. */
+  readonly direction?: 'original' | 'reply';
+  readonly icmp?: { readonly type: number; readonly code: number };
+  /** `02:00:00:00:00:01`. */
+  readonly sourceMac?: string;
+  /** Of the local process that sends it. */
+  readonly uid?: number;
 }
 
 export type FilterVerdict =
@@ -110,29 +193,46 @@ export type FilterVerdict =
   | { readonly kind: 'drop'; readonly rule?: RulePlace; readonly policyOf?: { readonly table: string; readonly chain: string } }
   | { readonly kind: 'reject'; readonly answer: 'tcp-reset' | 'icmp'; readonly rule: RulePlace }
   | { readonly kind: 'queue'; readonly first: number; readonly last: number; readonly bypass: boolean; readonly rule: RulePlace }
+  /** As long as a socket listens there. */
   | { readonly kind: 'tproxy'; readonly address?: Address; readonly port?: number; readonly rule: RulePlace }
   /** It depends on what cannot be known from here: the first such rule, and why. */
-  | { readonly kind: 'unknown'; readonly rule: RulePlace; readonly why: string };
+  | { readonly kind: 'unknown'; readonly rule?: RulePlace; readonly why: string };
 
 export interface FilterStep {
   readonly rule: RulePlace;
+  /** `undecided`: taken as not matching in this list. */
   readonly outcome: 'matched' | 'undecided' | 'rewrote';
   readonly why?: string;
 }
 
 export interface FilterWalk {
   readonly verdict: FilterVerdict;
+  /** All that can come out, where the verdict is unknown; else just the verdict. */
+  readonly possible: readonly FilterVerdict[];
   /** After what rules rewrote: destination by DNAT, marks, untracked. */
   readonly packet: FilterPacket;
+  /** Of `packet` what some rule rewrote to something that cannot be told (masquerade's address, a range): `destination`, `mark`, ... */
+  readonly blurred: readonly string[];
   /** Rules that matched or could not be decided, in order; at most 256. */
   readonly steps: readonly FilterStep[];
 }
 
-/** What a walk has to know beside the packet. */
+/** rtnetlink(7)'s types of routes, as far as they tell addresses apart. */
+export type AddressType = 'unicast' | 'local' | 'broadcast' | 'anycast' | 'multicast' | 'blackhole' | 'unreachable' | 'prohibit';
+
+/** What a walk has to know beside the packet. Whatever is absent is unknown, and said where it matters. */
 export interface WalkContext {
   readonly hook: FilterHook;
   /** Rules of family `bridge`, and with br_netfilter those of `ip` too, see a frame that is bridged. */
   readonly bridged?: boolean;
   /** Whether an address is this namespace's own (fib, addrtype); undefined where that cannot be told. */
   readonly isLocal: (packet: FilterPacket, which: 'source' | 'destination') => boolean | undefined;
+  /** More exactly than `isLocal`. */
+  readonly addressType?: (packet: FilterPacket, which: 'source' | 'destination') => AddressType | undefined;
+  /** Whether the reverse path check of the rules (`fib saddr . iif oif`, rpfilter) finds a route. */
+  readonly hasReversePath?: (packet: FilterPacket) => boolean | undefined;
+  /** First address of the device a packet came in by, for `redirect`; of the one it leaves by, for `masquerade`. */
+  readonly deviceAddress?: (device: string, family: Family) => Address | undefined;
+  /** Whether somebody reads this NFQUEUE. */
+  readonly hasQueueConsumer?: (queue: number) => boolean | undefined;
 }
