@@ -5,12 +5,9 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ImportAnswer } from '../api/imports.ts';
-import { systemClock } from '../base/clock.ts';
 import { asWeirError, type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
-import { ImportIntake } from '../record/import-intake.ts';
 import type { Deliver } from '../record/importers/record-queue.ts';
-import { openRecording } from './recording.ts';
+import { ImportThread } from './import-thread.ts';
 import type { RecorderSettings } from './settings.ts';
 
 export interface Delivery {
@@ -28,7 +25,7 @@ const answerMs = 180_000;
 const maxAnswerBytes = 1 << 20;
 
 /** Throws `not-permitted` when the recorder's socket or the data directory is not this account's. */
-export async function openDelivery(data: string, settings: RecorderSettings, log: Log): Promise<Delivery> {
+export async function openDelivery(data: string, settings: RecorderSettings): Promise<Delivery> {
   const socketPath = join(data, 'run/recorder.sock');
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   try {
@@ -42,24 +39,12 @@ export async function openDelivery(data: string, settings: RecorderSettings, log
     agent.destroy();
     if (asWeirError(error).code !== 'not-running') throw error;
   }
-  return openOwn(data, settings, log);
+  return openOwn(data, settings);
 }
 
-async function openOwn(data: string, settings: RecorderSettings, log: Log): Promise<Delivery> {
-  const { store, close } = await openRecording({ data, settings, log });
-  const intake = new ImportIntake({ dataDirectory: data, store, clock: systemClock, log });
-  return {
-    running: false,
-    deliver: (batch) => intake.take(batch),
-    close: async () => {
-      try {
-        await intake.settled();
-      } finally {
-        await intake.close();
-        await close();
-      }
-    },
-  };
+async function openOwn(data: string, settings: RecorderSettings): Promise<Delivery> {
+  const thread = await ImportThread.open({ data, settings });
+  return { running: false, deliver: (batch) => thread.take(batch), close: () => thread.close() };
 }
 
 async function persistently<T>(attempt: () => Promise<T>): Promise<T> {

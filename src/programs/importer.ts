@@ -3,7 +3,6 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
-import { openLog } from '../base/log.ts';
 import { recogniseDatagram } from '../honeypot/datagrams/registry.ts';
 import { detect, detectionLimit } from '../honeypot/detect.ts';
 import type { Transport } from '../model/session.ts';
@@ -14,7 +13,6 @@ import { openDelivery } from './import-delivery.ts';
 import { firstFileDescriptor, type ImportMessage, type ImportSettings, settingsDescriptor } from './import-messages.ts';
 
 const settings = JSON.parse(readFileSync(settingsDescriptor, 'utf8')) as ImportSettings;
-const log = openLog('import', 'warn');
 const interrupt = new AbortController();
 const progressEveryMs = 200;
 
@@ -52,7 +50,7 @@ async function main(): Promise<void> {
   const format = importFormats.find(({ name }) => name === wanted);
   if (!format && wanted !== 'auto') throw new WeirError('bad-request', `there is no import format ${wanted}`);
   const begunMs = performance.now();
-  const delivery = await openDelivery(data, recorder, log);
+  const delivery = await openDelivery(data, recorder);
   let files: FileResult[];
   try {
     files = await runImport({

@@ -14,6 +14,7 @@ export interface RecordingOptions {
   readonly settings: RecorderSettings;
   readonly log: Log;
   readonly onEvents?: NonNullable<RecorderOptions['onEvents']>;
+  readonly batch?: NonNullable<RecorderOptions['batch']>;
 }
 
 export interface Recording extends Pick<RecorderAnalysis, 'placeOf' | 'status'> {
@@ -30,7 +31,7 @@ export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../
 const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
 
 /** Opens and starts. Throws `already-running` when another process has the store or the recorder's journal. */
-export async function openRecording({ data, settings, log, onEvents }: RecordingOptions): Promise<Recording> {
+export async function openRecording({ data, settings, log, onEvents, batch }: RecordingOptions): Promise<Recording> {
   const { retention } = settings;
   const store = await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(retention.sizeBytes), log });
   const {
@@ -47,6 +48,7 @@ export async function openRecording({ data, settings, log, onEvents }: Recording
     log,
     analysis: analyser,
     ...(onEvents && { onEvents }),
+    ...(batch && { batch }),
   });
   const close = async (): Promise<void> => {
     await recorder.close();

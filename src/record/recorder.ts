@@ -9,7 +9,7 @@ import type { Retention } from '../model/configuration.ts';
 import type { WeirEvent } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import type { Insights } from '../model/insight.ts';
-import { type JournalBatch, JournalReader, type WriterRun } from './journal-reader.ts';
+import { type JournalBatch, JournalReader, type JournalReaderOptions, type WriterRun } from './journal-reader.ts';
 import { JournalWriter } from './journal-writer.ts';
 import { applyRetention, readSegments, replayFrom } from './retention.ts';
 import { interrupted, parseRun } from './session-summary.ts';
@@ -40,6 +40,8 @@ export interface RecorderOptions {
   readonly onEvents?: (events: readonly WeirEvent[], insights: Insights) => void;
   /** How long small batches gather; default 100 ms. */
   readonly gatherMs?: number;
+  /** Bounds of what one transaction takes; defaults as JournalReader's. */
+  readonly batch?: Pick<JournalReaderOptions, 'maxEvents' | 'maxBytes'>;
 }
 
 export interface RecorderStatus {
@@ -153,7 +155,7 @@ export class Recorder {
     this.#begun = false;
     await this.#reader?.close();
     this.#behind = checkpoint;
-    this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log });
+    this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log, ...this.#options.batch });
   }
 
   #tell(name: string, message: string, details: Record<string, unknown>): void {

@@ -100,28 +100,47 @@ class ImportRun {
   async run(): Promise<FileResult[]> {
     for (const file of this.#files) await this.#look(file);
     const joined = this.#joinedFiles();
-    for (const file of this.#files) {
-      if (joined.includes(file) || !this.#formatOf.has(file.index)) continue;
-      const reading = this.#open(file);
-      while (!this.#aborted && (await reading.step())) await this.#after(file);
-      await this.#after(file);
+    for (const files of this.#byFormat(joined)) {
+      for (const file of files) {
+        const reading = this.#open(file);
+        while (!this.#aborted && (await reading.step())) await this.#after(file);
+        await this.#after(file);
+      }
+      await this.#endParsers();
     }
     if (joined.length > 0) await this.#readJoined(joined);
-    if (this.#aborted)
-      throw new WeirError('timeout', 'the import was interrupted; what was read is kept, and the same command goes on');
-    for (const { parser } of this.#parsers.values()) this.#end(parser);
+    await this.#endParsers();
     this.#join?.end();
     await this.#queue.finish();
     return this.#files.map((file) => this.#result(file));
   }
 
-  /** What a parser that fails here still owes is counted as rejected. */
-  #end(parser: OpenFormat['parser']): void {
-    try {
-      parser.end();
-    } catch (error) {
-      this.#tally.note(0, `an importer is at fault: ${(error as Error).message.slice(0, 100)}`);
+  /** Of a format one after the other as they were given: what one parser holds is let go before the next begins. */
+  #byFormat(joined: readonly InputFile[]): InputFile[][] {
+    const groups = new Map<ImportFormat, InputFile[]>();
+    for (const file of this.#files) {
+      const format = this.#formatOf.get(file.index);
+      if (!format || joined.includes(file)) continue;
+      const group = groups.get(format);
+      if (group) group.push(file);
+      else groups.set(format, [file]);
     }
+    return [...groups.values()];
+  }
+
+  /** What a parser that fails here still owes is counted as rejected. An import that was interrupted ends here. */
+  async #endParsers(): Promise<void> {
+    if (this.#aborted)
+      throw new WeirError('timeout', 'the import was interrupted; what was read is kept, and the same command goes on');
+    for (const [name, { parser }] of this.#parsers) {
+      this.#parsers.delete(name);
+      try {
+        parser.end();
+      } catch (error) {
+        this.#tally.note(0, `an importer is at fault: ${(error as Error).message.slice(0, 100)}`);
+      }
+    }
+    await this.#queue.drain();
   }
 
   async close(): Promise<void> {
