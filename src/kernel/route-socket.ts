@@ -128,6 +128,33 @@ export class RouteSocket {
     }
   }
 
+  /**
+   * Every object of a kind, one after the other and once, for tables too large to hold. A message's body is good only while
+   * `visit` runs, which must not use another socket of this kind; when it returns false the rest is not asked for and the socket
+   * is good only to be closed. `steady`: nothing changed meanwhile.
+   */
+  each(
+    type: number,
+    body: NetlinkParts,
+    what: string,
+    visit: (message: NetlinkMessage) => boolean,
+  ): { readonly steady: boolean; readonly complete: boolean } {
+    this.#sequence += 1;
+    this.#send(renderMessage(type, NLM_F_REQUEST | NLM_F_DUMP, this.#sequence, body));
+    let steady = true;
+    for (;;)
+      for (const message of this.#receive()) {
+        if (message.sequence !== this.#sequence) continue;
+        if ((message.flags & NLM_F_DUMP_INTR) !== 0) steady = false;
+        if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
+          const { errno, words } = parseError(message);
+          if (errno !== 0) throw refusal(what, errno, words);
+          return { steady, complete: true };
+        }
+        if (visit(message) === false) return { steady, complete: false };
+      }
+  }
+
   #dumpOnce(type: number, body: NetlinkParts, what: string, found: NetlinkMessage[]): boolean {
     this.#sequence += 1;
     this.#send(renderMessage(type, NLM_F_REQUEST | NLM_F_DUMP, this.#sequence, body));
@@ -171,8 +198,8 @@ export class RouteSocket {
 }
 
 /** Opens, hands over, closes whatever happens. */
-export function withRouteSocket<T>(netns: string | undefined, body: (socket: RouteSocket) => T): T {
-  const socket = new RouteSocket(netns);
+export function withRouteSocket<T>(netns: string | undefined, body: (socket: RouteSocket) => T, protocol = NETLINK_ROUTE): T {
+  const socket = new RouteSocket(netns, protocol);
   try {
     return body(socket);
   } finally {

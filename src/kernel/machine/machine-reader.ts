@@ -1,0 +1,109 @@
+// One look at a machine, as model/machine.ts has it: its network namespaces, what is in each, and its processes. Reads only; works with any
+// privilege and says what it could not see. Judging is netops/.
+
+import { release } from 'node:os';
+import { asWeirError, WeirError } from '../../base/errors.ts';
+import type { Machine, MachineContainer, MachineNamespace, MachineProcess, Unseen } from '../../model/machine.ts';
+import { readContainerNames } from './container-names.ts';
+import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace } from './namespace-finder.ts';
+import { type MachinePart, machineParts, readNamespace } from './namespace-reader.ts';
+import { readProcess } from './process-reader.ts';
+import { readSocketOwners, type SocketOwners } from './socket-owners.ts';
+
+export interface MachineReadOptions {
+  /** `one`: the one this process is in, or `netns`; default `all`. Peers' inodes are told for those that are read or found. */
+  readonly namespaces?: 'one' | 'all';
+  /** With `one`: a name of /run/netns, a path, or an inode instead of the one this process is in. */
+  readonly netns?: string;
+  /** Default: all. */
+  readonly parts?: readonly MachinePart[];
+  /** Of the container engine; default Docker's. */
+  readonly dockerSocket?: string;
+  /** Used instead of a pass over /proc of its own. */
+  readonly owners?: SocketOwners;
+  /** Reads a namespace's packet filter; without it there is none in the answer. */
+  readonly readFilter?: (netns: string | undefined) => Promise<MachineNamespace['filter']>;
+}
+
+/** Which of those found is meant: a name of /run/netns, a path, an inode, `pid:123`; undefined: none of them. */
+export function selectNamespace(namespaces: readonly FoundNamespace[], wanted: string): FoundNamespace | undefined {
+  return namespaces.find(
+    ({ inode, path, givenName, firstPid }) =>
+      wanted === givenName ||
+      wanted === path ||
+      wanted === inode ||
+      `/run/netns/${givenName}` === wanted ||
+      `pid:${firstPid}` === wanted,
+  );
+}
+
+/** Throws `not-found` only when `netns` names none. */
+export async function readMachine(options: MachineReadOptions = {}): Promise<Machine> {
+  const parts = new Set(options.parts ?? machineParts);
+  const unseen: Unseen[] = [];
+  const takenAt = Date.now();
+  const { namespaces: found, hidden, cut } = findNamespaces();
+  if (hidden > 0) unseen.push({ what: `namespaces of ${hidden} processes of other users`, why: 'needs root' });
+  if (cut) unseen.push({ what: 'further network namespaces', why: 'there are more than are looked at' });
+  const containers = await readContainerNames(options.dockerSocket);
+  if (containers.why) unseen.push({ what: 'names of containers', why: containers.why });
+  const owners = options.owners ?? (parts.has('listeners') ? readSocketOwners() : undefined);
+  if (owners && owners.unreadable > 0)
+    unseen.push({ what: `sockets of ${owners.unreadable} processes of other users`, why: 'needs root' });
+  if (owners?.cut) unseen.push({ what: 'sockets of further processes', why: 'there are more than are looked at' });
+
+  const named = <T extends { readonly container?: MachineContainer }>(thing: T): T => {
+    const name = thing.container && containers.names.get(thing.container.id);
+    return name === undefined ? thing : { ...thing, container: { ...thing.container, name } as MachineContainer };
+  };
+  const namespaces: MachineNamespace[] = [];
+  const processes = new Map<number, MachineProcess>();
+  const budget = { questions: 200_000 };
+  for (const one of chosen(found, options)) {
+    const first = firstProcessOf(one);
+    const process = first && named(first);
+    const own = found[0];
+    try {
+      const { unseen: missed, ...reading } = await readNamespace(one, parts, found, owners, budget);
+      unseen.push(...missed);
+      let filter: MachineNamespace['filter'];
+      if (parts.has('filter') && options.readFilter)
+        try {
+          filter = await options.readFilter(one.path);
+        } catch (error) {
+          unseen.push({ netns: one.inode, what: 'packet filter', why: asWeirError(error).message });
+        }
+      namespaces.push({
+        ...reading,
+        name: nameNamespace(one, process),
+        ...(process?.container && one !== own ? { container: process.container } : {}),
+        ...(filter ? { filter } : {}),
+      });
+    } catch (error) {
+      const { code, message } = asWeirError(error);
+      const why = code === 'not-permitted' ? 'needs CAP_SYS_ADMIN to enter it' : message;
+      unseen.push({ netns: one.inode, what: `everything in namespace ${nameNamespace(one, process)}`, why });
+    }
+    if (process) processes.set(process.pid, process);
+  }
+  for (const pid of owners?.pids ?? []) {
+    if (processes.has(pid)) continue;
+    const process = readProcess(pid);
+    if (process) processes.set(pid, named(process));
+  }
+  return {
+    takenAt,
+    kernel: release(),
+    namespaces,
+    processes: [...processes.values()].sort((a, b) => a.pid - b.pid),
+    unseen,
+  };
+}
+
+function chosen(found: readonly FoundNamespace[], { namespaces, netns }: MachineReadOptions): readonly FoundNamespace[] {
+  if (netns === undefined) return namespaces === 'one' ? found.slice(0, 1) : found;
+  const one = selectNamespace(found, netns);
+  if (!one)
+    throw new WeirError('not-found', `there is no network namespace ${netns}`, { next: '`ip netns` lists those with names' });
+  return [one];
+}
