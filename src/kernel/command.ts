@@ -36,6 +36,11 @@ export interface CommandRunner {
 const packages: Record<string, string> = {
   nft: 'nftables',
   ip: 'iproute2',
+  iptables: 'iptables',
+  'iptables-nft-save': 'iptables',
+  'ip6tables-nft-save': 'iptables',
+  'iptables-legacy-save': 'iptables',
+  'ip6tables-legacy-save': 'iptables',
 };
 const maxOutputBytes = 128 << 20;
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
