@@ -21,7 +21,7 @@ export interface RouteQuestion {
 }
 
 /**
- * `none` with the kernel's error: ENETUNREACH (no route), EINVAL (blackhole, or a source refused as it comes in), EACCES
+ * `none` with the kernel's error: ENETUNREACH (no route), EINVAL (blackhole, or rp_filter refuses the source as it comes in), EACCES
  * (prohibit), EHOSTUNREACH (unreachable), ENODEV (no such device).
  */
 export type RouteAnswer =

@@ -282,7 +282,10 @@ export function parseMachineRule({ body }: NetlinkMessage): MachineRule | undefi
   const action = attributes.get(19)?.[0] ? 'l3mdev' : (ruleActions[body[7]] ?? `action ${body[7]}`);
   const table = attributes.has(15) ? longIn(attributes.get(15)) : body[4];
   const marked = attributes.has(10) || (attributes.has(16) && mask !== 0);
-  const other = otherSelectors(attributes);
+  const selectors = otherSelectors(attributes);
+  const suppressed = longIn(attributes.get(14)) | 0;
+  const suppressor = attributes.has(14) && suppressed !== -1 ? ['suppress_prefixlength', String(suppressed)] : [];
+  const other = [...selectors, ...suppressor];
   const inverted = (longIn(body.subarray(8)) & FIB_RULE_INVERT) !== 0;
   const priority = longIn(attributes.get(6));
   const words = [`${priority}:`];
@@ -293,11 +296,12 @@ export function parseMachineRule({ body }: NetlinkMessage): MachineRule | undefi
   if (marked) words.push('fwmark', `0x${value.toString(16)}${mask === 0xffff_ffff ? '' : `/0x${mask.toString(16)}`}`);
   if (iif) words.push('iif', iif);
   if (oif) words.push('oif', oif);
-  words.push(...other);
+  words.push(...selectors);
   if (action === 'lookup') words.push('lookup', tableText(table));
   else if (action === 'l3mdev') words.push('lookup', '[l3mdev-table]');
   else if (action === 'goto') words.push('goto', String(longIn(attributes.get(4))));
   else words.push(action);
+  words.push(...suppressor);
   const protocol = attributes.get(21)?.[0] ?? 0;
   if (protocol > 3) words.push('proto', protocols[protocol] ?? String(protocol));
   return {
@@ -316,7 +320,7 @@ export function parseMachineRule({ body }: NetlinkMessage): MachineRule | undefi
   };
 }
 
-/** In the order ip-rule(8) prints them: uid, protocol, ports, tunnel, suppressors. */
+/** In the order ip-rule(8) prints them: uid, protocol, ports, tunnel. */
 function otherSelectors(attributes: Attributes): string[] {
   const words: string[] = [];
   const range = (bytes: Uint8Array): string => {
@@ -335,7 +339,5 @@ function otherSelectors(attributes: Attributes): string[] {
   if (destinationPorts && destinationPorts.length >= 4) words.push('dport', range(destinationPorts));
   const tunnel = attributes.get(12);
   if (tunnel && tunnel.length >= 8) words.push('tun_id', String(new DataView(tunnel.buffer, tunnel.byteOffset).getBigUint64(0)));
-  const suppressed = longIn(attributes.get(14)) | 0;
-  if (attributes.has(14) && suppressed !== -1) words.push('suppress_prefixlength', String(suppressed));
   return words;
 }
