@@ -72,6 +72,7 @@ export type FilterMatch =
     }
   /** Whether one of these bits is set, or with `any` false none. */
   | { readonly kind: 'bits'; readonly left: FilterExpression; readonly mask: bigint; readonly any: boolean }
+  /** `set` is the name of one in the rule's table; `ipset:NAME` is one of ipset's. */
   | { readonly kind: 'set'; readonly left: FilterExpression; readonly set: string; readonly inverted: boolean }
   /** One of several conditions; with `inverted` none. */
   | { readonly kind: 'any'; readonly of: readonly FilterMatch[]; readonly inverted: boolean }
@@ -82,7 +83,8 @@ export type FilterMatch =
 export type FilterAction =
   | { readonly kind: 'accept' | 'drop' | 'return' | 'continue' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
-  | { readonly kind: 'reject'; readonly answer: 'tcp-reset' | 'icmp' }
+  /** Of a packet of another protocol or, with `family`, another family the rule does not hold. */
+  | { readonly kind: 'reject'; readonly answer: 'tcp-reset' | 'icmp'; readonly family?: Family }
   | { readonly kind: 'queue'; readonly first: number; readonly last: number; readonly bypass: boolean }
   | {
       readonly kind: 'dnat' | 'snat' | 'masquerade' | 'redirect';
@@ -173,7 +175,7 @@ export interface FilterPacket {
   readonly outputDevice?: string;
   readonly mark: number;
   readonly state: 'new' | 'established' | 'related' | 'invalid' | 'untracked';
-  /** `syn`, `syn,ack`, ...; of TCP. */
+  /** `syn`, `syn,ack`, ...; of TCP. Default: `syn` where the state is new, else unknown. */
   readonly tcpFlags?: string;
   /** What connection tracking knows: rewritten by DNAT or SNAT, and from what. */
   readonly originalDestination?: { readonly address: Address; readonly port: number };
@@ -223,8 +225,8 @@ export type AddressType = 'unicast' | 'local' | 'broadcast' | 'anycast' | 'multi
 /** What a walk has to know beside the packet. Whatever is absent is unknown, and said where it matters. */
 export interface WalkContext {
   readonly hook: FilterHook;
-  /** Rules of family `bridge`, and with br_netfilter those of `ip` too, see a frame that is bridged. */
-  readonly bridged?: boolean;
+  /** A frame that is bridged: rules of family `bridge` see it, and `with-ip` those of ip and ip6 too (br_netfilter). */
+  readonly bridged?: 'bridge-only' | 'with-ip';
   /** Whether an address is this namespace's own (fib, addrtype); undefined where that cannot be told. */
   readonly isLocal: (packet: FilterPacket, which: 'source' | 'destination') => boolean | undefined;
   /** More exactly than `isLocal`. */

@@ -37,7 +37,7 @@ function memberMatch(set: FilterSet, sides: readonly string[], family: 'ip' | 'i
   if (parts.includes(undefined)) return undefined;
   const flat = (parts as FilterExpression[][]).flat();
   const left: FilterExpression = flat.length === 1 ? flat[0] : { kind: 'concatenation', parts: flat };
-  return { kind: 'set', left, set: set.name, inverted: false };
+  return { kind: 'set', left, set: `ipset:${set.name}`, inverted: false };
 }
 
 /** Undefined where the set is not there, or its type is not known. A list matches as soon as one of its sets does. */

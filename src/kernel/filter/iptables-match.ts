@@ -298,6 +298,9 @@ function moduleMatches(
         : options.length === 0
           ? [compare('fib.saddr+iif.oif', [[range(0)]], true)]
           : undefined;
+    case 'recent':
+      // Noting an address always holds; asking for it depends on what came before.
+      return options.some(({ name: option }) => option === '--set') && options.every(({ negated }) => !negated) ? [] : undefined;
     case 'set':
       return each((option) => (option.name === '--match-set' ? setMatch(option, family, sets) : undefined));
     default:

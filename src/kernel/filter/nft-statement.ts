@@ -51,6 +51,12 @@ function parseNat(kind: 'dnat' | 'snat' | 'masquerade' | 'redirect', inner: Json
   };
 }
 
+function parseReject(inner: Json): FilterAction {
+  const type = isRecord(inner) ? inner.type : undefined;
+  if (type === 'tcp reset') return { kind: 'reject', answer: 'tcp-reset' };
+  return { kind: 'reject', answer: 'icmp', ...(type === 'icmp' ? { family: 4 } : type === 'icmpv6' ? { family: 6 } : {}) };
+}
+
 function parseQueue(inner: Json): FilterAction {
   const value = isRecord(inner) ? inner : {};
   const bypass = hasFlag(value.flags, 'bypass');
@@ -119,7 +125,7 @@ export function parseStatement(value: Json): FilterStatement[] {
     case 'meter':
       return [limited(value)];
     case 'reject':
-      return [{ kind: 'reject', answer: isRecord(inner) && inner.type === 'tcp reset' ? 'tcp-reset' : 'icmp' }];
+      return [parseReject(inner)];
     case 'queue':
       return [parseQueue(inner)];
     case 'dnat':

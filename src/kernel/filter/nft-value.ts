@@ -74,9 +74,16 @@ function addressNumber(text: string): bigint | undefined {
   return address.family === 4 && text.includes(':') ? (0xffffn << 32n) | address.value : address.value;
 }
 
+/** nft 1.0.6 prints them in the order of the machine's bytes; no protocol has a number that is another one's read backwards. */
+const swapped: Readonly<Record<number, number>> = { 8: 0x0800, 1544: 0x0806, 56710: 0x86dd, 129: 0x8100 };
+const etherTypeOf = (value: number): number => swapped[value] ?? value;
+
 function scalarRange(value: Json, field: string): FilterRange | undefined {
   if (typeof value === 'boolean') return number(value ? 1 : 0);
-  if (typeof value === 'number') return Number.isSafeInteger(value) && value >= 0 ? number(value) : undefined;
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value) || value < 0) return undefined;
+    return number(field === 'meta.protocol' || field === 'ether.type' ? etherTypeOf(value) : value);
+  }
   if (typeof value !== 'string') return undefined;
   if (deviceFields.test(field))
     return value.endsWith('*') && !value.endsWith('\\*')
