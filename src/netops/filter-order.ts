@@ -106,12 +106,17 @@ function rewrites(filter: PacketFilter, chain: FilterChain, seen: Set<FilterChai
   return chain.rules.some(({ statements }) => statements.some((one) => one.kind === 'vmap' || leadsTo(one)));
 }
 
+const chainIndexes = new WeakMap<PacketFilter, ReadonlyMap<string, FilterChain>>();
+const chainName = ({ backend, family, table }: FilterChain, name: string): string => `${backend} ${family} ${table} ${name}`;
+
 /** The chain of that name in the same table. */
 export function findChain(filter: PacketFilter, from: FilterChain, name: string): FilterChain | undefined {
-  return filter.chains.find(
-    (chain) =>
-      chain.name === name && chain.table === from.table && chain.family === from.family && chain.backend === from.backend,
-  );
+  let index = chainIndexes.get(filter);
+  if (!index) {
+    index = new Map(filter.chains.map((chain) => [chainName(chain, chain.name), chain]));
+    chainIndexes.set(filter, index);
+  }
+  return index.get(chainName(from, name));
 }
 
 /** All orders in which the chains of this hook may see the packet; one, where it is known or makes no difference. */

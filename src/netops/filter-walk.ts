@@ -308,7 +308,7 @@ class Run {
   }
 
   #transparentProxy(action: FilterAction & { kind: 'tproxy' }, rule: FilterRule): Ending | 'next' | undefined {
-    const { packet } = this.#sight({ backend: 'nft', family: '', table: '', name: '', rules: [] });
+    const packet = this.#packet;
     if (packet.protocol === 'icmp' || (action.family !== undefined && action.family !== packet.family)) return 'next';
     this.#tproxy = { action, rule: placeOf(rule) };
     this.#step(rule, 'rewrote');
