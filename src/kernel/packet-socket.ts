@@ -36,6 +36,8 @@ export interface PacketSocket {
   readonly interfaceIndex: number;
   /** The interface's own MAC, or `00:00:00:00:00:00`. */
   readonly mac: string;
+  /** ARPHRD_*: what kind of frames it has. */
+  readonly hardwareType: number;
 }
 
 export interface PacketSocketOptions {
@@ -45,6 +47,8 @@ export interface PacketSocketOptions {
   readonly bufferBytes: number;
   /** Shows also what this machine sends. */
   readonly outgoing?: boolean;
+  /** Options to set before the first frame can come. */
+  readonly prepare?: (fd: number) => void;
   /** What the interface is asked to receive beside frames for its own MAC, as long as the socket is open. */
   readonly receives: { readonly all?: boolean; readonly allMulticast?: boolean; readonly groups?: readonly string[] };
 }
@@ -96,15 +100,17 @@ export function openPacketSocket(options: PacketSocketOptions): PacketSocket {
       attachFilter(fd, options.filter);
       const interfaceIndex = interfaceRequest(fd, SIOCGIFINDEX, options.interface).getInt32(16, true);
       const hardware = interfaceRequest(fd, SIOCGIFHWADDR, options.interface);
+      const hardwareType = hardware.getUint16(16, true);
       const mac = macText(new Uint8Array(hardware.buffer), 18) ?? '00:00:00:00:00:00';
       if (!options.outgoing) setSocketOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
       setReceiveBuffer(fd, options.bufferBytes);
+      options.prepare?.(fd);
       const { all, allMulticast, groups = [] } = options.receives;
       for (const group of groups) join(fd, interfaceIndex, PACKET_MR_MULTICAST, group);
       if (allMulticast) join(fd, interfaceIndex, PACKET_MR_ALLMULTI);
       if (all) join(fd, interfaceIndex, PACKET_MR_PROMISC);
       bindSocket(fd, renderLinkAddress(interfaceIndex, ETH_P_ALL));
-      return { fd, interfaceIndex, mac };
+      return { fd, interfaceIndex, mac, hardwareType };
     });
   });
 }

@@ -1,0 +1,145 @@
+// Where captured packets are kept: one pcapng file, or a ring of them of which the oldest goes. Owns the files; bounded by size. Only
+// their owner may read them: what passes by holds secrets.
+
+import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import type { Micros } from '../../base/clock.ts';
+import { WeirError } from '../../base/errors.ts';
+import { type CaptureInterface, type CapturePacket, renderInterface, renderPacket, renderSection, renderStatistics } from '../../record/pcapng-writer.ts';
+
+export interface RingShape {
+  readonly files: number;
+  /** Of each file. */
+  readonly bytes: number;
+}
+
+export interface CaptureFileOptions {
+  readonly file: string;
+  /** `weir 1.2.3`. */
+  readonly application: string;
+  readonly comments: readonly string[];
+  readonly ring?: RingShape;
+}
+
+/** Written at once when so much has come together, or by `flush`. */
+const bufferBytes = 256 << 10;
+
+/** `trace.pcapng` and 3: `trace.00003.pcapng`. */
+export function ringFileName(file: string, number: number): string {
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}.${String(number).padStart(5, '0')}${ext || '.pcapng'}`);
+}
+
+export class CaptureFiles {
+  readonly #options: CaptureFileOptions;
+  readonly #interfaces: CaptureInterface[] = [];
+  readonly #kept: string[] = [];
+  #fd: number;
+  #number = 1;
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  #fileBytes = 0;
+  /** Of all files, removed ones with them. */
+  bytes = 0;
+  packets = 0;
+  /** Packets in files the ring has removed. */
+  overwritten = 0;
+  #inFile: number[] = [0];
+
+  /** Overwrites. Throws `system-call` where it cannot be made. */
+  constructor(options: CaptureFileOptions) {
+    this.#options = options;
+    this.#fd = this.#begin();
+  }
+
+  /** Those there are, oldest first. */
+  get files(): readonly string[] {
+    return this.#kept;
+  }
+
+  /** The number of the interface in the files. */
+  addInterface(one: CaptureInterface): number {
+    this.#interfaces.push(one);
+    this.#append(renderInterface(one));
+    return this.#interfaces.length - 1;
+  }
+
+  packet(packet: CapturePacket): void {
+    const block = renderPacket(packet);
+    const { ring } = this.#options;
+    if (ring && this.#fileBytes + block.length > ring.bytes && (this.#inFile.at(-1) ?? 0) > 0) this.#next(ring);
+    this.#append(block);
+    this.packets += 1;
+    this.#inFile[this.#inFile.length - 1] += 1;
+  }
+
+  statistics(number: number, at: Micros, received: number, dropped: number, comments: readonly string[] = []): void {
+    this.#append(renderStatistics(number, at, received, dropped, comments));
+  }
+
+  flush(): void {
+    if (this.#pendingBytes === 0) return;
+    const bytes = Buffer.concat(this.#pending);
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+    } catch (error) {
+      throw writeFault(error, this.#kept.at(-1) ?? this.#options.file);
+    }
+  }
+
+  /** Everything is written. */
+  close(): void {
+    try {
+      this.flush();
+    } finally {
+      closeSync(this.#fd);
+    }
+  }
+
+  #append(bytes: Buffer): void {
+    this.#pending.push(bytes);
+    this.#pendingBytes += bytes.length;
+    this.#fileBytes += bytes.length;
+    this.bytes += bytes.length;
+    if (this.#pendingBytes >= bufferBytes) this.flush();
+  }
+
+  #begin(): number {
+    const { file, ring, application, comments } = this.#options;
+    const name = ring ? ringFileName(file, this.#number) : file;
+    let fd: number;
+    try {
+      // A link somebody else put there is not followed.
+      fd = openSync(name, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600);
+    } catch (error) {
+      throw writeFault(error, name);
+    }
+    this.#kept.push(name);
+    this.#fileBytes = 0;
+    const head = [renderSection(application, comments), ...this.#interfaces.map((one) => renderInterface(one))];
+    for (const bytes of head) this.#append(bytes);
+    return fd;
+  }
+
+  #next(ring: RingShape): void {
+    this.flush();
+    closeSync(this.#fd);
+    this.#number += 1;
+    this.#fd = this.#begin();
+    this.#inFile.push(0);
+    while (this.#kept.length > ring.files) {
+      const oldest = this.#kept.shift() as string;
+      this.overwritten += this.#inFile.shift() ?? 0;
+      unlinkSync(oldest);
+    }
+  }
+}
+
+function writeFault(error: unknown, file: string): WeirError {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new WeirError('disk-full', `no room for ${file}`, { file }, error);
+  if (code === 'EACCES' || code === 'EPERM') return new WeirError('not-permitted', `${file} may not be written`, { file }, error);
+  return new WeirError('system-call', `cannot write ${file}: ${code}`, { file, errno: code }, error);
+}
