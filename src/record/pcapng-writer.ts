@@ -56,7 +56,10 @@ export function renderSection(application: string, comments: readonly string[] =
   fixed.writeUInt32LE(0x1a2b3c4d, 0);
   fixed.writeUInt16LE(1, 4);
   fixed.writeBigInt64LE(-1n, 8);
-  return block(sectionBlock, fixed, [text(optionApplication, application), ...comments.map((comment) => text(optionComment, comment))]);
+  return block(sectionBlock, fixed, [
+    text(optionApplication, application),
+    ...comments.map((comment) => text(optionComment, comment)),
+  ]);
 }
 
 /** Interfaces are numbered from 0 in the order they are written. Times are microseconds. */
@@ -65,7 +68,8 @@ export function renderInterface({ name, linkType, filter }: CaptureInterface): B
   fixed.writeUInt16LE(linkType, 0);
   const options = [text(optionName, name)];
   // Zero first: libpcap's text; see the registry of if_filter.
-  if (filter !== undefined) options.push(option(optionFilter, Buffer.concat([Buffer.alloc(1), Buffer.from(filter, 'utf8').subarray(0, longestComment)])));
+  if (filter !== undefined)
+    options.push(option(optionFilter, Buffer.concat([Buffer.alloc(1), Buffer.from(filter, 'utf8').subarray(0, longestComment)])));
   return block(interfaceBlock, fixed, options);
 }
 
@@ -96,7 +100,13 @@ export function renderPacket({ interface: number, at, bytes, wireLength, outgoin
 }
 
 /** Last, for each interface: what the kernel took and what it had no room for. */
-export function renderStatistics(number: number, at: Micros, received: number, dropped: number, comments: readonly string[] = []): Buffer {
+export function renderStatistics(
+  number: number,
+  at: Micros,
+  received: number,
+  dropped: number,
+  comments: readonly string[] = [],
+): Buffer {
   const fixed = Buffer.alloc(12);
   fixed.writeUInt32LE(number, 0);
   timeOf(fixed, at, 4);

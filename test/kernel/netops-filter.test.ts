@@ -87,7 +87,13 @@ function randomFrame(pick: (below: number) => number): Buffer {
       packet = ipPacket(ends, 6, data, { fragment: pick(0x4000), ttl: 1 + pick(255) });
       break;
     default:
-      packet = tcpPacket({ ...ends, flags: pick(64), sequence: pick(5000), acknowledged: pick(5000), data: data.toString('latin1') });
+      packet = tcpPacket({
+        ...ends,
+        flags: pick(64),
+        sequence: pick(5000),
+        acknowledged: pick(5000),
+        data: data.toString('latin1'),
+      });
   }
   // IPv4 options, as far as a header says it has them.
   if (four && pick(8) === 0) packet[0] = 0x40 | pick(16);
@@ -102,7 +108,10 @@ function randomFrame(pick: (below: number) => number): Buffer {
 function framesOf(file: Buffer): Buffer[] {
   const frames: Buffer[] = [];
   const reader = new CaptureReader(
-    { frame: ({ bytes, start, end }) => void frames.push(Buffer.from(bytes.subarray(start, end))), bad: (why) => assert.fail(why) },
+    {
+      frame: ({ bytes, start, end }) => void frames.push(Buffer.from(bytes.subarray(start, end))),
+      bad: (why) => assert.fail(why),
+    },
     0,
   );
   reader.push(file);
@@ -110,36 +119,35 @@ function framesOf(file: Buffer): Buffer[] {
   return frames;
 }
 
-test(
-  'every packet of every expression: the same answer as tcpdump',
-  { skip: lacksProgram('tcpdump', 'tcpdump'), timeout: 60_000 },
-  async (context) => {
-    const seed = Number(process.env.WEIR_SEED ?? Date.now() % 1e9);
-    context.diagnostic(`seed ${seed}`);
-    const pick = numbers(seed);
-    const frames = Array.from({ length: 4000 }, () => randomFrame(pick));
-    const directory = mkdtempSync(path.join(tmpdir(), 'weir-filter-'));
-    try {
-      const file = path.join(directory, 'all.pcap');
-      writeFileSync(file, pcapFile(frames));
-      let matched = 0;
-      for (const expression of expressions) {
-        const out = path.join(directory, 'out.pcap');
-        execFileSync('tcpdump', ['-r', file, '-w', out, '-Z', 'root', '--', expression], { stdio: ['ignore', 'ignore', 'ignore'] });
-        const theirs = framesOf(readFileSync(out));
-        const { instructions, hash } = await compileFilter(createCommandRunner(), expression, 1);
-        assert.equal(hash, hashOf(instructions));
-        const ours = frames.filter((frame) => runFilter(instructions, frame, 0, frame.length, frame.length) > 0);
-        assert.equal(ours.length, theirs.length, `${expression} (seed ${seed})`);
-        assert.ok(
-          ours.every((frame, index) => frame.equals(theirs[index])),
-          `${expression} (seed ${seed})`,
-        );
-        matched += ours.length;
-      }
-      assert.ok(matched > 4000 * 5, `the expressions say something about these frames: ${matched}`);
-    } finally {
-      rmSync(directory, { recursive: true });
+test('every packet of every expression: the same answer as tcpdump', {
+  skip: lacksProgram('tcpdump', 'tcpdump'),
+  timeout: 60_000,
+}, async (context) => {
+  const seed = Number(process.env.WEIR_SEED ?? Date.now() % 1e9);
+  context.diagnostic(`seed ${seed}`);
+  const pick = numbers(seed);
+  const frames = Array.from({ length: 4000 }, () => randomFrame(pick));
+  const directory = mkdtempSync(path.join(tmpdir(), 'weir-filter-'));
+  try {
+    const file = path.join(directory, 'all.pcap');
+    writeFileSync(file, pcapFile(frames));
+    let matched = 0;
+    for (const expression of expressions) {
+      const out = path.join(directory, 'out.pcap');
+      execFileSync('tcpdump', ['-r', file, '-w', out, '-Z', 'root', '--', expression], { stdio: ['ignore', 'ignore', 'ignore'] });
+      const theirs = framesOf(readFileSync(out));
+      const { instructions, hash } = await compileFilter(createCommandRunner(), expression, 1);
+      assert.equal(hash, hashOf(instructions));
+      const ours = frames.filter((frame) => runFilter(instructions, frame, 0, frame.length, frame.length) > 0);
+      assert.equal(ours.length, theirs.length, `${expression} (seed ${seed})`);
+      assert.ok(
+        ours.every((frame, index) => frame.equals(theirs[index])),
+        `${expression} (seed ${seed})`,
+      );
+      matched += ours.length;
     }
-  },
-);
+    assert.ok(matched > 4000 * 5, `the expressions say something about these frames: ${matched}`);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});

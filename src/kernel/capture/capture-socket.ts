@@ -4,10 +4,22 @@
 
 import type { Micros } from '../../base/clock.ts';
 import { WeirError } from '../../base/errors.ts';
-import { closeDescriptor, EAGAIN, EINTR, readSocketOption, receiveMessages, SOL_SOCKET, setSocketOption, trySocketOption } from '../libc.ts';
+import {
+  closeDescriptor,
+  EAGAIN,
+  EINTR,
+  readSocketOption,
+  receiveMessages,
+  SOL_SOCKET,
+  setSocketOption,
+  trySocketOption,
+} from '../libc.ts';
+import { IFLA_IFNAME, linkHeader, RTM_GETLINK, RTM_NEWLINK } from '../link-message.ts';
 import { findControl, MessageBatch } from '../message-header.ts';
+import { parseAttributes, textIn } from '../netlink-message.ts';
 import { type FilterInstruction, openPacketSocket } from '../packet-socket.ts';
 import { Readiness } from '../readiness.ts';
+import { withRouteSocket } from '../route-socket.ts';
 import { type FilterProgram, wholeFrame } from './filter-program.ts';
 import { runFilter } from './run-filter.ts';
 
@@ -43,7 +55,7 @@ export interface CaptureSocketOptions {
   readonly interface: string;
   /** Path of a network namespace. */
   readonly netns?: string;
-  /** Of this interface's link type; see `readLinkType`. */
+  /** Of this interface's link type; see `linkTypeOfHardware`. */
   readonly program: FilterProgram;
   /** Also frames for other hosts. */
   readonly promiscuous: boolean;
@@ -55,6 +67,16 @@ export function linkTypeOfHardware(hardwareType: number): number | undefined {
   if (hardwareType === ARPHRD_ETHER || hardwareType === ARPHRD_LOOPBACK) return 1;
   return [ARPHRD_NONE, ARPHRD_TUNNEL, ARPHRD_TUNNEL6, ARPHRD_PPP].includes(hardwareType) ? 101 : undefined;
 }
+
+/** Interfaces of a namespace and their ARPHRD numbers, in the kernel's order. Needs no privilege in this one. */
+export const readHardwareTypes = (netns: string | undefined): Map<string, number> =>
+  withRouteSocket(netns, (socket) => {
+    const found = new Map<string, number>();
+    for (const { type, body } of socket.dump(RTM_GETLINK, [linkHeader(0)], 'reading links'))
+      if (type === RTM_NEWLINK && body.length >= 16)
+        found.set(textIn(parseAttributes(body.subarray(16)).get(IFLA_IFNAME)), body[2] | (body[3] << 8));
+    return found;
+  });
 
 /**
  * The kernel takes VLAN tags out of frames before filters see them, so `port 80` would match inside a VLAN here and not in a
@@ -171,7 +193,8 @@ export class CaptureSocket {
     const at =
       stamp < 0
         ? Date.now() * 1000
-        : Number(this.#control.getBigInt64(stamp, true)) * 1e6 + Math.floor(Number(this.#control.getBigInt64(stamp + 8, true)) / 1000);
+        : Number(this.#control.getBigInt64(stamp, true)) * 1e6 +
+          Math.floor(Number(this.#control.getBigInt64(stamp + 8, true)) / 1000);
     const auxiliary = findControl(this.#batch.control, from, controlLength, SOL_PACKET, PACKET_AUXDATA);
     const length = Math.min(this.#batch.length(index), dataBytes);
     const start = index * dataBytes;

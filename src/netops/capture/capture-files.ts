@@ -5,7 +5,14 @@ import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { Micros } from '../../base/clock.ts';
 import { WeirError } from '../../base/errors.ts';
-import { type CaptureInterface, type CapturePacket, renderInterface, renderPacket, renderSection, renderStatistics } from '../../record/pcapng-writer.ts';
+import {
+  type CaptureInterface,
+  type CapturePacket,
+  renderInterface,
+  renderPacket,
+  renderSection,
+  renderStatistics,
+} from '../../record/pcapng-writer.ts';
 
 export interface RingShape {
   readonly files: number;

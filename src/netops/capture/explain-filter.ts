@@ -33,7 +33,14 @@ const etherTypes: Readonly<Record<number, string>> = {
   34984: '802.1ad tag',
   37120: 'old QinQ tag',
 };
-const protocols: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 44: 'IPv6 fragment', 58: 'ICMPv6', 132: 'SCTP' };
+const protocols: Readonly<Record<number, string>> = {
+  1: 'ICMP',
+  6: 'TCP',
+  17: 'UDP',
+  44: 'IPv6 fragment',
+  58: 'ICMPv6',
+  132: 'SCTP',
+};
 
 function placeOf(offset: number, linkType: number): string | undefined {
   if (offset >= 0xfffff000) return offset === 0xfffff004 ? 'direction of the frame' : 'a fact of the kernel';

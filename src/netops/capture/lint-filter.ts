@@ -3,7 +3,17 @@
 // Source: pcap-filter(7).
 
 export interface FilterRemark {
-  readonly code: 'ipv4-only' | 'no-vlan' | 'vlan-shifts' | 'precedence' | 'not-binds' | 'exact-flags' | 'first-fragment' | 'link-offsets' | 'name' | 'extension-headers';
+  readonly code:
+    | 'ipv4-only'
+    | 'no-vlan'
+    | 'vlan-shifts'
+    | 'precedence'
+    | 'not-binds'
+    | 'exact-flags'
+    | 'first-fragment'
+    | 'link-offsets'
+    | 'name'
+    | 'extension-headers';
   /** What it does not see or sees otherwise. */
   readonly what: string;
   /** A whole expression, or in words what to do. */
@@ -70,7 +80,10 @@ export function lintFilter(expression: string, { any = false }: LintOptions = {}
       what: '`and` and `or` bind equally, from left to right',
       instead: mixed,
     });
-  const list = /(?:\bnot\b|!)\s*((?:src\s+|dst\s+)?(?:host|net|port))\s+(\S+)\s+(and|or|&&|\|\|)\s+(?!not\b|host\b|net\b|port\b|src\b|dst\b|tcp\b|udp\b|ip6?\b|arp\b|icmp6?\b|vlan\b|ether\b|[!(])([\w.:]+)/i.exec(text);
+  const list =
+    /(?:\bnot\b|!)\s*((?:src\s+|dst\s+)?(?:host|net|port))\s+(\S+)\s+(and|or|&&|\|\|)\s+(?!not\b|host\b|net\b|port\b|src\b|dst\b|tcp\b|udp\b|ip6?\b|arp\b|icmp6?\b|vlan\b|ether\b|[!(])([\w.:]+)/i.exec(
+      text,
+    );
   if (list)
     remarks.push({
       code: 'not-binds',
@@ -92,8 +105,8 @@ export function lintFilter(expression: string, { any = false }: LintOptions = {}
   if (any && /\b(ether|link|wlan)\s*(\[|host|src|dst|broadcast|multicast)/i.test(text))
     remarks.push({
       code: 'link-offsets',
-      what: 'other tools give frames of `any` a header of 16 or 20 bytes instead of Ethernet\'s 14, so these offsets mean something else there',
-      instead: 'capture the interface itself with --if NAME (Weir keeps each interface\'s own header, also with --if any)',
+      what: "other tools give frames of `any` a header of 16 or 20 bytes instead of Ethernet's 14, so these offsets mean something else there",
+      instead: "capture the interface itself with --if NAME (Weir keeps each interface's own header, also with --if any)",
     });
   for (const [, name] of text.matchAll(namePattern))
     remarks.push({

@@ -1,13 +1,11 @@
 // A live capture from its beginning to its end: a filter compiled for each kind of frame, a socket for each interface, limits that
 // always end it, and an account of what the kernel had no room for. What is done with a packet is the caller's.
 
-import { readlinkSync } from 'node:fs';
-import type { Micros } from '../../base/clock.ts';
 import { WeirError } from '../../base/errors.ts';
-import { CaptureSocket, type LiveFrame, linkTypeOfHardware } from '../../kernel/capture/capture-socket.ts';
+import { CaptureSocket, type LiveFrame, linkTypeOfHardware, readHardwareTypes } from '../../kernel/capture/capture-socket.ts';
 import { compileFilter, type FilterProgram } from '../../kernel/capture/filter-program.ts';
 import { createCommandRunner } from '../../kernel/command.ts';
-import { errnoName, insideNetns } from '../../kernel/libc.ts';
+import { errnoName } from '../../kernel/libc.ts';
 
 export interface CaptureLimits {
   readonly durationMs: number;
@@ -172,15 +170,19 @@ export class LiveCapture {
   async #open(): Promise<void> {
     const { interfaces, netns } = this.#options;
     const named = interfaces.length > 0;
-    const links = readLinkKinds(netns);
+    const links = readHardwareTypes(netns);
     const wanted = named ? interfaces : [...links.keys()];
     for (const name of wanted) {
       const hardware = links.get(name);
       const linkType = hardware === undefined ? undefined : linkTypeOfHardware(hardware);
       if (hardware === undefined)
-        throw new WeirError('not-found', `there is no interface ${name}`, { known: [...links.keys()], next: `one of: ${[...links.keys()].join(', ')}` });
+        throw new WeirError('not-found', `there is no interface ${name}`, {
+          known: [...links.keys()],
+          next: `one of: ${[...links.keys()].join(', ')}`,
+        });
       if (linkType === undefined || this.#opened.length >= maxInterfaces) {
-        const why = linkType === undefined ? `frames of hardware type ${hardware} are not read` : `more than ${maxInterfaces} interfaces`;
+        const why =
+          linkType === undefined ? `frames of hardware type ${hardware} are not read` : `more than ${maxInterfaces} interfaces`;
         if (named) throw new WeirError('kernel-missing', `${name}: ${why}`);
         this.#left.push({ interface: name, why });
         continue;

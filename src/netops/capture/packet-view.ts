@@ -134,7 +134,17 @@ export function viewPacket(bytes: Buffer, start: number, end: number, linkType: 
   };
 }
 
-const protocolNames: Readonly<Record<number, string>> = { 1: 'icmp', 2: 'igmp', 6: 'tcp', 17: 'udp', 47: 'gre', 50: 'esp', 58: 'icmpv6', 89: 'ospf', 132: 'sctp' };
+const protocolNames: Readonly<Record<number, string>> = {
+  1: 'icmp',
+  2: 'igmp',
+  6: 'tcp',
+  17: 'udp',
+  47: 'gre',
+  50: 'esp',
+  58: 'icmpv6',
+  89: 'ospf',
+  132: 'sctp',
+};
 
 export const protocolName = (protocol: number): string => protocolNames[protocol] ?? `protocol ${protocol}`;
 
@@ -148,7 +158,12 @@ export function describeFrame(bytes: Buffer, start: number, end: number, linkTyp
   const view = viewPacket(bytes, start, end, linkType);
   if (!view) {
     const type = linkType === 1 && end - start >= 14 ? be16(bytes, start + 12) : undefined;
-    const name = type === undefined ? 'not IP' : type < 1536 ? '802.3' : (etherNames[type] ?? `EtherType 0x${type.toString(16).padStart(4, '0')}`);
+    const name =
+      type === undefined
+        ? 'not IP'
+        : type < 1536
+          ? '802.3'
+          : (etherNames[type] ?? `EtherType 0x${type.toString(16).padStart(4, '0')}`);
     return `${name}, ${wireLength} bytes`;
   }
   const { source, destination, sourcePort, destinationPort, tcp, vlans, payloadLength, laterFragment } = view;

@@ -15,6 +15,7 @@ export interface CapturedFrame {
   readonly at: Micros;
   /** On the wire it was longer. */
   readonly cut: boolean;
+  readonly wireLength: number;
 }
 
 export interface CaptureSink {
@@ -140,7 +141,15 @@ export class CaptureReader {
       return;
     }
     this.#last = at;
-    this.#sink.frame({ bytes, start, end: start + length, linkType, at, cut: original > length });
+    this.#sink.frame({
+      bytes,
+      start,
+      end: start + length,
+      linkType,
+      at,
+      cut: original > length,
+      wireLength: Math.max(original, length),
+    });
   }
 
   #block(bytes: Buffer, at: number): number {

@@ -1,0 +1,72 @@
+// Files of ours read back by our own reader and by tshark: packets, times, interfaces, comments, what was dropped.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { frameOf, udpPacket } from '../../test/support/capture-file.ts';
+import { lacksProgram } from '../../test/support/namespace.ts';
+import { type CapturedFrame, CaptureReader } from './importers/capture-reader.ts';
+import { renderInterface, renderPacket, renderSection, renderStatistics } from './pcapng-writer.ts';
+
+const at = 1_700_000_000_123_456;
+const packet = udpPacket({ from: '10.0.0.1', to: '10.0.0.2' }, 'hello');
+const file = Buffer.concat([
+  renderSection('weir 1', ['made by a test, with äöü']),
+  renderInterface({ name: 'eth0', linkType: 1, filter: 'udp' }),
+  renderInterface({ name: 'tun0', linkType: 101 }),
+  renderPacket({
+    interface: 0,
+    at,
+    bytes: frameOf(packet, 1),
+    wireLength: 1500,
+    outgoing: true,
+    comments: ['weir session 7', 'sshd, pid 5'],
+  }),
+  renderPacket({ interface: 1, at: at + 1, bytes: packet, wireLength: packet.length }),
+  renderStatistics(0, at + 2, 10, 3),
+]);
+
+test('our own reader reads what was written', () => {
+  const frames: Pick<CapturedFrame, 'linkType' | 'at' | 'cut' | 'wireLength'>[] = [];
+  const reader = new CaptureReader(
+    {
+      frame: ({ linkType, at: when, cut, wireLength, bytes, start, end }) => {
+        frames.push({ linkType, at: when, cut, wireLength });
+        assert.ok(bytes.subarray(start, end).equals(linkType === 1 ? frameOf(packet, 1) : packet));
+      },
+      bad: (why) => assert.fail(why),
+    },
+    0,
+  );
+  for (let from = 0; from < file.length; from += 7) reader.push(file.subarray(from, from + 7));
+  reader.finish();
+  assert.deepEqual(frames, [
+    { linkType: 1, at, cut: true, wireLength: 1500 },
+    { linkType: 101, at: at + 1, cut: false, wireLength: packet.length },
+  ]);
+});
+
+test('tshark reads it too, comments and all', { skip: lacksProgram('tshark', 'tshark') }, () => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'weir-pcapng-'));
+  try {
+    const name = path.join(directory, 'a.pcapng');
+    writeFileSync(name, file);
+    const fields = ['frame.time_epoch', 'frame.interface_name', 'frame.comment', 'frame.len', 'udp.dstport'];
+    const text = execFileSync(
+      'tshark',
+      ['-r', name, '-T', 'fields', ...fields.flatMap((field) => ['-e', field]), '-E', 'separator=|'],
+      {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    );
+    const [first, second] = text.split('\n');
+    assert.match(first, /^1700000000\.123456000\|eth0\|weir session 7.*sshd, pid 5\|1500\|53$/);
+    assert.match(second, new RegExp(`^1700000000\\.123457000\\|tun0\\|\\|${packet.length}\\|53$`));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
