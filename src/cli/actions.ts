@@ -6,6 +6,7 @@ import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeO
 import type { Status } from '../model/status.ts';
 import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
 import type { CommandEnvironment } from './environment.ts';
+import type { PacketActions } from './packet-actions.ts';
 
 export interface ActionContext {
   /** What the user meant: -c, else ./weir.yaml, else /etc/weir/weir.yaml, else undefined: the defaults. */
@@ -114,6 +115,8 @@ export interface Actions {
   agent(options: AgentText, context: ActionContext): Promise<number>;
   agentStatus(options: AgentText, context: ActionContext): Promise<ActionResult>;
   agentBuild(output: string, context: ActionContext): Promise<ActionResult>;
+  /** Packets of the wire and of files. */
+  readonly packets: PacketActions;
   /** Files that cannot be read or are not recognised are told with their reason; the others are imported. */
   import(wish: ImportText, onProgress: (progress: ImportProgress) => void, context: ActionContext): Promise<ImportOutcome>;
 }

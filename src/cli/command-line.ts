@@ -10,6 +10,7 @@ import { alertsVerb } from './alerts.ts';
 import { attackerVerb } from './attacker.ts';
 import { attackersVerb } from './attackers.ts';
 import { campaignsVerb } from './campaigns.ts';
+import { captureVerb } from './capture.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
 import { CommandContext, type CommonOptions } from './command-context.ts';
 import { decoysVerb } from './decoys.ts';
@@ -36,6 +37,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
+  ['Operate the network:', [captureVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -17,6 +17,7 @@ import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
 import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
+import { packetActions } from './packet-actions.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
 
 /** Exit code of `weir plan` when something would change. */
@@ -146,6 +147,7 @@ export const actions: Actions = {
   test: async (patterns) => test(patterns),
   status,
   agents: agentActions,
+  packets: packetActions,
   agent: runAgent,
   agentStatus,
   agentBuild,

@@ -10,6 +10,7 @@ import { WeirError } from '../../src/base/errors.ts';
 import type { ActionContext, Actions } from '../../src/cli/actions.ts';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { CommandEnvironment, CommandOutput } from '../../src/cli/environment.ts';
+import type { PacketActions } from '../../src/cli/packet-actions.ts';
 import type { Configuration } from '../../src/model/configuration.ts';
 import { noPorts } from '../../src/model/port-set.ts';
 import { MemoryStore } from '../../src/record/memory-store.ts';
@@ -114,6 +115,8 @@ export class CommandBed {
   status: unknown;
   /** What an action about agents gives, by its name, from its arguments. */
   agentAnswers: Record<string, (...args: unknown[]) => unknown> = {};
+  /** What actions about packets do; none: they are not to be asked. */
+  packets: Partial<PacketActions> = {};
   /** Changes to the configuration that commands read. */
   configured: Partial<Configuration> = {};
 
@@ -127,6 +130,7 @@ export class CommandBed {
     this.thrown.clear();
     this.status = undefined;
     this.agentAnswers = {};
+    this.packets = {};
     this.configured = {};
     this.store = new MemoryStore();
     await this.store.apply(sampleEvents(now), {});
@@ -167,6 +171,7 @@ export class CommandBed {
             },
           ]),
         ),
+        packets: this.packets,
       } as unknown as Actions,
     };
   }

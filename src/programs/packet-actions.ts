@@ -1,0 +1,43 @@
+// Gives the verbs that look at packets the machine they run on: namespaces by name, files, standard input.
+
+import { createReadStream } from 'node:fs';
+import { WeirError } from '../base/errors.ts';
+import type { PacketActions } from '../cli/packet-actions.ts';
+import { compileFilter } from '../kernel/capture/filter-program.ts';
+import { createCommandRunner } from '../kernel/command.ts';
+import { selectNamespace } from '../kernel/machine/machine-reader.ts';
+import { findNamespaces } from '../kernel/machine/namespace-finder.ts';
+import { runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
+
+/** Path of a namespace as typed; undefined for the one this process is in. Throws `not-found`. */
+export function netnsPathOf(wanted: string | undefined): string | undefined {
+  if (wanted === undefined) return undefined;
+  const found = selectNamespace(findNamespaces().namespaces, wanted);
+  if (!found)
+    throw new WeirError('not-found', `there is no network namespace ${wanted}`, { next: '`ip netns` lists those with names' });
+  return found.path;
+}
+
+async function* piecesOf(input: string | Uint8Array): AsyncGenerator<Uint8Array> {
+  if (typeof input !== 'string') {
+    yield input;
+    return;
+  }
+  try {
+    yield* input === '-' ? process.stdin : createReadStream(input, { highWaterMark: 1 << 20 });
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const denied = code === 'EACCES' || code === 'EPERM';
+    throw new WeirError(denied ? 'not-permitted' : 'not-found', `cannot read ${input}: ${code}`, { file: input }, error);
+  }
+}
+
+export const packetActions: PacketActions = {
+  async capture(wish, screen, signal, sessions) {
+    const { netns, ...rest } = wish;
+    const path = netnsPathOf(netns);
+    return runLiveCapture(path === undefined ? rest : { ...rest, netns: path }, screen, signal, sessions);
+  },
+  filterFile: (wish, input, screen, comments) => runOfflineCapture(wish, piecesOf(input), screen, comments),
+  compile: (expression) => compileFilter(createCommandRunner(), expression, 1),
+};
