@@ -34,7 +34,7 @@ export const importVerb: Verb = (run) =>
     .argument('[files...]', 'plain, gzip or zstd; - is standard input')
     .option('--list', 'which formats are known')
     .option('--zone <offset>', 'zone of times that have none: +02:00 (default: UTC)')
-    .option('--year <year>', "of times without one, as syslog's are (default: by the file's last change)")
+    .option('--year <year>', "of each file's first time without one, as syslog's are (default: by the file's last change)")
     .option('--booted <time>', 'when the machine of a dmesg log started: 2026-01-31T12:00:00Z')
     .option('--join-window <seconds>', 'how far apart a session and its packet filter line may be (default: 5)')
     .action((format: string | undefined, files: string[], options: Options) =>

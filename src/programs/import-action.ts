@@ -10,7 +10,7 @@ import type { Writable } from 'node:stream';
 import { type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
 import type { ActionContext, ImportOutcome, ImportText } from '../cli/actions.ts';
 import type { ImportProgress } from '../record/importers/import-run.ts';
-import { reasonUnreadable } from '../record/importers/input-file.ts';
+import { inputFlags, reasonUnreadable } from '../record/importers/input-file.ts';
 import { ensureAccount, ensureDirectories } from './account.ts';
 import { type ImportMessage, type ImportSettings, settingsDescriptor } from './import-messages.ts';
 import { ownInstallation } from './installation.ts';
@@ -39,7 +39,7 @@ export async function runImportAction(
     for (const [index, file] of files.entries()) {
       if (file === '-') continue;
       try {
-        descriptors.push(openSync(resolve(context.environment.cwd, file), 'r'));
+        descriptors.push(openSync(resolve(context.environment.cwd, file), inputFlags));
       } catch (error) {
         unopened[index] = reasonUnreadable(error);
       }

@@ -24,6 +24,7 @@ function contextOf(run: ImportRun): ImportContext {
     zoneMinutes: 0,
     session: (session) => run.sessions.push(session),
     probe: (probe) => run.probes.push(probe),
+    unfinished: (give) => give(),
     note: () => {},
     protocolOf: (input, _port, transport) => {
       const found = transport === 'tcp' ? detect(Buffer.from(input), undefined, true) : undefined;

@@ -47,6 +47,7 @@ interface Packet {
 
 export class CapturedPackets {
   /** Handshakes under way. */
+  readonly #context: ImportContext;
   readonly #undecided: OpenSessions<CapturedFlow>;
   readonly #connections: SessionTable<CapturedFlow>;
   readonly #datagrams: SessionTable<CapturedFlow>;
@@ -55,6 +56,7 @@ export class CapturedPackets {
   #tally: UnitTally | undefined;
 
   constructor(context: ImportContext) {
+    this.#context = context;
     const close = (flow: CapturedFlow): void => flow.handOver(context);
     this.#undecided = new OpenSessions({ close, most, mostBytes, idleMicros: handshakeIdleMicros });
     this.#connections = new SessionTable(context, { close, most, mostBytes, idleMicros: connectionIdleMicros });
@@ -90,10 +92,12 @@ export class CapturedPackets {
   }
 
   end(): void {
-    this.#undecided.end();
-    this.#connections.end();
-    this.#datagrams.end();
-    this.#echoes.end();
+    this.#context.unfinished(() => {
+      this.#undecided.end();
+      this.#connections.end();
+      this.#datagrams.end();
+      this.#echoes.end();
+    });
   }
 
   #packet(

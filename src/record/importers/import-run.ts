@@ -66,6 +66,9 @@ interface OpenFormat {
   readonly parser: ReturnType<ImportFormat['open']>;
 }
 
+/** What a log has told of for so long, and not ended, may go on; as long as the longest silence of a format without ends. */
+const goingOnMicros: Micros = 600e6;
+
 /** Throws what `deliver` throws, and `disk-full` when rejected lines cannot be set aside. */
 export async function runImport(options: ImportRunOptions): Promise<FileResult[]> {
   const run = new ImportRun(options);
@@ -87,11 +90,15 @@ class ImportRun {
   /** Of files that may be joined: earliest time at their beginning. */
   readonly #starts = new Map<number, Micros>();
   #join: LogJoin | undefined;
+  #near: Micros | undefined;
+  /** What is handed over now did not end in the log. */
+  #unfinished = false;
 
   constructor(options: ImportRunOptions) {
     this.#options = options;
     const rejects = new RejectDirectory(options.dataDirectory, options.now);
     this.#files = options.sources.map((source, index) => new InputFile(source, index));
+    options.signal?.addEventListener('abort', () => this.#files.forEach((file) => void file.interrupt()), { once: true });
     this.#tally = new ImportTally(this.#files.map((file) => rejects.file(file.index, file.name)));
     this.#tallies = this.#tally.files;
     this.#queue = new RecordQueue(options.deliver, ({ file }, kind) => this.#tally.merge(file, kind));
@@ -100,6 +107,7 @@ class ImportRun {
   async run(): Promise<FileResult[]> {
     for (const file of this.#files) await this.#look(file);
     const joined = this.#joinedFiles();
+    await this.#lookBeside(joined);
     for (const files of this.#byFormat(joined)) {
       for (const file of files) {
         const reading = this.#open(file);
@@ -159,7 +167,7 @@ class ImportRun {
     const found = format ?? detectFormat(sample, formats);
     if (found) {
       this.#formatOf.set(file.index, found);
-      if (found.joins) this.#starts.set(file.index, this.#startOf(file, found, sample));
+      if (found.joins === 'sessions') this.#starts.set(file.index, this.#startOf(file, found, sample));
     } else if (sample.bytes.length === 0) this.#tally.note(file.index, 'it is empty');
     else
       file.damage = `its format is not known: it holds ${describeSample(sample)}; known are ${formats.map(({ name }) => name).join(', ')}`;
@@ -170,6 +178,16 @@ class ImportRun {
     const kind = (file: InputFile) => this.#formatOf.get(file.index)?.joins;
     const files = this.#files.filter((file) => kind(file) !== undefined);
     return new Set(files.map(kind)).size === 2 ? files : [];
+  }
+
+  /** What packets' logs leave open of their times the sessions' logs tell. */
+  async #lookBeside(joined: readonly InputFile[]): Promise<void> {
+    const first = Math.min(...[...this.#starts.values()].filter(Number.isFinite));
+    if (joined.length > 0 && Number.isFinite(first)) this.#near = first;
+    for (const file of joined) {
+      const format = this.#formatOf.get(file.index);
+      if (format?.joins === 'packets') this.#starts.set(file.index, this.#startOf(file, format, await file.sample()));
+    }
   }
 
   #open(file: InputFile): FileReading {
@@ -229,7 +247,8 @@ class ImportRun {
     const told = ({ start }: { start: Micros }): void => {
       if (start < earliest) earliest = start;
     };
-    const parser = format.open({ ...this.#context(format), session: told, probe: told, note: () => {} });
+    const nothing = (): void => {};
+    const parser = format.open({ ...this.#context(format), session: told, probe: told, unfinished: nothing, note: nothing });
     parser.begin?.(file);
     for (const [index, line] of lines.entries()) {
       try {
@@ -247,11 +266,22 @@ class ImportRun {
       now,
       zoneMinutes,
       ...(year !== undefined && { year }),
+      ...(this.#near !== undefined && { near: this.#near }),
       ...(bootedAt !== undefined && { bootedAt }),
       protocolOf,
       note: (file, text) => this.#tally.note(file, text),
+      unfinished: (give) => {
+        const outer = this.#unfinished;
+        this.#unfinished = true;
+        try {
+          give();
+        } finally {
+          this.#unfinished = outer;
+        }
+      },
       session: (session) => {
         const { place, redirected, start } = session;
+        if (this.#goesOn(session)) return this.#tally.leave(place);
         const event = sessionEvent(format.name, session, now);
         if (!this.#tally.delivered(place, 'session', event, start)) return;
         if (redirected && this.#join && event.kind === 'session') this.#join.session(event.session, place);
@@ -259,12 +289,17 @@ class ImportRun {
       },
       probe: (probe) => {
         const { place, start } = probe;
+        if (this.#goesOn(probe)) return this.#tally.leave(place);
         const event = probeEvent(format.name, probe, now);
         if (!this.#tally.delivered(place, 'probe', event, start)) return;
         if (format.joins === 'packets' && this.#join && event.kind === 'probe') this.#join.packet(event.probe, place);
         else this.#queue.add(event, place);
       },
     };
+  }
+
+  #goesOn({ start, end = start }: { readonly start: Micros; readonly end?: Micros }): boolean {
+    return this.#unfinished && Math.abs(this.#options.now - end) < goingOnMicros;
   }
 
   async #after(file: InputFile): Promise<void> {

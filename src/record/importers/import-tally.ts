@@ -17,6 +17,8 @@ export interface FileTally {
   rejected: number;
   /** Lines that began a record which was not handed over yet. */
   owed: number;
+  /** Records that may still go on and are left for the next import. */
+  left: number;
   /** Starts of the last few records. */
   readonly recent: Micros[];
   readonly notes: Set<string>;
@@ -38,6 +40,7 @@ export class ImportTally {
       merged: 0,
       rejected: 0,
       owed: 0,
+      left: 0,
       recent: [],
       notes: new Set<string>(),
     }));
@@ -72,6 +75,15 @@ export class ImportTally {
     return true;
   }
 
+  /** A format handed over what may still go on: no record of this import. */
+  leave({ file }: Place): void {
+    const tally = this.files[file];
+    tally.owed -= 1;
+    tally.sessions -= 1;
+    tally.merged += 1;
+    tally.left += 1;
+  }
+
   /** The log's own time where the file is being read: of its last few records the earliest, for single ones may be far ahead. */
   reached(file: number): Micros {
     const { recent } = this.files[file];
@@ -100,7 +112,14 @@ export class ImportTally {
       tally.rejected += tally.owed;
       tally.owed = 0;
     }
+    this.#noteLeft(tally, file);
     return tally;
+  }
+
+  #noteLeft(tally: FileTally, file: number): void {
+    if (tally.left === 0) return;
+    const what = tally.left === 1 ? '1 session was' : `${tally.left} sessions were`;
+    this.note(file, `${what} still going on when the log was read: import it again when it is over, and they are taken whole`);
   }
 
   /** Where the file's rejected lines are, once all are written. */

@@ -84,12 +84,19 @@ export interface ImportContext {
   readonly now: Micros;
   /** East of UTC, of times without a zone. */
   readonly zoneMinutes: number;
-  /** Of times without one, where somebody said. */
+  /** Of a file's first time without one, where somebody said. */
   readonly year?: number;
+  /** Where files are joined: when the others begin. Tells the year of times without one. */
+  readonly near?: Micros;
   /** When the machine of the log started, where somebody said: what times since then are measured by. */
   readonly bootedAt?: Micros;
   session(session: ImportedSession): void;
   probe(probe: ImportedProbe): void;
+  /**
+   * What `give` hands over has not ended as far as the log goes. What the log told of a moment before the import may still go on:
+   * it is left for the next import, which finds all of it, and counts as merged.
+   */
+  unfinished(give: () => void): void;
   /** The protocol that the first bytes speak; undefined when nothing is recognised. */
   protocolOf(input: Uint8Array, port: number, transport: Transport): string | undefined;
   /** Tells the user something about a file as a whole, once however often it is said; of our words, not the file's. */

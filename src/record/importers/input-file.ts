@@ -1,7 +1,8 @@
 // One file of an import as pieces of bytes, decompressed, each at most a few mebibytes; regular files are read by position, so
 // that their beginning can be looked at first. What is wrong with it is kept in `damage`, never thrown.
 
-import { close, fstat, open, read } from 'node:fs';
+import { close, constants, fstat, open, read } from 'node:fs';
+import { Socket } from 'node:net';
 import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -10,6 +11,7 @@ import { DamagedData, type Decompressor, maxPieceBytes, openDecompressor } from 
 import type { ImportedFile, Sample } from './importer.ts';
 import { isObject, parseJsonLine } from './json-line.ts';
 import { LineSplitter } from './line-splitter.ts';
+import { fromUtf16 } from './utf16.ts';
 
 /** A path, or a descriptor that stays the caller's, or a stream, or why there is none. `name` is what is shown. */
 export interface InputSource {
@@ -20,6 +22,9 @@ export interface InputSource {
     | { readonly stream: Readable }
     | { readonly reason: string };
 }
+
+/** Opening a pipe does not wait for who writes into it: open(2), fifo(7). Of no effect on files. */
+export const inputFlags = constants.O_RDONLY | constants.O_NONBLOCK;
 
 const opening = promisify(open);
 const reading = promisify(read);
@@ -41,6 +46,9 @@ export class InputFile implements ImportedFile {
   /** Regular files are read at positions, and may be read again. */
   #isRegular = false;
   #stream: AsyncIterator<Buffer> | undefined;
+  /** A pipe that has a name: waiting for who writes into it must not hold a thread. */
+  #pipe: Socket | undefined;
+  #interrupted = false;
   /** What was read to look at it, and not yet given; for what cannot be read again. */
   #ahead: Buffer[] = [];
   /** Of what cannot be read again: what was looked at, and the reading as it stands. */
@@ -85,15 +93,17 @@ export class InputFile implements ImportedFile {
     return sampleOf(Buffer.concat(kept).subarray(0, sampleBytes));
   }
 
-  /** Ends with `damage` set where the data goes wrong; a piece is valid until the next is asked for. */
+  /** In UTF-8. Ends with `damage` set where the data goes wrong; a piece is valid until the next is asked for. */
   async *pieces(): AsyncGenerator<Buffer> {
     const rest = this.#rest;
     this.#rest = undefined;
     if (rest) {
       yield* rest.kept;
       yield* rest.pieces;
-      return;
-    }
+    } else yield* fromUtf16(this.#decompressed());
+  }
+
+  async *#decompressed(): AsyncGenerator<Buffer> {
     let decompressor: Decompressor | undefined;
     try {
       await this.#open();
@@ -105,6 +115,8 @@ export class InputFile implements ImportedFile {
         piece = await this.#read(decompressor ? maxPieceBytes : plainPieceBytes);
       }
       if (decompressor) yield* decompressor.end();
+      if (this.sizeBytes !== undefined && this.#position < this.sizeBytes)
+        this.damage ??= `it became shorter while it was read: ${this.#position} of ${this.sizeBytes} bytes were there`;
     } catch (error) {
       this.damage ??= error instanceof DamagedData ? error.message : reasonUnreadable(error);
     } finally {
@@ -112,7 +124,15 @@ export class InputFile implements ImportedFile {
     }
   }
 
+  /** Ends waiting for what a pipe or standard input may still bring; files end by themselves. */
+  interrupt(): void {
+    this.#interrupted = true;
+    this.#pipe?.destroy();
+    if ('stream' in this.#source.from) this.#source.from.stream.destroy();
+  }
+
   async close(): Promise<void> {
+    this.#pipe?.destroy();
     const descriptor = this.#descriptor;
     this.#descriptor = undefined;
     if (descriptor !== undefined && 'path' in this.#source.from) await closing(descriptor).catch(() => {});
@@ -126,11 +146,18 @@ export class InputFile implements ImportedFile {
       return;
     }
     if ('reason' in from) throw new DamagedData(from.reason);
-    const descriptor = 'path' in from ? await opening(from.path, 'r') : from.descriptor;
+    const descriptor = 'path' in from ? await opening(from.path, inputFlags) : from.descriptor;
     this.#descriptor = descriptor;
     const stat = await status(descriptor);
     if (stat.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
     this.#isRegular = stat.isFile();
+    if (stat.isFIFO()) {
+      this.#pipe = new Socket({ fd: descriptor, readable: true, writable: false });
+      this.#stream = this.#pipe[Symbol.asyncIterator]();
+      // The socket closes it.
+      this.#descriptor = undefined;
+      if (this.#interrupted) this.#pipe.destroy();
+    }
     if (!this.#isRegular) return;
     this.sizeBytes = stat.size;
     this.modifiedAt = Math.floor(stat.mtimeMs * 1000);

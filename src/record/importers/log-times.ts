@@ -1,5 +1,6 @@
-// When a syslog line was written, in whichever way its front says it. A time without a year is the latest that is not after the
-// file's last change; a time since boot needs to be told when that was. Each guess is said.
+// When a syslog line was written, in whichever way its front says it. A time without a year is the nearest to the sessions it is
+// joined with, else the latest that is not after the file's last change; a time since boot needs to be told when that was. Each
+// guess is said.
 
 import type { Micros } from '../../base/clock.ts';
 import type { ImportContext, ImportedFile } from './importer.ts';
@@ -21,6 +22,8 @@ export class LogTimes {
   readonly #context: ImportContext;
   /** Latest moment a line of the file can be of. */
   readonly #until = new Map<number, Micros>();
+  /** Of files whose first line has a year, said or found: the last line's time. */
+  readonly #previous = new Map<number, Micros>();
   /** Why the last line had no time. */
   reason = 'no valid time';
 
@@ -58,8 +61,16 @@ export class LogTimes {
   }
 
   #withoutYear(inYear: (year: number) => Micros, file: number): Micros {
-    const { now, year } = this.#context;
-    if (year !== undefined) return inYear(year);
+    const { now, year, near } = this.#context;
+    const anchor = this.#previous.get(file) ?? (year === undefined ? near : undefined);
+    if (anchor !== undefined || year !== undefined) {
+      const at = anchor === undefined ? inYear(year as number) : nearestYear(inYear, anchor);
+      if (Number.isNaN(at)) return at;
+      this.#previous.set(file, at);
+      if (year === undefined)
+        this.#context.note(file, `its times have no year: it is that of the sessions it is joined with (--year says another)`);
+      return at;
+    }
     const until = this.#until.get(file) ?? now + day;
     let guess = new Date(until / 1000).getUTCFullYear() + 1;
     // A leap day comes every four years, but for 1900 and 2100.
@@ -72,6 +83,18 @@ export class LogTimes {
     }
     return Number.NaN;
   }
+}
+
+/** A log goes on from one line to the next, also over New Year. */
+function nearestYear(inYear: (year: number) => Micros, anchor: Micros): Micros {
+  const middle = new Date(anchor / 1000).getUTCFullYear();
+  let nearest = Number.NaN;
+  // A leap day comes every four years.
+  for (let year = middle - 4; year <= middle + 4; year += 1) {
+    const at = inYear(year);
+    if (!(Math.abs(at - anchor) >= Math.abs(nearest - anchor)) && !Number.isNaN(at)) nearest = at;
+  }
+  return nearest;
 }
 
 /** Microseconds as if it were UTC; NaN for what no calendar has. */

@@ -19,11 +19,13 @@ export interface SessionTableOptions<T extends SessionDraft> {
 }
 
 export class SessionTable<T extends SessionDraft = SessionDraft> {
+  readonly #context: ImportContext;
   readonly #open: OpenSessions<T>;
   readonly #ended: OpenSessions<T>;
   readonly #counted = new WeakMap<T, number>();
 
   constructor(context: ImportContext, options: SessionTableOptions<T> = {}) {
+    this.#context = context;
     const close = options.close ?? ((draft: T): void => context.session(draft.done(context)));
     const { idleMicros, most, mostBytes } = options;
     this.#open = new OpenSessions({
@@ -92,6 +94,6 @@ export class SessionTable<T extends SessionDraft = SessionDraft> {
 
   end(): void {
     this.#ended.end();
-    this.#open.end();
+    this.#context.unfinished(() => this.#open.end());
   }
 }

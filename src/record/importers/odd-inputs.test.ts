@@ -1,0 +1,147 @@
+// Inputs that are no plain file at rest: named pipes, UTF-16, files that shrink, logs of sessions that are still going on.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createWriteStream, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, type Readable } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { renderMicros } from '../../base/clock.ts';
+import { asWeirError } from '../../base/errors.ts';
+import { importFormats } from './formats.ts';
+import { assertAdded, importedAt, importInputs, KeptRecords } from './import-contract.ts';
+import { type FileResult, type ImportRunOptions, runImport } from './import-run.ts';
+import type { InputSource } from './input-file.ts';
+
+const minute = 60e6;
+const touch = (index: number): string =>
+  `{"timestamp":"2026-03-04T05:06:07.${String(index).padStart(6, '0')}Z","flow":{"proto":"tcp","src":"192.0.2.1","sport":${1 + index},"dst":"198.51.100.1","dport":80},"payloads":[],"note":"\u00e9\u{1f41f}"}\n`;
+const touches = (count: number): string => Array.from({ length: count }, (_, index) => touch(index)).join('');
+
+function scratch(context: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'weir-odd-inputs-'));
+  context.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function importFrom(
+  dataDirectory: string,
+  sources: readonly InputSource[],
+  more: Partial<ImportRunOptions> = {},
+): Promise<FileResult[]> {
+  const kept = new KeptRecords();
+  const files = await runImport({
+    sources,
+    formats: importFormats,
+    dataDirectory,
+    now: importedAt,
+    zoneMinutes: 0,
+    protocolOf: () => undefined,
+    deliver: kept.deliver,
+    ...more,
+  });
+  assertAdded({ files, events: [...kept.events.values()] });
+  return files;
+}
+
+const counts = ({ format, lines, sessions, rejected, error }: FileResult): unknown[] => [
+  format,
+  lines,
+  sessions,
+  rejected,
+  error,
+];
+
+test('UTF-16 in either byte order is the text it is, wherever pieces end, also compressed', async () => {
+  const text = touches(20);
+  const little = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(text, 'utf16le')]);
+  const big = Buffer.concat([Buffer.from([0xfe, 0xff]), Buffer.from(text, 'utf16le').swap16()]);
+  const bytes = Array.from(little, (_, at) => little.subarray(at, at + 1));
+  const plain = await importInputs([text]);
+  for (const input of [
+    little,
+    big,
+    bytes,
+    gzipSync(little),
+    Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(text)]),
+  ]) {
+    const { files, events } = await importInputs([input]);
+    assert.deepEqual(counts(files[0]), ['tcppc', 20, 20, 0, undefined]);
+    assert.deepEqual(events, plain.events);
+  }
+  const { files } = await importInputs([Buffer.from([0xff]), Buffer.from([0xff, 0xfe])]);
+  assert.deepEqual(
+    files.map(({ lines }) => lines),
+    [0, 0],
+  );
+});
+
+test('a named pipe is read while it is written, and waited for', async (context) => {
+  const directory = scratch(context);
+  const path = join(directory, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const importing = importFrom(directory, [{ name: 'pipe', from: { path } }]);
+  const writer = createWriteStream(path);
+  writer.end(touches(3000));
+  const [file] = await importing;
+  assert.deepEqual(counts(file), ['tcppc', 3000, 3000, 0, undefined]);
+});
+
+test('whoever interrupts does not wait for what a pipe or standard input may still bring', async (context) => {
+  const directory = scratch(context);
+  const path = join(directory, 'pipe');
+  execFileSync('mkfifo', [path]);
+  const silent = new PassThrough();
+  for (const from of [{ path }, { stream: silent as Readable }]) {
+    const interrupt = new AbortController();
+    const importing = importFrom(directory, [{ name: 'x', from }], { signal: interrupt.signal });
+    setImmediate(() => interrupt.abort());
+    await assert.rejects(importing, (error) => asWeirError(error).code === 'timeout');
+  }
+});
+
+test('a file that became shorter while it was read is said', async (context) => {
+  const directory = scratch(context);
+  const path = join(directory, 'log');
+  writeFileSync(path, touches(4000));
+  let cut = false;
+  const [file] = await importFrom(directory, [{ name: 'log', from: { path } }], {
+    onProgress: () => {
+      if (!cut) truncateSync(path, 1000);
+      cut = true;
+    },
+  });
+  assert.match(file.error ?? '', /became shorter while it was read: \d+ of \d+ bytes/);
+});
+
+test('a session that goes on while the log is read is left for the next import, which takes it whole', async () => {
+  const line = (name: string, session: string, at: number, more = ''): string =>
+    `{"eventid":"cowrie.${name}","session":"${session}","src_ip":"192.0.2.9","timestamp":"${renderMicros(at)}"${more}}\n`;
+  const connect = ',"src_port":4001,"dst_ip":"198.51.100.9","dst_port":22,"protocol":"ssh"';
+  const start = importedAt - 5 * minute;
+  const grown = [
+    line('session.connect', 'aa', start - 60 * minute, connect),
+    line('login.failed', 'aa', start - 59 * minute, ',"username":"root","password":"x"'),
+    line('session.connect', 'bb', start, connect),
+    line('session.connect', 'cc', start, connect.replace('4001', '4002')),
+    line('session.closed', 'cc', start + minute),
+    line('login.failed', 'bb', start + minute, ',"username":"root","password":"x"'),
+  ].join('');
+  const kept = new KeptRecords();
+  const first = await importInputs([grown], {}, kept);
+  assertAdded(first);
+  // Whatever ended, or was silent for long, is there.
+  assert.deepEqual([first.files[0].sessions, first.files[0].merged], [2, 4]);
+  assert.match(first.files[0].notes.join(), /1 session was still going on/);
+  const rest =
+    line('login.success', 'bb', start + 2 * minute, ',"username":"root","password":"y"') +
+    line('session.closed', 'bb', start + 3 * minute);
+  const later = { now: importedAt + 10 * minute };
+  const second = await importInputs([grown + rest], later, kept);
+  assertAdded(second, 2);
+  assert.deepEqual([second.files[0].sessions, second.files[0].notes], [1, []]);
+  const whole = await importInputs([grown + rest], later);
+  assert.deepEqual(new Set(second.events), new Set(whole.events));
+});
