@@ -27,7 +27,7 @@ process.exitCode = await runCommandLine(process.argv.slice(2), {
   readConfiguration: (file) => readConfiguration(file, { personas: readPersonas(join(root, 'rules')) }),
   rulesDirectory: join(root, 'rules/signatures'),
   // Loaded when asked for: the engine is large, and no other verb needs it.
-  openStore: async (dataDirectory) => (await import('../record/duckdb-store.ts')).openStoreForReading(dataDirectory),
+  openStore: async (dataDirectory) => (await import('../record/open-store-for-reading.ts')).openStoreForReading(dataDirectory),
   actions,
 });
 process.stdin.unref?.();

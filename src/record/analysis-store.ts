@@ -81,7 +81,6 @@ export interface SourceFeatures {
   readonly fingerprints: readonly string[];
   /** Hosts and URLs its payloads name. */
   readonly urls: readonly string[];
-  readonly ports: readonly string[];
   /** Half-hours since 1970 in which it was here, ascending; at most 500. */
   readonly halfHours: readonly number[];
 }

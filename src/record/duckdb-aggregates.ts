@@ -7,7 +7,7 @@ import { dayMicros, halfHourMicros } from './day.ts';
 import { aggregateTables } from './duckdb-aggregate-schema.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
 import type { RowCounts } from './duckdb-query.ts';
-import { pairSubjects, rawPairs, rawTouches } from './duckdb-relations.ts';
+import { halfBit, pairSubjects, rawPairs, rawTouches, sharedFacts } from './duckdb-relations.ts';
 
 export const noRows: RowCounts = { sessions: 0, probes: 0, targets: 0, insights: 0 };
 export const sumOf = ({ sessions, probes, targets, insights }: RowCounts): number => sessions + probes + targets + insights;
@@ -115,27 +115,37 @@ export class DuckDbAggregates {
 const replacing = (statement: string, catalog: string): string =>
   statement.replace('CREATE TABLE IF NOT EXISTS ', `CREATE OR REPLACE TABLE ${catalog}.`);
 
+/** Pairs whose sources the engine puts in lists at once: it has those in memory. */
+const listedAtOnce = 1_000_000;
+
 async function sum(writer: DuckDBConnection, catalog: string, from: RowCounts, to: RowCounts): Promise<void> {
   const within = (table: keyof RowCounts): string => `rowid >= ${from[table]} AND rowid < ${to[table]}`;
-  const reader = await writer.runAndReadAll(
-    `SELECT (SELECT count(*) FROM ${catalog}.agg_pair), (SELECT count(*) FROM ${catalog}.agg_touch)`,
-  );
-  const [[pairsBefore, touchesBefore]] = reader.getRowsJS();
+  const count = async (rows: string): Promise<number> =>
+    Number((await writer.runAndReadAll(`SELECT count(*) FROM ${rows}`)).getRowsJS()[0][0]);
+  const touchesBefore = await count(`${catalog}.agg_touch`);
+  const pairsBefore = await count(`${catalog}.agg_pair`);
+  // Rows of this transaction have numbers beyond all others.
+  const newPairs = `${catalog}.agg_pair WHERE rowid >= ${pairsBefore}`;
   const touched = rawTouches(catalog, within);
   for (const subject of pairSubjects) {
+    const own = `${newPairs} AND ${subject === 'facts' ? `subject >= 'fact ' AND subject < 'fact!'` : `subject = '${subject}'`}`;
     const name = subject === 'facts' ? `concat('fact ', substr(key, 1, strpos(key, ' ') - 1))` : `'${subject}'`;
     const key = subject === 'facts' ? `substr(key, strpos(key, ' ') + 1)` : 'key';
-    await writer.run(`INSERT INTO ${catalog}.agg_pair SELECT ${name} AS subject, start // ${dayMicros}, source, ${key}, sum(n), min(start * 64 + place)
-      FROM (${rawPairs(subject, catalog, within)}) GROUP BY ALL ORDER BY subject, source`);
+    await writer.run(`INSERT INTO ${catalog}.agg_pair SELECT ${name} AS subject, start // ${dayMicros}, number, ${key}, sum(n), min(start * 64 + place)
+      FROM (${rawPairs(subject, catalog, within)}) GROUP BY ALL ORDER BY subject, number`);
+    const slices = Math.ceil((await count(own)) / listedAtOnce);
+    for (let slice = 0; slice < slices; slice += 1)
+      await writer.run(`INSERT INTO ${catalog}.agg_key SELECT subject, day, key, sum(n), count(*), list(number) FROM ${own}
+        AND hash(key) % ${slices} = ${slice} GROUP BY ALL ORDER BY subject, day, key`);
   }
-  const newPairs = `${catalog}.agg_pair WHERE rowid >= ${pairsBefore}`;
-  await writer.run(
-    `INSERT INTO ${catalog}.agg_key SELECT subject, day, key, sum(n), count(*) FROM ${newPairs} GROUP BY ALL ORDER BY ALL`,
-  );
-  await writer.run(`INSERT INTO ${catalog}.agg_source SELECT day, source, s, p, b, f, l, coalesce(ports, 0) FROM (SELECT first // ${dayMicros} AS day,
-      source, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b, min(first) AS f, max(last) AS l FROM (${touched}) GROUP BY ALL)
-    LEFT JOIN (SELECT day, source, count(*) AS ports FROM ${newPairs} AND subject = 'ports' GROUP BY ALL) USING (day, source) ORDER BY day, source`);
-  await writer.run(`INSERT INTO ${catalog}.agg_touch SELECT first // ${halfHourMicros}, source, sum(sessions), sum(packets)
+  const shared = ['families', ...sharedFacts.map((kind) => `fact ${kind}`)].map((subject) => `'${subject}'`).join(', ');
+  await writer.run(`INSERT INTO ${catalog}.agg_source SELECT day, source, number, s, p, b, f, l, coalesce(ports, 0), halves, compared IS NOT NULL
+    FROM (SELECT first // ${dayMicros} AS day, source, number, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b, min(first) AS f,
+      max(last) AS l, bit_or(${halfBit}) AS halves FROM (${touched}) GROUP BY ALL)
+    LEFT JOIN (SELECT day, number, count(*) AS ports FROM ${newPairs} AND subject = 'ports' GROUP BY ALL) USING (day, number)
+    LEFT JOIN (SELECT DISTINCT day, number, true AS compared FROM ${newPairs} AND subject IN (${shared})) USING (day, number)
+    ORDER BY day, number`);
+  await writer.run(`INSERT INTO ${catalog}.agg_touch SELECT first // ${halfHourMicros}, number, sum(sessions), sum(packets)
     FROM (${touched}) GROUP BY ALL ORDER BY ALL`);
   const distinct = (subject: 'ports' | 'destinations'): string => `SELECT bucket, count(*) AS keys FROM (SELECT DISTINCT
     start // ${halfHourMicros} AS bucket, key FROM (${rawPairs(subject, catalog, within)})) GROUP BY bucket`;

@@ -19,11 +19,9 @@ import { dayMicros, halfHourMicros } from './day.ts';
 import { DuckDbFeatures } from './duckdb-features.ts';
 import {
   type ListSubject,
-  readTop,
   renderActivity,
   renderAttackers,
   renderByPorts,
-  renderCandidates,
   renderCounts,
   renderDistinct,
   renderFirsts,
@@ -33,23 +31,19 @@ import {
   renderRollupKeys,
   renderRollupNew,
   renderSummedBuckets,
-  renderTop,
-  renderTopOf,
   renderTotals,
   renderUnsummedBuckets,
   renderVerdicts,
 } from './duckdb-insight-query.ts';
 import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
+import { DuckDbRanking, type RankingAccess } from './duckdb-ranking.ts';
 import { isTimeOnly } from './duckdb-relations.ts';
+import { sourceNumber } from './duckdb-source-number.ts';
 import type { Counts, Filter, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
-export interface AnalysisAccess {
-  /** Pairs of key and source that the engine's memory holds: more are counted in parts. */
-  readonly pairsAtOnce: number;
-  ask(sql: Sql): Promise<unknown[][]>;
-  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
+export interface AnalysisAccess extends RankingAccess {
   page<T extends { readonly id: string }>(
     filter: Filter,
     render: (source: PartitionSource, filter: Filter) => Sql,
@@ -79,11 +73,11 @@ interface Entry {
 export class DuckDbAnalysis implements AnalysisStore {
   readonly #access: AnalysisAccess;
   readonly #features: DuckDbFeatures;
-  /** Temporary tables made so far. */
-  #tables = 0;
+  readonly #ranking: DuckDbRanking;
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
+    this.#ranking = new DuckDbRanking(access);
     this.#features = new DuckDbFeatures(access, (ips) => this.places(ips));
   }
 
@@ -128,26 +122,8 @@ export class DuckDbAnalysis implements AnalysisStore {
   }
 
   /** Also of the subjects of `TopSubject`. */
-  async topInsights(subject: InsightSubject | TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
-    const sources = this.#access.sources(filter);
-    if (sources.length === 0) return [];
-    this.#tables = (this.#tables + 1) % Number.MAX_SAFE_INTEGER;
-    const name = `candidates_${this.#tables}`;
-    const candidates = renderCandidates(name, sources, subject, by, filter);
-    if (!candidates) return (await this.#access.ask(renderTop(sources, subject, by, filter))).map(readTop);
-    try {
-      await this.#access.ask(candidates);
-      const [[total]] = await this.#access.ask({ text: `SELECT sum(most)::BIGINT FROM ${name}`, values: [] });
-      const slices = Math.max(1, Math.ceil(Number(total) / this.#access.pairsAtOnce));
-      const rows: TopRow[] = [];
-      for (let slice = 0; slice < slices; slice += 1) {
-        const part = { candidates: name, slice, slices };
-        rows.push(...(await this.#access.ask(renderTopOf(part, sources, subject, by, filter))).map(readTop));
-      }
-      return slices === 1 ? rows : rows.sort(inOrder(by)).slice(0, filter.limit);
-    } finally {
-      await this.#access.ask({ text: `DROP TABLE IF EXISTS ${name}`, values: [] });
-    }
+  topInsights(subject: InsightSubject | TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    return this.#ranking.top(subject, by, filter);
   }
 
   /** Of records: a part of `Store`, answered from the same sums. */
@@ -297,11 +273,13 @@ export class DuckDbAnalysis implements AnalysisStore {
     ips: readonly string[],
   ): Promise<Map<string, Entry[]>> {
     const lists = new Map<string, Entry[]>();
-    for (const [source, key, hits] of await this.#access.ask(renderLists(sources, subject, most, filter, ips))) {
-      const list = lists.get(String(source));
+    const named = new Map(ips.map((ip) => [sourceNumber(ip), ip]));
+    for (const [number, key, hits] of await this.#access.ask(renderLists(sources, subject, most, filter, ips))) {
+      const source = named.get(number as bigint) ?? '';
+      const list = lists.get(source);
       const entry = { key: String(key), hits: Number(hits) };
       if (list) list.push(entry);
-      else lists.set(String(source), [entry]);
+      else lists.set(source, [entry]);
     }
     return lists;
   }
@@ -309,10 +287,10 @@ export class DuckDbAnalysis implements AnalysisStore {
   async #summaries(sources: readonly PartitionSource[], filter: Filter, totals: readonly Total[]): Promise<SourceSummary[]> {
     const ips = totals.map(({ source }) => source);
     if (ips.length === 0) return [];
-    const distinct = async (subject: 'ports' | 'destinations'): Promise<Map<string, number>> =>
+    const distinct = async (subject: 'ports' | 'destinations'): Promise<Map<bigint, number>> =>
       new Map(
-        (await this.#access.ask(renderDistinct(sources, subject, filter, ips))).map(([source, keys]) => [
-          String(source),
+        (await this.#access.ask(renderDistinct(sources, subject, filter, ips))).map(([number, keys]) => [
+          number as bigint,
           Number(keys),
         ]),
       );
@@ -324,12 +302,13 @@ export class DuckDbAnalysis implements AnalysisStore {
     const [signatures, families] = [await list('signatures'), await list('families')];
     return totals.map((total) => {
       const { source } = total;
+      const number = sourceNumber(source);
       const place = places.get(source);
       const keys = (lists: Map<string, Entry[]>): string[] => (lists.get(source) ?? []).map(({ key }) => key);
       return {
         ...total,
-        ports: ports.get(source) ?? 0,
-        destinations: destinations.get(source) ?? 0,
+        ports: ports.get(number) ?? 0,
+        destinations: destinations.get(number) ?? 0,
         ...(place && { place }),
         behaviours: keys(behaviours) as Behaviour[],
         tools: keys(tools),
@@ -339,11 +318,6 @@ export class DuckDbAnalysis implements AnalysisStore {
     });
   }
 }
-
-const inOrder =
-  (by: 'hits' | 'sources') =>
-  (a: TopRow, b: TopRow): number =>
-    b[by] - a[by] || b.hits - a.hits || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
 
 /** `numbers`: bucket, sessions, packets, sources, ports, destinations. */
 function bucketRow(step: RollupStep, numbers: readonly number[], fresh: ReadonlyMap<number, number>): RollupRow {

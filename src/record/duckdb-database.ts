@@ -4,7 +4,7 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
+import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
@@ -181,8 +181,11 @@ export class DuckDbDatabase {
         for (const statement of createTables) await this.writer.run(inCatalog(statement, partition.catalog));
         await this.writer.run(`INSERT INTO ${partition.catalog}.format VALUES (${schemaVersion})`);
         await this.writer.run('COMMIT');
-      } else if (version !== undefined && version in migrations && !readOnly) await this.#migrate(partition, version);
-      else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
+      } else if (version !== undefined && version in migrations) {
+        if (readOnly)
+          throw new WeirError('store-unavailable', `the store is of format ${version}: the recorder has to open it once`);
+        await this.#migrate(partition, version);
+      } else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
     } catch (error) {
       await this.writer.run('ROLLBACK').catch(() => {});
       await this.writer.run(`DETACH ${partition.catalog}`).catch(() => {});
@@ -305,6 +308,13 @@ export class DuckDbDatabase {
     return reader.getRowsJS() as DuckDBValue[][];
   }
 
+  /** As `rows`, the engine's own vectors: for lists of numbers, which take long as values. */
+  async visit(sql: Sql, visitor: (chunk: DuckDBDataChunk) => void): Promise<void> {
+    if (!this.#reader) throw new WeirError('store-unavailable', 'the store is not open');
+    const result = await this.#reader.run(sql.text, sql.values as DuckDBValue[]);
+    for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) visitor(chunk);
+  }
+
   /** Reads every value of every partition; gives those that cannot be read, set aside. */
   async verify(): Promise<Partition[]> {
     const damaged: Partition[] = [];
@@ -333,4 +343,4 @@ export class DuckDbDatabase {
 }
 
 const inCatalog = (statement: string, catalog: string): string =>
-  statement.replace(/^(CREATE TABLE IF NOT EXISTS|ALTER TABLE) /, `$1 ${catalog}.`);
+  statement.replace(/^(CREATE TABLE IF NOT EXISTS|DROP TABLE IF EXISTS|ALTER TABLE) /, `$1 ${catalog}.`);

@@ -4,7 +4,7 @@
 import type { Place } from '../model/insight.ts';
 import type { AnalysisStore, SourceFeatures } from './analysis-store.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
-import { halfTouches, type Keys, pairs, type RelationScope, touches, usesSums } from './duckdb-relations.ts';
+import { halfBits, holders, type Keys, pairs, type RelationScope, touches, usesSums } from './duckdb-relations.ts';
 import type { Filter } from './store.ts';
 
 /** What it asks of the store. */
@@ -20,11 +20,10 @@ const halfHourLength = 500;
 const sourcesAtOnce = 2500;
 const fewestAtOnce = 20;
 
-const shared: Keys = { facts: ['credential', 'hassh', 'ja4', 'client', 'user-agent', 'url', 'domain', 'address'] };
 const fingerprints: Keys = { facts: ['hassh', 'ja4', 'client', 'user-agent'], named: true };
 const addresses: Keys = { facts: ['url', 'domain', 'address'] };
 
-/** Sources with the numbers `from` to `to` of the table `name`. */
+/** Sources with the ranks `from` to `to` of the table `name`. */
 interface Batch {
   readonly name: string;
   readonly from: number;
@@ -32,7 +31,7 @@ interface Batch {
 }
 
 interface Row {
-  readonly number: number;
+  readonly rank: number;
   readonly source: string;
   readonly firstSeen: number;
   readonly lastSeen: number;
@@ -45,30 +44,28 @@ const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationS
   conditions: new Conditions(),
 });
 
-const numbered = ({ name, from, to }: Batch): string =>
-  `(SELECT number, source FROM ${name} WHERE number BETWEEN ${from} AND ${to})`;
+const ranked = ({ name, from, to }: Batch): string => `(SELECT rank, number FROM ${name} WHERE rank BETWEEN ${from} AND ${to})`;
 
 /** Records are left out before anything is made of them; of sums, joining the table is what costs least. */
 function scopeFor(sources: readonly PartitionSource[], filter: Filter, batch: Batch): RelationScope {
   const scope = scopeOf(sources, filter);
-  return usesSums(scope) ? scope : { ...scope, only: `source IN (SELECT source FROM ${numbered(batch)})` };
+  return usesSums(scope) ? scope : { ...scope, only: `number IN (SELECT number FROM ${ranked(batch)})` };
 }
 
 /** Makes the table `name` of sources that share something worth comparing, those with most hits first. */
 function renderSources(name: string, sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
-  const has = [pairs('families', scope), pairs(shared, scope)].map((rows) => `SELECT source FROM (${rows})`);
   const limit = scope.conditions.value(filter.limit);
   return {
-    text: `CREATE TEMP TABLE ${name} AS SELECT (row_number() OVER (ORDER BY n DESC, source))::INTEGER AS number, source, first, last, n
-      FROM (SELECT * FROM (SELECT source, min(first) AS first, max(last) AS last, sum(sessions + packets)::BIGINT AS n
-          FROM (${touches(scope)}) GROUP BY source)
-        SEMI JOIN (SELECT DISTINCT source FROM (${has.join(' UNION ALL ')})) USING (source) ORDER BY n DESC, source LIMIT ${limit})`,
+    text: `CREATE TEMP TABLE ${name} AS SELECT (row_number() OVER (ORDER BY n DESC, source))::INTEGER AS rank, number, source, first, last, n
+      FROM (SELECT * FROM (SELECT number, any_value(source) AS source, min(first) AS first, max(last) AS last, sum(sessions + packets)::BIGINT AS n
+          FROM (${touches(scope)}) GROUP BY number)
+        SEMI JOIN (${holders(scope)}) USING (number) ORDER BY n DESC, source LIMIT ${limit})`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `number, keys`: JSON of at most `most` keys, the most frequent first, or the earliest. */
+/** Rows `rank, keys`: JSON of at most `most` keys, the most frequent first, or the earliest. */
 function renderKeys(
   keys: Keys,
   order: 'hits' | 'first',
@@ -78,21 +75,20 @@ function renderKeys(
   batch: Batch,
 ): Sql {
   const scope = scopeFor(sources, filter, batch);
-  const rank = order === 'hits' ? '-sum(n)::BIGINT' : 'min(start * 64 + place)';
+  const weight = order === 'hits' ? '-sum(n)::BIGINT' : 'min(start * 64 + place)';
   return {
-    text: `SELECT number, to_json(list_transform(min({'rank': rank, 'key': key}, ${most}), lambda entry: entry.key)) FROM
-      (SELECT number, key, ${rank} AS rank FROM (${pairs(keys, scope)}) JOIN ${numbered(batch)} USING (source) WHERE key IS NOT NULL
-        GROUP BY number, key) GROUP BY number`,
+    text: `SELECT rank, to_json(list_transform(min({'weight': weight, 'key': key}, ${most}), lambda entry: entry.key)) FROM
+      (SELECT rank, key, ${weight} AS weight FROM (${pairs(keys, scope)}) JOIN ${ranked(batch)} USING (number) WHERE key IS NOT NULL
+        GROUP BY rank, key) GROUP BY rank`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `number, day, halves`, by day: a bit for each half-hour of it. */
+/** Rows `rank, day, halves`, by day: a bit for each half-hour of it. */
 function renderHalves(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Sql {
   const scope = scopeFor(sources, filter, batch);
   return {
-    text: `SELECT number, half // 48 AS day, bit_or(1::BIGINT << (half % 48)::BIGINT)
-      FROM (${halfTouches(scope)}) JOIN ${numbered(batch)} USING (source) GROUP BY ALL ORDER BY day`,
+    text: `SELECT rank, day, bit_or(halves) FROM (${halfBits(scope)}) JOIN ${ranked(batch)} USING (number) GROUP BY ALL ORDER BY day`,
     values: scope.conditions.values,
   };
 }
@@ -145,7 +141,7 @@ export class DuckDbFeatures {
   async #together(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Promise<SourceFeatures[]> {
     const keys = async (of: Keys, order: 'hits' | 'first' = 'hits', most = listLength): Promise<Map<number, string[]>> => {
       const rows = await this.#access.ask(renderKeys(of, order, most, sources, filter, batch));
-      return new Map(rows.map(([number, list]) => [Number(number), JSON.parse(String(list)) as string[]]));
+      return new Map(rows.map(([rank, list]) => [Number(rank), JSON.parse(String(list)) as string[]]));
     };
     const rows = await this.#sources(batch);
     const places = new Map<string, Place>();
@@ -155,28 +151,26 @@ export class DuckDbFeatures {
     const clients = await keys(fingerprints);
     const syns = await keys('syns');
     const urls = await keys(addresses);
-    const ports = await keys('ports');
     const halves = await this.#halves(sources, filter, batch);
-    return rows.map(({ number, ...row }) => {
+    return rows.map(({ rank, ...row }) => {
       const place = places.get(row.source);
-      const shapes = (syns.get(number) ?? []).map((key) => `syn:${key}`);
+      const shapes = (syns.get(rank) ?? []).map((key) => `syn:${key}`);
       return {
         ...row,
         ...(place && { place }),
-        families: families.get(number) ?? [],
-        credentials: credentials.get(number) ?? [],
-        fingerprints: [...(clients.get(number) ?? []), ...shapes].slice(0, listLength),
-        urls: urls.get(number) ?? [],
-        ports: ports.get(number) ?? [],
-        halfHours: (halves.get(number) ?? []).slice(-halfHourLength),
+        families: families.get(rank) ?? [],
+        credentials: credentials.get(rank) ?? [],
+        fingerprints: [...(clients.get(rank) ?? []), ...shapes].slice(0, listLength),
+        urls: urls.get(rank) ?? [],
+        halfHours: (halves.get(rank) ?? []).slice(-halfHourLength),
       };
     });
   }
 
   async #sources({ name, from, to }: Batch): Promise<Row[]> {
-    const text = `SELECT number, source, first, last, n FROM ${name} WHERE number BETWEEN ${from} AND ${to} ORDER BY number`;
-    return (await this.#access.ask({ text, values: [] })).map(([number, source, first, last, n]) => ({
-      number: Number(number),
+    const text = `SELECT rank, source, first, last, n FROM ${name} WHERE rank BETWEEN ${from} AND ${to} ORDER BY rank`;
+    return (await this.#access.ask({ text, values: [] })).map(([rank, source, first, last, n]) => ({
+      rank: Number(rank),
       source: String(source),
       firstSeen: Number(first),
       lastSeen: Number(last),
@@ -186,11 +180,11 @@ export class DuckDbFeatures {
 
   async #halves(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Promise<Map<number, number[]>> {
     const halves = new Map<number, number[]>();
-    for (const [number, day, bits] of await this.#access.ask(renderHalves(sources, filter, batch))) {
-      const list = halves.get(Number(number)) ?? [];
+    for (const [rank, day, bits] of await this.#access.ask(renderHalves(sources, filter, batch))) {
+      const list = halves.get(Number(rank)) ?? [];
       for (let half = 0; half < 48; half += 1)
         if (Math.floor(Number(bits) / 2 ** half) % 2 === 1) list.push(Number(day) * 48 + half);
-      halves.set(Number(number), list);
+      halves.set(Number(rank), list);
     }
     return halves;
   }

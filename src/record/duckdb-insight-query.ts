@@ -2,6 +2,7 @@
 // The rules are those of memory-analysis.ts; the contract test holds them together.
 
 import { listValue } from '@duckdb/node-api';
+import { WeirError } from '../base/errors.ts';
 import type { FactKind } from '../model/fact.ts';
 import type { InsightSubject, RollupStep, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
@@ -12,6 +13,7 @@ import {
   halfTouches,
   type Keys,
   keyBounds,
+  keyMembers,
   pairs,
   portBounds,
   type RelationScope,
@@ -20,6 +22,7 @@ import {
   unsummedStarts,
   usesSums,
 } from './duckdb-relations.ts';
+import { numberOf, sourceNumber } from './duckdb-source-number.ts';
 import type { Filter, TopRow, TopSubject } from './store.ts';
 
 const places = '"analysis".places';
@@ -34,7 +37,9 @@ const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationS
 /** The same for some sources alone. */
 function scopeFor(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[]): RelationScope {
   const scope = scopeOf(sources, filter);
-  return { ...scope, only: `source IN (SELECT unnest(${scope.conditions.value(listValue([...ips]))}))` };
+  // As text: the range of bound integers is smaller.
+  const numbers = listValue(ips.map((ip) => String(sourceNumber(ip))));
+  return { ...scope, only: `number IN (SELECT unnest(${scope.conditions.value(numbers)})::UBIGINT)` };
 }
 
 function verdictWhere(conditions: Conditions, filter: VerdictFilter): string {
@@ -64,29 +69,35 @@ export function renderVerdicts(source: PartitionSource, filter: VerdictFilter): 
 
 function verdictRows(scope: RelationScope, columns: string): string {
   const where = verdictWhere(scope.conditions, scope.filter);
-  const rows = scope.sources.map(({ catalog }) => `SELECT ${columns} FROM ${catalog}.verdicts WHERE ${where}`);
+  const rows = scope.sources.map(
+    ({ catalog }) => `SELECT ${numberOf} AS number, ${columns} FROM ${catalog}.verdicts WHERE ${where}`,
+  );
   return chosen(rows.join(' UNION ALL '), scope.only);
 }
 
-/** What a ranking is over: keys, of which `key` is made into what is shown, or rows `key, n, source` that are few. */
-type Ranked = { readonly keys: Keys; readonly key?: string } | { readonly rows: (scope: RelationScope) => string };
+/** What a ranking is over: keys, of which `key` is made into what is shown, or rows `key, n, number` that are few. */
+interface RankedKeys {
+  readonly keys: Keys;
+  readonly key?: string;
+}
+type Ranked = RankedKeys | { readonly rows: (scope: RelationScope) => string };
 
 const bySource = (scope: RelationScope): string =>
-  `SELECT source, sum(sessions + packets) AS n FROM (${touches(scope)}) GROUP BY source`;
+  `SELECT any_value(source) AS source, number, sum(sessions + packets) AS n FROM (${touches(scope)}) GROUP BY number`;
 const ofPlaces = (key: string): Ranked => ({
-  rows: (scope) => `SELECT ${key} AS key, n, source FROM (${bySource(scope)}) JOIN ${places} ON ip = source`,
+  rows: (scope) => `SELECT ${key} AS key, n, number FROM (${bySource(scope)}) JOIN ${places} ON ip = source`,
 });
 
 const ranked: Readonly<Record<TopSubject | InsightSubject, Ranked>> = {
   ports: { keys: 'ports' },
-  sources: { rows: (scope) => `SELECT source AS key, n, source FROM (${bySource(scope)})` },
+  sources: { rows: (scope) => `SELECT source AS key, n, number FROM (${bySource(scope)})` },
   destinations: { keys: 'destinations' },
   protocols: { keys: 'protocols' },
   payloads: { keys: 'payloads' },
   credentials: { keys: 'credentials' },
   countries: ofPlaces('country'),
   asns: ofPlaces(`CASE WHEN asn IS NULL THEN NULL ELSE concat('AS', asn, coalesce(' ' || organization, '')) END`),
-  behaviours: { rows: (scope) => verdictRows(scope, 'behaviour AS key, hits AS n, source') },
+  behaviours: { rows: (scope) => verdictRows(scope, 'behaviour AS key, hits AS n') },
   families: { keys: 'families' },
   signatures: { keys: 'signatures' },
   urls: { keys: { facts: ['url'] } },
@@ -102,7 +113,7 @@ const ranked: Readonly<Record<TopSubject | InsightSubject, Ranked>> = {
 
 /** Distinct sources of each key, by way of the pairs: the engine can put those on disk when they are many. */
 const counted = (rows: string): string =>
-  `SELECT key, sum(n)::BIGINT AS hits, count(*) AS sources FROM (SELECT key, source, sum(n) AS n FROM (${rows}) GROUP BY key, source) GROUP BY key`;
+  `SELECT key, sum(n)::BIGINT AS hits, count(*) AS sources FROM (SELECT key, number, sum(n) AS n FROM (${rows}) GROUP BY key, number) GROUP BY key`;
 
 const inOrder = (by: 'hits' | 'sources', limit: string): string => `ORDER BY ${by} DESC, hits DESC, key LIMIT ${limit}`;
 
@@ -117,7 +128,7 @@ export function renderTop(
   const what = ranked[subject];
   const limit = scope.conditions.value(filter.limit);
   const rows =
-    'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, source FROM (${pairs(what.keys, scope)})`;
+    'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, number FROM (${pairs(what.keys, scope)})`;
   return {
     text: `${counted(`SELECT * FROM (${rows}) WHERE key IS NOT NULL AND n > 0`)} ${inOrder(by, limit)}`,
     values: scope.conditions.values,
@@ -125,8 +136,8 @@ export function renderTop(
 }
 
 /**
- * Makes the table `name` of the keys that can be among the first, `key, number, most` (most distinct sources), from what
- * each day has: distinct sources need to be counted for those alone. Undefined where there are no sums, or no need.
+ * Makes the table `name` of the keys that can be among the first, `rank, key, n, least, most` (bounds of its distinct sources),
+ * from what each day has: distinct sources need to be counted for those alone. Undefined where there are no sums, or no need.
  */
 export function renderCandidates(
   name: string,
@@ -144,12 +155,22 @@ export function renderCandidates(
       ? `ORDER BY n DESC, key LIMIT ${limit}`
       : `WHERE most >= (SELECT min(least) FROM (SELECT least FROM bounds ORDER BY least DESC LIMIT ${limit}))`;
   return {
-    text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (SELECT key, sum(n) AS n, max(least) AS least, sum(most) AS most FROM
-        (SELECT ${what.key ?? 'key'} AS key, n, least, most FROM (${keyBounds(what.keys, scope)})) WHERE key IS NOT NULL GROUP BY key)
-      SELECT key, (row_number() OVER ())::INTEGER AS number, most FROM bounds ${chosen}`,
+    text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (${boundsOf(what, scope)})
+      SELECT (row_number() OVER ())::INTEGER AS rank, * FROM bounds ${chosen}`,
     values: scope.conditions.values,
   };
 }
+
+/** Rows `key, n, least, most`. */
+const boundsOf = ({ keys, key }: RankedKeys, scope: RelationScope): string =>
+  `SELECT key, sum(n)::BIGINT AS n, max(least)::BIGINT AS least, sum(most)::BIGINT AS most FROM
+    (SELECT ${key ?? 'key'} AS key, n, least, most FROM (${keyBounds(keys, scope)})) WHERE key IS NOT NULL GROUP BY key`;
+
+/** Rows `key, hits, sources` of candidates whose bounds say it all. */
+export const renderSettled = (candidates: string, by: 'hits' | 'sources', limit: number): Sql => ({
+  text: `SELECT key, n AS hits, least AS sources FROM ${candidates} WHERE least = most ${inOrder(by, '$1')}`,
+  values: [limit],
+});
 
 /** One of `slices` equal parts of the candidates. */
 export interface TopPart {
@@ -158,35 +179,38 @@ export interface TopPart {
   readonly slices: number;
 }
 
-/** Rows `key, hits, sources`. */
-export function renderTopOf(
-  part: TopPart,
+/** Rows `rank, n, members`, several for a candidate, of those whose bounds do not say it all. */
+export function renderMembers(
+  { candidates, slice, slices }: TopPart,
   sources: readonly PartitionSource[],
   subject: TopSubject | InsightSubject,
-  by: 'hits' | 'sources',
   filter: Filter,
 ): Sql {
   const scope = scopeOf(sources, filter);
   const what = ranked[subject];
-  const limit = scope.conditions.value(filter.limit);
-  const { candidates, slice, slices } = part;
-  const rows =
-    'rows' in what ? what.rows(scope) : `SELECT ${what.key ?? 'key'} AS key, n, source FROM (${pairs(what.keys, scope)})`;
-  const chosen = `SELECT key, number FROM ${candidates} WHERE number % ${slices} = ${slice}`;
-  // The engine holds numbers in less memory than keys.
-  const byNumber = `SELECT number, source, sum(n) AS n FROM (${rows}) JOIN (${chosen}) USING (key) GROUP BY number, source`;
-  return {
-    text: `SELECT key, hits, sources FROM (SELECT number, sum(n)::BIGINT AS hits, count(*) AS sources FROM (${byNumber}) GROUP BY number)
-      JOIN ${candidates} USING (number) ${inOrder(by, limit)}`,
-    values: scope.conditions.values,
-  };
+  if ('rows' in what) throw new WeirError('fault', `${subject} have no candidates`);
+  const { summed, beside } = keyMembers(what.keys, scope);
+  const key = what.key ?? 'key';
+  const part = `(SELECT key, rank FROM ${candidates} WHERE least < most AND rank % ${slices} = ${slice})`;
+  const parts = [
+    ...(summed === undefined
+      ? []
+      : [`SELECT rank, n, members FROM (SELECT ${key} AS key, n, members FROM (${summed})) JOIN ${part} USING (key)`]),
+    ...(beside === undefined
+      ? []
+      : [
+          `SELECT rank, sum(n)::BIGINT AS n, list(number) AS members FROM (SELECT rank, number, sum(n) AS n FROM
+            (SELECT ${key} AS key, number, n FROM (${beside})) JOIN ${part} USING (key) GROUP BY rank, number) GROUP BY rank`,
+        ]),
+  ];
+  return { text: parts.join(' UNION ALL '), values: scope.conditions.values };
 }
 
 /** One row `sessions, open, bytes_in, probes, sources, alerts`. */
 export function renderCounts(sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
   const { conditions } = scope;
-  const bySources = `SELECT source, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b FROM (${touches(scope)}) GROUP BY source`;
+  const bySources = `SELECT number, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b FROM (${touches(scope)}) GROUP BY number`;
   const where = sources.some(({ hasOpen }) => hasOpen) ? conditions.session(filter) : 'false';
   const open = sources
     .filter(({ hasOpen }) => hasOpen)
@@ -206,7 +230,7 @@ export function renderCounts(sources: readonly PartitionSource[], filter: Filter
 export function renderRollup(sources: readonly PartitionSource[], step: RollupStep, filter: Filter, raw: boolean): Sql {
   const scope = { ...scopeOf(sources, filter), raw };
   return {
-    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (SELECT first // ${stepMicros[step]} AS bucket, source, sum(sessions) AS s,
+    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (SELECT first // ${stepMicros[step]} AS bucket, number, sum(sessions) AS s,
       sum(packets) AS p FROM (${touches(scope)}) GROUP BY ALL) GROUP BY bucket`,
     values: scope.conditions.values,
   };
@@ -240,8 +264,8 @@ export function renderRollupNew(
   const passing = touches(scope);
   const ever = touches({ sources: all, filter: { limit: 1 }, conditions: scope.conditions });
   return {
-    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT first // ${width} AS bucket, source FROM (${passing})) AS now
-      SEMI JOIN (SELECT min(first) // ${width} AS bucket, source FROM (${ever}) GROUP BY source) AS ever USING (bucket, source)
+    text: `SELECT bucket, count(*) FROM (SELECT DISTINCT first // ${width} AS bucket, number FROM (${passing})) AS now
+      SEMI JOIN (SELECT min(first) // ${width} AS bucket, number FROM (${ever}) GROUP BY number) AS ever USING (bucket, number)
       GROUP BY bucket`,
     values: scope.conditions.values,
   };
@@ -251,7 +275,7 @@ export function renderRollupNew(
 export function renderFirsts(all: readonly PartitionSource[], step: RollupStep): Sql {
   const scope = scopeOf(all, { limit: 1 });
   return {
-    text: `SELECT bucket, count(*) FROM (SELECT min(first) // ${stepMicros[step]} AS bucket FROM (${touches(scope)}) GROUP BY source) GROUP BY bucket`,
+    text: `SELECT bucket, count(*) FROM (SELECT min(first) // ${stepMicros[step]} AS bucket FROM (${touches(scope)}) GROUP BY number) GROUP BY bucket`,
     values: scope.conditions.values,
   };
 }
@@ -276,29 +300,28 @@ export function renderAttackers(sources: readonly PartitionSource[], by: 'hits' 
   const scope = scopeOf(sources, filter);
   const order = by === 'hits' ? 'sum(sessions + packets)' : 'max(last)';
   return {
-    text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY source ORDER BY ${order} DESC, source LIMIT ${scope.conditions.value(filter.limit)}`,
+    text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY number ORDER BY ${order} DESC, 1 LIMIT ${scope.conditions.value(filter.limit)}`,
     values: scope.conditions.values,
   };
 }
 
-const totals = 'source, min(first), max(last), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT';
+const totals = 'any_value(source), min(first), max(last), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT';
 
 /** Rows `source` with the most distinct ports first. */
 export function renderByPorts(sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
   const limit = scope.conditions.value(filter.limit);
   const { values } = scope.conditions;
-  const ranking = (
-    where: string,
-  ): string => `SELECT source FROM (SELECT source, 0 AS ports FROM (${touches(scope)}) GROUP BY source
-      UNION ALL SELECT source, count(*) AS ports FROM (SELECT DISTINCT source, key FROM (${pairs('ports', scope)}) WHERE ${where}) GROUP BY source)
-      GROUP BY source ORDER BY max(ports) DESC, source LIMIT ${limit}`;
+  const ranking = (where: string): string => `SELECT source FROM
+    (SELECT number, any_value(source) AS source FROM (${touches(scope)}) WHERE ${where} GROUP BY number)
+    LEFT JOIN (SELECT number, count(*) AS ports FROM (SELECT DISTINCT number, key FROM (${pairs('ports', scope)}) WHERE ${where}) GROUP BY number)
+    USING (number) ORDER BY coalesce(ports, 0) DESC, source LIMIT ${limit}`;
   if (!usesSums(scope)) return { text: ranking('true'), values };
   return {
-    text: `WITH bounds AS MATERIALIZED (SELECT source, max(least) AS least, sum(most) AS most FROM (${portBounds(scope)}) GROUP BY source),
-      candidates AS MATERIALIZED (SELECT source FROM bounds WHERE most >=
+    text: `WITH bounds AS MATERIALIZED (SELECT number, max(least) AS least, sum(most) AS most FROM (${portBounds(scope)}) GROUP BY number),
+      candidates AS MATERIALIZED (SELECT number FROM bounds WHERE most >=
         (SELECT min(least) FROM (SELECT least FROM bounds ORDER BY least DESC LIMIT ${limit})))
-      ${ranking('source IN (FROM candidates)')}`,
+      ${ranking('number IN (FROM candidates)')}`,
     values,
   };
 }
@@ -306,10 +329,10 @@ export function renderByPorts(sources: readonly PartitionSource[], filter: Filte
 /** Rows as renderAttackers gives, of these sources alone, in no order. */
 export function renderTotals(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[]): Sql {
   const scope = scopeFor(sources, filter, ips);
-  return { text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY source`, values: scope.conditions.values };
+  return { text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY number`, values: scope.conditions.values };
 }
 
-/** Rows `source, keys`. */
+/** Rows `number, keys`. */
 export function renderDistinct(
   sources: readonly PartitionSource[],
   subject: 'ports' | 'destinations',
@@ -318,7 +341,7 @@ export function renderDistinct(
 ): Sql {
   const scope = scopeFor(sources, filter, ips);
   return {
-    text: `SELECT source, count(*) FROM (SELECT DISTINCT source, key FROM (${pairs(subject, scope)})) GROUP BY source`,
+    text: `SELECT number, count(*) FROM (SELECT DISTINCT number, key FROM (${pairs(subject, scope)})) GROUP BY number`,
     values: scope.conditions.values,
   };
 }
@@ -347,9 +370,9 @@ const allFacts: readonly FactKind[] = [
 function listRows(subject: ListSubject, scope: RelationScope): string {
   switch (subject) {
     case 'behaviours':
-      return verdictRows(scope, 'source, behaviour AS key, hits AS n');
+      return verdictRows(scope, 'behaviour AS key, hits AS n');
     case 'tools':
-      return verdictRows(scope, 'source, tool AS key, 1 AS n');
+      return verdictRows(scope, 'tool AS key, 1 AS n');
     case 'credentials':
       return pairs({ facts: ['credential'] }, scope);
     case 'facts':
@@ -359,7 +382,7 @@ function listRows(subject: ListSubject, scope: RelationScope): string {
   }
 }
 
-/** Rows `source, key, hits`: at most `most` for each source, the most frequent first. Facts are `kind:value`. */
+/** Rows `number, key, hits`: at most `most` for each source, the most frequent first. Facts are `kind:value`. */
 export function renderLists(
   sources: readonly PartitionSource[],
   subject: ListSubject,
@@ -369,19 +392,19 @@ export function renderLists(
 ): Sql {
   const scope = scopeFor(sources, filter, ips);
   return {
-    text: `SELECT source, key, hits FROM (SELECT source, key, sum(n)::BIGINT AS hits FROM (${listRows(subject, scope)})
-      WHERE key IS NOT NULL GROUP BY source, key) QUALIFY row_number() OVER (PARTITION BY source ORDER BY hits DESC, key) <= ${scope.conditions.value(most)}
-      ORDER BY source, hits DESC, key`,
+    text: `SELECT number, key, hits FROM (SELECT number, key, sum(n)::BIGINT AS hits FROM (${listRows(subject, scope)})
+      WHERE key IS NOT NULL GROUP BY number, key) QUALIFY row_number() OVER (PARTITION BY number ORDER BY hits DESC, key) <= ${scope.conditions.value(most)}
+      ORDER BY number, hits DESC, key`,
     values: scope.conditions.values,
   };
 }
 
-/** Rows `source, half-hour, hits`: the newest `most` of each source, ascending. */
+/** Rows `number, half-hour, hits`: the newest `most` of each source, ascending. */
 export function renderActivity(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[], most: number): Sql {
   const scope = scopeFor(sources, filter, ips);
   return {
-    text: `SELECT source, half, hits FROM (SELECT source, half, sum(hits)::BIGINT AS hits FROM (${halfTouches(scope)}) GROUP BY ALL)
-      QUALIFY row_number() OVER (PARTITION BY source ORDER BY half DESC) <= ${scope.conditions.value(most)} ORDER BY source, half`,
+    text: `SELECT number, half, hits FROM (SELECT number, half, sum(hits)::BIGINT AS hits FROM (${halfTouches(scope)}) GROUP BY ALL)
+      QUALIFY row_number() OVER (PARTITION BY number ORDER BY half DESC) <= ${scope.conditions.value(most)} ORDER BY number, half`,
     values: scope.conditions.values,
   };
 }

@@ -5,6 +5,7 @@
 import type { Micros } from '../base/clock.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
 import { allOf, asksForTarget, type Conditions, newestOpen, type PartitionSource } from './duckdb-query.ts';
+import { numberOf } from './duckdb-source-number.ts';
 import type { Filter } from './store.ts';
 
 export const pairSubjects = [
@@ -29,7 +30,7 @@ export interface RelationScope {
   readonly sources: readonly PartitionSource[];
   readonly filter: Filter;
   readonly conditions: Conditions;
-  /** A condition on `source` that also holds; its values are bound by `conditions`. */
+  /** A condition on `number` that also holds; its values are bound by `conditions`. */
   readonly only?: string;
   /** Records alone, also where there are sums. */
   readonly raw?: boolean;
@@ -68,20 +69,20 @@ const insightKeys: Readonly<Partial<Record<PairSubject, string>>> = {
   facts: 'unnest(facts) AS key, 1 AS n, generate_subscripts(facts, 1) AS place',
 };
 
-/** Rows `first, last, source, sessions, packets, bytes_in` of every session and probe record that `within` lets pass. */
+/** Rows `first, last, source, number, sessions, packets, bytes_in` of every session and probe record that `within` lets pass. */
 export function rawTouches(
   catalog: string,
   within: (table: RecordTable) => string,
   probes: 'probes' | 'targets' = 'probes',
 ): string {
-  return `${touchesOf(`${catalog}.sessions`, within('sessions'))} UNION ALL SELECT start AS first, start AS last, source, 0 AS sessions,
-    packets, 0 AS bytes_in FROM ${catalog}.${probes} WHERE ${within(probes)}`;
+  return `${touchesOf(`${catalog}.sessions`, within('sessions'))} UNION ALL SELECT start AS first, start AS last, source, ${numberOf} AS number,
+    0 AS sessions, packets, 0 AS bytes_in FROM ${catalog}.${probes} WHERE ${within(probes)}`;
 }
 
 const touchesOf = (table: string, where: string): string =>
-  `SELECT start AS first, start AS last, source, 1 AS sessions, 0 AS packets, bytes_in FROM ${table} WHERE ${where}`;
+  `SELECT start AS first, start AS last, source, ${numberOf} AS number, 1 AS sessions, 0 AS packets, bytes_in FROM ${table} WHERE ${where}`;
 
-/** Rows `start, source, key, n, place`: `n` of `key`; `place` orders keys that came at once. */
+/** Rows `start, number, key, n, place`: `n` of `key`; `place` orders keys that came at once. */
 export function rawPairs(subject: PairSubject, catalog: string, within: (table: RecordTable) => string): string {
   const key = sessionKeys[subject];
   if (key === undefined) return insightPairs(subject, `${catalog}.insights`, within('insights'));
@@ -89,13 +90,15 @@ export function rawPairs(subject: PairSubject, catalog: string, within: (table: 
   if (subject === 'ports' || subject === 'destinations') {
     const name = subject === 'ports' ? portKey('port') : 'ip';
     const where = allOf([within('targets'), ...(subject === 'ports' ? [`transport <> 'icmp'`] : [])]);
-    parts.push(`SELECT start, source, ${name} AS key, packets AS n, 0 AS place FROM ${catalog}.targets WHERE ${where}`);
+    parts.push(
+      `SELECT start, ${numberOf} AS number, ${name} AS key, packets AS n, 0 AS place FROM ${catalog}.targets WHERE ${where}`,
+    );
   }
   return `SELECT * FROM (${parts.join(' UNION ALL ')}) WHERE key IS NOT NULL`;
 }
 
 function insightPairs(subject: PairSubject, table: string, where: string): string {
-  const rows = `SELECT start, source, ${insightKeys[subject]} FROM ${table} WHERE ${where}`;
+  const rows = `SELECT start, ${numberOf} AS number, ${insightKeys[subject]} FROM ${table} WHERE ${where}`;
   return subject === 'families' ? `SELECT * FROM (${rows}) WHERE key IS NOT NULL` : rows;
 }
 
@@ -107,7 +110,7 @@ export const chosen = (rows: string, only: string | undefined): string =>
   only === undefined ? rows : `SELECT * FROM (${rows}) WHERE ${only}`;
 
 const pairsOf = (table: string, key: string, where: string): string =>
-  `SELECT start, source, ${key} AS key, 1 AS n, 0 AS place FROM ${table} WHERE ${where}`;
+  `SELECT start, ${numberOf} AS number, ${key} AS key, 1 AS n, 0 AS place FROM ${table} WHERE ${where}`;
 
 /** One partition's share of an answer: days that are summed, and the records beside them. */
 interface Share {
@@ -172,7 +175,7 @@ const open = (catalog: string, where: string): string => `${newestOpen(catalog)}
 export const usesSums = ({ sources, filter, raw }: RelationScope): boolean =>
   !raw && isTimeOnly(filter) && sources.some((source) => summedTime(source, filter) !== undefined);
 
-/** Rows `first, last, source, sessions, packets, bytes_in` of every session and probe. */
+/** Rows `first, last, source, number, sessions, packets, bytes_in` of every session and probe. */
 export function touches(scope: RelationScope): string {
   const { sources, filter, conditions } = scope;
   const parts: string[] = [];
@@ -180,7 +183,7 @@ export function touches(scope: RelationScope): string {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
       if (days !== undefined)
-        parts.push(`SELECT first, last, source, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${days}`);
+        parts.push(`SELECT first, last, source, number, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${days}`);
       for (const piece of pieces) parts.push(rawTouches(catalog, piece));
       if (opened !== undefined) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])));
     }
@@ -196,11 +199,11 @@ export function touches(scope: RelationScope): string {
   return chosen(parts.join(' UNION ALL '), scope.only);
 }
 
-/** Rows `half, source, hits`: the half-hour since 1970. */
+/** Rows `half, number, hits`: the half-hour since 1970. */
 export function halfTouches(scope: RelationScope): string {
   const { sources } = scope;
   const halved = (rows: string): string =>
-    `SELECT first // ${halfHourMicros} AS half, source, sessions + packets AS hits FROM (${rows})`;
+    `SELECT first // ${halfHourMicros} AS half, number, sessions + packets AS hits FROM (${rows})`;
   if (!usesSums(scope)) return halved(touches(scope));
   const rows = sources
     .flatMap((each) => {
@@ -209,7 +212,7 @@ export function halfTouches(scope: RelationScope): string {
       return [
         ...(halves === undefined
           ? []
-          : [`SELECT half, source, sessions + packets AS hits FROM ${catalog}.agg_touch WHERE ${halves}`]),
+          : [`SELECT half, number, sessions + packets AS hits FROM ${catalog}.agg_touch WHERE ${halves}`]),
         ...pieces.map((piece) => halved(rawTouches(catalog, piece))),
         ...(opened === undefined ? [] : [halved(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])))]),
       ];
@@ -226,7 +229,7 @@ function narrowed(keys: Keys, rows: string): string {
   const value = `substr(key, strpos(key, ' ') + 1)`;
   const kind = `substr(key, 1, strpos(key, ' ') - 1)`;
   const list = keys.facts.map((name) => `'${name}'`).join(', ');
-  return `SELECT start, source, ${keys.named ? `concat(${kind}, ':', ${value})` : value} AS key, n, place FROM (${rows}) WHERE ${kind} IN (${list})`;
+  return `SELECT start, number, ${keys.named ? `concat(${kind}, ':', ${value})` : value} AS key, n, place FROM (${rows}) WHERE ${kind} IN (${list})`;
 }
 
 /** The condition on `subject` and the key of sums. */
@@ -244,7 +247,7 @@ const openPairs = (subject: PairSubject, catalog: string, where: string): string
   return key && `SELECT * FROM (${pairsOf(newestOpen(catalog), key, allOf([`outcome = 'open'`, where]))}) WHERE key IS NOT NULL`;
 };
 
-/** Rows `start, source, key, n, place`; a sum has the time of the first. */
+/** Rows `start, number, key, n, place`; a sum has the time of the first. */
 export function pairs(keys: Keys, scope: RelationScope): string {
   const { sources, filter, conditions } = scope;
   const subject = subjectOf(keys);
@@ -257,7 +260,7 @@ export function pairs(keys: Keys, scope: RelationScope): string {
       const { catalog } = source;
       const { where, key } = summedKeys(keys);
       if (days !== undefined)
-        parts.push(`SELECT moment // 64 AS start, source, ${key} AS key, n, moment % 64 AS place FROM ${catalog}.agg_pair
+        parts.push(`SELECT moment // 64 AS start, number, ${key} AS key, n, moment % 64 AS place FROM ${catalog}.agg_pair
           WHERE ${allOf([where, days])}`);
       for (const piece of pieces) add(rawPairs(subject, catalog, piece));
       if (opened !== undefined) add(openPairs(subject, catalog, opened));
@@ -273,7 +276,7 @@ export function pairs(keys: Keys, scope: RelationScope): string {
   if (!ofSessions) {
     const own = allOf([...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key')]);
     const found = sources.map(
-      ({ catalog }) => `SELECT id, start, source, family, rules, facts FROM ${catalog}.insights WHERE ${own}`,
+      ({ catalog }) => `SELECT id, start, source, source_key, family, rules, facts FROM ${catalog}.insights WHERE ${own}`,
     );
     const ids = sources.flatMap(({ catalog, hasOpen }) => [
       `SELECT id FROM ${catalog}.sessions WHERE ${session}`,
@@ -294,39 +297,101 @@ export function pairs(keys: Keys, scope: RelationScope): string {
  * key there are at least the greatest `least` and at most the sum of `most`. For filters about time alone.
  */
 export function keyBounds(keys: Keys, scope: RelationScope): string {
-  const { sources } = scope;
-  const subject = subjectOf(keys);
-  const parts: string[] = [];
+  const { where, key } = summedKeys(keys);
   const bounded = (rows: string): string =>
-    `SELECT min(start) AS start, key, sum(n) AS n, count(DISTINCT source) AS least, count(DISTINCT source) AS most
-      FROM (${narrowed(keys, rows)}) GROUP BY key, start // ${dayMicros}`;
-  for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
-    const { catalog } = source;
-    const { where, key } = summedKeys(keys);
-    if (days !== undefined)
-      parts.push(`SELECT day * ${dayMicros} AS start, ${key} AS key, n, sources AS least, sources AS most FROM ${catalog}.agg_key
-        WHERE ${allOf([where, days])}`);
-    for (const piece of pieces) parts.push(bounded(rawPairs(subject, catalog, piece)));
-    const ofOpen = opened === undefined ? undefined : openPairs(subject, catalog, opened);
-    if (ofOpen !== undefined) parts.push(bounded(ofOpen));
-  }
-  return parts.join(' UNION ALL ');
+    `SELECT min(start) AS start, key, sum(n) AS n, count(DISTINCT number) AS least, count(DISTINCT number) AS most
+      FROM (${rows}) GROUP BY key, start // ${dayMicros}`;
+  const { summed, beside } = summedAndBeside(
+    keys,
+    scope,
+    (catalog, days) =>
+      `SELECT day * ${dayMicros} AS start, ${key} AS key, n, sources AS least, sources AS most FROM ${catalog}.agg_key
+      WHERE ${allOf([where, days])}`,
+  );
+  return [...summed, ...beside.map(bounded)].join(' UNION ALL ');
 }
 
-/** Rows `source, least, most`, several for a source: bounds of its distinct ports, as above. */
+/** Rows `number, least, most`, several for a source: bounds of its distinct ports, as above. */
 export function portBounds(scope: RelationScope): string {
-  const parts: string[] = [];
   const bounded = (rows: string): string =>
-    `SELECT source, count(DISTINCT key) AS least, count(DISTINCT key) AS most FROM (${rows}) GROUP BY source`;
+    `SELECT number, count(DISTINCT key) AS least, count(DISTINCT key) AS most FROM (${rows}) GROUP BY number`;
+  const { summed, beside } = summedAndBeside(
+    'ports',
+    scope,
+    (catalog, days) => `SELECT number, ports AS least, ports AS most FROM ${catalog}.agg_source WHERE ${days}`,
+  );
+  return [...summed, ...beside.map(bounded)].join(' UNION ALL ');
+}
+
+/** Parts of an answer: what `ofSums` makes of the days that are summed, and `pairs` of the records beside them. */
+export function summedAndBeside(
+  keys: Keys,
+  scope: RelationScope,
+  ofSums: (catalog: string, days: string) => string,
+): { readonly summed: string[]; readonly beside: string[] } {
+  const subject = subjectOf(keys);
+  const summed: string[] = [];
+  const beside: string[] = [];
   for (const { source, days, pieces, open: opened } of scope.sources.map((each) => shareOf(each, scope))) {
     const { catalog } = source;
-    if (days !== undefined) parts.push(`SELECT source, ports AS least, ports AS most FROM ${catalog}.agg_source WHERE ${days}`);
-    for (const piece of pieces) parts.push(bounded(rawPairs('ports', catalog, piece)));
-    const ofOpen = opened === undefined ? undefined : openPairs('ports', catalog, opened);
-    if (ofOpen !== undefined) parts.push(bounded(ofOpen));
+    if (days !== undefined) summed.push(ofSums(catalog, days));
+    for (const piece of pieces) beside.push(narrowed(keys, rawPairs(subject, catalog, piece)));
+    const ofOpen = opened === undefined ? undefined : openPairs(subject, catalog, opened);
+    if (ofOpen !== undefined) beside.push(narrowed(keys, ofOpen));
   }
-  return parts.join(' UNION ALL ');
+  return { summed, beside };
 }
+
+/** Rows `key, n, members` of days that are summed, and `pairs` of the records beside them; undefined where there are none. */
+export function keyMembers(keys: Keys, scope: RelationScope): { readonly summed?: string; readonly beside?: string } {
+  const { where, key } = summedKeys(keys);
+  const { summed, beside } = summedAndBeside(
+    keys,
+    scope,
+    (catalog, days) => `SELECT ${key} AS key, n, members FROM ${catalog}.agg_key WHERE ${allOf([where, days])}`,
+  );
+  return {
+    ...(summed.length > 0 && { summed: summed.join(' UNION ALL ') }),
+    ...(beside.length > 0 && { beside: beside.join(' UNION ALL ') }),
+  };
+}
+
+/** What sources share that campaigns are made from. */
+export const sharedFacts = ['credential', 'hassh', 'ja4', 'client', 'user-agent', 'url', 'domain', 'address'] as const;
+
+/** Rows `number` of sources that have any of it. */
+export function holders(scope: RelationScope): string {
+  const { filter } = scope;
+  const numbers = (rows: string): string => `SELECT number FROM (${rows})`;
+  if (!isTimeOnly(filter))
+    return [pairs('families', scope), pairs({ facts: sharedFacts }, scope)].map(numbers).join(' UNION ALL ');
+  const families = summedAndBeside(
+    'families',
+    scope,
+    (catalog, days) => `SELECT number FROM ${catalog}.agg_source WHERE compared AND ${days}`,
+  );
+  const facts = summedAndBeside({ facts: sharedFacts }, scope, () => '');
+  return [...families.summed, ...[...families.beside, ...facts.beside].map(numbers)].join(' UNION ALL ');
+}
+
+/** Rows `number, day, halves`, several of a day: a bit for each half-hour of it. */
+export function halfBits(scope: RelationScope): string {
+  const bits = (rows: string): string => `SELECT number, first // ${dayMicros} AS day, ${halfBit} AS halves FROM (${rows})`;
+  if (!usesSums(scope)) return bits(touches(scope));
+  const rows = scope.sources.flatMap((each) => {
+    const { source, days, pieces, open: opened } = shareOf(each, scope);
+    const { catalog } = source;
+    return [
+      ...(days === undefined ? [] : [`SELECT number, day, halves FROM ${catalog}.agg_source WHERE ${days}`]),
+      ...pieces.map((piece) => bits(rawTouches(catalog, piece))),
+      ...(opened === undefined ? [] : [bits(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])))]),
+    ];
+  });
+  return chosen(rows.join(' UNION ALL '), scope.only);
+}
+
+/** The bit of the half-hour that `first` is in, of its day. */
+export const halfBit = `(1::BIGINT << (((first // ${halfHourMicros}) % 48 + 48) % 48)::BIGINT)`;
 
 /** Rows `start` of every record that is not summed; undefined when there can be none. */
 export function unsummedStarts(scope: RelationScope): string | undefined {

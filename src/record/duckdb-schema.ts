@@ -4,12 +4,12 @@
 import type { DuckDBAppender } from '@duckdb/node-api';
 import type { Fact } from '../model/fact.ts';
 import type { Credential, SessionRecord, SynDetails, TlsDetails } from '../model/session.ts';
-import { aggregateTables } from './duckdb-aggregate-schema.ts';
+import { aggregateTables, renewAggregates } from './duckdb-aggregate-schema.ts';
 import { insightTables } from './duckdb-insight-schema.ts';
 import { appendBytes, appendKey, appendText, type RowBytes } from './duckdb-row.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 5;
+export const schemaVersion = 6;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -50,6 +50,7 @@ export const migrations: Readonly<Record<number, readonly string[]>> = {
   ),
   3: insightTables,
   4: aggregateTables,
+  5: renewAggregates,
 };
 
 export const tables = [

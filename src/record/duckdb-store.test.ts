@@ -10,8 +10,9 @@ import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
 import { dayMicros, dayStart } from './day.ts';
-import { DuckDbStore, openStoreForReading } from './duckdb-store.ts';
+import { DuckDbStore } from './duckdb-store.ts';
 import { JournalWriter } from './journal-writer.ts';
+import { openStoreForReading } from './open-store-for-reading.ts';
 import { Recorder } from './recorder.ts';
 import { everything, sampleSession, storeContract } from './store-contract.ts';
 

@@ -1,7 +1,6 @@
 // The store for one machine: DuckDB, one file per day, appended in batches (docs/decisions/0002-embedded-store.md).
 // The contract, its questions, retention and repair; writing is duckdb-apply.ts, files are duckdb-database.ts.
 
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Micros, systemClock } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
@@ -60,7 +59,7 @@ export interface DuckDbStoreOptions {
   readonly log?: Log;
 }
 
-/** Of the engine's memory, for a number and a source it counts. */
+/** Of memory, for a source in a list that is counted: in the engine's, and in ours. */
 const pairBytes = 80;
 const warmPartitions = 8;
 const idleCheckpointMs = 3000;
@@ -105,6 +104,7 @@ export class DuckDbStore implements Store {
     this.#analysis = new DuckDbAnalysis({
       pairsAtOnce: options.pairsAtOnce ?? Math.max(100_000, Math.floor(memoryBytes / pairBytes)),
       ask: (sql) => this.#ask(sql),
+      visit: (sql, visitor) => this.#guarded(() => this.#database.visit(sql, visitor)),
       sources: (filter) => this.#sources(filter),
       page: (filter, render, read) => this.#page(filter, render, read),
     });
@@ -268,9 +268,13 @@ export class DuckDbStore implements Store {
     return sources.sort((a, b) => b.latest - a.latest);
   }
 
-  async #ask(sql: Sql): Promise<unknown[][]> {
+  #ask(sql: Sql): Promise<unknown[][]> {
+    return this.#guarded(() => this.#database.rows(sql));
+  }
+
+  async #guarded<T>(read: () => Promise<T>): Promise<T> {
     try {
-      return await this.#database.rows(sql);
+      return await read();
     } catch (error) {
       const fault = asStoreError(error);
       // A reader found what no writer has touched: the next batch is told, and the journal gives it again.
@@ -487,14 +491,3 @@ export class DuckDbStore implements Store {
 }
 
 const nothing: Sql = { text: 'SELECT NULL WHERE false', values: [] };
-
-/**
- * The store for questions while no recorder runs. Throws `not-found` when there is none yet, `already-running` when a
- * recorder has it open: then ask the recorder.
- */
-export async function openStoreForReading(dataDirectory: string, log?: Log): Promise<Store> {
-  if (!existsSync(join(dataDirectory, 'store'))) {
-    throw new WeirError('not-found', `there is no store in ${dataDirectory} yet`, { dataDirectory });
-  }
-  return DuckDbStore.open({ dataDirectory, readOnly: true, ...(log && { log }) });
-}

@@ -381,7 +381,6 @@ export class MemoryAnalysis {
     const fingerprints = lister(rows.fingerprints);
     const syns = lister(this.#syns(filter));
     const urls = lister(rows.urls);
-    const ports = this.#lister(64)(this.#targets('ports', filter));
     return this.attackers('hits', { ...filter, limit: Number.POSITIVE_INFINITY })
       .filter(({ source }) => comparable.has(source))
       .slice(0, filter.limit)
@@ -395,7 +394,6 @@ export class MemoryAnalysis {
         credentials: credentials(source),
         fingerprints: [...fingerprints(source), ...syns(source).map((key) => `syn:${key}`)].slice(0, 64),
         urls: urls(source),
-        ports: ports(source),
         halfHours: this.#halfHours(source, filter)
           .map(({ start }) => start / halfHourMicros)
           .slice(-500),

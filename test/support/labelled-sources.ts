@@ -61,7 +61,6 @@ function row({
     credentials,
     fingerprints,
     urls,
-    ports: [],
     halfHours: sorted,
   };
 }

@@ -21,7 +21,6 @@ const row = (source: string, more: Partial<SourceFeatures> = {}): SourceFeatures
   credentials: [],
   fingerprints: [],
   urls: [],
-  ports: [],
   halfHours: [],
   ...more,
 });

@@ -1,0 +1,137 @@
+// Rankings of the embedded store: keys by hits or by distinct sources. Sums bound how many sources a key can have, lists of the
+// sources' numbers are united for the keys that can be among the first, a part of them at a time. Reads only.
+
+import { setImmediate } from 'node:timers/promises';
+import { type DuckDBDataChunk, DuckDBListVector } from '@duckdb/node-api';
+import type { InsightSubject } from './analysis-store.ts';
+import { DistinctNumbers } from './distinct-numbers.ts';
+import { readTop, renderCandidates, renderMembers, renderSettled, renderTop } from './duckdb-insight-query.ts';
+import type { PartitionSource, Sql } from './duckdb-query.ts';
+import type { Filter, TopRow, TopSubject } from './store.ts';
+
+/** What it asks of the store. */
+export interface RankingAccess {
+  /** Sources in lists of keys that are in memory at once: more are counted in parts. */
+  readonly pairsAtOnce: number;
+  ask(sql: Sql): Promise<unknown[][]>;
+  visit(sql: Sql, visitor: (chunk: DuckDBDataChunk) => void): Promise<void>;
+  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
+}
+
+export type RankedSubject = TopSubject | InsightSubject;
+
+/** Keys in memory at once. */
+const keysAtOnce = 100_000;
+/** Others have their turn after so many numbers. */
+const numbersPerTurn = 500_000;
+
+/** What is known of one candidate. */
+interface Tally {
+  hits: number;
+  /** Each without doubles. */
+  readonly lists: BigUint64Array[];
+}
+
+export class DuckDbRanking {
+  readonly #access: RankingAccess;
+  /** Temporary tables made so far. */
+  #tables = 0;
+
+  constructor(access: RankingAccess) {
+    this.#access = access;
+  }
+
+  async top(subject: RankedSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0) return [];
+    return (
+      (await this.#ofCandidates((name) => renderCandidates(name, sources, subject, by, filter), sources, subject, by, filter)) ??
+      (await this.#access.ask(renderTop(sources, subject, by, filter))).map(readTop)
+    );
+  }
+
+  /** Undefined where `render` has no candidates to shorten the ranking by. */
+  async #ofCandidates(
+    render: (name: string) => Sql | undefined,
+    sources: readonly PartitionSource[],
+    subject: RankedSubject,
+    by: 'hits' | 'sources',
+    filter: Filter,
+  ): Promise<TopRow[] | undefined> {
+    this.#tables = (this.#tables + 1) % Number.MAX_SAFE_INTEGER;
+    const name = `candidates_${this.#tables}`;
+    const candidates = render(name);
+    if (!candidates) return undefined;
+    try {
+      await this.#access.ask(candidates);
+      let rows = (await this.#access.ask(renderSettled(name, by, filter.limit))).map(readTop);
+      const text = `SELECT coalesce(sum(most), 0)::BIGINT, count(*) FROM ${name} WHERE least < most`;
+      const [[members, keys]] = await this.#access.ask({ text, values: [] });
+      const slices = Math.ceil(Math.max(Number(members) / this.#access.pairsAtOnce, Number(keys) / keysAtOnce));
+      for (let slice = 0; slice < slices; slice += 1) {
+        const part = { candidates: name, slice, slices };
+        rows.push(...(await this.#count(renderMembers(part, sources, subject, filter), part)));
+        rows = rows.sort(inOrder(by)).slice(0, filter.limit);
+      }
+      return rows;
+    } finally {
+      await this.#access.ask({ text: `DROP TABLE IF EXISTS ${name}`, values: [] });
+    }
+  }
+
+  async #count(
+    members: Sql,
+    { candidates, slice, slices }: { candidates: string; slice: number; slices: number },
+  ): Promise<TopRow[]> {
+    const text = `SELECT rank, key FROM ${candidates} WHERE least < most AND rank % ${slices} = ${slice}`;
+    const keys = (await this.#access.ask({ text, values: [] })).map(([rank, key]) => [Number(rank), String(key)] as const);
+    const tallies = new Map<number, Tally>();
+    await this.#access.visit(members, (chunk) => gather(chunk, tallies));
+    const distinct = new DistinctNumbers();
+    const rows: TopRow[] = [];
+    let counted = 0;
+    for (const [rank, key] of keys) {
+      const tally = tallies.get(rank);
+      if (!tally) continue;
+      rows.push({ key, hits: tally.hits, sources: distinct.count(tally.lists) });
+      counted += tally.lists.reduce((sum, { length }) => sum + length, 0);
+      tallies.delete(rank);
+      if (counted < numbersPerTurn) continue;
+      counted = 0;
+      await setImmediate();
+    }
+    return rows;
+  }
+}
+
+/** Rows `rank, n, members`. */
+function gather(chunk: DuckDBDataChunk, tallies: Map<number, Tally>): void {
+  const [ranks, hits] = [chunk.getColumnVector(0), chunk.getColumnVector(1)];
+  const lists = chunk.getColumnVector(2);
+  if (!(lists instanceof DuckDBListVector)) throw new TypeError('members are no list');
+  const numbers = numbersOf(lists);
+  for (let row = 0; row < chunk.rowCount; row += 1) {
+    const rank = Number(ranks.getItem(row));
+    const from = lists.getEntryOffset(row);
+    // A copy: the chunk's memory is the engine's.
+    const list = numbers.slice(from, from + lists.getEntryLength(row));
+    const tally = tallies.get(rank);
+    if (!tally) tallies.set(rank, { hits: Number(hits.getItem(row)), lists: [list] });
+    else {
+      tally.hits += Number(hits.getItem(row));
+      tally.lists.push(list);
+    }
+  }
+}
+
+/** The vector's own array: a number of 64 bits by itself is an object each. */
+function numbersOf({ childVector }: DuckDBListVector): BigUint64Array {
+  const { items } = childVector as unknown as { readonly items?: unknown };
+  if (items instanceof BigUint64Array) return items;
+  return BigUint64Array.from(childVector.toArray() as bigint[]);
+}
+
+const inOrder =
+  (by: 'hits' | 'sources') =>
+  (a: TopRow, b: TopRow): number =>
+    b[by] - a[by] || b.hits - a.hits || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
