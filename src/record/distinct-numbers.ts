@@ -3,44 +3,51 @@
 
 import { randomBytes } from 'node:crypto';
 
+const fewestPlaces = 1024;
+
 export class DistinctNumbers {
   readonly #seed = randomBytes(4).readUInt32LE();
   /** Two words a number; two zeros are an empty place. */
-  #table = new Uint32Array(2 * 1024);
+  #table = new Uint32Array(2 * fewestPlaces);
+  #mask = fewestPlaces - 1;
+  #hasZero = 0;
+  #found = 0;
 
-  /** No list holds a number twice. */
-  count(lists: readonly BigUint64Array[]): number {
-    if (lists.length === 1) return lists[0].length;
-    const most = lists.reduce((sum, { length }) => sum + length, 0);
-    let places = 1024;
+  /** Of what was added since `begin`. */
+  get size(): number {
+    return this.#found + this.#hasZero;
+  }
+
+  /** Forgets everything; `most` numbers can be added then. */
+  begin(most: number): void {
+    let places = fewestPlaces;
     while (places < 2 * most) places *= 2;
     if (this.#table.length < 2 * places) this.#table = new Uint32Array(2 * places);
     else this.#table.fill(0, 0, 2 * places);
+    this.#mask = places - 1;
+    this.#hasZero = 0;
+    this.#found = 0;
+  }
+
+  /** Adds numbers as pairs of words, the low one first: those from `from` to before `to` of them. */
+  add(words: Uint32Array, from: number, to: number): void {
     const table = this.#table;
-    const mask = places - 1;
-    let count = 0;
-    let hasZero = 0;
-    for (const list of lists) {
-      const words = new Uint32Array(list.buffer, list.byteOffset, 2 * list.length);
-      for (let index = 0; index < words.length; index += 2) {
-        const low = words[index];
-        const high = words[index + 1];
-        if (low === 0 && high === 0) {
-          hasZero = 1;
-          continue;
-        }
-        let place = this.#hash(low, high) & mask;
-        while (table[2 * place] !== 0 || table[2 * place + 1] !== 0) {
-          if (table[2 * place] === low && table[2 * place + 1] === high) break;
-          place = (place + 1) & mask;
-        }
-        if (table[2 * place] !== 0 || table[2 * place + 1] !== 0) continue;
-        table[2 * place] = low;
-        table[2 * place + 1] = high;
-        count += 1;
+    const mask = this.#mask;
+    for (let index = 2 * from; index < 2 * to; index += 2) {
+      const low = words[index];
+      const high = words[index + 1];
+      if (low === 0 && high === 0) {
+        this.#hasZero = 1;
+        continue;
       }
+      let place = 2 * (this.#hash(low, high) & mask);
+      while ((table[place] !== low || table[place + 1] !== high) && (table[place] !== 0 || table[place + 1] !== 0))
+        place = 2 * ((place / 2 + 1) & mask);
+      if (table[place] === low && table[place + 1] === high) continue;
+      table[place] = low;
+      table[place + 1] = high;
+      this.#found += 1;
     }
-    return count + hasZero;
   }
 
   /** Rounds of multiplication and shifting, so that neighbours land apart. */

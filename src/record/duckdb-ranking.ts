@@ -2,11 +2,12 @@
 // sources' numbers are united for the keys that can be among the first, a part of them at a time. Reads only.
 
 import { setImmediate } from 'node:timers/promises';
-import { type DuckDBDataChunk, DuckDBListVector } from '@duckdb/node-api';
+import type { DuckDBDataChunk } from '@duckdb/node-api';
 import type { InsightSubject } from './analysis-store.ts';
 import { DistinctNumbers } from './distinct-numbers.ts';
 import { readTop, renderCandidates, renderMembers, renderSettled, renderTop } from './duckdb-insight-query.ts';
 import type { PartitionSource, Sql } from './duckdb-query.ts';
+import { MemberLists } from './member-lists.ts';
 import type { Filter, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
@@ -22,15 +23,8 @@ export type RankedSubject = TopSubject | InsightSubject;
 
 /** Keys in memory at once. */
 const keysAtOnce = 100_000;
-/** Others have their turn after so many numbers. */
+/** Others have their turn after about so many numbers. */
 const numbersPerTurn = 500_000;
-
-/** What is known of one candidate. */
-interface Tally {
-  hits: number;
-  /** Each without doubles. */
-  readonly lists: BigUint64Array[];
-}
 
 export class DuckDbRanking {
   readonly #access: RankingAccess;
@@ -85,50 +79,22 @@ export class DuckDbRanking {
   ): Promise<TopRow[]> {
     const text = `SELECT rank, key FROM ${candidates} WHERE least < most AND rank % ${slices} = ${slice}`;
     const keys = (await this.#access.ask({ text, values: [] })).map(([rank, key]) => [Number(rank), String(key)] as const);
-    const tallies = new Map<number, Tally>();
-    await this.#access.visit(members, (chunk) => gather(chunk, tallies));
+    const lists = new MemberLists();
+    await this.#access.visit(members, (chunk) => lists.add(chunk));
     const distinct = new DistinctNumbers();
     const rows: TopRow[] = [];
     let counted = 0;
     for (const [rank, key] of keys) {
-      const tally = tallies.get(rank);
+      const tally = lists.tally(rank, distinct);
       if (!tally) continue;
-      rows.push({ key, hits: tally.hits, sources: distinct.count(tally.lists) });
-      counted += tally.lists.reduce((sum, { length }) => sum + length, 0);
-      tallies.delete(rank);
+      rows.push({ key, ...tally });
+      counted += tally.sources + 1;
       if (counted < numbersPerTurn) continue;
       counted = 0;
       await setImmediate();
     }
     return rows;
   }
-}
-
-/** Rows `rank, n, members`. */
-function gather(chunk: DuckDBDataChunk, tallies: Map<number, Tally>): void {
-  const [ranks, hits] = [chunk.getColumnVector(0), chunk.getColumnVector(1)];
-  const lists = chunk.getColumnVector(2);
-  if (!(lists instanceof DuckDBListVector)) throw new TypeError('members are no list');
-  const numbers = numbersOf(lists);
-  for (let row = 0; row < chunk.rowCount; row += 1) {
-    const rank = Number(ranks.getItem(row));
-    const from = lists.getEntryOffset(row);
-    // A copy: the chunk's memory is the engine's.
-    const list = numbers.slice(from, from + lists.getEntryLength(row));
-    const tally = tallies.get(rank);
-    if (!tally) tallies.set(rank, { hits: Number(hits.getItem(row)), lists: [list] });
-    else {
-      tally.hits += Number(hits.getItem(row));
-      tally.lists.push(list);
-    }
-  }
-}
-
-/** The vector's own array: a number of 64 bits by itself is an object each. */
-function numbersOf({ childVector }: DuckDBListVector): BigUint64Array {
-  const { items } = childVector as unknown as { readonly items?: unknown };
-  if (items instanceof BigUint64Array) return items;
-  return BigUint64Array.from(childVector.toArray() as bigint[]);
 }
 
 const inOrder =

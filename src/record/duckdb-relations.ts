@@ -232,14 +232,29 @@ function narrowed(keys: Keys, rows: string): string {
   return `SELECT start, number, ${keys.named ? `concat(${kind}, ':', ${value})` : value} AS key, n, place FROM (${rows}) WHERE ${kind} IN (${list})`;
 }
 
-/** The condition on `subject` and the key of sums. */
-function summedKeys(keys: Keys): { readonly where: string; readonly key: string } {
-  if (typeof keys === 'string') return { where: `subject = '${keys}'`, key: 'key' };
-  const subjects = keys.facts.map((kind) => `'fact ${kind}'`).sort();
-  // The engine leaves out what a range cannot have, which it does not for a list.
-  const where = `subject >= ${subjects[0]} AND subject <= ${subjects[subjects.length - 1]} AND subject IN (${subjects.join(', ')})`;
-  return { where, key: keys.named ? `concat(substr(subject, 6), ':', key)` : 'key' };
+/** A condition on `subject` and the key of sums. */
+interface SummedKeys {
+  readonly where: string;
+  readonly key: string;
 }
+
+/** Kinds of facts that are asked for one by one. */
+const fewKinds = 5;
+
+/** Several of few kinds: the engine leaves out what one value or a range cannot have, which it does not for a list. */
+function summedKeys(keys: Keys): readonly SummedKeys[] {
+  if (typeof keys === 'string') return [{ where: `subject = '${keys}'`, key: 'key' }];
+  if (keys.facts.length <= fewKinds)
+    return keys.facts.map((kind) => ({
+      where: `subject = 'fact ${kind}'`,
+      key: keys.named ? `concat('${kind}:', key)` : 'key',
+    }));
+  const subjects = keys.facts.map((kind) => `'fact ${kind}'`).sort();
+  const where = `subject >= ${subjects[0]} AND subject <= ${subjects[subjects.length - 1]} AND subject IN (${subjects.join(', ')})`;
+  return [{ where, key: keys.named ? `concat(substr(subject, 6), ':', key)` : 'key' }];
+}
+
+const ofEach = (keys: Keys, part: (summed: SummedKeys) => string): string => summedKeys(keys).map(part).join(' UNION ALL ');
 
 /** Open sessions have these keys as ended ones have; what analysis found is of ended ones. */
 const openPairs = (subject: PairSubject, catalog: string, where: string): string | undefined => {
@@ -258,10 +273,14 @@ export function pairs(keys: Keys, scope: RelationScope): string {
   if (isTimeOnly(filter)) {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
-      const { where, key } = summedKeys(keys);
       if (days !== undefined)
-        parts.push(`SELECT moment // 64 AS start, number, ${key} AS key, n, moment % 64 AS place FROM ${catalog}.agg_pair
-          WHERE ${allOf([where, days])}`);
+        parts.push(
+          ofEach(
+            keys,
+            ({ where, key }) => `SELECT moment // 64 AS start, number, ${key} AS key, n, moment % 64 AS place
+              FROM ${catalog}.agg_pair WHERE ${allOf([where, days])}`,
+          ),
+        );
       for (const piece of pieces) add(rawPairs(subject, catalog, piece));
       if (opened !== undefined) add(openPairs(subject, catalog, opened));
     }
@@ -297,16 +316,15 @@ export function pairs(keys: Keys, scope: RelationScope): string {
  * key there are at least the greatest `least` and at most the sum of `most`. For filters about time alone.
  */
 export function keyBounds(keys: Keys, scope: RelationScope): string {
-  const { where, key } = summedKeys(keys);
   const bounded = (rows: string): string =>
     `SELECT min(start) AS start, key, sum(n) AS n, count(DISTINCT number) AS least, count(DISTINCT number) AS most
       FROM (${rows}) GROUP BY key, start // ${dayMicros}`;
-  const { summed, beside } = summedAndBeside(
-    keys,
-    scope,
-    (catalog, days) =>
-      `SELECT day * ${dayMicros} AS start, ${key} AS key, n, sources AS least, sources AS most FROM ${catalog}.agg_key
-      WHERE ${allOf([where, days])}`,
+  const { summed, beside } = summedAndBeside(keys, scope, (catalog, days) =>
+    ofEach(
+      keys,
+      ({ where, key }) => `SELECT day * ${dayMicros} AS start, ${key} AS key, n, sources AS least, sources AS most
+          FROM ${catalog}.agg_key WHERE ${allOf([where, days])}`,
+    ),
   );
   return [...summed, ...beside.map(bounded)].join(' UNION ALL ');
 }
@@ -344,11 +362,8 @@ export function summedAndBeside(
 
 /** Rows `key, n, members` of days that are summed, and `pairs` of the records beside them; undefined where there are none. */
 export function keyMembers(keys: Keys, scope: RelationScope): { readonly summed?: string; readonly beside?: string } {
-  const { where, key } = summedKeys(keys);
-  const { summed, beside } = summedAndBeside(
-    keys,
-    scope,
-    (catalog, days) => `SELECT ${key} AS key, n, members FROM ${catalog}.agg_key WHERE ${allOf([where, days])}`,
+  const { summed, beside } = summedAndBeside(keys, scope, (catalog, days) =>
+    ofEach(keys, ({ where, key }) => `SELECT ${key} AS key, n, members FROM ${catalog}.agg_key WHERE ${allOf([where, days])}`),
   );
   return {
     ...(summed.length > 0 && { summed: summed.join(' UNION ALL ') }),
