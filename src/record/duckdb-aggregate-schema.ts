@@ -2,7 +2,7 @@
 
 /**
  * `agg_rows`: how many rows of each table are summed. `agg_source`: a source's day; `ports` are distinct, `halves` has a bit for
- * each half-hour of it, `compared` is true when it shares what campaigns are made from. `agg_touch`: a source's half-hour.
+ * each half-hour of it, `compared` is true when it shares what campaigns are made from; without a touch, `first` is null. `agg_touch`: a source's half-hour.
  * `agg_pair`: what a source had to do with a key on a day; `moment` is 64 times when first, plus its place among what came at
  * once. `agg_key`: the same over all sources; `members` are their numbers. `agg_bucket`: everything of a half-hour. `number` is
  * that of duckdb-source-number.ts.

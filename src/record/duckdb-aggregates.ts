@@ -139,11 +139,13 @@ async function sum(writer: DuckDBConnection, catalog: string, from: RowCounts, t
         AND hash(key) % ${slices} = ${slice} GROUP BY ALL ORDER BY subject, day, key`);
   }
   const shared = ['families', ...sharedFacts.map((kind) => `fact ${kind}`)].map((subject) => `'${subject}'`).join(', ');
-  await writer.run(`INSERT INTO ${catalog}.agg_source SELECT day, source, number, s, p, b, f, l, coalesce(ports, 0), halves, compared IS NOT NULL
+  // What was found may be of sessions that are still open, or that an earlier sum has: rows that no touch is in.
+  await writer.run(`INSERT INTO ${catalog}.agg_source SELECT day, source, number, coalesce(s, 0), coalesce(p, 0), coalesce(b, 0), f, l,
+      coalesce(ports, 0), coalesce(halves, 0), compared IS NOT NULL
     FROM (SELECT first // ${dayMicros} AS day, source, number, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b, min(first) AS f,
       max(last) AS l, bit_or(${halfBit}) AS halves FROM (${touched}) GROUP BY ALL)
     LEFT JOIN (SELECT day, number, count(*) AS ports FROM ${newPairs} AND subject = 'ports' GROUP BY ALL) USING (day, number)
-    LEFT JOIN (SELECT DISTINCT day, number, true AS compared FROM ${newPairs} AND subject IN (${shared})) USING (day, number)
+    FULL JOIN (SELECT DISTINCT day, number, true AS compared FROM ${newPairs} AND subject IN (${shared})) USING (day, number)
     ORDER BY day, number`);
   await writer.run(`INSERT INTO ${catalog}.agg_touch SELECT first // ${halfHourMicros}, number, sum(sessions), sum(packets)
     FROM (${touched}) GROUP BY ALL ORDER BY ALL`);

@@ -183,7 +183,8 @@ export function touches(scope: RelationScope): string {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
       if (days !== undefined)
-        parts.push(`SELECT first, last, source, number, sessions, packets, bytes_in FROM ${catalog}.agg_source WHERE ${days}`);
+        parts.push(`SELECT first, last, source, number, sessions, packets, bytes_in FROM ${catalog}.agg_source
+          WHERE first IS NOT NULL AND ${days}`);
       for (const piece of pieces) parts.push(rawTouches(catalog, piece));
       if (opened !== undefined) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, opened])));
     }
