@@ -13,6 +13,7 @@ import { readPackedRules } from '../analysis/signatures/packed-rules.ts';
 import { RememberedMatches } from '../analysis/signatures/remembered-matches.ts';
 import { readRuleFiles } from '../analysis/signatures/rule-files.ts';
 import { SignatureSet } from '../analysis/signatures/signature-set.ts';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AnalysisSettings } from '../model/analysis-settings.ts';
@@ -27,6 +28,8 @@ export interface AnalysisOptions {
   readonly packageRoot: string;
   readonly store: AnalyserStore;
   readonly log: Log;
+  /** Only for how often verdicts are told again; default the system's. */
+  readonly clock?: Clock;
 }
 
 export interface RecorderAnalysis {
@@ -111,7 +114,13 @@ function loadSignatures(
 }
 
 /** The parts as the recorder has them. */
-export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
+export async function loadAnalysis({
+  settings,
+  data,
+  packageRoot,
+  log,
+  clock = systemClock,
+}: Omit<AnalysisOptions, 'store'>): Promise<Loaded> {
   const places = await Places.open({ ...settings.geo, cacheDirectory: join(data, 'analysis'), log });
   const signatures = loadSignatures(
     [join(packageRoot, 'rules/signatures'), ...settings.rules],
@@ -129,7 +138,7 @@ export async function loadAnalysis({ settings, data, packageRoot, log }: Omit<An
     createFamilies: (known) => new FamilyIndex(known),
     ...(scanners && {
       createBehaviours: () => {
-        const tracker = new BehaviourTracker({ thresholds: settings.behaviour, scanners });
+        const tracker = new BehaviourTracker({ thresholds: settings.behaviour, scanners, clock });
         memory.attend(tracker);
         return tracker;
       },

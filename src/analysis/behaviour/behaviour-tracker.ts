@@ -145,7 +145,7 @@ export class BehaviourTracker {
   }
 
   #stateOf(ip: string, diversion: string): SourceState {
-    return this.#sources.get(diversion === importDiversion ? `${ip} ${importDiversion}` : ip, ip);
+    return diversion === importDiversion ? this.#sources.get(`${ip} ${importDiversion}`, ip) : this.#sources.of(ip);
   }
 
   #session(session: SessionRecord, hits: readonly SignatureHit[], view: SessionView | undefined): void {

@@ -6,6 +6,7 @@ import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import { derivedIdentifier } from '../../model/identifier.ts';
 import type { Behaviour, Verdict } from '../../model/insight.ts';
 import { type About, type Describe, Episode } from './episode.ts';
+import { Episodes, episodeKey } from './episodes.ts';
 import { portKeyOf } from './port-bits.ts';
 import type { SourceState } from './source-state.ts';
 
@@ -22,25 +23,7 @@ const latenessMicros = 60 * 1e6;
 /** Of one source at once. */
 const maxEpisodes = 64;
 
-const numbers: Readonly<Record<Behaviour, number>> = {
-  'port-scan': 1,
-  sweep: 2,
-  'block-scan': 3,
-  'slow-scan': 4,
-  'repeated-access': 5,
-  'brute-force': 6,
-  exploitation: 7,
-  crawler: 8,
-  'research-scanner': 9,
-  'silent-opener': 10,
-  'two-phase-scan': 11,
-  flood: 12,
-};
-
-/** A source's episodes by behaviour and target (a number below 2^33). */
-export type Episodes = Map<number, Episode>;
-
-export const episodeKey = (behaviour: Behaviour, target: number): number => numbers[behaviour] * 2 ** 33 + target;
+const nothing: readonly Episode[] = [];
 
 export interface Opening {
   readonly about: About;
@@ -80,8 +63,11 @@ export class EpisodeTable {
 
   /** Lets go what is over for good: also for an event that comes late. What has to be told of it still is. */
   settle({ episodes, latest }: SourceState): void {
-    for (const [key, { behaviour, end }] of episodes ?? [])
-      if (end + this.pauseOf(behaviour) + latenessMicros < latest) episodes?.delete(key);
+    for (const { behaviour, end } of episodes?.values ?? nothing)
+      if (end + this.pauseOf(behaviour) + latenessMicros < latest) {
+        episodes?.deleteWhere((one) => one.end + this.pauseOf(one.behaviour) + latenessMicros < latest);
+        return;
+      }
   }
 
   /** Verdicts of a former process. Which of them are gone on with is found out when the same happens again. */
@@ -142,10 +128,10 @@ export class EpisodeTable {
 
   /** A new one in its source's hands; undefined when that has too many already. */
   open(state: SourceState, behaviour: Behaviour, target: number, opening: Opening): Episode | undefined {
-    state.episodes ??= new Map();
+    state.episodes ??= new Episodes();
     const { episodes } = state;
     if (episodes.size >= maxEpisodes) {
-      for (const [key] of episodes) this.active(episodes, key, opening.at);
+      episodes.deleteWhere((one) => !this.lasts(one, opening.at));
       if (episodes.size >= maxEpisodes) {
         this.#refused += 1;
         return undefined;

@@ -5,7 +5,7 @@ import type { Micros } from '../../base/clock.ts';
 import { parseIpv4Number } from '../../model/address.ts';
 import type { ProbeRecord } from '../../model/event.ts';
 import type { SynDetails } from '../../model/session.ts';
-import { makeRoom } from './source-state.ts';
+import { RecentTargets } from './recent-targets.ts';
 
 const mostTargets = 4096;
 const mostRecords = 512;
@@ -14,62 +14,71 @@ const highTtl = 200;
 /** What ZMap writes into every packet. */
 const zmapIpId = 54_321;
 
-/** What is irregular about a SYN, in words; empty for one of an ordinary stack. */
-export function irregularities(syn: SynDetails, destination: string | undefined): string[] {
-  const found: string[] = [];
-  if (syn.options === '') found.push('no TCP options');
-  if (syn.ttl > highTtl) found.push(`TTL ${syn.ttl}`);
-  if (syn.ipId === zmapIpId) found.push('IP id 54321 as ZMap writes it');
-  const target = destination === undefined ? -1 : parseIpv4Number(destination);
-  if (syn.system === 'Mirai' || (target >= 0 && syn.sequence === target))
-    found.push('the destination as sequence number as Mirai writes it');
-  return found;
+/** Bits of `irregularities`; a TTL that is too high stands above them. */
+const noOptions = 1;
+const zmap = 2;
+const mirai = 4;
+const ttlShift = 3;
+
+/** What is irregular about a SYN, as one number: 0 for one of an ordinary stack. */
+export function irregularities({ options, ttl, ipId, system, sequence }: SynDetails, destination: string | undefined): number {
+  let marks = ttl > highTtl ? ttl << ttlShift : 0;
+  if (options === '') marks |= noOptions;
+  if (ipId === zmapIpId) marks |= zmap;
+  if (system === 'Mirai' || (destination !== undefined && sequence === parseIpv4Number(destination))) marks |= mirai;
+  return marks;
 }
 
-/** The same asked of every SYN: whether there is anything irregular. */
-export const isIrregular = (syn: SynDetails, destination: string | undefined): boolean =>
-  syn.options === '' ||
-  syn.ttl > highTtl ||
-  syn.ipId === zmapIpId ||
-  syn.system === 'Mirai' ||
-  (destination !== undefined && syn.sequence === parseIpv4Number(destination));
+/** The same in words. */
+export function irregularityWords(marks: number): string[] {
+  const found: string[] = [];
+  if ((marks & noOptions) !== 0) found.push('no TCP options');
+  if (marks >>> ttlShift !== 0) found.push(`TTL ${marks >>> ttlShift}`);
+  if ((marks & zmap) !== 0) found.push('IP id 54321 as ZMap writes it');
+  if ((marks & mirai) !== 0) found.push('the destination as sequence number as Mirai writes it');
+  return found;
+}
 
 export interface FirstPhase {
   readonly record: string;
   readonly at: Micros;
-  readonly syn: SynDetails;
-  /** The first of the record, of which the SYN is. */
-  readonly destination: string | undefined;
+  /** Of the record's SYN, as `irregularities` says. */
+  readonly marks: number;
 }
 
 export class FirstPhases {
-  /** A record's place is its number modulo `mostRecords`. */
-  readonly #phases: FirstPhase[] = [];
-  #nextPhase = 0;
-  /** The number of the latest record of each target, the target longest ago first. */
-  readonly #targets = new Map<number, number>();
+  /** A record's place in each is its number modulo `mostRecords`. */
+  readonly #records: string[] = [];
+  readonly #times: Micros[] = [];
+  readonly #marks: number[] = [];
+  #next = 0;
+  /** The number of the latest record of each. */
+  readonly #targets = new RecentTargets(mostTargets, mostRecords);
 
   get byteLength(): number {
-    return 300 + this.#targets.size * 60 + this.#phases.length * 100;
+    return 300 + this.#targets.byteLength + this.#records.length * 70;
   }
 
-  begin({ id, start, targets }: ProbeRecord, syn: SynDetails): void {
-    this.#phases[this.#nextPhase % mostRecords] = { record: id, at: start, syn, destination: targets[0]?.ip };
-    this.#nextPhase += 1;
+  begin({ id, start }: ProbeRecord, marks: number): void {
+    const place = this.#next % mostRecords;
+    this.#records[place] = id;
+    this.#times[place] = start;
+    this.#marks[place] = marks;
+    this.#next += 1;
   }
 
   /** A target of the record that was begun last, as targetNumber. */
   add(target: number): void {
-    this.#targets.delete(target);
-    makeRoom(this.#targets, mostTargets);
-    this.#targets.set(target, this.#nextPhase - 1);
+    this.#targets.set(target, this.#next - 1);
   }
 
   /** The latest, when it was before `at` and not longer before than `window`. */
   find(target: number, at: Micros, window: Micros): FirstPhase | undefined {
     const number = this.#targets.get(target);
-    if (number === undefined || this.#nextPhase - number > mostRecords) return undefined;
-    const phase = this.#phases[number % mostRecords];
-    return phase.at <= at && at - phase.at <= window ? phase : undefined;
+    if (number < 0 || this.#next - number > mostRecords) return undefined;
+    const place = number % mostRecords;
+    const began = this.#times[place];
+    if (began > at || at - began > window) return undefined;
+    return { record: this.#records[place], at: began, marks: this.#marks[place] };
   }
 }

@@ -5,11 +5,13 @@ import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { Credential } from '../../model/session.ts';
 import type { Episode } from './episode.ts';
-import { aboutPort, type EpisodeTable, episodeKey } from './episode-table.ts';
+import { aboutPort, type EpisodeTable } from './episode-table.ts';
+import { episodeKey } from './episodes.ts';
+import { NumberMap } from './number-map.ts';
 import { NumberSet } from './number-set.ts';
 import { portText } from './port-bits.ts';
 import { SlidingCount } from './sliding-count.ts';
-import { makeRoom, type SourceState } from './source-state.ts';
+import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
 import { type Touch, textNumber } from './touch.ts';
 
@@ -104,12 +106,12 @@ export class GuessDetector {
   }
 
   #guessOf(state: SourceState, port: number, active: Episode | undefined): Guess {
-    state.guesses ??= new Map();
+    state.guesses ??= new NumberMap();
     const { guesses } = state;
     let guess = guesses.get(port);
     // What is over is not told again by what comes next.
     if (guess && guess.episode === active) return guess;
-    if (!guess) makeRoom(guesses, maxGuesses);
+    if (!guess) guesses.makeRoom(maxGuesses);
     guess = new Guess();
     guess.episode = active;
     guesses.set(port, guess);

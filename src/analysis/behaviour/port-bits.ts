@@ -20,7 +20,9 @@ export const portText = (key: number): string => (key >>> 16 === 2 ? 'ping' : `$
 
 export class PortBits {
   #few: number[] | undefined = [];
-  #pages: (Uint8Array | undefined)[] | undefined;
+  /** Of TCP, which most are, and of the others. */
+  #tcp: Uint8Array | undefined;
+  #others: (Uint8Array | undefined)[] | undefined;
   #count = 0;
 
   get size(): number {
@@ -28,12 +30,16 @@ export class PortBits {
   }
 
   get byteLength(): number {
-    return 100 + (this.#pages?.reduce((sum, page) => sum + (page?.byteLength ?? 0), 0) ?? 8 * most);
+    return 100 + (this.#few ? 8 * most : this.#pages.reduce((sum, page) => sum + (page?.byteLength ?? 0), 0));
   }
 
   /** The first, while there are few. */
   get first(): number | undefined {
     return this.#few?.[0];
+  }
+
+  get #pages(): readonly (Uint8Array | undefined)[] {
+    return [this.#tcp, ...(this.#others ?? [])];
   }
 
   add(key: number): void {
@@ -46,24 +52,18 @@ export class PortBits {
       }
       const known = this.#few;
       this.#few = undefined;
-      this.#pages = [];
       this.#count = 0;
-      for (const one of known) this.#set(this.#pages, one);
+      for (const one of known) this.#set(one);
     }
-    this.#set(this.#pages as (Uint8Array | undefined)[], key);
+    this.#set(key);
   }
 
   addAll(other: PortBits): void {
     for (const key of other) this.add(key);
   }
 
-  #set(pages: (Uint8Array | undefined)[], key: number): void {
-    const index = key >>> 16;
-    let page = pages[index];
-    if (!page) {
-      page = new Uint8Array(pageBytes);
-      pages[index] = page;
-    }
+  #set(key: number): void {
+    const page = this.#pageOf(key >>> 16);
     const at = (key & 0xffff) >>> 3;
     const bit = 1 << (key & 7);
     if ((page[at] & bit) !== 0) return;
@@ -71,9 +71,20 @@ export class PortBits {
     this.#count += 1;
   }
 
+  #pageOf(transport: number): Uint8Array {
+    if (transport === 0) {
+      this.#tcp ??= new Uint8Array(pageBytes);
+      return this.#tcp;
+    }
+    this.#others ??= [undefined, undefined];
+    const page = this.#others[transport - 1] ?? new Uint8Array(pageBytes);
+    this.#others[transport - 1] = page;
+    return page;
+  }
+
   *[Symbol.iterator](): Generator<number> {
     if (this.#few) yield* this.#few;
-    for (const [index, page] of (this.#pages ?? []).entries())
+    for (const [index, page] of this.#pages.entries())
       if (page)
         for (let key = 0; key < 65_536; key += 1) if ((page[key >>> 3] & (1 << (key & 7))) !== 0) yield (index << 16) | key;
   }

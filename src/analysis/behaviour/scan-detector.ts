@@ -5,7 +5,8 @@ import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { Behaviour } from '../../model/insight.ts';
 import type { About, Describe, Episode } from './episode.ts';
-import { aboutPort, type EpisodeTable, episodeKey } from './episode-table.ts';
+import { aboutPort, type EpisodeTable } from './episode-table.ts';
+import { behaviourBit, episodeKey } from './episodes.ts';
 import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
 import type { Touch } from './touch.ts';
@@ -18,6 +19,11 @@ const latenessMicros = 60 * 1e6;
 
 const blockKey = episodeKey('block-scan', 0);
 const slowKey = episodeKey('slow-scan', 0);
+const blockBit = behaviourBit('block-scan');
+const sweepBit = behaviourBit('sweep');
+const portScanBit = behaviourBit('port-scan');
+const slowBit = behaviourBit('slow-scan');
+const scanBits = blockBit | sweepBit | portScanBit | slowBit;
 const nowhere: About = { key: '' };
 
 /** Touches a source's list has to hold so that every threshold can be reached. */
@@ -76,23 +82,29 @@ export class ScanDetector {
   }
 
   #goesOn(state: SourceState, last: Episode, touch: Touch): boolean {
-    const { episodes } = state;
     const { at } = touch;
     // Almost always it is the scan of the touch before.
     if (concerns(last, touch) && this.#table.lasts(last, at)) {
       this.#extend(last, state, touch);
       return true;
     }
+    const { episodes } = state;
+    const held = episodes === undefined ? 0 : episodes.behaviours;
+    if ((held & scanBits) === 0) return false;
     const scan =
-      this.#table.active(episodes, blockKey, at) ??
-      this.#table.active(episodes, episodeKey('sweep', touch.port), at) ??
-      this.#table.active(episodes, episodeKey('port-scan', touch.host), at);
+      ((held & blockBit) !== 0 ? this.#table.active(episodes, blockKey, at) : undefined) ??
+      ((held & sweepBit) !== 0 ? this.#table.active(episodes, episodeKey('sweep', touch.port), at) : undefined) ??
+      ((held & portScanBit) !== 0 ? this.#table.active(episodes, episodeKey('port-scan', touch.host), at) : undefined);
     if (scan) {
       this.#extend(scan, state, touch);
       return true;
     }
-    const slow = this.#table.active(episodes, slowKey, at);
-    if (slow) this.#extend(slow, state, touch);
+    if ((held & slowBit) !== 0) {
+      // Mostly the one of the touch before, which is found without a search.
+      const known = last.behaviour === 'slow-scan' && this.#table.lasts(last, at);
+      const slow = known ? last : this.#table.active(episodes, slowKey, at);
+      if (slow) this.#extend(slow, state, touch);
+    }
     return false;
   }
 
@@ -126,7 +138,7 @@ export class ScanDetector {
       const slow =
         counts.slowPortsOfHost >= scanPorts || counts.slowHostsOfPort >= scanHosts || counts.slowTargets >= blockTargets;
       // Its touches stay in the list: it may become faster.
-      if (slow && !state.episodes?.has(slowKey)) this.#foundSlow(state, touch, now);
+      if (slow && ((state.episodes?.behaviours ?? 0) & slowBit) === 0) this.#foundSlow(state, touch, now);
       return false;
     }
     this.#countParts(state, touch.at);
@@ -194,7 +206,7 @@ export class ScanDetector {
 
   /** Many scans of one source at once are one block scan. */
   #countParts(state: SourceState, at: Micros): void {
-    if (state.episodes?.has(blockKey)) return;
+    if (((state.episodes?.behaviours ?? 0) & blockBit) !== 0) return;
     const parts = this.#parts(state, at);
     if (parts.length <= maxParts) return;
     const start = Math.min(...parts.map((part) => part.start));
@@ -212,9 +224,8 @@ export class ScanDetector {
 
   #parts(state: SourceState, at: Micros): Episode[] {
     const parts: Episode[] = [];
-    for (const [key, one] of state.episodes ?? [])
-      if ((one.behaviour === 'port-scan' || one.behaviour === 'sweep') && this.#table.active(state.episodes, key, at))
-        parts.push(one);
+    for (const one of state.episodes?.values ?? parts)
+      if ((one.behaviour === 'port-scan' || one.behaviour === 'sweep') && this.#table.lasts(one, at)) parts.push(one);
     return parts;
   }
 
@@ -233,7 +244,7 @@ export class ScanDetector {
       block.diversion ??= part.diversion;
       for (const record of part.records.slice(0, 4)) block.rest(record);
       this.#table.end(part, `It is one part of the block scan ${block.id}, which counts on.`);
-      for (const [key, one] of state.episodes ?? []) if (one === part) state.episodes?.delete(key);
+      state.episodes?.deleteWhere((one) => one === part);
     }
     state.scan = block;
     this.#table.mark(block);

@@ -1,7 +1,8 @@
 // Sources that say who they are: scanners that publish their name, and web crawlers. They say so; that it is true nobody
 // checked, so these verdicts are never certain.
 
-import { type EpisodeTable, episodeKey } from './episode-table.ts';
+import type { EpisodeTable } from './episode-table.ts';
+import { episodeKey } from './episodes.ts';
 import type { KnownScanner } from './known-scanners.ts';
 import type { SourceState } from './source-state.ts';
 import { spanText } from './span-text.ts';

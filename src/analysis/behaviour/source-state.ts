@@ -3,10 +3,13 @@
 
 import type { Micros } from '../../base/clock.ts';
 import { type Linked, RecencyList } from '../../base/recency-list.ts';
+import { parseIpv4Number } from '../../model/address.ts';
 import type { Episode } from './episode.ts';
-import type { Episodes } from './episode-table.ts';
+import type { Episodes } from './episodes.ts';
 import type { FirstPhases } from './first-phases.ts';
 import type { Guess } from './guess-detector.ts';
+import type { NumberMap } from './number-map.ts';
+import { mix32 } from './number-set.ts';
 import { TouchList } from './touch-list.ts';
 import type { Visit } from './visit-detector.ts';
 import type { Walk } from './walk-detector.ts';
@@ -14,10 +17,15 @@ import type { Walk } from './walk-detector.ts';
 /** Sources with more touches than this are kept before others. */
 const manyTouches = 3;
 const baseBytes = 400;
+/** Places of a table of one size for ever; a power of two. */
+const shortcuts = 16_384;
 
 export class SourceState implements Linked {
   readonly key: string;
   readonly ip: string;
+  /** Its place among the shortcuts, and the address as signed 32 bits; -1 where it has none. */
+  shortcut = -1;
+  address = 0;
   /** Of its newest event. */
   latest: Micros = Number.NEGATIVE_INFINITY;
   touchCount = 0;
@@ -26,9 +34,9 @@ export class SourceState implements Linked {
   readonly touches: TouchList;
   /** Made when first needed. */
   episodes: Episodes | undefined;
-  visits: Map<number, Visit> | undefined;
-  guesses: Map<number, Guess> | undefined;
-  walks: Map<number, Walk> | undefined;
+  visits: NumberMap<Visit> | undefined;
+  guesses: NumberMap<Guess> | undefined;
+  walks: NumberMap<Walk> | undefined;
   firstPhases: FirstPhases | undefined;
   /** The scan its latest touches were part of. */
   scan: Episode | undefined;
@@ -36,8 +44,9 @@ export class SourceState implements Linked {
   before: Linked | undefined = undefined;
   after: Linked | undefined = undefined;
   listed = false;
-  /** Which of the two lists holds it. */
+  /** Which of the two lists holds it, and since which touch of any source it is where it is there. */
   kept = false;
+  placedAt = 0;
 
   constructor(key: string, ip: string, touches: TouchList) {
     this.key = key;
@@ -47,19 +56,12 @@ export class SourceState implements Linked {
 
   measure(): number {
     let bytes = baseBytes + this.touches.byteLength + (this.firstPhases?.byteLength ?? 0);
-    if (this.episodes) for (const episode of this.episodes.values()) bytes += episode.byteLength;
+    if (this.episodes) for (const episode of this.episodes.values) bytes += episode.byteLength;
     if (this.visits) bytes += this.visits.size * 250;
-    if (this.guesses) for (const guess of this.guesses.values()) bytes += guess.byteLength;
-    if (this.walks) for (const walk of this.walks.values()) bytes += walk.byteLength;
+    if (this.guesses) for (const guess of this.guesses.values) bytes += guess.byteLength;
+    if (this.walks) for (const walk of this.walks.values) bytes += walk.byteLength;
     return bytes;
   }
-}
-
-/** Before one more is added: what was added first goes when there are `most`. */
-export function makeRoom<K>(map: Map<K, unknown>, most: number): void {
-  if (map.size < most) return;
-  const first = map.keys().next();
-  if (!first.done) map.delete(first.value);
 }
 
 export class SourceTable {
@@ -67,11 +69,14 @@ export class SourceTable {
   readonly #mostBytes: number;
   readonly #mostTouches: number;
   readonly #sources = new Map<string, SourceState>();
+  /** By IPv4 address, the latest at each place: most are found without a look at any text. */
+  readonly #shortcuts: (SourceState | undefined)[] = new Array(shortcuts).fill(undefined);
   /** By when they were last touched. */
   readonly #slight = new RecencyList<SourceState>();
   readonly #weighty = new RecencyList<SourceState>();
   #bytes = 0;
   #evicted = 0;
+  #touches = 0;
 
   /** `mostTouches` different targets are remembered of each. */
   constructor(most: number, mostBytes: number, mostTouches: number) {
@@ -93,6 +98,20 @@ export class SourceTable {
     return this.#evicted;
   }
 
+  /** The source whose key is its address. */
+  of(ip: string): SourceState {
+    const address = parseIpv4Number(ip);
+    if (address < 0) return this.get(ip, ip);
+    const place = mix32(address) & (shortcuts - 1);
+    const near = this.#shortcuts[place];
+    if (near !== undefined && near.address === (address | 0)) return near;
+    const state = this.get(ip, ip);
+    state.shortcut = place;
+    state.address = address | 0;
+    this.#shortcuts[place] = state;
+    return state;
+  }
+
   get(key: string, ip: string): SourceState {
     let state = this.#sources.get(key);
     if (!state) {
@@ -106,12 +125,17 @@ export class SourceTable {
   /** After every event of it. */
   touched(state: SourceState): void {
     const count = ++state.touchCount;
-    if (state.kept) this.#weighty.touch(state);
-    else if (count > manyTouches) {
+    this.#touches += 1;
+    if (!state.kept && count > manyTouches) {
       this.#slight.remove(state);
       state.kept = true;
-      this.#weighty.touch(state);
-    } else this.#slight.touch(state);
+      state.placedAt = 0;
+    }
+    // Among those touched last its place says nothing: to move it would cost a look at three others.
+    if (state.placedAt === 0 || this.#touches - state.placedAt > this.#sources.size >>> 3) {
+      (state.kept ? this.#weighty : this.#slight).touch(state);
+      state.placedAt = this.#touches;
+    }
     // What it costs is looked up now and then: in between it grows by little.
     if (count < 4 || (count & 31) === 0) this.#weigh(state);
     if (this.#sources.size > this.#most || this.#bytes > this.#mostBytes) this.#makeRoom(state);
@@ -144,6 +168,7 @@ export class SourceTable {
   #forget(state: SourceState): void {
     (state.kept ? this.#weighty : this.#slight).remove(state);
     this.#sources.delete(state.key);
+    if (state.shortcut >= 0 && this.#shortcuts[state.shortcut] === state) this.#shortcuts[state.shortcut] = undefined;
     this.#bytes -= state.bytes;
     this.#evicted += 1;
   }

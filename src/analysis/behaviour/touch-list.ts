@@ -38,9 +38,8 @@ const kindShift = 8;
 
 export class TouchList {
   readonly #most: number;
-  /** What is searched, each by itself: a search reads no more than it needs. */
-  readonly #pairs: number[] = [];
-  readonly #times: number[] = [];
+  /** What is searched: pair and time one after the other, so that a search walks over one piece of memory and no more. */
+  readonly #seen: number[] = [];
   readonly #cells: number[] = [];
   size = 0;
   /** Identifier of the newest record of each. */
@@ -53,19 +52,19 @@ export class TouchList {
   }
 
   get byteLength(): number {
-    return 350 + this.size * ((width + 2) * 8 + 16) * 1.5;
+    return 320 + this.size * ((width + 2) * 8 + 16) * 1.5;
   }
 
   host(index: number): number {
-    return Math.floor(this.#pairs[index] / portSpan);
+    return Math.floor(this.#seen[2 * index] / portSpan);
   }
 
   port(index: number): number {
-    return this.#pairs[index] % portSpan;
+    return this.#seen[2 * index] % portSpan;
   }
 
   time(index: number): Micros {
-    return this.#times[index];
+    return this.#seen[2 * index + 1];
   }
 
   /** Sessions and packets, while the pair is in the list. */
@@ -94,7 +93,7 @@ export class TouchList {
 
   /** Another touch of a pair that is there. */
   note(index: number, at: Micros, hits: number, flags: number, record: string): void {
-    if (at > this.#times[index]) this.#times[index] = at;
+    if (at > this.#seen[2 * index + 1]) this.#seen[2 * index + 1] = at;
     this.#cells[index * width + hitsAt] += hits;
     this.#cells[index * width + bitsAt] |= flags;
     this.records[index] = record;
@@ -120,17 +119,23 @@ export class TouchList {
   /** Index, or -1. */
   find(host: number, port: number): number {
     const pair = host * portSpan + port;
-    const pairs = this.#pairs;
-    const { size } = this;
-    for (let index = 0; index < size; index += 1) if (pairs[index] === pair) return index;
+    const seen = this.#seen;
+    const end = 2 * this.size;
+    for (let at = 0; at < end; at += 2) if (seen[at] === pair) return at / 2;
     return -1;
   }
 
   /** The entry longest ago; of equals the first. */
   #oldest(): number {
-    const times = this.#times;
+    const seen = this.#seen;
+    const end = 2 * this.size;
     let oldest = 0;
-    for (let index = 1; index < this.size; index += 1) if (times[index] < times[oldest]) oldest = index;
+    let earliest = seen[1];
+    for (let at = 3; at < end; at += 2)
+      if (seen[at] < earliest) {
+        earliest = seen[at];
+        oldest = at >> 1;
+      }
     return oldest;
   }
 
@@ -142,11 +147,11 @@ export class TouchList {
       this.size += 1;
       // A fraction, so that the array holds plain doubles from its first element on.
       cells.push(0.5, 0, 0);
-      this.#pairs.push(0.5);
+      this.#seen.push(0.5, 0);
     } else index = this.#oldest();
     const at = index * width;
-    this.#pairs[index] = host * portSpan + port;
-    this.#times[index] = Number.NEGATIVE_INFINITY;
+    this.#seen[2 * index] = host * portSpan + port;
+    this.#seen[2 * index + 1] = Number.NEGATIVE_INFINITY;
     cells[at + firstAt] = 0;
     cells[at + hitsAt] = 0;
     cells[at + bitsAt] = 0;
@@ -159,36 +164,41 @@ export class TouchList {
   }
 
   count(host: number, port: number, now: Micros, window: Micros, slowWindow: Micros, into: TouchCounts): void {
-    const pairs = this.#pairs;
-    const times = this.#times;
-    const { size } = this;
+    const seen = this.#seen;
+    const end = 2 * this.size;
     const first = host * portSpan;
     const from = now - window;
     const slowFrom = now - slowWindow;
-    into.portsOfHost = 0;
-    into.hostsOfPort = 0;
-    into.targets = 0;
-    into.slowPortsOfHost = 0;
-    into.slowHostsOfPort = 0;
-    into.slowTargets = 0;
-    for (let index = 0; index < size; index += 1) {
-      const at = times[index];
+    let portsOfHost = 0;
+    let hostsOfPort = 0;
+    let targets = 0;
+    let slowPortsOfHost = 0;
+    let slowHostsOfPort = 0;
+    let slowTargets = 0;
+    for (let index = 0; index < end; index += 2) {
+      const at = seen[index + 1];
       if (at < slowFrom || at > now) continue;
       const near = at >= from;
-      into.slowTargets += 1;
-      if (near) into.targets += 1;
-      const rest = pairs[index] - first;
+      slowTargets += 1;
+      if (near) targets += 1;
+      const rest = seen[index] - first;
       if (rest >= 0 && rest < portSpan) {
-        into.slowPortsOfHost += 1;
-        if (near) into.portsOfHost += 1;
+        slowPortsOfHost += 1;
+        if (near) portsOfHost += 1;
       }
       // A multiple of the span, exactly: both are whole and below 2^50.
       const hosts = (rest - port) / portSpan;
       if (hosts === Math.floor(hosts)) {
-        into.slowHostsOfPort += 1;
-        if (near) into.hostsOfPort += 1;
+        slowHostsOfPort += 1;
+        if (near) hostsOfPort += 1;
       }
     }
+    into.portsOfHost = portsOfHost;
+    into.hostsOfPort = hostsOfPort;
+    into.targets = targets;
+    into.slowPortsOfHost = slowPortsOfHost;
+    into.slowHostsOfPort = slowHostsOfPort;
+    into.slowTargets = slowTargets;
   }
 
   /** The last one takes its place. */
@@ -197,10 +207,9 @@ export class TouchList {
     const cells = this.#cells;
     for (let part = 0; part < width; part += 1) cells[index * width + part] = cells[last * width + part];
     cells.length = last * width;
-    this.#pairs[index] = this.#pairs[last];
-    this.#pairs.length = last;
-    this.#times[index] = this.#times[last];
-    this.#times.length = last;
+    this.#seen[2 * index] = this.#seen[2 * last];
+    this.#seen[2 * index + 1] = this.#seen[2 * last + 1];
+    this.#seen.length = 2 * last;
     this.records[index] = this.records[last];
     this.records.length = last;
     if (this.#names) {

@@ -13,7 +13,8 @@ import {
   times,
 } from '../../../test/support/behaviour-bed.ts';
 import type { SignatureHit } from '../../model/insight.ts';
-import { FirstPhases, irregularities } from './first-phases.ts';
+import type { SynDetails } from '../../model/session.ts';
+import { FirstPhases, irregularities, irregularityWords } from './first-phases.ts';
 import { hostNumber } from './touch.ts';
 
 const decoy = '10.66.0.9';
@@ -85,20 +86,21 @@ describe('two-phase scans', () => {
   });
 
   test('what is irregular', () => {
-    assert.deepEqual(irregularities(syns.linux, decoy), []);
-    assert.deepEqual(irregularities({ ...syns.linux, ttl: 200 }, decoy), []);
-    assert.deepEqual(irregularities({ ...syns.linux, ttl: 201 }, decoy), ['TTL 201']);
-    assert.deepEqual(irregularities({ ...syns.linux, sequence: hostNumber(decoy) }, decoy), [
+    const wordsOf = (syn: SynDetails, destination: string): string[] => irregularityWords(irregularities(syn, destination));
+    assert.deepEqual(wordsOf(syns.linux, decoy), []);
+    assert.deepEqual(wordsOf({ ...syns.linux, ttl: 200 }, decoy), []);
+    assert.deepEqual(wordsOf({ ...syns.linux, ttl: 201 }, decoy), ['TTL 201']);
+    assert.deepEqual(wordsOf({ ...syns.linux, sequence: hostNumber(decoy) }, decoy), [
       'the destination as sequence number as Mirai writes it',
     ]);
-    assert.deepEqual(irregularities(syns.nmap, decoy), []);
+    assert.deepEqual(wordsOf(syns.nmap, decoy), []);
   });
 
   test('the newest 4,096 targets of a source are kept, in bounded memory', () => {
     const phases = new FirstPhases();
     for (const index of times(10_000, (n) => n)) {
       const event = probe(index, attacker, []);
-      if (event.kind === 'probe' && index % 50 === 0) phases.begin(event.probe, syns.zmap);
+      if (event.kind === 'probe' && index % 50 === 0) phases.begin(event.probe, 1);
       phases.add(index);
     }
     assert.equal(phases.find(5000, secondsOf(20_000), 1e12), undefined);

@@ -5,8 +5,9 @@ import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { ProbeRecord } from '../../model/event.ts';
 import type { SessionRecord, SynDetails } from '../../model/session.ts';
-import { aboutPort, type EpisodeTable, episodeKey } from './episode-table.ts';
-import { FirstPhases, irregularities, isIrregular } from './first-phases.ts';
+import { aboutPort, type EpisodeTable } from './episode-table.ts';
+import { episodeKey } from './episodes.ts';
+import { FirstPhases, irregularities, irregularityWords } from './first-phases.ts';
 import { portText } from './port-bits.ts';
 import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
@@ -28,9 +29,10 @@ export class TwoPhaseDetector {
 
   /** A probe record with the SYN it began with. True when its TCP targets have to be told by `target`. */
   probe(state: SourceState, probe: ProbeRecord, syn: SynDetails): boolean {
-    if (!isIrregular(syn, probe.targets[0]?.ip)) return false;
+    const marks = irregularities(syn, probe.targets[0]?.ip);
+    if (marks === 0) return false;
     state.firstPhases ??= new FirstPhases();
-    state.firstPhases.begin(probe, syn);
+    state.firstPhases.begin(probe, marks);
     return true;
   }
 
@@ -43,7 +45,7 @@ export class TwoPhaseDetector {
     const { firstPhases } = state;
     if (!firstPhases || session.transport !== 'tcp') return false;
     // A handshake made without a stack is a first phase that went on, not a second one.
-    if (session.syn && isIrregular(session.syn, session.destination.ip)) return false;
+    if (session.syn && irregularities(session.syn, session.destination.ip) !== 0) return false;
     const first = firstPhases.find(targetNumber(touch), touch.at, this.#window);
     if (!first) return false;
     const key = episodeKey('two-phase-scan', touch.port);
@@ -67,7 +69,7 @@ export class TwoPhaseDetector {
     const told = this.#told.get(episode);
     if (told && told.length < maxTold)
       told.push(
-        `Probe ${first.record} to ${touch.hostName}: ${irregularities(first.syn, first.destination).join(', ')}. After ${spanText(touch.at - first.at)} session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
+        `Probe ${first.record} to ${touch.hostName}: ${irregularityWords(first.marks).join(', ')}. After ${spanText(touch.at - first.at)} session ${touch.record} brought ${session.bytesIn} bytes${session.syn ? ' from an ordinary stack' : ''}.`,
       );
     episode.rest(first.record);
     episode.rest(touch.record);

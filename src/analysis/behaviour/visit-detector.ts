@@ -5,11 +5,13 @@ import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { Behaviour } from '../../model/insight.ts';
 import type { Describe, Episode } from './episode.ts';
-import { aboutTarget, type EpisodeTable, episodeKey } from './episode-table.ts';
+import { aboutTarget, type EpisodeTable } from './episode-table.ts';
+import { episodeKey } from './episodes.ts';
+import { NumberMap } from './number-map.ts';
 import { mix32 } from './number-set.ts';
 import { portText } from './port-bits.ts';
 import { SlidingCount } from './sliding-count.ts';
-import { makeRoom, type SourceState } from './source-state.ts';
+import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
 import { type Touch, targetNumber } from './touch.ts';
 
@@ -133,11 +135,11 @@ export class VisitDetector {
 }
 
 function visitOf(state: SourceState, target: number): Visit {
-  state.visits ??= new Map();
+  state.visits ??= new NumberMap();
   const { visits } = state;
   let visit = visits.get(target);
   if (visit) return visit;
-  makeRoom(visits, maxVisits);
+  visits.makeRoom(maxVisits);
   visit = { spoke: new SlidingCount(), silent: new SlidingCount(), packets: new SlidingCount(), records: [] };
   visits.set(target, visit);
   return visit;

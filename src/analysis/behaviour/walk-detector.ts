@@ -5,9 +5,11 @@ import type { Micros } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { AnsweredPaths } from './answered-paths.ts';
 import type { Episode } from './episode.ts';
-import { type EpisodeTable, episodeKey } from './episode-table.ts';
+import type { EpisodeTable } from './episode-table.ts';
+import { episodeKey } from './episodes.ts';
+import { NumberMap } from './number-map.ts';
 import { NumberSet } from './number-set.ts';
-import { makeRoom, type SourceState } from './source-state.ts';
+import type { SourceState } from './source-state.ts';
 import { spanText, thresholdText } from './span-text.ts';
 import { type Touch, targetNumber, textNumber } from './touch.ts';
 
@@ -118,11 +120,11 @@ export class WalkDetector {
 }
 
 function walkOf(state: SourceState, target: number): Walk {
-  state.walks ??= new Map();
+  state.walks ??= new NumberMap();
   const { walks } = state;
   let walk = walks.get(target);
   if (walk) return walk;
-  makeRoom(walks, maxWalks);
+  walks.makeRoom(maxWalks);
   walk = new Walk();
   walks.set(target, walk);
   return walk;

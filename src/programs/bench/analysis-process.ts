@@ -45,6 +45,8 @@ const emptyStore: AnalyserStore = {
 const start = 1_767_312_000_000_000;
 /** Generated and looked at at once: what waits in memory must not be what is measured. */
 const sliceEvents = 10_000;
+/** At the speed that is promised: says how many events a second is, after which a behaviour that goes on is told again. */
+const eventMicros = 10;
 
 const collectYoung = (): void => {
   (globalThis as { gc?: (options: { type: 'minor' }) => void }).gc?.({ type: 'minor' });
@@ -52,7 +54,14 @@ const collectYoung = (): void => {
 
 async function measure(): Promise<AnalysisRounds> {
   const data = values.data ?? '.';
-  const loaded = await loadAnalysis({ settings: defaultAnalysis, data, packageRoot: values.root ?? '.', log: silentLog });
+  let taken = 0;
+  const loaded = await loadAnalysis({
+    settings: defaultAnalysis,
+    data,
+    packageRoot: values.root ?? '.',
+    log: silentLog,
+    clock: () => start + taken * eventMicros,
+  });
   const country = createRequire(import.meta.url).resolve('@ip-location-db/geo-whois-asn-country-mmdb/package.json');
   const naivePlaces = parts.openNaivePlaces(path.join(path.dirname(country), 'geo-whois-asn-country.mmdb'));
   const rounds = Number(values.rounds);
@@ -74,6 +83,7 @@ async function measure(): Promise<AnalysisRounds> {
     const naiveBehaviour = parts.createNaiveBehaviour();
     for (let done = 0; done < Number(values.events); done += sliceEvents) {
       const events = mix.next(sliceEvents);
+      taken += events.length;
       const views = parts.viewsOf(events);
       const different = parts.allDifferent(views, (round + 1) * Number(values.events) + done);
       let hits: ReturnType<typeof parts.matchSignatures> = [];
