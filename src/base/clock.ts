@@ -22,9 +22,6 @@ export const systemClock: Clock = () => {
   return last;
 };
 
-/** Steps with the system clock, also back: for what is compared with times the kernel gives to packets. */
-export const packetClock: Clock = () => Date.now() * 1000;
-
 /** Durations that no step of the system clock touches; of one process. */
 export const steadyClock: Clock = () => Math.round(performance.now() * 1000);
 

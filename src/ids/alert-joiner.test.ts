@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { AlertRecord, WeirEvent } from '../model/event.ts';
 import { AlertJoiner } from './alert-joiner.ts';
+import { AlertTally } from './alert-tally.ts';
 import type { EveAlert } from './eve-alert.ts';
 import { FlowIndex, type IndexedFlow } from './flow-index.ts';
 
@@ -24,7 +25,8 @@ const flow = (id: string, more: Partial<IndexedFlow> = {}): IndexedFlow => ({
   sourceReliable: true,
   start,
   from: start,
-  alerts: new Map(),
+  alerts: new AlertTally(0),
+  round: 0,
   ...more,
 });
 

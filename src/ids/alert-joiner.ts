@@ -5,6 +5,7 @@ import type { Clock, Micros } from '../base/clock.ts';
 import { printable } from '../base/printable.ts';
 import type { AlertRecord, EventSink } from '../model/event.ts';
 import { createIdentifier, derivedIdentifier } from '../model/identifier.ts';
+import type { AlertTally } from './alert-tally.ts';
 import type { EveAlert } from './eve-alert.ts';
 import { type FlowIndex, type IndexedFlow, tupleKey } from './flow-index.ts';
 
@@ -47,6 +48,8 @@ export class AlertJoiner {
   /** In order of arrival, and so of their ends. */
   readonly #waiting = new Map<string, Waiting[]>();
   #waitingCount = 0;
+  /** Of sessions that may be shown again; as many at most as have frames in the feed's window. */
+  readonly #unsettled = new Set<AlertTally>();
   #timer: NodeJS.Timeout | undefined;
   #alerts = 0;
   #joined = 0;
@@ -83,6 +86,12 @@ export class AlertJoiner {
         else this.#keep(key, one);
       }
     }
+  }
+
+  /** What was shown is answered for up to here: its alerts so far do not come again. */
+  settle(): void {
+    for (const tally of this.#unsettled) tally.settle();
+    this.#unsettled.clear();
   }
 
   counters(): AlertJoinerCounters {
@@ -136,8 +145,8 @@ export class AlertJoiner {
     let ordinal = 0;
     if (flow) {
       this.#joined += 1;
-      ordinal = flow.alerts.get(alert.signature.id) ?? 0;
-      flow.alerts.set(alert.signature.id, ordinal + 1);
+      ordinal = flow.alerts.next(alert.signature.id);
+      if (flow.sight === 'synthesised') this.#unsettled.add(flow.alerts);
       if (ordinal >= maxRepeats) {
         this.#repeated += 1;
         return;
@@ -150,12 +159,12 @@ export class AlertJoiner {
     const { signature, protocol, cves, techniques, facts } = alert;
     const { source, destination } = flow ?? alert;
     const diversion = flow?.diversion ?? (alert.vlan === undefined ? undefined : this.#options.diversionOf(alert.vlan));
+    // What is shown to Suricata again after a restart is the same alert again; packets never are.
+    const again = flow?.sight === 'synthesised' ? `${flow.alerts.since} ${signature.generator}:${signature.id} ${ordinal}` : '';
+    const at = flow?.moments?.happened(alert.at) ?? alert.at;
     return {
-      // What is shown to Suricata again after a restart is the same alert again.
-      id: flow
-        ? derivedIdentifier(flow.start, `suricata ${flow.id} ${signature.generator}:${signature.id} ${ordinal}`)
-        : createIdentifier(alert.at),
-      at: alert.at,
+      id: flow && again ? derivedIdentifier(flow.start, `suricata ${flow.id} ${again}`) : createIdentifier(at),
+      at,
       name: 'suricata',
       severity: signature.severity,
       message: `${printable(signature.text, 256)}: ${source.ip} to ${destination.ip} port ${destination.port}`,

@@ -16,12 +16,13 @@ export class EveReader {
   /** Lines longer than the bound. */
   overlong = 0;
 
-  /** `fd` is a nonblocking pipe, whose reading end is this one's from now on. */
-  constructor(fd: number, onLine: (line: string) => void) {
+  /** `fd` is a nonblocking pipe, whose reading end is this one's from now on. `onBroken`: it cannot be read any more. */
+  constructor(fd: number, onLine: (line: string) => void, onBroken: (why: string) => void) {
     this.#onLine = onLine;
     this.#socket = new Socket({ fd, readable: true, writable: false });
     this.#socket.on('data', (bytes: Buffer) => this.#read(bytes));
-    this.#socket.on('error', () => {});
+    this.#socket.on('error', (error) => onBroken(error.message));
+    this.#socket.on('end', () => onBroken('it ended'));
     this.#socket.resume();
   }
 

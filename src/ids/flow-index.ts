@@ -4,7 +4,9 @@
 import type { Micros } from '../base/clock.ts';
 import { RecencyMap } from '../base/recency-map.ts';
 import type { Endpoint } from '../model/session.ts';
+import type { AlertTally } from './alert-tally.ts';
 import type { EveAlert } from './eve-alert.ts';
+import type { ShownMoments } from './shown-moments.ts';
 
 /** How Suricata gets to see a session: as frames we made, as the packets themselves, or as those behind a proxy's header. */
 export type SessionSight = 'synthesised' | 'native' | 'stripped';
@@ -26,8 +28,11 @@ export interface IndexedFlow {
   /** By the clock that packets carry for Suricata: of synthesised frames when they were made. */
   readonly from: Micros;
   to?: Micros;
-  /** Alerts so far, by signature. */
-  readonly alerts: Map<number, number>;
+  readonly alerts: AlertTally;
+  /** Of frames that are made: when what they show had happened. */
+  readonly moments?: ShownMoments;
+  /** After how many restarts of Suricata it was shown. */
+  readonly round: number;
 }
 
 const maxSameTuple = 32;

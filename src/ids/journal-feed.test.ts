@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
@@ -11,10 +11,11 @@ import { systemClock } from '../base/clock.ts';
 import { silentLog as log } from '../base/log.ts';
 import type { SessionRecord } from '../model/session.ts';
 import { markerSignature, markerTag } from '../model/suricata-settings.ts';
+import { segmentName } from '../record/journal-format.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { EveReader } from './eve-reader.ts';
 import { FrameFeed } from './frame-feed.ts';
-import { JournalFeed } from './journal-feed.ts';
+import { JournalFeed, type JournalFeedOptions } from './journal-feed.ts';
 
 const token = 'a-token-of-this-test';
 
@@ -26,7 +27,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-function bed(directory: string) {
+function bed(directory: string, options: Partial<JournalFeedOptions> = {}) {
   const seen: string[] = [];
   let answers = true;
   let last = 0;
@@ -56,6 +57,7 @@ function bed(directory: string) {
     settle: async () => true,
     clock: systemClock,
     log,
+    ...options,
   });
   return {
     seen,
@@ -74,6 +76,80 @@ const session = (number: number): SessionRecord =>
   sampleSession(systemClock(), number, { chunks: [sampleChunk(systemClock(), 'in', 'x')] });
 
 describe('sessions out of the journals', () => {
+  it('recorded by a clock that was set back meanwhile are shown; a position that cannot be kept is said once', async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'weir-ids-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    let set = 0;
+    const writer = new JournalWriter({
+      directory: path.join(directory, 'journal/gateway'),
+      clock: () => systemClock() - set,
+      log,
+    });
+    const write = async (number: number): Promise<string> => {
+      const one = session(number);
+      writer.append({ kind: 'session', session: one });
+      const before = writer.counters().syncs;
+      await until('written', () => writer.counters().syncs > before && writer.counters().pendingBytes === 0);
+      return one.id;
+    };
+    await write(1);
+    const warned: string[] = [];
+    const place = path.join(directory, 'ids');
+    writeFileSync(place, '');
+    let answered = 0;
+    const { journals, feed, seen } = bed(directory, {
+      positionFile: path.join(place, 'position.json'),
+      onAnswered: () => {
+        answered += 1;
+      },
+      log: { ...log, warn: (message) => void (/kept/.test(message) && warned.push(message)) },
+    });
+    await journals.start();
+    feed.start();
+    await until('what was there is passed over', () => answered === 1);
+    set = 3_600_000_000;
+    const shown: string[] = [];
+    for (let number = 2; number < 5; number += 1) {
+      shown.push(await write(number));
+      await until('shown and answered', () => seen.length >= shown.length && answered > shown.length);
+      await journals.keep();
+    }
+    assert.deepEqual(seen, shown);
+    assert.equal(warned.length, 1);
+    assert.match(journals.counters().unkept ?? '', /position\.json/);
+    rmSync(place);
+    mkdirSync(place);
+    await journals.keep();
+    assert.deepEqual(journals.counters(), { damagedBytes: 0, goneSegments: 0 });
+    await journals.close();
+    feed.close();
+    await writer.close();
+  });
+
+  it('that are gone or damaged are counted', async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'weir-ids-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    writeFileSync(path.join(directory, 'position.json'), JSON.stringify({ gateway: { segment: 1, offset: 64 } }));
+    const journal = path.join(directory, 'journal/gateway');
+    mkdirSync(journal, { recursive: true });
+    for (const [segment, size] of [
+      [4, 500],
+      [5, 0],
+    ])
+      writeFileSync(path.join(journal, segmentName(segment)), Buffer.alloc(size, 1));
+    const writer = new JournalWriter({ directory: journal, clock: systemClock, log });
+    const one = session(1);
+    writer.append({ kind: 'session', session: one });
+    const { journals, feed, seen } = bed(directory);
+    await journals.start();
+    feed.start();
+    await until('shown', () => seen.length === 1);
+    assert.deepEqual(journals.counters(), { damagedBytes: 500, goneSegments: 3 });
+    await journals.close();
+    feed.close();
+    await writer.close();
+  });
+
   it('begin now, come once, go on after a restart from what was answered, and come again when Suricata went', async (t) => {
     const directory = mkdtempSync(path.join(tmpdir(), 'weir-ids-'));
     t.after(() => rmSync(directory, { recursive: true }));
@@ -138,7 +214,7 @@ describe('the pipe of alerts', () => {
     const held = openSync(file, constants.O_RDWR | constants.O_NONBLOCK);
     const open = (): number => openSync(file, constants.O_RDWR | constants.O_NONBLOCK);
     const lines: string[] = [];
-    const reader = new EveReader(open(), (line) => lines.push(line));
+    const reader = new EveReader(open(), (line) => lines.push(line), assert.fail);
     writeSync(held, '{"a":1}\n{"b"');
     await until('first', () => lines.length === 1);
     writeSync(held, ':2}\n');
@@ -159,7 +235,7 @@ describe('the pipe of alerts', () => {
     assert.equal(reader.overlong, 1);
     reader.close();
     writeSync(held, '{"d":4}\n');
-    const next = new EveReader(open(), (line) => lines.push(line));
+    const next = new EveReader(open(), (line) => lines.push(line), assert.fail);
     await until('fourth', () => lines.length === 4);
     assert.equal(lines[3], '{"d":4}');
     next.close();

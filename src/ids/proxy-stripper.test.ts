@@ -87,6 +87,9 @@ describe('a hop with PROXY headers', { skip: withoutTshark }, () => {
           connections: 1,
           stripped: 1,
           withoutHeader: 0,
+          leftOut: 0,
+          midway: 0,
+          unshown: 0,
           shed: 0,
           missingBytes: 0,
           open: 0,
@@ -179,7 +182,10 @@ describe('the stripper', () => {
       0,
     );
     const whole = hop([['in', Buffer.concat([v2, request])]]);
-    assert.equal(strip(whole.slice(1)).out.length, 0);
+    const late = strip(whole.slice(1));
+    assert.equal(late.out.length, 0);
+    assert.deepEqual([late.stripper.counters().midway, strip(whole).stripper.counters().midway], [1, 0]);
+    assert.equal(strip([...whole, whole[whole.length - 1]]).stripper.counters().midway, 0);
     const other = strip(whole, { ports: [7001] });
     assert.equal(other.out.length, 0);
     assert.equal(other.stripper.counters().foreign, whole.length);

@@ -32,6 +32,12 @@ export interface ProxyStripperCounters {
   /** Whose header was read and dropped. */
   readonly stripped: number;
   readonly withoutHeader: number;
+  /** Of those, connections that were not shown as they are. */
+  readonly leftOut: number;
+  /** Frames that carry something, of connections whose beginning was not seen. */
+  readonly midway: number;
+  /** Connections whose header names ends that make no frames. */
+  readonly unshown: number;
   /** Connections given up to stay within the bounds. */
   readonly shed: number;
   /** Bytes that were sent and never captured. */
@@ -188,6 +194,8 @@ export class ProxyStripper {
   #begun = 0;
   #stripped = 0;
   #withoutHeader = 0;
+  #midway = 0;
+  #unshown = 0;
   #shed = 0;
   #missingBytes = 0;
 
@@ -225,7 +233,11 @@ export class ProxyStripper {
     }
     if (!connection) {
       // Only from its beginning on: in the middle of a connection is no header.
-      if (!segment.syn) return;
+      if (!segment.syn) {
+        // Without a payload it is what follows the end of one.
+        if (segment.payload.length > 0) this.#midway += 1;
+        return;
+      }
       connection = new Connection(segment, at, this.#end);
       this.#begun += 1;
     }
@@ -243,6 +255,9 @@ export class ProxyStripper {
       connections: this.#begun,
       stripped: this.#stripped,
       withoutHeader: this.#withoutHeader,
+      leftOut: this.#end.passes ? 0 : this.#withoutHeader,
+      midway: this.#midway,
+      unshown: this.#unshown,
       shed: this.#shed,
       missingBytes: missing,
       open: this.#connections.size,
@@ -288,7 +303,10 @@ export class ProxyStripper {
   #framesOf(first: Segment, from: Endpoint, to: Endpoint): FlowFrames | undefined {
     const client = frameEnd(from.ip, from.port, undefined, first.clientTtl, 1);
     const server = frameEnd(to.ip, to.port, undefined, 64, 2);
-    if (!client || !server || (client as FrameEnd).address.family !== server.address.family) return undefined;
+    if (!client || !server || (client as FrameEnd).address.family !== server.address.family) {
+      this.#unshown += 1;
+      return undefined;
+    }
     const { write, vlan } = this.#options;
     const sequences = sequencesOf(`${first.key} ${first.sequence}`);
     return new FlowFrames({ transport: 'tcp', client, server, sequences, ...(vlan === undefined ? {} : { vlan }) }, write);

@@ -5,8 +5,10 @@ import type { Clock } from '../base/clock.ts';
 import { RecencyMap } from '../base/recency-map.ts';
 import { endingOf, frameEnd } from '../model/flow-frames.ts';
 import type { SessionRecord } from '../model/session.ts';
+import { AlertTally } from './alert-tally.ts';
 import type { MacOf } from './decoy-faces.ts';
 import type { FlowIndex, IndexedFlow, SessionSight } from './flow-index.ts';
+import { ShownMoments } from './shown-moments.ts';
 import { ShownTalk } from './shown-talk.ts';
 
 export interface SessionFeederOptions {
@@ -34,6 +36,8 @@ export interface SessionFeederCounters {
   readonly joinedLate: number;
   /** Sessions whose addresses make no frames. */
   readonly unshown: number;
+  /** Chunks of sessions that are on no record, in the middle of what is shown. */
+  readonly missingChunks: number;
 }
 
 interface Open {
@@ -52,6 +56,8 @@ export class SessionFeeder {
   #forgotten = 0;
   #joinedLate = 0;
   #unshown = 0;
+  #missingChunks = 0;
+  #round = 0;
 
   constructor(options: SessionFeederOptions) {
     this.#options = options;
@@ -71,13 +77,16 @@ export class SessionFeeder {
     for (const [number, chunk] of record.chunks.entries()) {
       const at = record.firstChunk + number;
       if (at < open.nextChunk) continue;
+      if (open.talk) this.#missingChunks += at - open.nextChunk;
       open.nextChunk = at + 1;
+      open.flow.moments?.note(clock(), chunk.at);
       open.talk?.chunk(chunk.direction, chunk.bytes);
     }
     if (record.outcome === 'open') {
       this.#open.set(record.id, open);
       return;
     }
+    open.flow.moments?.note(clock(), record.end ?? record.start);
     this.#end(record.id, open, endingOf(record.outcome) === 'none' ? 'server-rst' : endingOf(record.outcome));
     index.end(record.id, open.talk ? clock() : Math.min(record.end ?? clock(), clock()));
   }
@@ -92,8 +101,9 @@ export class SessionFeeder {
     }
   }
 
-  /** Forgets what is open without a word: Suricata, to whom it was told, is gone. */
+  /** Forgets what is open without a word: Suricata, to whom it was told, is gone. It is shown again from what it answered for. */
   reset(): void {
+    this.#round += 1;
     for (const [id] of this.#open) this.#open.delete(id);
   }
 
@@ -104,6 +114,7 @@ export class SessionFeeder {
       forgotten: this.#forgotten,
       joinedLate: this.#joinedLate,
       unshown: this.#unshown,
+      missingChunks: this.#missingChunks,
     };
   }
 
@@ -132,6 +143,8 @@ export class SessionFeeder {
     }
     this.#sessions += 1;
     const { vlan } = seen;
+    const moments = seen.sight === 'synthesised' ? new ShownMoments() : undefined;
+    moments?.note(clock(), record.start);
     const flow: IndexedFlow = {
       id: record.id,
       sight: seen.sight,
@@ -145,7 +158,9 @@ export class SessionFeeder {
       sourceReliable: record.sourceReliable,
       start: record.start,
       from: seen.sight === 'synthesised' ? clock() : Math.min(record.start, clock()),
-      alerts: new Map(),
+      alerts: this.#tallyOf(record, seen.sight),
+      ...(moments ? { moments } : {}),
+      round: this.#round,
     };
     index.add(flow);
     let talk: ShownTalk | undefined;
@@ -158,6 +173,13 @@ export class SessionFeeder {
     this.#open.set(record.id, open);
     onFlow(flow);
     return open;
+  }
+
+  #tallyOf({ id, firstChunk }: SessionRecord, sight: SessionSight): AlertTally {
+    const known = this.#options.index.get(id);
+    if (!known) return new AlertTally(firstChunk);
+    // Packets are not shown again, and a flow that made room goes on.
+    return sight === 'synthesised' && known.round !== this.#round ? known.alerts.again() : known.alerts;
   }
 
   #end(id: string, open: Open, ending: ReturnType<typeof endingOf>): void {

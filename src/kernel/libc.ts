@@ -99,6 +99,7 @@ const calls = {
     data: Pointer,
   ) => number,
   umount2: library.func('int umount2(const char *, int)') as (target: string, flags: number) => number,
+  clock_gettime: library.func('int clock_gettime(int, void *)') as (clock: number, into: Pointer) => number,
 };
 
 const errnoNames = new Map(Object.entries(osConstants.errno).map(([name, value]) => [value, name]));
@@ -351,4 +352,17 @@ export function insideNetns<T>(path: string | undefined, body: () => T): T {
     closeSync(home);
     closeSync(target);
   }
+}
+
+const CLOCK_REALTIME = 0;
+const timespec = new BigInt64Array(2);
+const timespecBytes = new Uint8Array(timespec.buffer);
+
+/**
+ * Microseconds since 1970 by the clock the kernel stamps packets with, as exact as it: steps with it, also back. For what is
+ * compared with times of packets; events have base/clock.ts. clock_gettime(2)
+ */
+export function readPacketClock(): number {
+  checked('clock_gettime', calls.clock_gettime(CLOCK_REALTIME, timespecBytes));
+  return Number(timespec[0]) * 1_000_000 + Math.floor(Number(timespec[1]) / 1000);
 }

@@ -20,6 +20,9 @@ export interface SuricataSettings {
   readonly hops: readonly SniffedHop[];
 }
 
+/** Where frames arrive in Suricata's namespace. */
+export const feedLink = 'feed';
+
 /** 802.1Q identifiers: diversions from 1, hops without a diversion from here, diversions beyond what fits all share one. */
 export const firstHopTag = 3900;
 export const commonTag = 4000;

@@ -3,7 +3,7 @@
 // processes are their starter's (IdsProcesses); attackers' bytes pass nowhere here.
 
 import { randomBytes } from 'node:crypto';
-import { accessSync, chownSync, constants, existsSync, openSync } from 'node:fs';
+import { chownSync, constants, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -18,12 +18,11 @@ import { openTap } from '../kernel/tap.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
-import { commonTag, firstHopTag, type SniffedHop } from '../model/suricata-settings.ts';
+import { commonTag, feedLink, firstHopTag, type SniffedHop } from '../model/suricata-settings.ts';
 import type { Annex, AnnexStatus, Repair } from './annex.ts';
 import { type DesiredState, encodeState, type IdsState } from './desired-state.ts';
 import {
   digestOf,
-  feedLink,
   type IdsAccounts,
   type IdsFiles,
   idsFiles,
@@ -33,6 +32,7 @@ import {
   writeRules,
 } from './ids-files.ts';
 import { planBoundDecoys } from './services-network.ts';
+import { findSuricata } from './suricata-program.ts';
 
 /** A hop with the socket that watches it and the tag of its frames. */
 export interface WatchedHop extends SniffedHop {
@@ -61,6 +61,8 @@ export interface NativeDecoys {
 
 /** What Suricata and its feeder run with. Descriptors stay the controller's. */
 export interface IdsRun {
+  /** Suricata's own path. */
+  readonly program: string;
   /** Path of the namespace. */
   readonly netns: string;
   readonly files: IdsFiles;
@@ -106,26 +108,6 @@ export interface IdsControllerOptions {
   readonly directory?: string;
 }
 
-const suricataPaths = ['/usr/bin/suricata', '/usr/local/bin/suricata', '/usr/sbin/suricata'];
-
-/** Throws `tool-missing` naming the package. */
-export function findSuricata(): string {
-  const found = suricataPaths.find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  if (found) return found;
-  throw new WeirError(
-    'tool-missing',
-    'weir.yaml asks for Suricata, which is not installed: install suricata 7 (on Debian 12: apt-get install -t bookworm-backports suricata), or remove the key `suricata`',
-    { program: 'suricata' },
-  );
-}
-
 /** The largest a TAP takes: frames may be datagrams of any size. */
 const feedMtu = 65_521;
 const maxLegs = 32;
@@ -158,7 +140,7 @@ export class IdsController implements Annex {
   async difference(desired: DesiredState | undefined): Promise<readonly string[]> {
     const wanted = desired?.ids;
     if (!wanted) return this.#isPresent ? [`stop Suricata, remove network namespace ${this.#netns}`] : [];
-    findSuricata();
+    await findSuricata(createCommandRunner());
     const rules = readRuleFiles(this.#options.ruleDirectory, wanted);
     if (!this.#run || !this.#isAsApplied(wanted, nativeDecoys(desired))) {
       const hops = wanted.settings.hops.map(({ interface: name, ports }) => `, hop on ${name} tcp ${ports.join(', ')}`).join('');
@@ -176,7 +158,7 @@ export class IdsController implements Annex {
       if (this.#isPresent) await this.#remove();
       return;
     }
-    findSuricata();
+    await findSuricata(createCommandRunner());
     this.#faces = facesOf(desired);
     const rules = readRuleFiles(this.#options.ruleDirectory, wanted);
     const native = nativeDecoys(desired);
@@ -207,7 +189,16 @@ export class IdsController implements Annex {
 
   status(): AnnexStatus {
     if (this.#missing) return { reasons: [`Suricata does not run: ${this.#missing.why}; it is tried again`], lines: [] };
-    return this.#run ? this.#options.processes.status() : { reasons: [], lines: [] };
+    if (!this.#run) return { reasons: [], lines: [] };
+    const { reasons, lines } = this.#options.processes.status();
+    const beyond = this.#native.length === 0 ? 0 : this.#options.legs().length - maxLegs;
+    return {
+      lines,
+      reasons:
+        beyond > 0
+          ? [...reasons, `${beyond} wires of services with \`path: kernel\` are not shown to Suricata: it is shown ${maxLegs}`]
+          : reasons,
+    };
   }
 
   /** The processes end with this one. */
@@ -256,6 +247,7 @@ export class IdsController implements Annex {
     const { groups, personas } = this.#faces;
     const { ruleDirectory, processes } = this.#options;
     await this.#remove();
+    const program = await findSuricata(createCommandRunner());
     const accounts = await this.#options.accounts();
     const rules = readRuleFiles(ruleDirectory, wanted);
     await createNetns([this.#netns]);
@@ -276,7 +268,21 @@ export class IdsController implements Annex {
       closeDescriptor(tap);
       throw error;
     }
-    this.#run = { netns, files: this.#files, accounts, tap, eve, hops, legs, native, groups, personas, tags: wanted.tags, token };
+    this.#run = {
+      program,
+      netns,
+      files: this.#files,
+      accounts,
+      tap,
+      eve,
+      hops,
+      legs,
+      native,
+      groups,
+      personas,
+      tags: wanted.tags,
+      token,
+    };
     await runner.run('ip', ['-batch', '-'], {
       input: `link set lo up\nlink set ${feedLink} mtu ${feedMtu} txqueuelen 1 arp off up\n`,
     });

@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { WeirError } from '../base/errors.ts';
-import { renderMarkerRule } from '../model/suricata-settings.ts';
+import { feedLink, renderMarkerRule } from '../model/suricata-settings.ts';
 import type { IdsState } from './desired-state.ts';
 import { renderSuricataConfiguration } from './suricata-configuration.ts';
 
@@ -36,8 +36,6 @@ export interface IdsFiles {
   readonly commandSocket: string;
 }
 
-/** Where frames arrive in Suricata's namespace. */
-export const feedLink = 'feed';
 const maxRuleBytes = 64 << 20;
 const packageFiles = { classification: '/etc/suricata/classification.config', reference: '/etc/suricata/reference.config' };
 

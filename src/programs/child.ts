@@ -86,6 +86,11 @@ export class Child {
     this.#timer = setTimeout(() => this.start(), delayMs);
   }
 
+  /** Ends it where it stands; it is started again. Without a process nothing happens. */
+  kill(): void {
+    this.#process?.kill('SIGKILL');
+  }
+
   /** SIGTERM, then SIGKILL after `graceMs`. Resolves when the process is gone. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;

@@ -2,7 +2,7 @@
 // watches; its alerts come back by a pipe, find their session and are recorded.
 
 import { join } from 'node:path';
-import { type Clock, packetClock, steadyClock } from '../base/clock.ts';
+import { type Clock, steadyClock } from '../base/clock.ts';
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { AlertJoiner, type AlertJoinerCounters } from '../ids/alert-joiner.ts';
@@ -11,19 +11,22 @@ import { parseEveLine } from '../ids/eve-alert.ts';
 import { EveReader } from '../ids/eve-reader.ts';
 import { FlowIndex, type SessionSight } from '../ids/flow-index.ts';
 import { FrameFeed, type FrameFeedCounters } from '../ids/frame-feed.ts';
-import { JournalFeed } from '../ids/journal-feed.ts';
+import { JournalFeed, type JournalFeedCounters } from '../ids/journal-feed.ts';
 import { DecoyPackets } from '../ids/packet-filter.ts';
 import { ProxyStripper, type ProxyStripperCounters } from '../ids/proxy-stripper.ts';
 import { RulesReload } from '../ids/rules-reload.ts';
 import { SessionFeeder, type SessionFeederCounters } from '../ids/session-feeder.ts';
 import { commandSuricata } from '../ids/suricata-command.ts';
+import { parseBounds, parseRuleCounts, RestartingCounts, type RuleCounts } from '../ids/suricata-counters.ts';
 import { SuricataLink } from '../ids/suricata-link.ts';
+import { readPacketClock } from '../kernel/libc.ts';
 import { SniffReader } from '../kernel/sniff-socket.ts';
 import { parseRange, uniteRanges } from '../model/address.ts';
 import type { EventSink } from '../model/event.ts';
-import { commonTag } from '../model/suricata-settings.ts';
+import { commonTag, feedLink } from '../model/suricata-settings.ts';
 import { spoolWriter } from '../record/spool-batch.ts';
 import { eveDescriptor, type IdsSettings } from './ids-settings.ts';
+import type { IdsHearing } from './ids-watch.ts';
 
 export interface IdsHouseOptions {
   readonly data: string;
@@ -35,6 +38,8 @@ export interface IdsHouseOptions {
   readonly log: Log;
   /** Puts a frame onto the TAP; false where it refuses. */
   readonly write: (frame: Uint8Array) => boolean;
+  /** Nothing more is heard of Suricata: another process has to begin anew. */
+  readonly onBroken: (why: string) => void;
 }
 
 export interface IdsHopReport {
@@ -46,29 +51,29 @@ export interface IdsHopReport {
 }
 
 /** What the feeder answers to `status`. */
-export interface IdsReport {
-  readonly heard: boolean;
-  readonly connected: boolean;
+export interface IdsReport extends IdsHearing {
   readonly feed: FrameFeedCounters;
   readonly sessions: SessionFeederCounters;
   readonly alerts: AlertJoinerCounters;
+  readonly journals: JournalFeedCounters;
   /** Lines of Suricata that were too long or no EVE. */
   readonly badLines: number;
+  /** Alerts a feeder before this one left unheard; their sessions were or are shown again. */
+  readonly staleAlerts: number;
   readonly lagBytes: number;
   readonly hops: readonly IdsHopReport[];
   /** Alerts the feeder's own journal had no room for. */
   readonly journal?: { readonly droppedRecords?: number };
   /** As Suricata says it; absent while it does not answer. */
-  readonly rules?: { readonly loaded: number; readonly failed: number };
+  readonly rules?: RuleCounts;
   /** Changed rules that Suricata has not taken yet, for how long. */
   readonly rulesWaitMs?: number;
-  /** Frames Suricata's own ring had no room for. */
-  readonly ringDrops?: number;
+  /** What Suricata itself gave up to stay within its bounds, its ring of frames among them, by what. */
+  readonly gaveUp: Readonly<Record<string, number>>;
 }
 
 const commandMs = 1500;
-/** A Suricata that is there and judges nothing for so long is ended, and started again by whoever started it. */
-const stuckMs = 60_000;
+const ringDrops = 'frames its own ring dropped';
 const lookMs = 5000;
 
 export class IdsHouse {
@@ -84,13 +89,17 @@ export class IdsHouse {
   #badLines = 0;
   #hasAnswered = false;
   readonly #rulesReload: RulesReload;
-  #heardAt = performance.now();
+  #staleAlerts = 0;
+  readonly #gaveUp = new RestartingCounts();
+  /** Tags whose alerts are of packets: nobody shows those again. */
+  readonly #packetTags: ReadonlySet<number>;
   #look: NodeJS.Timeout | undefined;
 
   constructor(options: IdsHouseOptions) {
     this.#options = options;
     const { settings, sink, settle, clock, log, data } = options;
     const diversions = new Map(Object.entries(settings.tags).map(([name, tag]) => [tag, name]));
+    this.#packetTags = new Set(settings.hops.map(({ tag }) => tag));
     this.#rulesReload = new RulesReload(settings.commandSocket, log);
     this.#feed = new FrameFeed({ write: options.write, token: settings.token });
     this.#joiner = new AlertJoiner({ index: this.#index, sink, clock: steadyClock, diversionOf: (vlan) => diversions.get(vlan) });
@@ -101,7 +110,7 @@ export class IdsHouse {
     this.#feeder = new SessionFeeder({
       index: this.#index,
       write: (frame) => this.#feed.write(frame),
-      clock: packetClock,
+      clock: readPacketClock,
       sightOf: ({ diversion, service }): { sight: SessionSight; vlan?: number } => {
         if (native.has(`${diversion} ${service}`)) return { sight: 'native' };
         return { sight: watched.has(diversion) ? 'stripped' : 'synthesised', vlan: settings.tags[diversion] ?? commonTag };
@@ -116,22 +125,26 @@ export class IdsHouse {
       feed: this.#feed,
       feeder: this.#feeder,
       settle,
+      onAnswered: () => this.#joiner.settle(),
       clock,
       log,
     });
   }
 
   async open(): Promise<void> {
-    const { settings, log } = this.#options;
-    this.#eve = new EveReader(eveDescriptor, (line) => this.#take(line));
+    const { settings, log, onBroken } = this.#options;
+    this.#eve = new EveReader(
+      eveDescriptor,
+      (line) => this.#take(line),
+      (why) => onBroken(`Suricata's alerts cannot be read: ${why}`),
+    );
     this.#watch();
     await this.#journals.start();
-    this.#look = setInterval(() => this.#lookAfter(), lookMs);
+    this.#look = setInterval(() => void this.#rulesReload.again(), lookMs);
     this.#link = new SuricataLink({
       path: settings.commandSocket,
       onConnected: () => {
         log.info('Suricata is there');
-        this.#heardAt = performance.now();
         this.#feed.start();
       },
       onLost: () => {
@@ -142,18 +155,9 @@ export class IdsHouse {
     });
   }
 
-  #lookAfter(): void {
-    void this.#rulesReload.again();
-    this.#endStuck();
-  }
-
-  #endStuck(): void {
-    const now = performance.now();
-    if (this.#feed.isHeard || !this.#link?.connected) this.#heardAt = now;
-    if (now - this.#heardAt < stuckMs) return;
-    this.#heardAt = now;
-    this.#options.log.error('Suricata judges nothing any more: it is told to end', { afterMs: stuckMs });
-    void this.#ask('shutdown');
+  /** For whoever ends those that hang. */
+  hearing(): IdsHearing {
+    return { connected: this.#link?.connected ?? false, heard: this.#feed.isHeard };
   }
 
   /** Where Suricata does not take the rules now, it is asked again. */
@@ -163,19 +167,20 @@ export class IdsHouse {
 
   async report(): Promise<IdsReport> {
     const rulesWaitMs = this.#rulesReload.waitMs;
-    const [rules, ringDrops] = await Promise.all([this.#rules(), this.#ringDrops()]);
+    const [rules] = await Promise.all([this.#rules(), this.#readBounds()]);
     return {
-      heard: this.#feed.isHeard,
-      connected: this.#link?.connected ?? false,
+      ...this.hearing(),
       feed: this.#feed.counters(),
       sessions: this.#feeder.counters(),
       alerts: this.#joiner.counters(),
+      journals: this.#journals.counters(),
+      staleAlerts: this.#staleAlerts,
       badLines: this.#badLines + (this.#eve?.overlong ?? 0),
       lagBytes: await this.#journals.lagBytes(),
       hops: this.#readers.map(({ report }) => report()),
       ...(rules ? { rules } : {}),
       ...(rulesWaitMs === undefined ? {} : { rulesWaitMs }),
-      ...(ringDrops === undefined ? {} : { ringDrops }),
+      gaveUp: this.#gaveUp.sums(),
     };
   }
 
@@ -200,7 +205,11 @@ export class IdsHouse {
       return;
     }
     // Left in the pipe by a feeder before this one: it is shown again, and comes again.
-    if (!this.#hasAnswered && parsed.alert.vlan !== undefined) return;
+    const { vlan } = parsed.alert;
+    if (!this.#hasAnswered && vlan !== undefined && !this.#packetTags.has(vlan)) {
+      this.#staleAlerts += 1;
+      return;
+    }
     this.#joiner.take(parsed.alert);
   }
 
@@ -231,15 +240,13 @@ export class IdsHouse {
   }
 
   async #rules(): Promise<IdsReport['rules']> {
-    const answer = await this.#ask('ruleset-stats');
-    const [first] = Array.isArray(answer) ? (answer as unknown[]) : [];
-    const { rules_loaded: loaded, rules_failed: failed } = (first ?? {}) as Record<string, unknown>;
-    return typeof loaded === 'number' && typeof failed === 'number' ? { loaded, failed } : undefined;
+    return parseRuleCounts(...(await Promise.all([this.#ask('ruleset-stats'), this.#ask('ruleset-failed-rules')])));
   }
 
-  async #ringDrops(): Promise<number | undefined> {
-    const answer = (await this.#ask('iface-stat', { iface: 'feed' })) as { drop?: unknown } | undefined;
-    return typeof answer?.drop === 'number' ? answer.drop : undefined;
+  async #readBounds(): Promise<void> {
+    const [counters, link] = await Promise.all([this.#ask('dump-counters'), this.#ask('iface-stat', { iface: feedLink })]);
+    const { drop } = (link ?? {}) as { drop?: unknown };
+    this.#gaveUp.take({ ...parseBounds(counters), ...(typeof drop === 'number' ? { [ringDrops]: drop } : {}) });
   }
 
   async #ask(command: string, parameters?: Readonly<Record<string, string>>): Promise<unknown> {

@@ -7,11 +7,12 @@ import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { renderRange } from '../model/address.ts';
 import type { AnnexStatus } from '../plan/annex.ts';
-import { findSuricata, type IdsProcesses, type IdsRun } from '../plan/ids-controller.ts';
+import type { IdsProcesses, IdsRun } from '../plan/ids-controller.ts';
 import type { IdsAccounts } from '../plan/ids-files.ts';
 import { type Account, ensureAccount, idsAccountName } from './account.ts';
 import { Child, type ChildEvents } from './child.ts';
 import type { IdsSettings } from './ids-settings.ts';
+import { type IdsHearing, IdsWatch } from './ids-watch.ts';
 import { ownInstallation } from './installation.ts';
 import { type Installation, idsSpecification, suricataSpecification } from './launch.ts';
 import { ensureReadableProgram } from './program-files.ts';
@@ -20,6 +21,8 @@ export interface IdsKeeperOptions {
   readonly data: string;
   readonly log: Log;
   readonly events: ChildEvents;
+  /** Between looks whether one of them hangs; default 5 s. */
+  readonly lookMs?: number;
 }
 
 /** Settings travel as one argument, which has its bound (MAX_ARG_STRLEN, 128 KiB): MACs beyond are left out of frames. */
@@ -43,12 +46,14 @@ function facesOf({ groups, personas }: IdsRun): IdsSettings['faces'] {
 
 const graceMs = { ids: 3000, suricata: 3000 };
 const reloadMs = 10_000;
+const askMs = 4000;
 
 export class IdsKeeper implements IdsProcesses {
   readonly #options: IdsKeeperOptions;
   #feeder: Account | undefined;
   #installation: Installation | undefined;
-  #children: readonly [suricata: Child, ids: Child] | undefined;
+  #children: { readonly suricata: Child; readonly ids: Child } | undefined;
+  #watch: IdsWatch | undefined;
 
   constructor(options: IdsKeeperOptions) {
     this.#options = options;
@@ -63,7 +68,8 @@ export class IdsKeeper implements IdsProcesses {
   }
 
   start(run: IdsRun): void {
-    const { data, log, events } = this.#options;
+    const { data, log } = this.#options;
+    const events = this.#events();
     const { accounts, files, netns, tap, eve, hops, legs } = run;
     const settings: IdsSettings = {
       commandSocket: files.commandSocket,
@@ -86,11 +92,40 @@ export class IdsKeeper implements IdsProcesses {
       data,
     };
     const descriptors = [tap, eve, ...hops.map(({ fd }) => fd), ...legs.map(({ fd }) => fd)];
-    this.#children = [
-      new Child(suricataSpecification(findSuricata(), accounts.suricata, netns, files.configuration), events, log),
-      new Child(idsSpecification(launch, JSON.stringify(settings), accounts.suricata.gid, descriptors), events, log),
-    ];
-    for (const child of this.#children) child.start();
+    const suricata = new Child(suricataSpecification(run.program, accounts.suricata, netns, files.configuration), events, log);
+    const ids = new Child(idsSpecification(launch, JSON.stringify(settings), accounts.suricata.gid, descriptors), events, log);
+    this.#children = { suricata, ids };
+    suricata.start();
+    ids.start();
+    this.#watch = this.#look();
+  }
+
+  /**
+   * A feeder that died takes Suricata with it: the next one shows the sessions that are open from their last answered record on, and
+   * a Suricata that knows these flows would take that for what it has seen.
+   */
+  #events(): ChildEvents {
+    const { events } = this.#options;
+    return {
+      started: (name, pid, restarts) => events.started(name, pid, restarts),
+      died: (name, pid, exit, restarts) => {
+        events.died(name, pid, exit, restarts);
+        if (name === 'ids') this.#children?.suricata.kill();
+      },
+    };
+  }
+
+  #look(): IdsWatch {
+    const { data, log, lookMs } = this.#options;
+    return new IdsWatch({
+      ask: () => callControl(join(data, 'run/ids.sock'), 'hearing', null, askMs) as Promise<IdsHearing>,
+      runOf: (who) => this.#children?.[who].status().pid,
+      end: (who, why) => {
+        log.error(`${who} hangs: it is ended and started again`, { why });
+        this.#children?.[who].kill();
+      },
+      ...(lookMs === undefined ? {} : { lookMs }),
+    });
   }
 
   reload(): void {
@@ -103,13 +138,15 @@ export class IdsKeeper implements IdsProcesses {
   async stop(): Promise<void> {
     const children = this.#children;
     this.#children = undefined;
+    this.#watch?.close();
     // Suricata first: what it still says is heard.
-    await children?.[0].stop(graceMs.suricata);
-    await children?.[1].stop(graceMs.ids);
+    await children?.suricata.stop(graceMs.suricata);
+    await children?.ids.stop(graceMs.ids);
   }
 
   status(): AnnexStatus {
-    const states = (this.#children ?? []).map((child) => child.status());
+    const children = this.#children;
+    const states = children ? [children.suricata.status(), children.ids.status()] : [];
     return {
       lines: states.map(
         ({ name, pid, state, restarts }) =>

@@ -12,9 +12,12 @@ const report: IdsReport = {
   heard: true,
   connected: true,
   feed: { frames: 100, bytes: 1, refused: 0, shed: 0, unanswered: 0 },
-  sessions: { sessions: 10, open: 0, forgotten: 0, joinedLate: 0, unshown: 0 },
+  sessions: { sessions: 10, open: 0, forgotten: 0, joinedLate: 0, unshown: 0, missingChunks: 0 },
   alerts: { alerts: 4, joined: 3, unmatched: 1, hurried: 0, repeated: 0, waiting: 0 },
+  journals: { damagedBytes: 0, goneSegments: 0 },
   badLines: 0,
+  staleAlerts: 0,
+  gaveUp: {},
   lagBytes: 0,
   hops: [],
   rules: { loaded: 31, failed: 0 },
@@ -34,14 +37,19 @@ test('a Suricata that is well: what it was shown and said, and what could not be
 });
 
 test('one that is not well says why', () => {
-  const silent = merged({ ...report, heard: false, lagBytes: 5000, rules: { loaded: 30, failed: 1 } });
+  const silent = merged({
+    ...report,
+    heard: false,
+    lagBytes: 5000,
+    rules: { loaded: 30, failed: 1, firstFailed: 'own.rules:2: alert' },
+  });
   assert.equal(silent.health, 'degraded');
   assert.match(
     silent.reasons?.join('\n') ?? '',
-    /1 Suricata rules are not usable[\s\S]*does not answer[\s\S]*5000 bytes of journal wait/,
+    /1 Suricata rules are not usable, first own\.rules:2: alert[\s\S]*does not answer[\s\S]*5000 bytes of journal wait/,
   );
   assert.match(merged({ error: 'not-running' }).reasons?.join() ?? '', /not-running/);
-  const shed = merged({ ...report, ringDrops: 7, hops: [{ interface: 'eth0', lost: 3 }] });
+  const shed = merged({ ...report, gaveUp: { 'frames its own ring dropped': 7 }, hops: [{ interface: 'eth0', lost: 3 }] });
   assert.equal(shed.drops?.['Suricata: frames its own ring dropped'], 7);
   assert.equal(shed.drops?.['Suricata: packets of hops not captured'], 3);
 });

@@ -1,25 +1,37 @@
 // What `weir status` tells of Suricata: netd knows whether it runs, its feeder what it hears and says. Pure.
 
+import type { ProxyStripperCounters } from '../ids/proxy-stripper.ts';
 import type { Status } from '../model/status.ts';
 import type { IdsReport } from './ids-house.ts';
 
 /** A report, or why there is none. */
 export type IdsAnswer = IdsReport | { readonly error: string };
 
+const ofHops = ({ hops }: IdsReport, name: keyof ProxyStripperCounters): number =>
+  hops.reduce((sum, { counters }) => sum + (counters?.[name] ?? 0), 0);
+
 const lossesOf = (report: IdsReport): readonly (readonly [string, number | undefined])[] => [
   ['Suricata: frames the device refused', report.feed.refused],
   ['Suricata: captured frames for which there was no room', report.feed.shed],
-  ['Suricata: frames its own ring dropped', report.ringDrops],
   ['Suricata: sessions whose beginning it was not shown', report.sessions.joinedLate],
   ['Suricata: flows ended before their session to make room', report.sessions.forgotten],
   ['Suricata: sessions that make no frames', report.sessions.unshown],
+  ['Suricata: chunks of sessions that are on no record', report.sessions.missingChunks],
+  ['Suricata: bytes of journal that are no records', report.journals.damagedBytes],
+  ['Suricata: journal segments gone before they were shown', report.journals.goneSegments],
   ['Suricata: alerts without a session', report.alerts.unmatched],
   ['Suricata: repetitions of an alert in one session', report.alerts.repeated],
   ['Suricata: lines that could not be read', report.badLines],
   ['Suricata: alerts dropped', report.journal?.droppedRecords],
+  ['Suricata: alerts left unheard by a feeder that died, to come again', report.staleAlerts],
   ['Suricata: packets of hops not captured', report.hops.reduce((sum, { lost }) => sum + lost, 0)],
-  ['Suricata: connections of hops shed', report.hops.reduce((sum, { counters }) => sum + (counters?.shed ?? 0), 0)],
-  ['Suricata: bytes of hops not captured', report.hops.reduce((sum, { counters }) => sum + (counters?.missingBytes ?? 0), 0)],
+  ['Suricata: frames of hops that could not be read', ofHops(report, 'foreign')],
+  ['Suricata: frames of hops whose connection began unseen', ofHops(report, 'midway')],
+  ['Suricata: connections of hops shed', ofHops(report, 'shed')],
+  ['Suricata: connections of hops that make no frames', ofHops(report, 'unshown')],
+  ['Suricata: connections of hops without a header', ofHops(report, 'leftOut')],
+  ['Suricata: bytes of hops not captured', ofHops(report, 'missingBytes')],
+  ...Object.entries(report.gaveUp).map(([name, count]) => [`Suricata: ${name}`, count] as const),
 ];
 
 /** The same status where Suricata is not configured. */
@@ -36,7 +48,12 @@ export function withIds(system: Partial<Status>, answer: IdsAnswer): Partial<Sta
       `${sessions.sessions} sessions shown in ${feed.frames} frames, ${alerts.joined + alerts.unmatched} alerts, ${alerts.joined} of them joined`,
     );
     if (rules) lines.push(`${rules.loaded} rules loaded`);
-    if (rules && rules.failed > 0) reasons.push(`${rules.failed} Suricata rules are not usable: see its words in the log`);
+    if (rules && rules.failed > 0)
+      reasons.push(
+        `${rules.failed} Suricata rules are not usable${rules.firstFailed ? `, first ${rules.firstFailed}` : ''}: see its words in the log`,
+      );
+    if (answer.journals.unkept !== undefined)
+      reasons.push(`how far Suricata is cannot be written down (${answer.journals.unkept}): a restart would show much again`);
     if (answer.rulesWaitMs !== undefined)
       reasons.push(`Suricata has not taken the changed rules for ${Math.round(answer.rulesWaitMs / 1000)} s; it is asked again`);
     if (!heard)

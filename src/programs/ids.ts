@@ -33,6 +33,10 @@ async function main(): Promise<void> {
     settle: () => journal.flush(),
     clock: systemClock,
     log,
+    onBroken: (why) => {
+      log.error('cannot go on; another begins anew', { error: why });
+      process.exit(1);
+    },
     write: (frame) => {
       try {
         return writeSync(tapDescriptor, frame) === frame.length;
@@ -49,6 +53,7 @@ async function main(): Promise<void> {
     log,
     verbs: {
       ready: () => true,
+      hearing: () => house.hearing(),
       reload: () => house.reload(),
       status: async () => ({ ...(await house.report()), journal: journal.counters() }),
     },

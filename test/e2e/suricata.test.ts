@@ -258,5 +258,12 @@ test(
       await say('second-word');
       await until('and judges', async () => (await counted(2_000_002)) > after, 20_000);
       assert.equal(suricataOf(lab).length, 1);
+
+      lab.configure(configuration.replace(/services:[\s\S]*/, ''));
+      assert.match((await lab.weir(['plan'], { anyCode: true })).stdout, /stop Suricata/);
+      await lab.weir(['apply', '--yes']);
+      assert.deepEqual(suricataOf(lab), []);
+      assert.ok(!readdirSync('/run').includes(`weir-${segmentTag(lab.data)}.ids`));
+      assert.doesNotMatch((await lab.weir(['status'])).stdout, /suricata/i);
     }),
 );

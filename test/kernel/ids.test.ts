@@ -47,11 +47,12 @@ class Bed {
   readonly keeper: IdsKeeper;
   readonly controller: IdsController;
 
-  private constructor(data: string, lab: NamespaceLab, sensor: string) {
+  private constructor(data: string, lab: NamespaceLab, sensor: string, lookMs?: number) {
     made += 1;
     this.data = data;
     this.tag = `${lab.prefix.replaceAll(/[^a-z0-9]/g, '')}${made}`;
-    this.keeper = new IdsKeeper({ data, log: silentLog, events: { started: () => {}, died: () => {} } });
+    const events = { started: () => {}, died: () => {} };
+    this.keeper = new IdsKeeper({ data, log: silentLog, events, ...(lookMs === undefined ? {} : { lookMs }) });
     this.controller = new IdsController({
       tag: this.tag,
       log: silentLog,
@@ -63,7 +64,7 @@ class Bed {
     });
   }
 
-  static async lay(lab: NamespaceLab, t: TestContext): Promise<Bed> {
+  static async lay(lab: NamespaceLab, t: TestContext, lookMs?: number): Promise<Bed> {
     const directory = mkdtempSync(path.join(tmpdir(), 'weir-ids-'));
     chmodSync(directory, 0o755);
     const data = path.join(directory, 'data');
@@ -72,7 +73,7 @@ class Bed {
     // This process writes as root what the gateway would write as the account.
     chownSync(path.join(data, 'journal/gateway'), 0, account.gid);
     chmodSync(path.join(data, 'journal/gateway'), 0o2750);
-    const bed = new Bed(data, lab, (await lab.namespace('s')).path);
+    const bed = new Bed(data, lab, (await lab.namespace('s')).path, lookMs);
     t.after(async () => {
       await bed.controller.apply(undefined);
       await bed.controller.close();
@@ -189,10 +190,10 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       );
       t.diagnostic(`${count} sessions in ${Math.round(performance.now() - begun)} ms`);
       await until('all is on record', async () => (await missing(bed, sessions)).size === 0, 10_000);
-      const { alerts, feed: fed, badLines, ringDrops, sessions: shown } = await bed.report();
+      const { alerts, feed: fed, badLines, gaveUp, sessions: shown } = await bed.report();
       assert.deepEqual(
-        [alerts.joined, alerts.unmatched, fed.refused, fed.shed, badLines, ringDrops, shown.sessions],
-        [2 * count, 0, 0, 0, 0, 0, count],
+        [alerts.joined, alerts.unmatched, fed.refused, fed.shed, badLines, gaveUp, shown.sessions],
+        [2 * count, 0, 0, 0, 0, {}, count],
       );
       const [pid] = bed.suricata();
       t.diagnostic(`Suricata: ${/^VmRSS:.*$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[0]}`);
@@ -200,20 +201,78 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       assert.deepEqual(bed.suricata(), []);
     }));
 
-  it('are as many alerts also when Suricata is killed half-way, and a rule of the user bears the first local number', (t) =>
+  it('are as many alerts also when Suricata is killed again and again, and a rule of the user bears the first local number', (t) =>
     withLab(async (lab) => {
       const bed = await Bed.lay(lab, t);
       const rules = path.join(bed.data, 'local.rules');
       writeFileSync(rules, 'alert tcp any any -> any any (msg:"of the user"; content:"never said"; sid:1000001; rev:9;)\n');
       await bed.controller.apply(withRules(rules));
       await bed.heard();
+      const kills: number[] = [];
       const sessions = await feed(bed, 2000, async () => {
-        const [pid] = bed.suricata();
-        process.kill(pid, 'SIGKILL');
+        for (let round = 0; round < 3; round += 1) {
+          const pid = await until('another Suricata', () => bed.suricata().find((one) => !kills.includes(one)), 20_000);
+          kills.push(pid);
+          process.kill(pid, 'SIGKILL');
+        }
       });
       await until('every session has its alert', async () => (await missing(bed, sessions)).size === 0, 60_000);
       assert.equal((await bed.report()).alerts.unmatched, 0);
-      assert.match(bed.controller.status().lines.join(), /suricata running, pid \d+, restarted 1 times/);
+      // Two rules match in each session: shown again, they are the same alerts again.
+      assert.equal((await bed.alerts()).size, 4000);
+      assert.match(bed.controller.status().lines.join(), /suricata running, pid \d+, restarted 3 times/);
+      const before = await bed.report();
+      writeFileSync(
+        rules,
+        'alert tcp any any -> any (msg:"cut of\nalert tcp any any -> any any (msg:"of the user"; content:"x"; sid:1000001;)\n',
+      );
+      await bed.controller.apply(withRules(rules));
+      const broken = await until('it says so', async () => (await bed.report()).rules?.failed || undefined, 20_000);
+      const { rules: counts } = await bed.report();
+      assert.deepEqual([broken, counts?.loaded], [1, before.rules?.loaded]);
+      assert.match(counts?.firstFailed ?? '', /^local\.rules:1: alert tcp any any -> any \(msg/);
+      rmSync(rules);
+      await assert.rejects(bed.controller.apply(withRules(rules)), { code: 'config-unreadable' });
+      assert.deepEqual((await bed.report()).rules, counts);
+    }));
+
+  it('that are open when the feeder is killed, or Suricata hangs, have their alerts at the time of what these are about', (t) =>
+    withLab(async (lab) => {
+      const bed = await Bed.lay(lab, t, 250);
+      await bed.controller.apply(desired);
+      await bed.heard();
+      const writer = new JournalWriter({ directory: path.join(bed.data, 'journal/gateway'), clock: systemClock, log: silentLog });
+      const hourAgo = systemClock() - 3_600_000_000;
+      const open: SessionRecord = { ...sessionOf(1, 2), start: hourAgo, outcome: 'open', chunks: [] };
+      const say = (minute: number): void => {
+        const chunks = sessionOf(1, 2).chunks.map((chunk) => ({ ...chunk, at: hourAgo + minute * 60_000_000 }));
+        writer.append({ kind: 'session', session: { ...open, sequence: minute, firstChunk: 2 * (minute - 1), chunks } });
+      };
+      const times = async (): Promise<number[]> =>
+        [...(await bed.alerts()).values()]
+          .filter(({ details }) => details.session === open.id && (details.signature as { id: number }).id === 1_100_002)
+          .map(({ at }) => (at - hourAgo) / 60_000_000)
+          .sort((a, b) => a - b);
+      const alerted = (minute: number): Promise<unknown> =>
+        until(`an alert of minute ${minute}`, async () => (await times()).includes(minute), 20_000);
+      say(1);
+      await alerted(1);
+      await until('the position is kept', () => readFileSync(path.join(bed.data, 'ids/position.json'), 'utf8'));
+      const feeder = /ids running, pid (\d+)/;
+      const pidOf = (): number => Number(feeder.exec(bed.controller.status().lines.join())?.[1] ?? 0);
+      const [suricata] = bed.suricata();
+      process.kill(pidOf(), 'SIGKILL');
+      await until('both are others', () => !bed.suricata().includes(suricata) && bed.suricata().length === 1, 20_000);
+      await bed.heard();
+      say(2);
+      await alerted(2);
+      const [hung] = bed.suricata();
+      process.kill(hung, 'SIGSTOP');
+      say(3);
+      await until('it is killed', () => bed.suricata().some((one) => one !== hung), 40_000);
+      await alerted(3);
+      assert.deepEqual([...new Set(await times())], [1, 2, 3]);
+      await writer.close();
     }));
 
   it('are not given up when Suricata cannot be built again at once', (t) =>
