@@ -4,6 +4,8 @@
 import { release } from 'node:os';
 import { asWeirError, WeirError } from '../../base/errors.ts';
 import type { Machine, MachineContainer, MachineNamespace, MachineProcess, Unseen } from '../../model/machine.ts';
+import { createCommandRunner } from '../command.ts';
+import { readPacketFilter } from '../filter/packet-filter-reader.ts';
 import { readContainerNames } from './container-names.ts';
 import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace } from './namespace-finder.ts';
 import { type MachinePart, machineParts, readNamespace } from './namespace-reader.ts';
@@ -21,8 +23,6 @@ export interface MachineReadOptions {
   readonly dockerSocket?: string;
   /** Used instead of a pass over /proc of its own. */
   readonly owners?: SocketOwners;
-  /** Reads a namespace's packet filter; without it there is none in the answer. */
-  readonly readFilter?: (netns: string | undefined) => Promise<MachineNamespace['filter']>;
 }
 
 /** Which of those found is meant: a name of /run/netns, a path, an inode, `pid:123`; undefined: none of them. */
@@ -66,13 +66,7 @@ export async function readMachine(options: MachineReadOptions = {}): Promise<Mac
     try {
       const { unseen: missed, ...reading } = await readNamespace(one, parts, found, owners, budget);
       unseen.push(...missed);
-      let filter: MachineNamespace['filter'];
-      if (parts.has('filter') && options.readFilter)
-        try {
-          filter = await options.readFilter(one.path);
-        } catch (error) {
-          unseen.push({ netns: one.inode, what: 'packet filter', why: asWeirError(error).message });
-        }
+      const filter = parts.has('filter') ? await readPacketFilter(createCommandRunner(one.path)) : undefined;
       namespaces.push({
         ...reading,
         name: nameNamespace(one, process),
