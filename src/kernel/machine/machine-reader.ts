@@ -43,7 +43,7 @@ export async function readMachine(options: MachineReadOptions = {}): Promise<Mac
   const unseen: Unseen[] = [];
   const takenAt = Date.now();
   const { namespaces: found, hidden, cut } = findNamespaces();
-  if (hidden > 0) unseen.push({ what: `namespaces of ${hidden} processes of other users`, why: 'needs root' });
+  if (hidden > 0) unseen.push({ what: `namespaces of ${hidden} processes`, why: 'they may not be looked into: needs root' });
   if (cut) unseen.push({ what: 'further network namespaces', why: 'there are more than are looked at' });
   const containers = await readContainerNames(options.dockerSocket);
   if (containers.why) unseen.push({ what: 'names of containers', why: containers.why });
