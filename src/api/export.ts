@@ -3,13 +3,21 @@
 
 import { Hono } from 'hono';
 import { WeirError } from '../base/errors.ts';
-import { type ExportFormat, type ExportKind, exportFormats, exportKinds, exportLines } from '../record/exporters/export.ts';
-import { pieces } from '../record/exporters/pieces.ts';
+import {
+  checkFindings,
+  type ExportFormat,
+  type ExportKind,
+  exportFormats,
+  exportKinds,
+  exportPieces,
+} from '../record/exporters/export.ts';
+import { parseFindings } from '../record/filter-text.ts';
 import type { ApiEnvironment } from './guard.ts';
-import { type ApiContext, filterOf } from './resource.ts';
+import { type ApiContext, sessionFilterOf } from './resource.ts';
 
 const contentTypes: Partial<Record<ExportFormat, string>> = {
   csv: 'text/csv; charset=utf-8',
+  parquet: 'application/vnd.apache.parquet',
   cef: 'text/plain; charset=utf-8',
   blocklist: 'text/plain; charset=utf-8',
   stix: 'application/stix+json;version=2.1',
@@ -25,7 +33,7 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
       throw new WeirError('not-found', `no export format '${String(format).slice(0, 40)}'`, {
         formats: Object.keys(exportFormats),
       });
-    const { limit, ...filter } = filterOf(context, clock, ['kinds']);
+    const { limit, ...filter } = sessionFilterOf(context, clock, ['kinds']);
     const limited = context.req.query('limit') !== undefined && context.req.query('limit') !== '';
     const kinds = (context.req.query('kinds') || 'sessions').split(',') as ExportKind[];
     for (const kind of kinds)
@@ -33,7 +41,8 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
         throw new WeirError('bad-request', `kinds: '${kind.slice(0, 40)}' is none of ${exportKinds.join(', ')}`, {
           parameter: 'kinds',
         });
-    const lines = pieces(exportLines(store, format, limited ? { ...filter, limit } : filter, clock(), kinds));
+    checkFindings(parseFindings(context.req.query()), format, kinds);
+    const lines = exportPieces(store, format, limited ? { ...filter, limit } : filter, clock(), kinds);
     const encoder = new TextEncoder();
     const body = new ReadableStream<Uint8Array>(
       {
@@ -41,7 +50,7 @@ export function exportRoutes({ store, clock, log }: ApiContext): Hono<ApiEnviron
           try {
             const { done, value } = await lines.next();
             if (done) controller.close();
-            else controller.enqueue(encoder.encode(value));
+            else controller.enqueue(typeof value === 'string' ? encoder.encode(value) : value);
           } catch (error) {
             log.error('export ended early', { error: (error as Error).message });
             controller.error(error);

@@ -7,10 +7,19 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { type ExportFormat, type ExportKind, exportFormats, exportKinds } from '../record/exporters/export.ts';
 import type { CommonOptions } from './command-context.ts';
-import { type FilterOptions, filterTextOf, type Verb, verbCommand, withFilter } from './verb.ts';
+import {
+  type FilterOptions,
+  type FindingOptions,
+  filterTextOf,
+  findingTextOf,
+  type Verb,
+  verbCommand,
+  withFilter,
+  withFindings,
+} from './verb.ts';
 import { plural, renderBytes } from './wording.ts';
 
-interface Options extends CommonOptions, FilterOptions {
+interface Options extends CommonOptions, FilterOptions, FindingOptions {
   readonly output?: string;
   readonly kinds?: string;
 }
@@ -32,12 +41,14 @@ const countLines = (piece: Uint8Array): number => {
 };
 
 export const exportVerb: Verb = (run) =>
-  withFilter(
-    verbCommand('export', 'records and indicators for other tools', [
-      'weir export jsonl --since 1d > day.jsonl',
-      'weir export blocklist --since 7d -o attackers.txt',
-      'weir export tcppc --port 23 -o telnet.jsonl',
-    ]),
+  withFindings(
+    withFilter(
+      verbCommand('export', 'records and indicators for other tools', [
+        'weir export jsonl --since 1d > day.jsonl',
+        'weir export blocklist --since 7d -o attackers.txt',
+        'weir export parquet --since 30d --country NL -o month.parquet',
+      ]),
+    ),
   )
     .addArgument(new Argument('<format>', 'the shape').choices(Object.keys(exportFormats)))
     .option('--kinds <kinds>', `what jsonl holds, with commas: ${exportKinds.join(', ')} (default: sessions)`)
@@ -52,7 +63,8 @@ export const exportVerb: Verb = (run) =>
           let lines = 0;
           let bytes = 0;
           try {
-            for await (const piece of reader.exported(format, kindsOf(format, options.kinds), filterTextOf(options))) {
+            const selected = { ...filterTextOf(options), ...findingTextOf(options) };
+            for await (const piece of reader.exported(format, kindsOf(format, options.kinds), selected)) {
               if (context.environment.stdout.closed || context.environment.signal.aborted) break;
               const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
               lines += countLines(data);
@@ -63,7 +75,7 @@ export const exportVerb: Verb = (run) =>
           } finally {
             await file?.close();
           }
-          await context.note(`${plural(lines, 'line')}, ${renderBytes(bytes)}`);
+          await context.note(format === 'parquet' ? renderBytes(bytes) : `${plural(lines, 'line')}, ${renderBytes(bytes)}`);
           return 0;
         }),
       ),

@@ -16,8 +16,7 @@ import {
   type SessionDocument,
   type StoredSessionDocument,
 } from '../record/documents.ts';
-import { type ExportFormat, type ExportKind, exportLines } from '../record/exporters/export.ts';
-import { pieces } from '../record/exporters/pieces.ts';
+import { checkFindings, type ExportFormat, type ExportKind, exportPieces } from '../record/exporters/export.ts';
 import { type FilterText, type FindingText, parseFilter, parseFindings } from '../record/filter-text.ts';
 import {
   type AttackerDocument,
@@ -67,7 +66,11 @@ export interface Reader {
   counts(filter: FilterText): Promise<Counts>;
   report(text: ReportText): Promise<Report>;
   /** Pieces of whole lines. */
-  exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<string | Uint8Array>;
+  exported(
+    format: ExportFormat,
+    kinds: readonly ExportKind[],
+    filter: FilterText & FindingText,
+  ): AsyncIterable<string | Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -155,7 +158,11 @@ export class RecorderReader implements Reader {
     return this.#get('/api/sign-in-links', 'POST');
   }
 
-  async *exported(format: ExportFormat, kinds: readonly ExportKind[], filter: FilterText): AsyncIterable<Uint8Array> {
+  async *exported(
+    format: ExportFormat,
+    kinds: readonly ExportKind[],
+    filter: FilterText & FindingText,
+  ): AsyncIterable<Uint8Array> {
     const { response, request } = await this.#open(
       `/api/export/${format}${queryOf({ ...filter, kinds: kinds.join(',') })}`,
       'GET',
@@ -332,9 +339,16 @@ export class StoreReader implements Reader {
     return askReport(this.#store, text, this.#now());
   }
 
-  exported(format: ExportFormat, kinds: readonly ExportKind[], text: FilterText): AsyncIterable<string> {
+  exported(
+    format: ExportFormat,
+    kinds: readonly ExportKind[],
+    text: FilterText & FindingText,
+  ): AsyncIterable<string | Uint8Array> {
+    const findings = parseFindings(text);
+    checkFindings(findings, format, kinds);
     const { limit, ...filter } = parseFilter(text, this.#now());
-    return pieces(exportLines(this.#store, format, text.limit ? { ...filter, limit } : filter, this.#now(), kinds));
+    const selected = { ...filter, ...findings, ...(text.limit && { limit }) };
+    return exportPieces(this.#store, format, selected, this.#now(), kinds);
   }
 
   close(): Promise<void> {

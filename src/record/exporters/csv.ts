@@ -11,7 +11,7 @@ export interface SessionCells extends SessionMarks {
 
 type Cell = string | number | boolean | undefined;
 
-/** Column names and what stands in them, in order: also those of the Parquet file. */
+/** Column names and what stands in them, in order. */
 export const sessionColumns: readonly (readonly [string, (cells: SessionCells) => Cell])[] = [
   ['start', ({ session }) => renderMicros(session.start)],
   ['end', ({ session }) => session.end && renderMicros(session.end)],

@@ -2,16 +2,19 @@
 // What a line looks like is the format's file beside this one; where lines go is the caller's.
 
 import type { Micros } from '../../base/clock.ts';
+import { WeirError } from '../../base/errors.ts';
 import { readMarks, readPlaces, type SessionMarks } from '../session-marks.ts';
-import type { Filter, SessionSummary, Store } from '../store.ts';
+import type { Filter, SessionFilter, SessionSummary, Store } from '../store.ts';
 import { renderBlocklist } from './blocklist.ts';
 import { renderAlertCef, renderSignatureCef, renderVerdictCef } from './cef.ts';
 import { renderCowrie } from './cowrie.ts';
-import { csvHead, renderCsv } from './csv.ts';
+import { csvHead, renderCsv, type SessionCells } from './csv.ts';
 import { renderEve } from './eve.ts';
 import { gatherIndicators } from './indicators.ts';
 import { renderAlert, renderLine, renderProbe, renderSession, renderSystem, renderVerdict } from './jsonl.ts';
 import { renderMisp } from './misp.ts';
+import { renderParquet } from './parquet.ts';
+import { pieces } from './pieces.ts';
 import { renderStix } from './stix.ts';
 import { renderTcppc } from './tcppc.ts';
 
@@ -22,6 +25,7 @@ export const exportFormats = {
   cowrie: 'sessions as Cowrie logs them, one line for each thing that happened',
   eve: "sessions as Suricata's EVE flow lines, an alert line for each signature",
   csv: 'sessions as a table',
+  parquet: 'sessions as a Parquet file, with Elastic Common Schema names',
   cef: 'verdicts, signatures and alerts as ArcSight Common Event Format',
   blocklist: 'addresses of sources that did harm, one a line',
   stix: 'indicators as a STIX 2.1 bundle',
@@ -36,14 +40,46 @@ export type ExportKind = 'sessions' | 'probes' | 'alerts' | 'verdicts' | 'system
 export const exportKinds: readonly ExportKind[] = ['sessions', 'probes', 'alerts', 'verdicts', 'system'];
 
 /** All of a filter but its limit, which bounds the records of each kind; without it every record comes. */
-export type ExportFilter = Omit<Filter, 'limit'> & { readonly limit?: number };
+export type ExportFilter = Omit<SessionFilter, 'limit'> & { readonly limit?: number };
+
+/** Of lines; Parquet is bytes. */
+export type LineFormat = Exclude<ExportFormat, 'parquet'>;
+
+/** What hold sessions and nothing else: what analysis found in sessions can select in these alone. */
+const ofSessions: readonly ExportFormat[] = ['jsonl', 'tcppc', 'cowrie', 'eve', 'csv', 'parquet'];
+
+/**
+ * An export in pieces worth sending, `made` being the present. Throws what the store throws, and `disk-full` when Parquet has no
+ * room.
+ */
+export async function* exportPieces(
+  store: Store,
+  format: ExportFormat,
+  filter: ExportFilter,
+  made: Micros,
+  kinds: readonly ExportKind[] = ['sessions'],
+): AsyncGenerator<string | Uint8Array, void, void> {
+  if (format === 'parquet') yield* renderParquet(cellsOf(store, filter));
+  else yield* pieces(exportLines(store, format, filter, made, kinds));
+}
+
+/** Throws `bad-request` where `findings` could not select. */
+export function checkFindings(findings: Partial<SessionFilter>, format: ExportFormat, kinds: readonly ExportKind[]): void {
+  const [key] = Object.entries(findings).find(([, value]) => value !== undefined) ?? [];
+  if (key === undefined || (ofSessions.includes(format) && kinds.every((kind) => kind === 'sessions'))) return;
+  throw new WeirError('bad-request', `${key}: selects sessions, and ${format} would hold other records`, { parameter: key });
+}
+
+async function* cellsOf(store: Store, filter: ExportFilter): AsyncGenerator<SessionCells> {
+  for await (const { session, marks } of judged(store, filter)) yield { session, ...marks };
+}
 
 const pageSize = 500;
 
 /** Pieces of text that are whole lines, `made` being the present. Throws what the store throws. */
 export async function* exportLines(
   store: Store,
-  format: ExportFormat,
+  format: LineFormat,
   filter: ExportFilter,
   made: Micros,
   kinds: readonly ExportKind[] = ['sessions'],
