@@ -91,6 +91,9 @@ function withDestination({ packet, blurred }: Sight, target: NatTarget): Rewritt
     destinationPort = Number(target.port);
     blur.delete('destinationPort');
   }
+  // Translated to what it was: no translation for connection tracking (nf_nat_setup_info compares both).
+  const isSame = destination.value === packet.destination.value && destinationPort === packet.destinationPort;
+  if (isSame && target.address !== 'unknown' && target.port !== 'unknown') return { packet, blurred: blur };
   return { packet: { ...packet, destination, destinationPort, originalDestination: original }, blurred: blur };
 }
 

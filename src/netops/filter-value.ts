@@ -110,18 +110,19 @@ function icmpValue({ packet }: Sight, name: string): FilterValue {
 
 /** NEW has neither an answer nor a confirmed entry; linux/netfilter/nf_conntrack_common.h, enum ip_conntrack_status. */
 function statusValue(sight: Sight): FilterValue {
-  const { packet, context } = sight;
+  const { packet, context, blurred } = sight;
   const rewritten = packet.originalDestination !== undefined;
-  if (packet.state === 'new') {
-    const late = context.hook === 'postrouting' || context.hook === 'input';
-    const source = sight.sourceRewritten ? 16n : 0n;
-    return {
-      kind: 'bits',
-      value: (rewritten ? 32n : 0n) | source,
-      known: 0x0fn | 32n | (late && !sight.sourceRewritten ? 0n : 16n),
-    };
-  }
-  return rewritten ? { kind: 'bits', value: 32n, known: 32n } : unknown('the state of its connection');
+  // Translated to what is not known may also be to what it was.
+  const knowsTarget = !blurred.has('destination') && !blurred.has('destinationPort');
+  if (packet.state !== 'new')
+    return rewritten && knowsTarget ? { kind: 'bits', value: 32n, known: 32n } : unknown('the state of its connection');
+  const late = context.hook === 'postrouting' || context.hook === 'input';
+  const knowsSource = sight.sourceRewritten ? !blurred.has('source') : !late;
+  return {
+    kind: 'bits',
+    value: (rewritten ? 32n : 0n) | (sight.sourceRewritten ? 16n : 0n),
+    known: 0x0fn | (knowsTarget ? 32n : 0n) | (knowsSource ? 16n : 0n),
+  };
 }
 
 function trackingValue(sight: Sight, key: string): FilterValue {

@@ -327,10 +327,12 @@ class Run {
     if (action.family !== undefined && action.family !== this.#packet.family) return undefined;
     const rewritten = translate(this.#sight(base), action, rule, this.#sets);
     if (!rewritten) return 'next';
+    const isSource = this.#context.hook === 'postrouting' || this.#context.hook === 'input';
+    if (isSource && (rewritten.packet.source !== this.#packet.source || rewritten.blurred.has('source')))
+      this.#sourceRewritten = true;
     this.#packet = rewritten.packet;
     this.#blurred = rewritten.blurred;
     this.#translated = true;
-    if (this.#context.hook === 'postrouting' || this.#context.hook === 'input') this.#sourceRewritten = true;
     this.#step(rule, 'rewrote');
     return 'accept';
   }

@@ -35,7 +35,7 @@ const byChain: readonly (readonly [RegExp, string])[] = [
 
 /** The set or chain of a jail: `f2b-sshd`, `addr-set-sshd`; fail2ban's action.d. */
 const jailOfChain = /^(?:f2b|fail2ban)-(.+)$/;
-const jailInText = /(?:@addr6?-set-|match-set f2b-|[-@]f2b-)([A-Za-z0-9_.-]+)/;
+const jailInText = /(?:@addr6?-set-|(?:^|[ @])f2b-)([A-Za-z0-9_.-]+)/;
 
 /** `comment` is nft's. Undefined where nothing tells: rules of an administrator. */
 export function ruleOwner(place: Omit<RulePlace, 'owner'>, comment = ''): string | undefined {

@@ -1,0 +1,191 @@
+// A walk of the rules says what the kernel does: random rulesets of both backends in a real namespace, packets sent through them, and
+// what became of each compared with the walk. Where the walk says "unknown", what happened is among what it holds possible.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { createCommandRunner } from '../../src/kernel/command.ts';
+import { readPacketFilter } from '../../src/kernel/filter/packet-filter-reader.ts';
+import { parseAddress, renderAddress } from '../../src/model/address.ts';
+import type { FilterPacket, FilterWalk, PacketFilter, WalkContext } from '../../src/model/packet-filter.ts';
+import { walkFilter } from '../../src/netops/filter-walk.ts';
+import { FilterBed, type Observed, type ObservedHook, type Probe, packetOf } from '../support/filter-bed.ts';
+import { farAddresses, ownAddresses, ports, rulesets, sourcePorts, sources } from '../support/filter-rulesets.ts';
+import { lacksKernelTests, lacksProgram, withLab } from '../support/namespace.ts';
+
+const skip =
+  lacksKernelTests() ||
+  lacksProgram('iptables-legacy', 'iptables') ||
+  lacksProgram('ipset', 'ipset') ||
+  lacksProgram('conntrack', 'conntrack');
+
+const own = new Set([...ownAddresses, '10.71.0.254']);
+
+const context = (hook: WalkContext['hook']): WalkContext => ({
+  hook,
+  isLocal: (packet, which) => own.has(renderAddress(packet[which])),
+  hasReversePath: ({ source }) => renderAddress(source).startsWith('10.70.') || renderAddress(source).startsWith('10.71.'),
+  deviceAddress: (device) => parseAddress(device === 'gc' ? '10.70.0.254' : '10.71.0.254'),
+});
+
+const probes: fc.Arbitrary<Probe[]> = fc
+  .uniqueArray(
+    fc.record({
+      protocol: fc.constantFrom('tcp', 'tcp', 'udp', 'icmp'),
+      tcpFlags: fc.constantFrom('syn', 'syn', 'syn', 'ack'),
+      source: fc.constantFrom(...sources),
+      sourcePort: fc.constantFrom(...sourcePorts),
+      destination: fc.constantFrom(...ownAddresses, ...farAddresses),
+      destinationPort: fc.constantFrom(...ports),
+    }),
+    {
+      minLength: 24,
+      maxLength: 24,
+      // Two packets of one connection would not both begin it, whatever address it was sent to: translation may join them.
+      selector: ({ protocol, source, sourcePort, destinationPort }) =>
+        `${protocol} ${source} ${sourcePort} ${protocol === 'icmp' ? '' : destinationPort}`,
+    },
+  )
+  .map((list) => list.map((probe, index) => ({ ...probe, id: index + 1 }) as Probe));
+
+interface Tally {
+  walks: number;
+  unknown: number;
+  dropped: number;
+}
+
+const letsThrough = (kind: FilterWalk['verdict']['kind']): boolean | undefined =>
+  kind === 'unknown' ? undefined : kind === 'accept' || kind === 'tproxy';
+
+/** Compares one hook; gives the packet as it goes on, or undefined where it ended or the walk cannot tell. */
+function compareHook(
+  filter: PacketFilter,
+  packet: FilterPacket,
+  hook: Exclude<ObservedHook, 'arrived'>,
+  id: number,
+  observed: Observed,
+  tally: Tally,
+): { readonly packet: FilterPacket; readonly blurred: readonly string[] } | undefined {
+  const walk = walkFilter(filter, packet, context(hook));
+  const seen = observed.get(hook)?.get(id);
+  tally.walks += 1;
+  const expected = letsThrough(walk.verdict.kind);
+  const about = (): string =>
+    `${hook}: packet ${id} ${show(packet)}, the kernel ${seen ? `let it through as ${JSON.stringify(seen)}` : 'dropped it'}, the walk said ${show(walk)}`;
+  if (expected === undefined) {
+    tally.unknown += 1;
+    assert.ok(
+      walk.possible.some(({ kind }) => kind === 'unknown' || letsThrough(kind) === (seen !== undefined)),
+      about(),
+    );
+    return undefined;
+  }
+  assert.equal(seen !== undefined, expected, about());
+  if (!seen) {
+    tally.dropped += 1;
+    return undefined;
+  }
+  if (!walk.blurred.includes('destination')) assert.equal(seen.destination, renderAddress(walk.packet.destination), about());
+  if (!walk.blurred.includes('destinationPort') && packet.protocol !== 'icmp')
+    assert.equal(seen.destinationPort, walk.packet.destinationPort, about());
+  if (!walk.blurred.includes('mark')) assert.equal(seen.mark, walk.packet.mark, about());
+  return { packet: walk.packet, blurred: walk.blurred };
+}
+
+const show = (value: unknown): string =>
+  JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? inner.toString() : inner));
+
+/** All hooks of its path; undefined where it ended or could not be told, else the packet as it left. */
+function comparePath(
+  filter: PacketFilter,
+  packet: FilterPacket,
+  outputDevice: string,
+  id: number,
+  observed: Observed,
+  tally: Tally,
+): FilterPacket | undefined {
+  const routed = compareHook(filter, packet, 'prerouting', id, observed, tally);
+  if (!routed || routed.blurred.includes('destination')) return undefined;
+  const destination = renderAddress(routed.packet.destination);
+  if (routed.blurred.length > 0) return undefined;
+  if (own.has(destination)) {
+    compareHook(filter, routed.packet, 'input', id, observed, tally);
+    return undefined;
+  }
+  // Sent back where it came from, or nowhere: other hooks than these.
+  if (!destination.startsWith(outputDevice === 'gs' ? '10.71.0.' : '10.70.0.')) return undefined;
+  const forwarded = compareHook(filter, { ...routed.packet, outputDevice }, 'forward', id, observed, tally);
+  if (!forwarded || forwarded.blurred.length > 0) return undefined;
+  const left = compareHook(filter, forwarded.packet, 'postrouting', id, observed, tally);
+  return left && left.blurred.length === 0 ? left.packet : undefined;
+}
+
+/** Answers to datagrams that got through untouched: the other direction of a known connection. */
+function answersOf(sent: readonly Probe[], left: ReadonlyMap<number, FilterPacket>): Probe[] {
+  return sent.flatMap((probe) => {
+    const packet = left.get(probe.id);
+    if (!packet || probe.protocol !== 'udp' || packet.originalDestination !== undefined || probe.source.startsWith('10.99.'))
+      return [];
+    const { id, source, sourcePort, destination, destinationPort } = probe;
+    return [
+      {
+        ...probe,
+        id: id + 100,
+        source: destination,
+        sourcePort: destinationPort,
+        destination: source,
+        destinationPort: sourcePort,
+      },
+    ];
+  });
+}
+
+// More rulesets, and other ones, for whoever changes the walk.
+const numRuns = Number(process.env.WEIR_FILTER_RULESETS ?? 60);
+const seed = Number(process.env.WEIR_FILTER_SEED ?? 20_260_101);
+
+test(
+  'what becomes of a packet is what the walk says, for random rulesets of every backend',
+  { skip, timeout: numRuns * 2000 + 60_000 },
+  () =>
+    withLab(async (lab) => {
+      const bed = await FilterBed.open(lab);
+      const runner = createCommandRunner(bed.router.path);
+      const tally: Tally = { walks: 0, unknown: 0, dropped: 0 };
+      try {
+        await fc.assert(
+          fc.asyncProperty(rulesets, probes, async (ruleset, sent) => {
+            await bed.load(ruleset);
+            const read = await readPacketFilter(runner);
+            assert.deepEqual(read.unreadable, []);
+            // The observer stands where nothing follows.
+            const filter = { ...read, chains: read.chains.filter(({ table }) => table !== 'observer') };
+            const observed = await bed.send(sent);
+            const left = new Map<number, FilterPacket>();
+            for (const probe of sent) {
+              const packet = comparePath(filter, packetOf(probe, 'gc'), 'gs', probe.id, observed, tally);
+              if (packet) left.set(probe.id, packet);
+            }
+            const answers = answersOf(sent, left);
+            const answered = await bed.send(answers, true);
+            for (const answer of answers) {
+              const first = left.get(answer.id - 100);
+              const known = first?.state === 'new';
+              const packet: FilterPacket = {
+                ...packetOf(answer, 'gs'),
+                ...(known ? { state: 'established', direction: 'reply', connectionMark: first.connectionMark ?? 0 } : {}),
+              };
+              comparePath(filter, packet, 'gc', answer.id, answered, tally);
+            }
+          }),
+          { numRuns, seed, endOnFailure: process.env.WEIR_FILTER_SHRINK === undefined, includeErrorInReport: true },
+        );
+      } finally {
+        bed.close();
+      }
+      console.log(`# ${numRuns} rulesets, ${tally.walks} walks: ${tally.dropped} ended there, ${tally.unknown} unknown`);
+      assert.ok(tally.walks > numRuns * 24, 'packets were compared');
+      assert.ok(tally.dropped > tally.walks / 50, 'rules dropped some');
+      assert.ok(tally.unknown < tally.walks / 10, `${tally.unknown} of ${tally.walks} walks could not tell`);
+    }),
+);
