@@ -204,6 +204,8 @@ export interface FilterStep {
   readonly rule: RulePlace;
   /** `undecided`: taken as not matching in this list. */
   readonly outcome: 'matched' | 'undecided' | 'rewrote';
+  /** What the rule did there: `accept`, `jump`, `dnat`, ... */
+  readonly action?: FilterAction['kind'];
   readonly why?: string;
 }
 

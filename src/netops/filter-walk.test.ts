@@ -1,4 +1,4 @@
-// Which verdict a walk comes to, rule by rule; that it is the kernel's is test/kernel/netops-filter.test.ts.
+// Which verdict a walk comes to, rule by rule; that it is the kernel's is test/kernel/netops-filter-walk.test.ts.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

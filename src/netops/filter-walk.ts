@@ -139,8 +139,14 @@ class Run {
     return taken;
   }
 
-  #step(rule: FilterRule, outcome: FilterStep['outcome'], why?: string): void {
-    if (this.#steps.length < maxSteps) this.#steps.push({ rule: placeOf(rule), outcome, ...(why === undefined ? {} : { why }) });
+  #step(rule: FilterRule, outcome: FilterStep['outcome'], action?: FilterAction['kind'], why?: string): void {
+    if (this.#steps.length >= maxSteps) return;
+    this.#steps.push({
+      rule: placeOf(rule),
+      outcome,
+      ...(action === undefined ? {} : { action }),
+      ...(why === undefined ? {} : { why }),
+    });
   }
 
   #sight(base: FilterChain): Sight {
@@ -181,7 +187,7 @@ class Run {
         if (truth === false) return undefined;
         if (truth === undefined) {
           const limited = kind === 'undecided' && statement.limited ? `${limitedWhy}: ${why}` : (why ?? 'not known');
-          this.#step(rule, 'undecided', limited);
+          this.#step(rule, 'undecided', undefined, limited);
           if (this.#choose({ options: 2, rule: placeOf(rule), why: limited }) === 0) return undefined;
         }
         continue;
@@ -208,13 +214,13 @@ class Run {
       case 'continue':
         return undefined;
       case 'accept':
-        this.#step(rule, 'matched');
+        this.#step(rule, 'matched', action.kind);
         return 'accept';
       case 'drop':
-        this.#step(rule, 'matched');
+        this.#step(rule, 'matched', action.kind);
         return { kind: 'drop', rule: placeOf(rule) };
       case 'return':
-        this.#step(rule, 'matched');
+        this.#step(rule, 'matched', action.kind);
         return 'return';
       case 'jump':
       case 'goto':
@@ -222,7 +228,7 @@ class Run {
       case 'reject':
         if (action.answer === 'tcp-reset' && this.#packet.protocol !== 'tcp') return 'next';
         if (action.family !== undefined && action.family !== this.#packet.family) return 'next';
-        this.#step(rule, 'matched');
+        this.#step(rule, 'matched', action.kind);
         return { kind: 'reject', answer: action.answer, rule: placeOf(rule) };
       case 'queue':
         return this.#queue(action, rule);
@@ -230,14 +236,14 @@ class Run {
         return this.#verdictMap(action, rule, chain, base, depth);
       case 'notrack':
         if (this.#sight(base).untrackedYet) this.#packet = { ...this.#packet, state: 'untracked' };
-        this.#step(rule, 'rewrote');
+        this.#step(rule, 'rewrote', action.kind);
         return undefined;
       case 'write':
         return this.#write(action, rule, base);
       case 'tproxy':
         return this.#transparentProxy(action, rule);
       case 'unknown':
-        this.#step(rule, 'undecided', action.text);
+        this.#step(rule, 'undecided', action.kind, action.text);
         return { kind: 'unknown', rule: placeOf(rule), why: `what it does is not known: ${action.text}` };
       case 'dnat':
       case 'snat':
@@ -254,7 +260,7 @@ class Run {
     base: FilterChain,
     depth: number,
   ): Ending | 'return' | 'next' {
-    this.#step(rule, 'matched');
+    this.#step(rule, 'matched', action.kind);
     const target = findChain(this.#filter, chain, action.chain);
     if (!target) return { kind: 'unknown', rule: placeOf(rule), why: `the chain ${action.chain} is not known` };
     const ending = this.#walkChain(target, base, depth + 1);
@@ -263,7 +269,7 @@ class Run {
   }
 
   #queue(action: FilterAction & { kind: 'queue' }, rule: FilterRule): Ending {
-    this.#step(rule, 'matched');
+    this.#step(rule, 'matched', action.kind);
     const { first, last, bypass } = action;
     const consumers: (boolean | undefined)[] = [];
     for (let queue = first; queue <= last && queue < first + 64; queue += 1)
@@ -290,7 +296,7 @@ class Run {
       const elements = typeof action.map === 'string' ? (this.#sets.find(rule, action.map)?.elements ?? []) : action.map;
       const distinct = distinctVerdicts(elements);
       const why = whyUnknown(values) ?? 'a map that is not known whole';
-      this.#step(rule, 'undecided', why);
+      this.#step(rule, 'undecided', action.kind, why);
       const choice = this.#choose({ options: distinct.length + 1, rule: placeOf(rule), why });
       element = choice === 0 ? undefined : distinct[choice - 1];
     } else element = found;
@@ -303,7 +309,7 @@ class Run {
     if (!written) return 'next';
     this.#packet = written.packet;
     this.#blurred = written.blurred;
-    this.#step(rule, 'rewrote');
+    this.#step(rule, 'rewrote', action.kind);
     return undefined;
   }
 
@@ -311,7 +317,7 @@ class Run {
     const packet = this.#packet;
     if (packet.protocol === 'icmp' || (action.family !== undefined && action.family !== packet.family)) return 'next';
     this.#tproxy = { action, rule: placeOf(rule) };
-    this.#step(rule, 'rewrote');
+    this.#step(rule, 'rewrote', action.kind);
     if (!action.accepts) return undefined;
     const { value, mask } = action.mark ?? { value: 0, mask: 0 };
     this.#packet = { ...packet, mark: ((packet.mark & ~mask) ^ value) >>> 0 };
@@ -333,7 +339,7 @@ class Run {
     this.#packet = rewritten.packet;
     this.#blurred = rewritten.blurred;
     this.#translated = true;
-    this.#step(rule, 'rewrote');
+    this.#step(rule, 'rewrote', action.kind);
     return 'accept';
   }
 }
