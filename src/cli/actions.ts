@@ -4,6 +4,7 @@
 import type { Micros } from '../base/clock.ts';
 import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeOrder } from '../model/agent.ts';
 import type { Status } from '../model/status.ts';
+import type { RowWish, WatchOptions, WhoReading } from '../netops/who/traffic-watch.ts';
 import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
 import type { CommandEnvironment } from './environment.ts';
 import type { PacketActions } from './packet-actions.ts';
@@ -96,6 +97,12 @@ export interface ImportOutcome {
   readonly running: boolean;
 }
 
+/** What `weir who` watches, and what it wants of each reading. */
+export interface WhoWish extends WatchOptions {
+  readonly rows: RowWish;
+  readonly intervalMs: number;
+}
+
 /** Those that give a number run in the foreground, print for themselves, and give the exit code. */
 export interface Actions {
   up(options: ApplyOptions, context: ActionContext): Promise<number>;
@@ -111,6 +118,11 @@ export interface Actions {
   /** What is known when the recorder does not answer; undefined when nothing of Weir runs. */
   status(context: ActionContext): Promise<Status | undefined>;
   readonly agents: AgentActions;
+  /**
+   * Who makes the traffic: a reading each interval, until `onReading` gives false or Ctrl-C. Throws `not-found` (device,
+   * namespace).
+   */
+  who(wish: WhoWish, onReading: (reading: WhoReading) => Promise<boolean>, context: ActionContext): Promise<void>;
   /** The far end, on this machine. */
   agent(options: AgentText, context: ActionContext): Promise<number>;
   agentStatus(options: AgentText, context: ActionContext): Promise<ActionResult>;

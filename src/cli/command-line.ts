@@ -28,6 +28,7 @@ import { styleFor } from './style.ts';
 import { topVerb } from './top.ts';
 import type { Verb } from './verb.ts';
 import { verdictsVerb } from './verdicts.ts';
+import { whoVerb } from './who.ts';
 
 const families: readonly (readonly [string, readonly Verb[]])[] = [
   ['Run:', [upVerb, downVerb, statusVerb]],
@@ -37,7 +38,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [captureVerb]],
+  ['Operate the network:', [whoVerb, captureVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -19,6 +19,7 @@ import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
+import { watchTraffic } from './watch-traffic.ts';
 
 /** Exit code of `weir plan` when something would change. */
 const changesPending = 10;
@@ -148,6 +149,7 @@ export const actions: Actions = {
   status,
   agents: agentActions,
   packets: packetActions,
+  who: watchTraffic,
   agent: runAgent,
   agentStatus,
   agentBuild,

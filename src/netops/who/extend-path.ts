@@ -168,7 +168,6 @@ export class PathExtender {
     const here = this.#world.sockets(netns).connected(flow.protocol, far, near);
     if (here) {
       const [holder] = this.#world.holdersOf(here);
-      const process = holder && this.#world.process(holder.pid);
       if (!holder) return undefined;
       return [
         ...hops,
@@ -179,8 +178,7 @@ export class PathExtender {
           flow: { protocol: flow.protocol, a: ownEnd(here), b: otherEnd(here) },
           pid: holder.pid,
           fd: holder.fd,
-          ...(process ? { comm: process.comm, uid: process.uid, ...(process.exe ? { exe: process.exe } : {}) } : {}),
-          ...(process?.container ? { container: process.container } : {}),
+          ...this.#world.describe(holder.pid),
           listens: ownEnd(here).port,
           join: 'the other end of the same connection, in the same namespace',
           score: 1,

@@ -6,6 +6,7 @@ import { readProcess } from '../../kernel/machine/process-reader.ts';
 import { askRoute, type RouteAnswer } from '../../kernel/machine/route-get.ts';
 import { readConnections, type SocketEntry, type TcpState } from '../../kernel/machine/socket-diag.ts';
 import { readSocketOwners, type SocketOwners } from '../../kernel/machine/socket-owners.ts';
+import { readUserNames } from '../../kernel/machine/user-names.ts';
 import { RouteSocket } from '../../kernel/route-socket.ts';
 import type { Address } from '../../model/address.ts';
 import type { MachineContainer, MachineNamespace, MachineProcess } from '../../model/machine.ts';
@@ -34,6 +35,7 @@ interface Kept {
 export class LiveSource implements WorldSource {
   readonly #lookups = new Map<string, ConntrackLookup>();
   readonly #routes = new Map<string, RouteSocket>();
+  #users: ReadonlyMap<number, string> | undefined;
   readonly #names: ReadonlyMap<string, string>;
 
   /** `names`: of containers by identifier. */
@@ -66,6 +68,11 @@ export class LiveSource implements WorldSource {
     return name === undefined
       ? process
       : ({ ...process, container: { ...process?.container, name } as MachineContainer } as MachineProcess);
+  }
+
+  userName(uid: number): string | undefined {
+    this.#users ??= readUserNames();
+    return this.#users.get(uid);
   }
 
   /** Idempotent. */

@@ -18,6 +18,7 @@ export interface PathHop {
   readonly comm?: string;
   readonly exe?: string;
   readonly uid?: number;
+  readonly user?: string;
   readonly fd?: number;
   readonly container?: MachineContainer;
   /** Where it is a service that accepted: the port it listens at. */

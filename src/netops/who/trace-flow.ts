@@ -2,11 +2,12 @@
 // next namespace, and again. What a process does with it (proxies, tunnels) is extend-path.ts. Reads the world only.
 
 import type { ConntrackEntry, ConntrackTuple } from '../../kernel/machine/conntrack-dump.ts';
+import type { Address } from '../../model/address.ts';
 import type { MachineLink, MachineNamespace } from '../../model/machine.ts';
-import { type Endpoint, type Flow, flowKey, protocolName, sameEndpoint } from './flow.ts';
+import { type Endpoint, type Flow, flowKey, protocolName, sameAddress } from './flow.ts';
 import type { PathHop, TracedFlow } from './path.ts';
 import type { FoundSocket } from './socket-index.ts';
-import type { World } from './world.ts';
+import type { Place, World } from './world.ts';
 
 /** Namespaces gone through, at most. */
 const maxDepth = 12;
@@ -56,23 +57,29 @@ export function followFlow(
       hops.push(natHop(netns, translated));
       if (found) return ownedBy(world, netns, translated, found, hops);
     } else if (direct) return ownedBy(world, netns, flow, direct, hops);
-    const inner = translated ?? flow;
-    const local = [inner.a, inner.b].some(({ address }) => isLocal(address));
-    const step = local ? whyNobody(inner, netns) : stepInside(world, netns, inner, device);
+    // Who began it and who answers, each with the flow as it is seen on that side.
+    const ends = tracked
+      ? [
+          { address: tracked.original.source, flow: flowOf(flow.protocol, tracked.original) },
+          { address: tracked.reply.source, flow: flowOf(flow.protocol, tracked.reply) },
+        ]
+      : [flow.a, flow.b].map(({ address }) => ({ address, flow }));
+    const local = ends.some(({ address }) => isLocal(address));
+    const step = local ? whyNobody(flow, netns) : stepInside(world, netns, ends, device);
     if (typeof step === 'string') {
-      const begun = world.origin(inner) ?? (translated ? world.origin(flow) : undefined);
-      return begun ? begunBy(world, netns, inner, begun, hops) : unattributed(hops, step);
+      const begun = world.origin(flow) ?? (translated && world.origin(translated));
+      return begun ? begunBy(world, netns, translated ?? flow, begun, hops) : unattributed(hops, step);
     }
     hops.push({
       kind: 'link',
       ...placeOf(step.place.netns),
-      flow: inner,
+      flow: step.flow,
       device: step.place.link.name,
       join: `route of ${step.device}, other end of the link`,
       score: 1,
     });
     ({ netns } = step.place);
-    flow = inner;
+    flow = step.flow;
     device = step.place.link.name;
   }
   return unattributed(hops, `it goes through more than ${maxDepth} namespaces`);
@@ -127,7 +134,6 @@ function ownedBy(world: World, netns: MachineNamespace, flow: Flow, found: Found
       socket.inode === 0 ? 'no process holds it any more' : 'its process was gone when it was looked for',
     );
   }
-  const process = world.process(holder.pid);
   const joins = {
     connected: 'socket with both ends (inet_diag), held as this descriptor',
     bound: 'socket bound to the port (inet_diag), held as this descriptor',
@@ -144,9 +150,8 @@ function ownedBy(world: World, netns: MachineNamespace, flow: Flow, found: Found
         flow,
         pid: holder.pid,
         fd: holder.fd,
-        ...(process ? { comm: process.comm, uid: process.uid, ...(process.exe ? { exe: process.exe } : {}) } : {}),
-        ...(process?.container ? { container: process.container } : {}),
-        ...(how === 'connected' && !accepts(world, netns, found) ? {} : { listens: found.own.port }),
+        ...world.describe(holder.pid),
+        ...(serves(world, netns, found) ? { listens: found.own.port } : {}),
         join: `${joins[how]}${among}${also}`,
         score: (how === 'listening' ? 0.9 : 1) / (shared + 1),
       },
@@ -155,11 +160,15 @@ function ownedBy(world: World, netns: MachineNamespace, flow: Flow, found: Found
   };
 }
 
-const accepts = (world: World, netns: MachineNamespace, { own, socket }: FoundSocket): boolean =>
-  world
-    .sockets(netns)
-    .taking(socket.transport === 'tcp' ? 6 : 17, own)
-    .some(({ state }) => state === 'LISTEN');
+/** First of the ports that are given to whoever asks for any (net.ipv4.ip_local_port_range, as it is unless changed). */
+const firstEphemeral = 32_768;
+
+function serves(world: World, netns: MachineNamespace, { how, own, socket }: FoundSocket): boolean {
+  if (how === 'listening') return true;
+  if (socket.transport === 'udp') return how === 'bound' && own.port < firstEphemeral;
+  const takers = world.sockets(netns).taking(6, own);
+  return takers.some(({ state }) => state === 'LISTEN');
+}
 
 /** A connection no process holds, at a port where one listens: not yet accepted, or over. */
 function acceptedBy(world: World, netns: MachineNamespace, flow: Flow, found: FoundSocket): PathHop | undefined {
@@ -170,14 +179,12 @@ function acceptedBy(world: World, netns: MachineNamespace, flow: Flow, found: Fo
   for (const listener of listeners) {
     const [holder] = world.holdersOf(listener);
     if (!holder) continue;
-    const process = world.process(holder.pid);
     return {
       kind: 'process',
       ...placeOf(netns),
       flow,
       pid: holder.pid,
-      ...(process ? { comm: process.comm, uid: process.uid, ...(process.exe ? { exe: process.exe } : {}) } : {}),
-      ...(process?.container ? { container: process.container } : {}),
+      ...world.describe(holder.pid),
       listens: found.own.port,
       join: `${found.socket.state}, at a port this process listens at`,
       score: 0.9 / listeners.length,
@@ -203,9 +210,8 @@ function begunBy(
         ...placeOf(place),
         flow,
         pid,
-        comm: process?.comm ?? comm,
-        ...(process ? { uid: process.uid, ...(process.exe ? { exe: process.exe } : {}) } : {}),
-        ...(process?.container ? { container: process.container } : {}),
+        comm,
+        ...world.describe(pid),
         join: 'the kernel told of its connect(2)',
         score: 1,
       },
@@ -230,29 +236,37 @@ function whyNobody({ protocol }: Flow, netns: MachineNamespace): string {
   return `the connection ended before it was looked for, and nobody listens at its port in ${netns.name || 'this namespace'}`;
 }
 
+interface SeenEnd {
+  readonly address: Address;
+  readonly flow: Flow;
+}
+
+interface InsideStep {
+  readonly device: string;
+  readonly place: Place;
+  readonly flow: Flow;
+}
+
 /** Into which namespace it goes; in words why it is not known. */
 function stepInside(
   world: World,
   netns: MachineNamespace,
-  flow: Flow,
+  ends: readonly SeenEnd[],
   device: string | undefined,
-): { readonly device: string; readonly place: NonNullable<NonNullable<ReturnType<World['nextNamespace']>>['place']> } | string {
+): InsideStep | string {
   let why = 'it is only forwarded here, between other machines';
-  for (const end of [flow.a, flow.b]) {
-    const next = world.nextNamespace(netns, end.address);
+  for (const { address, flow } of ends) {
+    const next = world.nextNamespace(netns, address);
     if (!next || next.device === device) continue;
-    if (next.place) return { device: next.device, place: next.place };
+    if (next.place) return { device: next.device, place: next.place, flow };
     why = `it is forwarded to ${next.device}, where no namespace of this machine has that address`;
   }
   // A device above or below this one has the address: macvlan, a port of a bridge.
   const link = netns.links.find(({ name }) => name === device);
   if (!link) return why;
-  const above = world
-    .onLink({ netns, link })
-    .filter((place) =>
-      place.link.addresses.some(({ address }) =>
-        [flow.a, flow.b].some((end) => sameEndpoint({ address, port: 0 }, { ...end, port: 0 })),
-      ),
-    );
-  return above.length === 1 ? { device: link.name, place: above[0] } : why;
+  const found = world.onLink({ netns, link }).flatMap((place) => {
+    const end = ends.find((one) => place.link.addresses.some(({ address }) => sameAddress(address, one.address)));
+    return end ? [{ device: link.name, place, flow: end.flow }] : [];
+  });
+  return found.length === 1 ? found[0] : why;
 }

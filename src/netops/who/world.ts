@@ -6,7 +6,7 @@ import type { RouteAnswer } from '../../kernel/machine/route-get.ts';
 import type { SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import type { SocketHolder, SocketOwners, TunHolder } from '../../kernel/machine/socket-owners.ts';
 import type { Address } from '../../model/address.ts';
-import type { Machine, MachineLink, MachineNamespace, MachineProcess } from '../../model/machine.ts';
+import type { Machine, MachineContainer, MachineLink, MachineNamespace, MachineProcess } from '../../model/machine.ts';
 import { addressKey, type Endpoint, type Flow } from './flow.ts';
 import { SocketIndex } from './socket-index.ts';
 
@@ -23,6 +23,16 @@ export interface WorldSource {
   /** Anew: processes and their sockets as they are now. */
   owners(): SocketOwners;
   process(pid: number): MachineProcess | undefined;
+  /** As /etc/passwd has it. */
+  userName(uid: number): string | undefined;
+}
+
+export interface ProcessDescription {
+  readonly comm?: string;
+  readonly exe?: string;
+  readonly uid?: number;
+  readonly user?: string;
+  readonly container?: MachineContainer;
 }
 
 /** A link of one namespace. */
@@ -119,6 +129,15 @@ export class World {
   process(pid: number): MachineProcess | undefined {
     if (!this.#processes.has(pid)) this.#processes.set(pid, this.#source.process(pid));
     return this.#processes.get(pid);
+  }
+
+  /** For a hop: what is known of a process; a user's name only outside of containers, which have names of their own. */
+  describe(pid: number): ProcessDescription {
+    const process = this.process(pid);
+    if (!process) return {};
+    const { comm, exe, uid, container } = process;
+    const user = container ? undefined : this.#source.userName(uid);
+    return { comm, uid, ...(exe ? { exe } : {}), ...(user ? { user } : {}), ...(container ? { container } : {}) };
   }
 
   origin(flow: Flow): { readonly pid: number; readonly comm: string } | undefined {

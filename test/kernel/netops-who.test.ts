@@ -1,0 +1,132 @@
+// `weir who` in the story of the full uplink: the flow on the wire is followed to the container, the VPN client, what its tunnel carries, the HAProxy
+// on another port, and the application behind it; each hop by what joins it.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { until, withLab } from '../../src/kernel/namespace-lab.ts';
+import { parseFlowSelector, renderFlow } from '../../src/netops/who/flow.ts';
+import { type FlowRow, TrafficWatch, type WhoReading } from '../../src/netops/who/traffic-watch.ts';
+import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
+import { buildUplinkLab, startProgram } from '../support/uplink-lab.ts';
+
+const lacks = lacksKernelTests() || lacksProgram('openvpn', 'openvpn') || lacksProgram('haproxy', 'haproxy');
+
+/** A reading in which enough moved to be judged. */
+async function read(watch: TrafficWatch, wish = { top: 10 }): Promise<WhoReading> {
+  let reading = await watch.read(wish);
+  await until('a second of traffic', async () => {
+    reading = await watch.read(wish);
+    return reading.totals.bytes > 100_000;
+  });
+  return reading;
+}
+
+const kinds = ({ path }: FlowRow): string[] => path.map(({ kind }) => kind);
+
+test('a full uplink is followed to the application behind a VPN and a proxy', { skip: lacks }, () =>
+  withLab(async (lab) => {
+    const { host, vpn, balancer, application, remove } = await buildUplinkLab(lab);
+    const watch = await TrafficWatch.open({ netns: host.name, device: 'eth0', dockerSocket: '/nonexistent' });
+    try {
+      const { rows, totals, measure, unattributed } = await read(watch);
+      assert.equal(measure, 'wire');
+      const [full] = rows;
+      assert.ok((full.inBps + full.outBps) / rows.reduce((sum, row) => sum + row.inBps + row.outBps, 0) > 0.9);
+      assert.match(renderFlow(full.flow), /^udp .*198\.51\.100\.1:1194/);
+      assert.deepEqual(
+        kinds(full),
+        ['wire', 'nat', 'link', 'process', 'tunnel', 'nat', 'link', 'process', 'proxy', 'link', 'process'],
+        full.path.map(({ kind, netnsName, flow, join }) => `${kind} ${netnsName} ${renderFlow(flow)} ${join}`).join('\n'),
+      );
+      const { path } = full;
+      const told = path
+        .filter(({ kind }) => kind === 'process')
+        .map(({ comm, netnsName, listens }) => [comm, netnsName, listens]);
+      assert.deepEqual(told, [
+        ['openvpn', vpn.name, undefined],
+        ['haproxy', balancer.name, 8443],
+        ['node', application.name, 8080],
+      ]);
+      const tunnel = path[4];
+      assert.deepEqual([tunnel.device, tunnel.netnsName], ['tun0', vpn.name]);
+      assert.match(renderFlow(tunnel.flow), /^tcp .*10\.8\.0\.2:443/);
+      assert.ok(tunnel.score > 0.95, `share of the tunnel: ${tunnel.score}`);
+      // HAProxy said so itself.
+      assert.match(path[8].join, /show sess/);
+      assert.equal(path[8].score, 1);
+      assert.match(renderFlow(path[8].flow), /172\.18\.0\.4:8080/);
+      assert.ok(totals.attributedBytes / totals.bytes > 0.99, JSON.stringify(unattributed));
+      // What is beside it is somebody else's.
+      const beside = rows.find(({ flow }) => renderFlow(flow).includes(':9000')) ?? assert.fail();
+      assert.deepEqual(kinds(beside), ['wire', 'process']);
+
+      // The same flow is found by what it is called anywhere on its way.
+      const flow = parseFlowSelector('tcp 172.18.0.4:8080') ?? assert.fail();
+      const found = await read(watch, { top: 5, flow } as { top: number });
+      assert.deepEqual(
+        found.rows.map((row) => renderFlow(row.flow)),
+        [renderFlow(full.flow)],
+      );
+    } finally {
+      watch.close();
+    }
+
+    // A HAProxy that does not say is read from bytes and time, and that is said.
+    const other = await TrafficWatch.open({ netns: balancer.name, device: 'eth0', dockerSocket: '/nonexistent' });
+    try {
+      await read(other);
+      const { rows } = await read(other);
+      const row = rows.find(({ flow }) => renderFlow(flow).includes('172.18.0.3:8444')) ?? assert.fail();
+      assert.deepEqual(kinds(row), ['wire', 'process', 'proxy', 'link', 'process']);
+      const inferred = row.path[2];
+      assert.match(inferred.join, /^same process, \d+ % of the bytes conserved/);
+      assert.ok(inferred.score > 0.7 && inferred.score < 1, String(inferred.score));
+      assert.match(renderFlow(inferred.flow), /172\.18\.0\.4:8080/);
+      assert.equal(row.path[4].netnsName, application.name);
+    } finally {
+      other.close();
+      remove();
+    }
+  }),
+);
+
+test('connections shorter than a reading have the process that made them, and what is nobody’s says why', { skip: lacks }, () =>
+  withLab(async (lab) => {
+    const client = await lab.namespace('client');
+    const server = await lab.namespace('server');
+    await lab.join(
+      { namespace: client, link: 'c0', addresses: ['10.1.0.1/24'] },
+      { namespace: server, link: 's0', addresses: ['10.1.0.2/24'] },
+    );
+    const atClient = await TrafficWatch.open({ netns: client.name, device: 'c0', dockerSocket: '/nonexistent' });
+    const atServer = await TrafficWatch.open({ netns: server.name, device: 's0', dockerSocket: '/nonexistent' });
+    try {
+      const holder = await startProgram(
+        server,
+        `require('node:net').createServer((c) => { c.on('error', () => {}); c.end('y'.repeat(3000)); }).listen(7000, () => console.log('up'))`,
+      );
+      const caller = await startProgram(
+        client,
+        `const net = require('node:net'); let left = 50;
+         const next = () => { if (left-- === 0) { console.log('up'); setInterval(() => {}, 1000); return; }
+           net.connect(7000, '10.1.0.2').on('data', () => {}).on('close', next); };
+         next();`,
+      );
+      await client.run(['ping', '-c', '1', '10.1.0.2']);
+      const here = await atClient.read({ top: 100 });
+      const there = await atServer.read({ top: 100 });
+      const short = (reading: WhoReading) => reading.rows.filter(({ flow }) => renderFlow(flow).includes(':7000'));
+      assert.equal(short(here).length, 50);
+      assert.deepEqual([...new Set(short(here).map(({ path }) => path.at(-1)?.pid))], [caller]);
+      assert.deepEqual([...new Set(short(there).map(({ path }) => path.at(-1)?.pid))], [holder]);
+      assert.match(short(here)[0].path.at(-1)?.join ?? '', /connect\(2\)/);
+      const ping = here.rows.find(({ flow }) => flow.protocol === 1) ?? assert.fail();
+      assert.equal(ping.attributed, false);
+      assert.match(ping.reason ?? '', /ICMP/);
+      assert.ok(here.unattributed.some(({ reason }) => reason === ping.reason));
+    } finally {
+      atClient.close();
+      atServer.close();
+    }
+  }),
+);
