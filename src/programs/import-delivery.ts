@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ImportAnswer } from '../api/imports.ts';
 import { asWeirError, type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Deliver } from '../record/importers/record-queue.ts';
 import { ImportThread } from './import-thread.ts';
 import type { RecorderSettings } from './settings.ts';
@@ -14,19 +15,39 @@ export interface Delivery {
   /** True when records went to a recorder that was running before. */
   readonly running: boolean;
   readonly deliver: Deliver;
-  /** Resolves when everything delivered can be asked for. */
-  close(): Promise<void>;
+  /** Resolves when everything delivered can be asked for; of an import that failed, at once. */
+  close(failed: boolean): Promise<void>;
 }
 
 /** A recorder that is started again is back within this. */
 const comebackMs = 15_000;
+/** Whether a store that somebody has is free. */
+const lookAgainMs = 1000;
 /** Longer than the intake itself waits for its store. */
 const answerMs = 180_000;
 const maxAnswerBytes = 1 << 20;
 
-/** Throws `not-permitted` when the recorder's socket or the data directory is not this account's. */
-export async function openDelivery(data: string, settings: RecorderSettings): Promise<Delivery> {
-  const socketPath = join(data, 'run/recorder.sock');
+/**
+ * Waits for another import that has the store, until `signal`. Throws `not-permitted` when the recorder's socket or the data
+ * directory is not this account's.
+ */
+export async function openDelivery(data: string, settings: RecorderSettings, log: Log, signal: AbortSignal): Promise<Delivery> {
+  for (let waited = false; ; waited = true) {
+    const running = await openRunning(join(data, 'run/recorder.sock'));
+    if (running) return running;
+    try {
+      return await openOwn(data, settings);
+    } catch (error) {
+      if (asWeirError(error).code !== 'already-running' || signal.aborted) throw error;
+      if (!waited)
+        log.warn('another process has the store open, such as another import: this one begins when it is done', { data });
+    }
+    await pause(lookAgainMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** Undefined when none runs. */
+async function openRunning(socketPath: string): Promise<Delivery | undefined> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   try {
     await post(agent, socketPath, new Uint8Array(0));
@@ -37,14 +58,14 @@ export async function openDelivery(data: string, settings: RecorderSettings): Pr
     };
   } catch (error) {
     agent.destroy();
-    if (asWeirError(error).code !== 'not-running') throw error;
+    if (asWeirError(error).code === 'not-running') return undefined;
+    throw error;
   }
-  return openOwn(data, settings);
 }
 
 async function openOwn(data: string, settings: RecorderSettings): Promise<Delivery> {
   const thread = await ImportThread.open({ data, settings });
-  return { running: false, deliver: (batch) => thread.take(batch), close: () => thread.close() };
+  return { running: false, deliver: (batch) => thread.take(batch), close: (failed) => thread.close(failed) };
 }
 
 async function persistently<T>(attempt: () => Promise<T>): Promise<T> {

@@ -8,11 +8,14 @@ export interface ImportThreadData {
   readonly settings: RecorderSettings;
 }
 
-/** `open` comes first, `close` last; the bytes of a batch are the thread's from then on. */
+/**
+ * `open` comes first, `close` last; the bytes of a batch are the thread's from then on. Who closes in a `hurry` leaves what the
+ * store did not take yet to the journal.
+ */
 export type ToImportThread = { readonly number: number } & (
   | { readonly type: 'open' }
   | { readonly type: 'take'; readonly batch: Uint8Array<ArrayBuffer> }
-  | { readonly type: 'close' }
+  | { readonly type: 'close'; readonly hurry: boolean }
 );
 
 export type FromImportThread =

@@ -27,9 +27,9 @@ async function open(): Promise<readonly number[]> {
 }
 
 /** Whatever fails, all of it is closed. */
-async function close(): Promise<readonly number[]> {
+async function close(hurry: boolean): Promise<readonly number[]> {
   try {
-    await intake?.settled();
+    if (!hurry) await intake?.settled();
   } finally {
     await intake?.close();
     await recording?.close();
@@ -39,7 +39,7 @@ async function close(): Promise<readonly number[]> {
 
 function answer(request: ToImportThread): Promise<readonly number[]> {
   if (request.type === 'open') return open();
-  if (request.type === 'close') return close();
+  if (request.type === 'close') return close(request.hurry);
   return intake?.take(request.batch) ?? Promise.reject(new WeirError('fault', 'the store is not open'));
 }
 

@@ -44,7 +44,7 @@ export class ImportThread {
     try {
       await thread.#ask({ type: 'open' });
     } catch (error) {
-      await thread.close().catch(() => {});
+      await thread.close(true).catch(() => {});
       throw error;
     }
     return thread;
@@ -57,10 +57,13 @@ export class ImportThread {
     return this.#ask({ type: 'take', batch: copy }, [copy.buffer]);
   }
 
-  /** Resolves when everything taken is in the store, and the store is closed. Throws `store-unavailable` when it is not in time. */
-  async close(): Promise<void> {
+  /**
+   * Resolves when everything taken is in the store, and the store is closed; in a `hurry` what is in the journal alone stays there
+   * until somebody opens the store again. Throws `store-unavailable` when it is not in time.
+   */
+  async close(hurry = false): Promise<void> {
     try {
-      await this.#ask({ type: 'close' });
+      await this.#ask({ type: 'close', hurry });
     } finally {
       await this.#gone;
     }

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
+import { openLog } from '../base/log.ts';
 import { recogniseDatagram } from '../honeypot/datagrams/registry.ts';
 import { detect, detectionLimit } from '../honeypot/detect.ts';
 import type { Transport } from '../model/session.ts';
@@ -50,8 +51,8 @@ async function main(): Promise<void> {
   const format = importFormats.find(({ name }) => name === wanted);
   if (!format && wanted !== 'auto') throw new WeirError('bad-request', `there is no import format ${wanted}`);
   const begunMs = performance.now();
-  const delivery = await openDelivery(data, recorder);
-  let files: FileResult[];
+  const delivery = await openDelivery(data, recorder, openLog('import', 'warn'), interrupt.signal);
+  let files: FileResult[] | undefined;
   try {
     files = await runImport({
       sources: sourcesOf(settings),
@@ -69,7 +70,7 @@ async function main(): Promise<void> {
       signal: interrupt.signal,
     });
   } finally {
-    await delivery.close();
+    await delivery.close(files === undefined);
   }
   say({ kind: 'done', files, seconds: (performance.now() - begunMs) / 1000, running: delivery.running });
 }

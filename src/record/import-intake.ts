@@ -21,7 +21,7 @@ export interface ImportIntakeOptions {
   readonly store: Pick<Store, 'known' | 'checkpoint'>;
   readonly clock: Clock;
   readonly log: Log;
-  /** How long a batch waits for a store that is behind; default 2 min: the first batch also waits for analysis to load. */
+  /** How long a batch waits for a store that takes nothing; default 2 min: the first batch also waits for analysis to load. */
   readonly patienceMs?: number;
 }
 
@@ -35,6 +35,8 @@ export interface ImportIntakeCounters {
 /** Records that may be in the journal and not yet in the store. */
 const mostUnderWay = 50_000;
 const lookAgainMs = 10;
+/** Between two looks, at most so much counts as waiting. */
+const mostLookMs = 1000;
 
 interface Position {
   readonly segment: number;
@@ -124,7 +126,9 @@ export class ImportIntake {
 
   /** Until no more than `most` records are under way. */
   async #wait(most: number): Promise<void> {
-    const until = performance.now() + (this.#options.patienceMs ?? 120_000);
+    const { patienceMs = 120_000 } = this.#options;
+    let waitedMs = 0;
+    let lookedMs = performance.now();
     for (;;) {
       const at = (await this.#options.store.checkpoint())[importWriter];
       let applied = 0;
@@ -135,7 +139,11 @@ export class ImportIntake {
       }
       this.#underWay.splice(0, applied);
       if (most === 0 ? this.#underWay.length === 0 : this.#ids.size <= most) return;
-      if (performance.now() > until)
+      const nowMs = performance.now();
+      // A process that was stopped for a while did not wait.
+      waitedMs = applied > 0 ? 0 : waitedMs + Math.min(nowMs - lookedMs, mostLookMs);
+      lookedMs = nowMs;
+      if (waitedMs > patienceMs)
         throw new WeirError('store-unavailable', 'the store does not keep up with the import: what was taken is in the journal', {
           next: 'look at `weir status`, then import the same files again: what is there already is not taken twice',
         });
@@ -144,7 +152,10 @@ export class ImportIntake {
   }
 }
 
-const diskFull = (): WeirError => new WeirError('disk-full', 'the journal cannot be written: the import stops here');
+const diskFull = (): WeirError =>
+  new WeirError('disk-full', 'the journal cannot be written: the import stops here', {
+    next: 'make room, then import the same files again: what was taken stays, and nothing is taken twice',
+  });
 
 const idOf = (event: WeirEvent): string =>
   event.kind === 'session' ? event.session.id : event.kind === 'probe' ? event.probe.id : '';
