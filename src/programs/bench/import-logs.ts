@@ -260,7 +260,7 @@ const scripts: Readonly<Record<string, { readonly script: Script; readonly heade
 };
 
 /** Formats there is a generator for. */
-export const generatedFormats: readonly string[] = [...Object.keys(scripts), 'pcap'];
+export const generatedFormats: readonly string[] = [...Object.keys(scripts), 'pcap', 'pcapng'];
 
 /** So many units of many sessions, mixed. */
 function* mixed(script: Script, count: number): Generator<string | Buffer> {
@@ -295,22 +295,23 @@ function* generateLines(format: string, lines: number): Generator<Buffer> {
 }
 
 /** A connection's frames, or its first alone: most clients only knock. */
-function* capture(number: number, source: string, port: number): Talk {
-  const frames: Uint8Array[] = [];
-  const client = frameEnd(source, 1024 + (number % 60_000), undefined, 60, 1);
-  const server = frameEnd(decoy, port, undefined, 64, 2);
-  if (!client || !server) return;
-  const flow = new FlowFrames({ transport: 'tcp', client, server, sequences: sequencesOf(session(number)) }, (frame) =>
-    frames.push(frame),
-  );
-  flow.begin(firstAt);
-  if (number % 10 >= 7) {
-    flow.chunk(firstAt, 'in', payloadOf(number));
-    flow.chunk(firstAt, 'out', Buffer.from('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n'));
-    flow.end(firstAt, 'client-fin');
-  } else frames.length = 1;
-  for (const frame of frames) yield (at) => captureRecord(frame, at);
-}
+const capture = (envelope: Envelope): Script =>
+  function* (number, source, port) {
+    const frames: Uint8Array[] = [];
+    const client = frameEnd(source, 1024 + (number % 60_000), undefined, 60, 1);
+    const server = frameEnd(decoy, port, undefined, 64, 2);
+    if (!client || !server) return;
+    const flow = new FlowFrames({ transport: 'tcp', client, server, sequences: sequencesOf(session(number)) }, (frame) =>
+      frames.push(frame),
+    );
+    flow.begin(firstAt);
+    if (number % 10 >= 7) {
+      flow.chunk(firstAt, 'in', payloadOf(number));
+      flow.chunk(firstAt, 'out', Buffer.from('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n'));
+      flow.end(firstAt, 'client-fin');
+    } else frames.length = 1;
+    for (const frame of frames) yield (at) => envelope(frame, at);
+  };
 
 /** As libpcap writes it, little-endian, microseconds. */
 function captureRecord(frame: Uint8Array, at: number): Buffer {
@@ -323,12 +324,53 @@ function captureRecord(frame: Uint8Array, at: number): Buffer {
   return record;
 }
 
-function* generateCapture(packets: number): Generator<Buffer> {
+/** One packet in its envelope: the bytes of a frame and when it passed. */
+type Envelope = (frame: Uint8Array, at: number) => Buffer;
+
+function pcapHeader(): Buffer {
   const header = Buffer.alloc(24);
   for (const [at, value] of [0xa1b2c3d4, 0x00040002, 0, 0, 262_144, 1].entries()) header.writeUInt32LE(value, at * 4);
-  let parts: Buffer[] = [header];
+  return header;
+}
+
+/** A block of pcapng: type, length, body on a boundary of 32 bits, length again. */
+function pcapngBlock(type: number, body: Buffer): Buffer {
+  const length = 12 + Math.ceil(body.length / 4) * 4;
+  const block = Buffer.alloc(length);
+  block.writeUInt32LE(type, 0);
+  block.writeUInt32LE(length, 4);
+  block.set(body, 8);
+  block.writeUInt32LE(length, length - 4);
+  return block;
+}
+
+/** A section of unknown length with one Ethernet interface, times in microseconds. */
+const pcapngHeader = (): Buffer =>
+  Buffer.concat([
+    pcapngBlock(0x0a0d0d0a, Buffer.from('4d3c2b1a01000000ffffffffffffffff', 'hex')),
+    pcapngBlock(1, Buffer.from('0100000000000400', 'hex')),
+  ]);
+
+function pcapngRecord(frame: Uint8Array, at: number): Buffer {
+  const body = Buffer.alloc(20 + frame.length);
+  body.writeUInt32LE(Math.floor(at / 2 ** 32), 4);
+  body.writeUInt32LE(at % 2 ** 32, 8);
+  body.writeUInt32LE(frame.length, 12);
+  body.writeUInt32LE(frame.length, 16);
+  body.set(frame, 20);
+  return pcapngBlock(6, body);
+}
+
+const captures: Readonly<Record<string, { readonly header: () => Buffer; readonly envelope: Envelope }>> = {
+  pcap: { header: pcapHeader, envelope: captureRecord },
+  pcapng: { header: pcapngHeader, envelope: pcapngRecord },
+};
+
+function* generateCapture(format: string, packets: number): Generator<Buffer> {
+  const { header, envelope } = captures[format];
+  let parts: Buffer[] = [header()];
   let bytes = 0;
-  for (const record of mixed(capture, packets)) {
+  for (const record of mixed(capture(envelope), packets)) {
     parts.push(record as Buffer);
     bytes += record.length;
     if (bytes < pieceBytes) continue;
@@ -341,4 +383,4 @@ function* generateCapture(packets: number): Generator<Buffer> {
 
 /** A log of exactly so many lines, or packets, in pieces; lines are whole in them. */
 export const generateLog = (format: string, lines: number): Generator<Buffer> =>
-  format === 'pcap' ? generateCapture(lines) : generateLines(format, lines);
+  format in captures ? generateCapture(format, lines) : generateLines(format, lines);

@@ -3,6 +3,7 @@
 
 import type { Micros } from '../../base/clock.ts';
 import type { WeirEvent } from '../../model/event.ts';
+import { implausibleTime } from './imported-event.ts';
 import { type LineOutcome, type Place, Rejection } from './importer.ts';
 import type { RejectFile } from './reject-file.ts';
 
@@ -68,6 +69,11 @@ export class ImportTally {
     if (typeof event === 'string') {
       tally.sessions -= 1;
       this.#reject(tally, place, new Rejection(event), '');
+      if (event === implausibleTime)
+        this.note(
+          place.file,
+          'it has times before 1990 or after tomorrow, which are rejected: was the clock right, here and there?',
+        );
       return false;
     }
     if (kind === 'probe') tally.probes += 1;

@@ -39,10 +39,13 @@ const count = (value: number | undefined, otherwise: number): number =>
 
 const short = (text: string, length: number): string => (text.length > length ? text.slice(0, length) : text);
 
+/** Why a record is refused for its time. */
+export const implausibleTime = 'its time is before 1990 or after tomorrow';
+
 /** The event, or why it is none. */
 export function sessionEvent(format: string, session: ImportedSession, now: Micros): WeirEvent | string {
   const { start, transport } = session;
-  if (!isPlausible(start, now)) return 'its time is before 1990 or after tomorrow';
+  if (!isPlausible(start, now)) return implausibleTime;
   const source = endpointOf(session.source);
   if (!source) return 'no valid source address';
   const destination = endpointOf(session.destination);
@@ -136,7 +139,7 @@ function cutChunks(
 
 export function probeEvent(format: string, probe: ImportedProbe, now: Micros): WeirEvent | string {
   const { start, end, key, targets: given } = probe;
-  if (!isPlausible(start, now)) return 'its time is before 1990 or after tomorrow';
+  if (!isPlausible(start, now)) return implausibleTime;
   const source = endpointOf({ ip: probe.source, port: probe.sourcePort });
   if (!source) return 'no valid source address';
   const targets: ProbeRecord['targets'][number][] = [];
