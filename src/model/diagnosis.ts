@@ -20,6 +20,7 @@ export const causeIds = [
   'policy-rule-prohibit',
   'policy-route-captured',
   'no-route-to-destination',
+  'next-hop-unreachable',
   'forwarding-disabled',
   'dnat-target-down',
   'dnat-target-not-listening',

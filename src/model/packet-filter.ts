@@ -38,6 +38,8 @@ export interface FilterElement {
   readonly verdict?: FilterAction;
   /** Seconds left when it was read. */
   readonly expires?: number;
+  /** Seconds it was given when it was put there. */
+  readonly timeout?: number;
   readonly comment?: string;
   /** ipset's `nomatch`: an exception from a wider element. */
   readonly excluded?: boolean;

@@ -186,6 +186,7 @@ function parseElement(entry: Json, fields: readonly string[]): FilterElement | u
   if (!key) return undefined;
   const rest = {
     ...(typeof details?.expires === 'number' ? { expires: details.expires } : {}),
+    ...(typeof details?.timeout === 'number' ? { timeout: details.timeout } : {}),
     ...(typeof details?.comment === 'string' ? { comment: printable(details.comment, 200) } : {}),
   };
   if (data === undefined) return { key, ...rest };
