@@ -1,0 +1,257 @@
+// `weir doctor --from .. --to ..`: reads the machine, walks the packet and its answer, probes where asked, and says what is wrong, how sure that is,
+// and the smallest fix. Changes nothing; a probe makes connections of its own.
+
+import { WeirError } from '../../base/errors.ts';
+import { routeGet } from '../../kernel/machine/route-get.ts';
+import { type Address, renderAddress } from '../../model/address.ts';
+import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
+import type { Machine, MachineNamespace } from '../../model/machine.ts';
+import { cgroupHops } from './cgroup-hop.ts';
+import { planFixes } from './fixes.ts';
+import { hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
+import { type Judgement, judge } from './judgement.ts';
+import { mtuHops } from './mtu-hop.ts';
+import { type KernelRoute, type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
+import { type ProbeRun, runProbe } from './probe-run.ts';
+import { readConnected } from './reading.ts';
+import { rejectFixes } from './rejected-fixes.ts';
+import { decideRoute, isLocalAddress, type RouteWish } from './route-decision.ts';
+import { sameAddress } from './wire.ts';
+
+export interface DiagnosisWish {
+  readonly source: Address;
+  readonly destination: Address;
+  readonly port: number;
+  /** A name of /run/netns, a path or an inode; undefined: the namespace this process is in. */
+  readonly netns?: string;
+  /** By which device it comes in, where its namespace is not on this machine; else it is guessed from the addresses. */
+  readonly iif?: string;
+  readonly probe: boolean;
+  /** A SYN of ours at `iif`, where the source cannot be entered. */
+  readonly inject?: boolean;
+}
+
+/** A port no rule is likely to name, where the probe's own is not known yet. */
+const anySourcePort = 49_152;
+
+/** A diagnosis and what it stands on, for who goes on from there (contrast, tried fixes). */
+export interface DiagnosisRun {
+  readonly diagnosis: Diagnosis;
+  readonly machine: Machine;
+}
+
+export async function diagnose(
+  wish: DiagnosisWish,
+  read: () => Promise<Machine> = () => readConnected(wish.netns),
+): Promise<DiagnosisRun> {
+  const machine = await read();
+  const [home] = machine.namespaces;
+  if (!home) throw new WeirError('not-permitted', 'the network namespace could not be read', { unseen: machine.unseen });
+  if (wish.source.family !== wish.destination.family)
+    throw new WeirError('bad-request', 'source and destination must both be IPv4 or both IPv6');
+  const notMeasured = machine.unseen.map(
+    ({ what, why, netns }) => `${what}${netns ? ` of ${spaceNamed(machine, netns)}` : ''}: ${why}`,
+  );
+  const start = startOf(machine, home, wish);
+  if (start.assumed) notMeasured.push(start.assumed);
+  const request: WalkRequest = {
+    machine,
+    source: wish.source,
+    sourcePort: anySourcePort,
+    destination: wish.destination,
+    port: wish.port,
+    start,
+    askKernel,
+  };
+  const walk = walkPath(request);
+  const hops = withMore(machine, walk);
+  let run: ProbeRun | undefined;
+  if (wish.probe) {
+    if (start.iif !== undefined)
+      notMeasured.push(
+        `the probe: ${renderAddress(wish.source)} is on no namespace that can be entered from here; --inject makes packets of its own`,
+      );
+    else {
+      run = await runProbe({
+        namespace: start.namespace,
+        source: wish.source,
+        destination: wish.destination,
+        port: wish.port,
+        through: walk.through.includes(home) ? walk.through : [...walk.through, home],
+        hops,
+      });
+      notMeasured.push(...run.notMeasured);
+      hops.push(...toldByProbe(walk, hops, run));
+    }
+  } else notMeasured.push('a live probe: --probe');
+  const judgement = judge(walk, hops, run);
+  return { diagnosis: assemble(wish, machine, home, request, walk, hops, judgement, notMeasured), machine };
+}
+
+function assemble(
+  wish: DiagnosisWish,
+  machine: Machine,
+  home: MachineNamespace,
+  request: WalkRequest,
+  walk: PathWalk,
+  hops: readonly WalkHop[],
+  { verdict, confidence, cause, evidence, disagreement }: Judgement,
+  notMeasured: readonly string[],
+): Diagnosis {
+  const shown = hops.map(
+    (hop, index): DiagnosisHop => ({
+      n: index + 1,
+      layer: hop.layer,
+      netns: nameOf(hop.namespace),
+      ...(hop.dev !== undefined && { dev: hop.dev }),
+      state: hop.state,
+      detail: `${hop.way === 'back' ? 'back: ' : ''}${hop.detail}`,
+      evidence: [...hop.evidence, ...(evidence.get(hop) ?? [])],
+    }),
+  );
+  const bad = cause?.fault && verdict !== 'reachable';
+  return {
+    flow: {
+      proto: 'tcp',
+      src: renderAddress(wish.source),
+      dst: renderAddress(wish.destination),
+      dport: wish.port,
+      netns: nameOf(home),
+    },
+    verdict,
+    confidence,
+    ...(bad && cause.fault
+      ? {
+          cause: {
+            id: cause.fault.id,
+            layer: cause.layer,
+            hop: hops.indexOf(cause) + 1,
+            detail: disagreement ?? cause.fault.detail,
+          },
+        }
+      : verdict !== 'reachable' && disagreement
+        ? { cause: { id: 'unexplained' as const, layer: 'unknown', hop: hops.length, detail: disagreement } }
+        : {}),
+    hops: shown,
+    fix: bad ? planFixes(machine, cause) : [],
+    rejected_fixes: bad ? rejectFixes(request, walk, cause) : [],
+    not_measured: [...new Set(notMeasured)],
+  };
+}
+
+const spaceNamed = (machine: Machine, inode: string): string => {
+  const found = machine.namespaces.find((namespace) => namespace.inode === inode);
+  return found ? nameOf(found) : `net:[${inode}]`;
+};
+
+interface Start {
+  readonly namespace: MachineNamespace;
+  readonly iif?: string;
+  readonly assumed?: string;
+}
+
+/** Where the source is: a namespace that has the address, the nearest first; else a device of the one asked in. */
+function startOf(machine: Machine, home: MachineNamespace, { source, destination, iif }: DiagnosisWish): Start {
+  if (iif !== undefined) {
+    if (!home.links.some(({ name }) => name === iif))
+      throw new WeirError('not-found', `there is no link ${iif} in ${nameOf(home)}`);
+    return { namespace: home, iif };
+  }
+  const owner = machine.namespaces.find(({ links }) =>
+    links.some(({ addresses }) => addresses.some(({ address }) => sameAddress(address, source))),
+  );
+  if (owner) return { namespace: owner };
+  if (source.value >> (source.family === 4 ? 24n : 0n) === (source.family === 4 ? 127n : 1n)) return { namespace: home };
+  const near = home.links.find(
+    ({ addresses, name }) => name !== 'lo' && addresses.some(({ address }) => sameAddress(address, destination)),
+  );
+  const outward = home.routes.find(
+    ({ prefixLength, family, type }) => prefixLength === 0 && family === source.family && type === 'unicast',
+  );
+  const back = decideRoute(home, { to: source });
+  const guess =
+    (isLocalAddress(home, destination) && near && near.kind !== 'bridge' ? near.name : undefined) ??
+    outward?.hops[0]?.device ??
+    (back.kind === 'route' ? back.device : undefined) ??
+    home.links.find(({ name, up }) => name !== 'lo' && up)?.name;
+  if (guess === undefined)
+    throw new WeirError('not-found', `no link of ${nameOf(home)} could bring anything from ${renderAddress(source)}`);
+  return {
+    namespace: home,
+    iif: guess,
+    assumed: `what is before ${guess}: ${renderAddress(source)} is not on this machine, and it is assumed to come in there (--iif says otherwise)`,
+  };
+}
+
+function askKernel({ path }: MachineNamespace, wish: RouteWish): KernelRoute | undefined {
+  const words = `ip route get ${renderAddress(wish.to)}${wish.from ? ` from ${renderAddress(wish.from)}` : ''}${wish.iif ? ` iif ${wish.iif}` : ''}${wish.mark ? ` mark ${wish.mark}` : ''}`;
+  try {
+    const answer = routeGet(path, wish);
+    if (answer.kind === 'none') return { text: `${words}: ${answer.errno}`, outcome: answer.errno };
+    return { text: `${words}: ${answer.route.text}`, outcome: answer.route.type === 'local' ? 'local' : (answer.device ?? '') };
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the path alone does not say: programs of the listener's cgroup, and the sizes of packets. */
+function withMore(machine: Machine, walk: PathWalk): WalkHop[] {
+  const hops = [...walk.hops];
+  if (walk.listener && walk.server && walk.arrived) {
+    const at = hops.findIndex(({ layer, way }) => layer === 'socket' && way === 'there');
+    hops.splice(at + 1, 0, ...cgroupHops(machine, walk.server, walk.listener, walk.arrived));
+  }
+  const whole = walk.back === 'delivered' || walk.back === 'left';
+  if (whole)
+    hops.push(
+      ...mtuHops(walk.legs.filter(({ way }) => way === 'there')),
+      ...mtuHops(walk.legs.filter(({ way }) => way === 'back')),
+    );
+  return hops;
+}
+
+/** What only shows while a connection is made. */
+function toldByProbe(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun): WalkHop[] {
+  const [first] = run.attempts;
+  const server = walk.server;
+  if (!server) return [];
+  if (first.result === 'connected' && first.ending === 'reset') {
+    const growth = run.growth.get(server.inode) ?? {};
+    const told = run.resets.find(({ reason }) => reason === 'TCP_ABORT_ON_CLOSE');
+    const counted = (growth['TcpExt.TCPAbortOnClose'] ?? 0) > 0;
+    if (!told && !counted) return [];
+    const who = told?.inTask ? `${told.comm} (pid ${told.pid})` : 'the program';
+    const detail = `connected, then reset: ${who} closed the connection without reading what had come`;
+    return [
+      hopOf(
+        { namespace: server, way: 'there' },
+        {
+          layer: 'application',
+          state: 'fail',
+          detail,
+          evidence: told
+            ? [{ rung: rungs.trace, text: `tcp_send_reset: ${told.reason}, state ${told.state ?? '?'}, comm ${told.comm}` }]
+            : [],
+          fault: { id: 'app-abort', detail, effect: 'stall', parts: {} },
+        },
+      ),
+    ];
+  }
+  const denied = run.drops.find(({ reason }) => reason === 'BPF_CGROUP_EGRESS' || reason === 'BPF_CGROUP_INGRESS');
+  if (first.result === 'timeout' && denied && !hops.some(({ fault }) => fault?.certain)) {
+    const detail = `a BPF program of a cgroup drops it: ${denied.reason} at ${denied.location}`;
+    return [
+      hopOf(
+        { namespace: server, way: 'there' },
+        {
+          layer: 'cgroup',
+          state: 'fail',
+          detail,
+          evidence: [{ rung: rungs.trace, text: detail }],
+          fault: { id: 'cgroup-bpf-deny', detail, effect: 'silence', certain: false },
+        },
+      ),
+    ];
+  }
+  return [];
+}

@@ -1,0 +1,106 @@
+// The smallest exception from a rule, as commands: one accept for one flow in front of what stops it, in the words of the tool that owns
+// the rule, and what takes it away again. Pure text; whether it is run is the user's matter.
+
+import { renderAddress } from '../../model/address.ts';
+import type { FilterPacket, RulePlace } from '../../model/packet-filter.ts';
+import type { FaultParts } from './hop.ts';
+
+export interface Commands {
+  readonly cmd: string;
+  readonly undo: string;
+  readonly scope: string;
+}
+
+/** Marks what a fix of ours made, so that its undo finds it. */
+export const fixComment = 'weir-doctor';
+
+/** For a shell: in single quotes unless there is nothing to quote. */
+export const quoted = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+/** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. */
+export const isIptables = ({ text }: { readonly text: string }): boolean =>
+  /^-[A-Za-z]|^(?:\[\d+:\d+\] )?-A /.test(text.trim()) || / -j /.test(text);
+
+function iptablesOf({ backend, family }: { backend: string; family: string }): string {
+  const six = family === 'ip6';
+  return `ip${six ? '6' : ''}tables-${backend === 'legacy' ? 'legacy' : 'nft'}`;
+}
+
+/** What selects the flow at that place: as it is there, after what was rewritten before. `-m conntrack` names a published port. */
+function iptablesMatch(packet: FilterPacket, anySource: boolean): string {
+  const words: string[] = [];
+  if (!anySource) words.push(`-s ${renderAddress(packet.source)}`);
+  words.push(`-d ${renderAddress(packet.destination)}`, `-p ${packet.protocol}`);
+  if (packet.protocol === 'tcp' && packet.direction === 'reply') words.push(`--sport ${packet.sourcePort}`);
+  else if (packet.protocol !== 'icmp') words.push(`--dport ${packet.destinationPort}`);
+  else words.push('--icmp-type fragmentation-needed');
+  return words.join(' ');
+}
+
+function nftMatch(packet: FilterPacket, anySource: boolean): string {
+  const ip = packet.family === 4 ? 'ip' : 'ip6';
+  const words: string[] = [];
+  if (!anySource) words.push(`${ip} saddr ${renderAddress(packet.source)}`);
+  words.push(`${ip} daddr ${renderAddress(packet.destination)}`);
+  if (packet.protocol === 'icmp') words.push('icmp type destination-unreachable');
+  else if (packet.direction === 'reply') words.push(`${packet.protocol} sport ${packet.sourcePort}`);
+  else words.push(`${packet.protocol} dport ${packet.destinationPort}`);
+  return words.join(' ');
+}
+
+export function exceptionFrom(
+  parts: FaultParts,
+  options: { readonly anySource?: boolean; readonly position?: number } = {},
+): Commands | undefined {
+  const { packet, rule, policyOf } = parts;
+  if (!packet) return undefined;
+  const { anySource = false } = options;
+  const who = anySource ? 'every source' : renderAddress(packet.source);
+  const scope = `lets ${packet.protocol} from ${who} to ${renderAddress(packet.destination)}${packet.protocol === 'icmp' ? '' : ` port ${packet.direction === 'reply' ? 'any' : packet.destinationPort}`} past this chain; nothing else`;
+  if (rule) {
+    // Docker's chain for users: back to Docker's own rules, not past them.
+    const target = rule.chain === 'DOCKER-USER' ? 'RETURN' : 'ACCEPT';
+    if (rule.backend === 'legacy' || isIptables(rule)) {
+      const tool = iptablesOf(rule);
+      const position = rule.backend === 'legacy' ? rule.handle : (options.position ?? 1);
+      const spec = `${iptablesMatch(packet, anySource)} -j ${target}`;
+      const table = `-t ${quoted(rule.table)}`;
+      return {
+        cmd: `${tool} ${table} -I ${quoted(rule.chain)} ${position} ${spec}`,
+        undo: `${tool} ${table} -D ${quoted(rule.chain)} ${spec}`,
+        scope,
+      };
+    }
+    const place = `${rule.family} ${quoted(rule.table)} ${quoted(rule.chain)}`;
+    return {
+      cmd: `nft insert rule ${place} handle ${rule.handle} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
+      undo: undoNft(place),
+      scope,
+    };
+  }
+  if (!policyOf) return undefined;
+  if (policyOf.backend === 'legacy' || /^(INPUT|FORWARD|OUTPUT)$/.test(policyOf.chain)) {
+    const spec = `${iptablesMatch(packet, anySource)} -j ACCEPT`;
+    const tool = iptablesOf(policyOf);
+    const table = `-t ${quoted(policyOf.table)}`;
+    return { cmd: `${tool} ${table} -A ${policyOf.chain} ${spec}`, undo: `${tool} ${table} -D ${policyOf.chain} ${spec}`, scope };
+  }
+  const place = `${policyOf.family} ${quoted(policyOf.table)} ${quoted(policyOf.chain)}`;
+  return {
+    cmd: `nft add rule ${place} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
+    undo: undoNft(place),
+    scope,
+  };
+}
+
+const undoNft = (place: string): string =>
+  `nft delete rule ${place} handle $(nft -a list chain ${place} | sed -n 's/.*comment "${fixComment}" # handle //p')`;
+
+/** `nsenter` in front of each command, for a namespace this process is not in. */
+export function insideNamespace(path: string | undefined, command: string): string {
+  if (path === undefined || command === '' || command.startsWith('#')) return command;
+  const simple = !/[|$;&<>]/.test(command.replace(/'[^']*'/g, ''));
+  return simple ? `nsenter --net=${path} -- ${command}` : `nsenter --net=${path} -- sh -c ${quoted(command)}`;
+}
+
+export type { RulePlace };

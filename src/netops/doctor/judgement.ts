@@ -1,0 +1,153 @@
+// The walk and what a probe met, put together: verdict, confidence, the first cause. Where the two disagree nothing is decided, and both
+// are said. Pure.
+
+import type { CauseId, Confidence, DiagnosisVerdict } from '../../model/diagnosis.ts';
+import { type Evidence, type Fault, rungs, type WalkHop } from './hop.ts';
+import type { PathWalk } from './path-walk.ts';
+import type { ProbeRun } from './probe-run.ts';
+import { signalOf } from './signals.ts';
+
+export interface Judgement {
+  readonly verdict: DiagnosisVerdict;
+  readonly confidence: Confidence;
+  /** The hop whose fault is the cause. */
+  readonly cause?: WalkHop;
+  /** Seen beside it, for hops by identity. */
+  readonly evidence: ReadonlyMap<WalkHop, readonly Evidence[]>;
+  /** In words, where walk and probe do not agree. */
+  readonly disagreement?: string;
+}
+
+/** Causes that leave the connection possible. */
+const degrading = new Set<CauseId>(['pmtu-blackhole', 'app-abort', 'fw-rate-limit']);
+/** What nobody can decide from here, however sure the rest is. */
+const undecidable = new Set<CauseId>(['reply-lost-off-host']);
+
+const firstFault = (hops: readonly WalkHop[], fits: (fault: Fault) => boolean): WalkHop | undefined =>
+  hops.find(({ fault }) => fault !== undefined && fits(fault));
+
+export function judge(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | undefined): Judgement {
+  return run ? judgeProbe(hops, run) : judgeWalk(walk, hops);
+}
+
+function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
+  const evidence = new Map<WalkHop, Evidence[]>();
+  const sure = firstFault(hops, ({ certain }) => certain);
+  const maybe = firstFault(hops, () => true);
+  if (maybe?.fault && (!sure?.fault || hops.indexOf(maybe) < hops.indexOf(sure))) {
+    // Something that may strike stands before what surely does.
+    if (sure?.fault && !degrading.has(sure.fault.id))
+      return { verdict: 'unreachable', confidence: 'predicted', cause: sure, evidence };
+    return { verdict: 'inconclusive', confidence: 'predicted', cause: maybe, evidence };
+  }
+  if (sure?.fault) {
+    const { id } = sure.fault;
+    const verdict = undecidable.has(id) ? 'inconclusive' : degrading.has(id) ? 'degraded' : 'unreachable';
+    return { verdict, confidence: 'predicted', cause: sure, evidence };
+  }
+  const whole = walk.there !== 'stopped' && walk.back !== 'stopped' && walk.listener !== undefined;
+  const known = hops.every(({ state }) => state === 'pass' || state === 'not-measured');
+  const read = hops.every(({ state, layer }) => state !== 'not-measured' || layer !== 'filter');
+  if (whole && known && read) return { verdict: 'reachable', confidence: 'predicted', evidence };
+  return { verdict: 'inconclusive', confidence: 'unknown', evidence };
+}
+
+function describe({ attempts }: ProbeRun): string {
+  const [first] = attempts;
+  const last = attempts.at(-1);
+  const then = first.ending === 'reset' ? ', then was reset' : first.ending === 'closed' ? ', then was closed' : '';
+  const bytes = first.receivedBytes > 0 ? `, ${first.receivedBytes} bytes came` : '';
+  const words =
+    first.result === 'connected'
+      ? `connected after ${first.ms} ms${then}${bytes}`
+      : first.result === 'timeout'
+        ? `no answer in ${first.ms} ms`
+        : `${first.result} after ${first.ms} ms${first.errno ? ` (${first.errno})` : ''}`;
+  return last && last !== first && last.result !== 'connected' ? `${words}; attempt ${attempts.length}: ${last.result}` : words;
+}
+
+function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
+  const evidence = new Map<WalkHop, Evidence[]>();
+  const told: Evidence = { rung: rungs.probe, text: describe(run) };
+  const note = (hop: WalkHop, more: readonly Evidence[]): void => void evidence.set(hop, [told, ...more]);
+  const [first] = run.attempts;
+  const failed = run.attempts.find(({ result }) => result !== 'connected');
+  const blocking = (fault: Fault): boolean => fault.certain && !degrading.has(fault.id);
+
+  if (first.result === 'connected') {
+    const limit = firstFault(hops, ({ id }) => id === 'fw-rate-limit');
+    if (failed && limit) {
+      note(limit, signalOf(limit, run).evidence);
+      return { verdict: 'degraded', confidence: 'proven', cause: limit, evidence };
+    }
+    const conflict = firstFault(hops, ({ id }) => id === 'nat-backend-conflict');
+    if (conflict) {
+      note(conflict, []);
+      return { verdict: 'degraded', confidence: 'predicted', cause: conflict, evidence };
+    }
+    const against = firstFault(hops, blocking);
+    if (against?.fault) {
+      note(against, []);
+      return {
+        verdict: 'inconclusive',
+        confidence: 'unknown',
+        cause: against,
+        evidence,
+        disagreement: `by what was read it must fail (${against.fault.detail}), but the probe ${describe(run)}`,
+      };
+    }
+    const abort = firstFault(hops, ({ id }) => id === 'app-abort');
+    if (abort && first.ending === 'reset') {
+      const signal = signalOf(abort, run);
+      note(abort, signal.evidence);
+      return { verdict: 'degraded', confidence: signal.strong ? 'proven' : 'observed', cause: abort, evidence };
+    }
+    const stall = firstFault(hops, ({ id }) => id === 'pmtu-blackhole');
+    if (stall?.fault) {
+      note(stall, []);
+      return { verdict: 'degraded', confidence: stall.fault.certain ? 'predicted' : 'unknown', cause: stall, evidence };
+    }
+    return { verdict: 'reachable', confidence: 'proven', evidence };
+  }
+
+  // A refusal lost on its way back looks like silence: what comes first on the way is the cause all the same.
+  const refusing = (fault: Fault): boolean => first.result !== 'refused' || fault.effect === 'refused';
+  const cause =
+    firstFault(hops, (fault) => blocking(fault) && refusing(fault)) ??
+    firstFault(hops, (fault) => fault.certain && !degrading.has(fault.id));
+  if (cause?.fault) {
+    const signal = signalOf(cause, run);
+    note(cause, signal.evidence);
+    if (undecidable.has(cause.fault.id)) return { verdict: 'inconclusive', confidence: 'observed', cause, evidence };
+    const contradicted = first.result === 'refused' && cause.fault.effect !== 'refused';
+    if (contradicted)
+      return {
+        verdict: 'inconclusive',
+        confidence: 'unknown',
+        cause,
+        evidence,
+        disagreement: `by what was read it gets no answer (${cause.fault.detail}), but the probe was ${describe(run)}`,
+      };
+    return { verdict: 'unreachable', confidence: signal.strong ? 'proven' : 'observed', cause, evidence };
+  }
+  // Nothing sure: what may strike, where the kernel counted that it did, else the first of them.
+  const possible = hops.filter(({ fault }) => fault !== undefined);
+  const struck =
+    possible.find((hop) => signalOf(hop, run).strong) ?? possible.find((hop) => signalOf(hop, run).fits) ?? possible[0];
+  if (struck?.fault) {
+    const signal = signalOf(struck, run);
+    note(struck, signal.evidence);
+    const verdict = undecidable.has(struck.fault.id)
+      ? 'inconclusive'
+      : degrading.has(struck.fault.id) && failed === first
+        ? 'unreachable'
+        : 'unreachable';
+    return { verdict, confidence: signal.strong ? 'proven' : 'observed', cause: struck, evidence };
+  }
+  return {
+    verdict: 'unreachable',
+    confidence: 'unknown',
+    evidence,
+    disagreement: `by what was read it must work, but the probe got: ${describe(run)}`,
+  };
+}

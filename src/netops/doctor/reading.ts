@@ -1,0 +1,104 @@
+// What a diagnosis looks at: the namespace it is asked in, and every one a wire leads to from there; rules, sockets and all. Reads only.
+
+import { asWeirError, WeirError } from '../../base/errors.ts';
+import { createCommandRunner } from '../../kernel/command.ts';
+import { readPacketFilter } from '../../kernel/filter/packet-filter-reader.ts';
+import { insideNetns } from '../../kernel/libc.ts';
+import { type MachineReadOptions, readMachine } from '../../kernel/machine/machine-reader.ts';
+import { readCounters } from '../../kernel/machine/proc-tables.ts';
+import { readSocketOwners } from '../../kernel/machine/socket-owners.ts';
+import type { Machine, MachineNamespace, MachineProcess, Unseen } from '../../model/machine.ts';
+import { needsText } from './qdisc-hop.ts';
+
+/** Namespaces that are looked at from one on: a host of many containers has as many. */
+const mostNamespaces = 256;
+
+export const readFilterOf = (netns: string | undefined): Promise<MachineNamespace['filter']> =>
+  readPacketFilter(createCommandRunner(netns));
+
+/** The one asked in is first. Throws `not-found` where there is no such namespace. */
+export async function readConnected(netns: string | undefined): Promise<Machine> {
+  const owners = readSocketOwners();
+  const namespaces = new Map<string, MachineNamespace>();
+  const processes = new Map<number, MachineProcess>();
+  const unseen = new Map<string, Unseen>();
+  let first: Machine | undefined;
+  let wanted: (string | undefined)[] = [netns];
+  const asked = new Set<string>();
+  while (wanted.length > 0) {
+    const read = await Promise.all(wanted.map((one) => readOne(one, { owners })));
+    const next = new Set<string>();
+    for (const machine of read) {
+      first ??= machine;
+      for (const process of machine.processes) processes.set(process.pid, process);
+      for (const lack of machine.unseen) unseen.set(`${lack.netns ?? ''} ${lack.what}`, lack);
+      for (const namespace of machine.namespaces) {
+        namespaces.set(namespace.inode, await withQueueTexts(namespace));
+        asked.add(namespace.inode);
+        for (const { peer } of namespace.links) if (peer?.netns !== undefined && !asked.has(peer.netns)) next.add(peer.netns);
+      }
+    }
+    const room = mostNamespaces - asked.size;
+    if (next.size > room)
+      unseen.set('more', { what: 'further network namespaces', why: `more than ${mostNamespaces} hang together` });
+    wanted = [...next].slice(0, Math.max(0, room));
+    for (const inode of wanted) if (inode !== undefined) asked.add(inode);
+  }
+  if (!first) throw new WeirError('not-found', 'there is no such network namespace');
+  return { ...first, namespaces: [...namespaces.values()], processes: [...processes.values()], unseen: [...unseen.values()] };
+}
+
+async function readOne(netns: string | undefined, options: MachineReadOptions): Promise<Machine> {
+  return readMachine({ ...options, namespaces: 'one', ...(netns !== undefined && { netns }) });
+}
+
+/** Of queues that may drop, as tc(8) prints them: their parameters are in no other text. */
+async function withQueueTexts(namespace: MachineNamespace): Promise<MachineNamespace> {
+  if (!namespace.qdiscs.some(needsText)) return namespace;
+  try {
+    const { stdout } = await createCommandRunner(namespace.path).run('tc', ['qdisc', 'show']);
+    const lines = stdout.split('\n');
+    return {
+      ...namespace,
+      qdiscs: namespace.qdiscs.map((qdisc) => {
+        const text = lines.find((line) => line.startsWith(`qdisc ${qdisc.kind} `) && line.includes(` dev ${qdisc.device} root`));
+        return text ? { ...qdisc, text: text.trim() } : qdisc;
+      }),
+    };
+  } catch (error) {
+    if (asWeirError(error).code !== 'tool-missing') throw error;
+    return namespace;
+  }
+}
+
+export type CounterReading = ReadonlyMap<string, Readonly<Record<string, number>>>;
+
+/** Protocol counters of namespaces, by inode; one that cannot be entered is absent. */
+export function readCountersOf(namespaces: readonly MachineNamespace[]): CounterReading {
+  const reading = new Map<string, Readonly<Record<string, number>>>();
+  for (const { inode, path } of namespaces)
+    try {
+      reading.set(inode, insideNetns(path, readCounters));
+    } catch {
+      // Not ours to enter: what it counts is not measured, which the answer says.
+    }
+  return reading;
+}
+
+/** What grew; counters that appeared meanwhile grew from 0. */
+export function counterGrowth(before: CounterReading, after: CounterReading): Map<string, Record<string, number>> {
+  const growth = new Map<string, Record<string, number>>();
+  for (const [inode, counters] of after) {
+    const earlier = before.get(inode);
+    if (!earlier) continue;
+    growth.set(
+      inode,
+      Object.fromEntries(
+        Object.entries(counters)
+          .map(([name, value]) => [name, value - (earlier[name] ?? 0)] as const)
+          .filter(([, grown]) => grown > 0),
+      ),
+    );
+  }
+  return growth;
+}

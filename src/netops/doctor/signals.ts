@@ -1,0 +1,108 @@
+// What the kernel must have counted or told while a packet met a fault: by this a prediction becomes an observation, or does not. Pure.
+// Sources: the catalogue of faults in docs/doctor.md, include/net/dropreason-core.h.
+
+import type { CauseId } from '../../model/diagnosis.ts';
+import { type Evidence, rungs, type WalkHop } from './hop.ts';
+import type { ProbeRun } from './probe-run.ts';
+
+/** Counters of the fault's namespace that must have grown, each list an alternative; `absent`: must not. */
+const counted: Partial<Record<CauseId, { readonly grew?: readonly (readonly string[])[]; readonly absent?: readonly string[] }>> =
+  {
+    'service-not-listening': { grew: [['Tcp.OutRsts']] },
+    'service-bound-loopback': { grew: [['Tcp.OutRsts']] },
+    'service-v6only': { grew: [['Tcp.OutRsts']] },
+    'dnat-target-not-listening': { grew: [['Tcp.OutRsts']] },
+    'fw-reject-rst': { absent: ['Tcp.OutRsts'] },
+    'fw-reject-icmp': { grew: [['IcmpMsg.OutType3'], ['Icmp6OutDestUnreachs']] },
+    rpfilter: { grew: [['TcpExt.IPReversePathFilter']] },
+    'no-return-route': { grew: [['Ip.OutNoRoutes'], ['Ip6OutNoRoutes'], ['TcpExt.ListenDrops']] },
+    'return-route-blackhole': { grew: [['Ip.OutNoRoutes'], ['Ip6OutNoRoutes'], ['TcpExt.ListenDrops']] },
+    'policy-rule-prohibit': { grew: [['Ip.OutNoRoutes'], ['Ip6OutNoRoutes'], ['TcpExt.ListenDrops']] },
+    'forwarding-disabled': { grew: [['Ip.InAddrErrors'], ['Ip6InAddrErrors']] },
+    'accept-queue-full': { grew: [['TcpExt.ListenOverflows']] },
+    'return-route-captured-by-bridge': { grew: [['TcpExt.TCPSynRetrans']] },
+    'policy-route-captured': { grew: [['TcpExt.TCPSynRetrans']] },
+    'reply-lost-off-host': { grew: [['TcpExt.TCPSynRetrans']] },
+    'app-abort': { grew: [['TcpExt.TCPAbortOnClose']] },
+    'ipsec-policy': { grew: [['XfrmInPolBlock'], ['XfrmOutPolBlock'], ['XfrmFwdHdrError']] },
+  };
+
+/** Reasons of kfree_skb, and where it happens for a firewall: nft_do_chain against nf_hook_slow tells the backend. */
+const dropped: Partial<Record<CauseId, { readonly reasons: readonly string[]; readonly location?: RegExp }>> = {
+  'fw-rule-drop': { reasons: ['NETFILTER_DROP'], location: /nft|nf_hook/ },
+  'docker-raw-isolation': { reasons: ['NETFILTER_DROP'], location: /nft|nf_hook/ },
+  banned: { reasons: ['NETFILTER_DROP'] },
+  'fw-legacy-drop': { reasons: ['NETFILTER_DROP'], location: /nf_hook_slow|ipt_do_table/ },
+  'fw-reply-drop': { reasons: ['NETFILTER_DROP'] },
+  'fw-rate-limit': { reasons: ['NETFILTER_DROP'] },
+  'ct-invalid-asymmetric': { reasons: ['NETFILTER_DROP'] },
+  'bridge-nf-drop': { reasons: ['NETFILTER_DROP'] },
+  'nfqueue-no-consumer': { reasons: ['NETFILTER_DROP'] },
+  'cgroup-bpf-deny': { reasons: ['BPF_CGROUP_EGRESS', 'SOCKET_FILTER', 'BPF_CGROUP_INGRESS'] },
+  'ipsec-policy': { reasons: ['XFRM_POLICY'] },
+  'qdisc-drop': { reasons: ['QDISC_DROP', 'QDISC_OVERLIMIT'] },
+  rpfilter: { reasons: ['IP_RPFILTER'] },
+  'dnat-target-down': { reasons: ['NEIGH_FAILED', 'NEIGH_QUEUEFULL'] },
+  'return-route-captured-by-bridge': { reasons: ['NEIGH_FAILED', 'NEIGH_QUEUEFULL'] },
+  'policy-route-captured': { reasons: ['NEIGH_FAILED', 'NEIGH_QUEUEFULL'] },
+};
+
+export interface Signal {
+  readonly fits: boolean;
+  /** A counter or an event of this cause and no other kind. */
+  readonly strong: boolean;
+  readonly evidence: readonly Evidence[];
+}
+
+/** How what was measured during a probe fits the fault of a hop. */
+export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
+  const evidence: Evidence[] = [];
+  const { fault, namespace } = hop;
+  if (!fault) return { fits: false, strong: false, evidence };
+  const growth = run.growth.get(namespace.inode);
+  const wanted = counted[fault.id];
+  let fits = true;
+  let strong = false;
+  if (wanted && growth) {
+    const found = wanted.grew?.find((names) => names.every((name) => (growth[name] ?? 0) > 0));
+    if (found) {
+      strong = true;
+      evidence.push({ rung: rungs.counters, text: found.map((name) => `${name} +${growth[name]}`).join(', ') });
+    } else if (wanted.grew) fits = false;
+    for (const name of wanted.absent ?? [])
+      if ((growth[name] ?? 0) > 0) fits = false;
+      else evidence.push({ rung: rungs.counters, text: `${name} +0: no socket here sent that reset` });
+  }
+  const { rule } = fault.parts;
+  const passed = rule && run.rulePackets.get(ruleKey(namespace.inode, rule));
+  if (passed !== undefined && passed > 0) {
+    strong = true;
+    evidence.push({ rung: rungs.counters, text: `that rule matched ${passed} packets meanwhile` });
+  }
+  const traced = rule && run.tracedRules.get(ruleKey(namespace.inode, rule));
+  if (traced !== undefined) {
+    strong = true;
+    evidence.push({ rung: rungs.trace, text: `nft trace of the probe: ${traced}` });
+  }
+  const drops = dropped[fault.id];
+  const met =
+    drops &&
+    run.drops.filter(
+      ({ reason, location }) => drops.reasons.includes(reason ?? '') && (drops.location?.test(location ?? '') ?? true),
+    );
+  if (met && met.length > 0) {
+    evidence.push({
+      rung: rungs.trace,
+      text: `kfree_skb: ${met[0].reason} at ${met[0].location}, ${met.length} times on this machine meanwhile`,
+    });
+    fits = true;
+  }
+  if (run.resets.some(({ reason }) => reason === 'NO_SOCKET') && fault.effect === 'refused' && wanted?.grew)
+    evidence.push({ rung: rungs.trace, text: 'tcp_send_reset: NO_SOCKET, to the probe' });
+  return { fits, strong: strong && fits, evidence };
+}
+
+export const ruleKey = (
+  inode: string,
+  { backend, family, table, chain, handle }: { backend: string; family: string; table: string; chain: string; handle: number },
+): string => `${inode} ${backend} ${family} ${table} ${chain} ${handle}`;

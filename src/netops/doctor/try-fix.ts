@@ -1,0 +1,62 @@
+// A fix for a moment: applied, looked at, and taken back, by a process of its own that takes it back at the end of its input: when it is
+// told to, when its time is up, and when whoever started it is killed.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { WeirError } from '../../base/errors.ts';
+import { printable } from '../../base/printable.ts';
+import type { DiagnosisFix } from '../../model/diagnosis.ts';
+
+export interface FixTrial {
+  /** Takes the fix back and waits for that. Throws `kernel-refused` when the undo failed, with its words. Idempotent. */
+  end(): Promise<void>;
+}
+
+/** Applies in a shell of its own, waits for the end of input or of its time, undoes. Undoes only what it applied. */
+const script = 'sh -c "$2" || exit 9; echo applied; timeout "$1" cat >/dev/null; sh -c "$3"';
+const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+const mostWords = 4000;
+
+export const canTry = ({ when, cmd, undo }: DiagnosisFix): boolean => when === 'now' && !cmd.startsWith('#') && undo !== '';
+
+/** Needs root. Throws `kernel-refused` (nothing was changed then). */
+export async function tryFix({ cmd, undo }: DiagnosisFix, forMs: number): Promise<FixTrial> {
+  const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
+  const child = spawn('sh', ['-c', script, 'weir-doctor', seconds, cmd, undo], {
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: environment,
+  });
+  let words = '';
+  child.stderr.on('data', (bytes: Buffer) => {
+    words = (words + bytes.toString()).slice(-mostWords);
+  });
+  child.stdin.on('error', () => {});
+  const ended = endOf(child);
+  const applied = await new Promise<boolean>((resolve, reject) => {
+    let said = '';
+    child.stdout.on('data', (bytes: Buffer) => {
+      said = (said + bytes.toString()).slice(-mostWords);
+      if (/^applied$/m.test(said)) resolve(true);
+    });
+    child.once('error', reject);
+    void ended.then(() => resolve(false));
+  });
+  if (!applied) throw new WeirError('kernel-refused', `the fix was not applied: ${printable(words.trim(), 500)}`, { cmd });
+  return {
+    async end() {
+      child.stdin.end();
+      const code = await ended;
+      if (code !== 0)
+        throw new WeirError('kernel-refused', `the fix was not taken back: ${printable(words.trim(), 500)}`, {
+          undo,
+          next: `run it by hand: ${undo}`,
+        });
+    },
+  };
+}
+
+const endOf = (child: ChildProcess): Promise<number> =>
+  new Promise((resolve) => {
+    child.once('close', (code) => resolve(code ?? -1));
+    child.once('error', () => resolve(-1));
+  });
