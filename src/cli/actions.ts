@@ -6,6 +6,7 @@ import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeO
 import type { Status } from '../model/status.ts';
 import type { RowWish, WatchOptions, WhoReading } from '../netops/who/traffic-watch.ts';
 import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
+import type { DoctorActions } from './doctor-actions.ts';
 import type { CommandEnvironment } from './environment.ts';
 import type { PacketActions } from './packet-actions.ts';
 
@@ -127,6 +128,8 @@ export interface Actions {
   agent(options: AgentText, context: ActionContext): Promise<number>;
   agentStatus(options: AgentText, context: ActionContext): Promise<ActionResult>;
   agentBuild(output: string, context: ActionContext): Promise<ActionResult>;
+  /** Why something is not reached. */
+  readonly doctor: DoctorActions;
   /** Packets of the wire and of files. */
   readonly packets: PacketActions;
   /** Files that cannot be read or are not recognised are told with their reason; the others are imported. */

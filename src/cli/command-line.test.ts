@@ -85,13 +85,14 @@ describe('the command line', () => {
       'attacker',
       'verdicts',
       'campaigns',
+      'doctor',
       'capture',
       'demo',
       'bench',
       'test',
     ])
       assert.match(help.out, new RegExp(`^ {2}${shown}\\b`, 'm'));
-    assert.doesNotMatch(help.out, /^ {2}(doctor|rst|kill|services|exposure|baseline)\b/m);
+    assert.doesNotMatch(help.out, /^ {2}(rst|kill|services|exposure|baseline)\b/m);
     assert.equal((await bed.run('top nonsense')).code, 2);
     assert.equal((await bed.run('--version')).out, '1.2.3\n');
     const hostile = await bed.run(['\u001b[2Jx']);
@@ -117,6 +118,7 @@ describe('the command line', () => {
       'attackers',
       'attacker',
       'verdicts',
+      'doctor',
       'capture',
       'demo',
       'bench',

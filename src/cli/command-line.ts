@@ -14,6 +14,7 @@ import { captureVerb } from './capture.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
 import { CommandContext, type CommonOptions } from './command-context.ts';
 import { decoysVerb } from './decoys.ts';
+import { doctorVerb } from './doctor.ts';
 import type { CommandEnvironment } from './environment.ts';
 import { exportVerb } from './export.ts';
 import { importVerb } from './import.ts';
@@ -38,7 +39,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [whoVerb, captureVerb]],
+  ['Operate the network:', [doctorVerb, whoVerb, captureVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -15,6 +15,7 @@ import { agentActions } from './agent-actions.ts';
 import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
+import { doctorActions } from './doctor-actions.ts';
 import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
@@ -154,4 +155,5 @@ export const actions: Actions = {
   agentStatus,
   agentBuild,
   import: runImportAction,
+  doctor: doctorActions,
 };
