@@ -1,0 +1,63 @@
+// The catalogue of faults: every one staged for real, named exactly, at the right place, with a fix that works and an undo that leaves nothing;
+// and ten pairs of them at once.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type CaseFigures, runAtOnce, runCase, runPair } from '../support/doctor-bed.ts';
+import { faultCases } from '../support/fault-cases.ts';
+import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
+
+const lacking = lacksKernelTests() || lacksProgram('iptables-legacy', 'iptables') || lacksProgram('socat', 'socat');
+const atOnce = 5;
+
+const reasonOf = (result: PromiseSettledResult<unknown>): string =>
+  result.status === 'rejected' ? String((result.reason as Error).stack ?? result.reason) : '';
+
+test('every fault of the catalogue: id, first hop, contrast, fix, undo, healthy twin', { skip: lacking }, async (context) => {
+  const begun = performance.now();
+  const results = await runAtOnce(faultCases, atOnce, runCase);
+  const figures = results.flatMap((result): CaseFigures[] => (result.status === 'fulfilled' ? [result.value] : []));
+  const median = (of: (one: CaseFigures) => number): string => {
+    const sorted = figures.map(of).sort((a, b) => a - b);
+    return `${((sorted[sorted.length >> 1] ?? 0) / 1000).toFixed(2)} s`;
+  };
+  const proven = figures.filter(({ confidence }) => confidence === 'proven').length;
+  context.diagnostic(
+    `exact id and first hop ${figures.length} of ${faultCases.length}; proven ${proven}; without a probe ${figures.filter(({ foretold }) => foretold).length}; ` +
+      `a diagnosis ${median(({ ms }) => ms)} with a probe, ${median(({ foretoldMs }) => foretoldMs)} without; all ${((performance.now() - begun) / 1000).toFixed(0)} s`,
+  );
+  assert.deepEqual(
+    results.flatMap((result, index) =>
+      result.status === 'rejected' ? [`fault ${faultCases[index].number}: ${reasonOf(result)}`] : [],
+    ),
+    [],
+  );
+});
+
+const pairs = [
+  ['4', '13'],
+  ['10', '21'],
+  ['5', '26'],
+  ['9', '14'],
+  ['25', '27'],
+  ['7', '31'],
+  ['28', '4'],
+  ['23', '21'],
+  ['1', '13'],
+  ['8', '19'],
+] as const;
+
+test('ten pairs of faults: the one met first, then the other', { skip: lacking }, async () => {
+  const caseOf = (number: string) => {
+    const found = faultCases.find((fault) => fault.number === number);
+    assert.ok(found, number);
+    return found;
+  };
+  const results = await runAtOnce(pairs, atOnce, ([first, second]) => runPair(caseOf(first), caseOf(second)));
+  assert.deepEqual(
+    results.flatMap((result, index) =>
+      result.status === 'rejected' ? [`${pairs[index].join(' and ')}: ${reasonOf(result)}`] : [],
+    ),
+    [],
+  );
+});
