@@ -112,9 +112,12 @@ const portNames: Readonly<Record<string, string>> = {
   '25/tcp': 'smtp',
   '53/tcp': 'dns',
   '53/udp': 'dns',
+  '69/udp': 'tftp',
   '80/tcp': 'http',
   '102/tcp': 's7',
   '110/tcp': 'pop3',
+  '111/tcp': 'rpcbind',
+  '111/udp': 'rpcbind',
   '123/udp': 'ntp',
   '135/tcp': 'msrpc',
   '139/tcp': 'netbios',
@@ -135,7 +138,7 @@ const portNames: Readonly<Record<string, string>> = {
   '3389/tcp': 'rdp',
   '5060/tcp': 'sip',
   '5060/udp': 'sip',
-  '5432/tcp': 'postgres',
+  '5432/tcp': 'postgresql',
   '5555/tcp': 'adb',
   '5900/tcp': 'vnc',
   '6379/tcp': 'redis',
@@ -161,6 +164,7 @@ const outcomes: Readonly<Record<string, string>> = {
   shutdown: 'Weir was stopped',
   interrupted: 'the process that held it died',
   'service-unreachable': 'the service it was meant for did not answer',
+  unknown: 'the imported log does not say how it ended',
 };
 
 export const explainOutcome = (outcome: string): string => outcomes[outcome] ?? printable(outcome, 40);
