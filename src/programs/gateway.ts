@@ -15,13 +15,13 @@ import { JournalWriter } from '../record/journal-writer.ts';
 import { spoolWriter } from '../record/spool-batch.ts';
 import { HandoverPool } from '../relay/handover-pool.ts';
 import type { Arrivals } from './arrivals.ts';
-import { watchLifeline } from './child.ts';
 import { ConflictReports } from './conflict-reports.ts';
 import { type GatewayAgents, openGatewayAgents } from './gateway-agents.ts';
 import { GatewayHouse } from './gateway-house.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { ownInstallation } from './installation.ts';
 import { answerProbe } from './probe-verb.ts';
+import { liveUntilTold } from './program-life.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' } } });
 const data = values.data ?? '';
@@ -142,26 +142,13 @@ interface NoAgents {
   readonly verbs: Readonly<Record<string, ControlVerb>>;
 }
 
-async function end(reason: string): Promise<void> {
-  if (lifetime.ending) return;
-  log.info('ending', { reason });
-  await lifetime.end();
-  process.exit(0);
-}
-
-process.on('SIGTERM', () => void end('SIGTERM'));
-process.on('SIGINT', () => {});
-process.on('SIGHUP', () => {});
-watchLifeline(() => {
-  if (lifetime.ending) return;
-  // A successor waits for the journal: what is open is on record up to now and marked interrupted by the recorder.
-  log.error('the supervisor died, making room for another');
-  leave().finally(() => process.exit(0));
-});
-main().catch((error) => {
-  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
-  if (lifetime.ending) return;
-  const { code, message } = asWeirError(error);
-  log.error(message, { code });
-  process.exit(1);
+liveUntilTold({
+  main,
+  lifetime,
+  log,
+  onLost: () => {
+    // A successor waits for the journal: what is open is on record up to now and marked interrupted by the recorder.
+    log.error('the supervisor died, making room for another');
+    leave().finally(() => process.exit(0));
+  },
 });

@@ -6,14 +6,13 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ControlServer } from '../api/control.ts';
 import { systemClock } from '../base/clock.ts';
-import { asWeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
-import { watchLifeline } from './child.ts';
 import { IdsHouse } from './ids-house.ts';
 import type { IdsSettings } from './ids-settings.ts';
 import { tapDescriptor } from './ids-settings.ts';
+import { liveUntilTold } from './program-life.ts';
 
 const { values } = parseArgs({ options: { data: { type: 'string' }, settings: { type: 'string' } } });
 const data = values.data ?? '';
@@ -63,21 +62,4 @@ async function main(): Promise<void> {
   log.info('ready', { pid: process.pid });
 }
 
-async function end(reason: string): Promise<void> {
-  if (lifetime.ending) return;
-  log.info('ending', { reason });
-  await lifetime.end();
-  process.exit(0);
-}
-
-process.on('SIGTERM', () => void end('SIGTERM'));
-process.on('SIGINT', () => {});
-process.on('SIGHUP', () => {});
-watchLifeline(() => void end('netd is gone'));
-main().catch((error) => {
-  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
-  if (lifetime.ending) return;
-  const { code, message } = asWeirError(error);
-  log.error(message, { code });
-  process.exit(1);
-});
+liveUntilTold({ main, lifetime, log, onLost: 'netd is gone' });

@@ -31,13 +31,13 @@ import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { captureGroup } from '../plan/services-capture.ts';
 import { ServicesController } from '../plan/services-controller.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
-import { watchLifeline } from './child.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { IdsKeeper } from './ids-keeper.ts';
 import { ownInstallation } from './installation.ts';
 import { IntakeDoor } from './intake-door.ts';
 import { describeOffer, doorNetworks } from './netd-offer.ts';
 import { diversionStatus, relayedDiversions, repairStatus } from './netd-status.ts';
+import { liveUntilTold } from './program-life.ts';
 import type { PlanAnswer } from './up.ts';
 
 /** A gateway that outlived the last netd, and answers, has this long to give the sockets back. */
@@ -351,16 +351,8 @@ function conflictOf(args: unknown): { network: string; address: string; mac: str
   throw new WeirError('bad-request', 'a conflict must be {network, address, mac, interface}');
 }
 
-async function end(reason: string): Promise<void> {
-  if (lifetime.ending) return;
-  log.info('ending', { reason });
-  await lifetime.end();
-  process.exit(0);
-}
-
 /** The supervisor died without telling us to end: that is a crash like any other, and a new one takes over. */
 async function succeed(): Promise<void> {
-  if (lifetime.ending) return;
   log.error('the supervisor died, starting another');
   await lifetime.end();
   const { node, root } = ownInstallation();
@@ -371,14 +363,4 @@ async function succeed(): Promise<void> {
   process.exit(0);
 }
 
-process.on('SIGTERM', () => void end('SIGTERM'));
-process.on('SIGINT', () => {});
-process.on('SIGHUP', () => {});
-watchLifeline(() => void succeed());
-main().catch((error) => {
-  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
-  if (lifetime.ending) return;
-  const { code, message } = asWeirError(error);
-  log.error(message, { code });
-  process.exit(1);
-});
+liveUntilTold({ main, lifetime, log, onLost: () => void succeed() });

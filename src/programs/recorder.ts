@@ -12,8 +12,8 @@ import type { WeirEvent } from '../model/event.ts';
 import type { Insights } from '../model/insight.ts';
 import type { Status } from '../model/status.ts';
 import { ImportIntake } from '../record/import-intake.ts';
-import { watchLifeline } from './child.ts';
 import { type IdsAnswer, withIds } from './ids-status.ts';
+import { liveUntilTold } from './program-life.ts';
 import { type GatewayStatus, mergeStatus, recorderPart } from './recorder-status.ts';
 import { openRecording, packageRoot } from './recording.ts';
 import type { RecorderSettings } from './settings.ts';
@@ -73,21 +73,4 @@ async function main(): Promise<void> {
   log.info('ready', { pid: process.pid });
 }
 
-async function end(reason: string): Promise<void> {
-  if (lifetime.ending) return;
-  log.info('ending', { reason });
-  await lifetime.end();
-  process.exit(0);
-}
-
-process.on('SIGTERM', () => void end('SIGTERM'));
-process.on('SIGINT', () => {});
-process.on('SIGHUP', () => {});
-watchLifeline(() => void end('the supervisor is gone'));
-main().catch((error) => {
-  // A start that was cut short fails somewhere; whoever cut it decides how this ends.
-  if (lifetime.ending) return;
-  const { code, message } = asWeirError(error);
-  log.error(message, { code });
-  process.exit(1);
-});
+liveUntilTold({ main, lifetime, log, onLost: 'the supervisor is gone' });
