@@ -2,7 +2,7 @@
 // line is always `N passed, N failed`. Installing what tests need is the launcher's part (./weir).
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { run } from 'node:test';
@@ -13,7 +13,9 @@ const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../.
 /** A file that takes longer than this has hung. */
 const fileTimeoutMs = 10 * 60_000;
 /** Rooms whose tests make namespaces and load the machine: never two at once. */
-const alone = /^dist\/(src\/(kernel|plan|relay|programs)|test\/(kernel|e2e|guest))\//;
+const aloneRooms = /^dist\/test\/(kernel|e2e|guest)\//;
+/** What tests beside the source name that do the same, or need root. */
+const aloneWords = /support\/namespace|namespace-lab|getuid/;
 
 interface Tally {
   passed: number;
@@ -31,6 +33,8 @@ function testFiles(): string[] {
     )
     .sort();
 }
+
+const isAlone = (file: string): boolean => aloneRooms.test(file) || aloneWords.test(readFileSync(path.join(home, file), 'utf8'));
 
 async function runFiles(files: string[], concurrency: number, names: string | undefined, tally: Tally): Promise<void> {
   if (files.length === 0) return;
@@ -104,17 +108,12 @@ const files = names === undefined ? matching : all;
 
 if (pattern === undefined) runLint(tally);
 await runFiles(
-  files.filter((file) => !alone.test(file)),
+  files.filter((file) => !isAlone(file)),
   availableParallelism(),
   names,
   tally,
 );
-await runFiles(
-  files.filter((file) => alone.test(file)),
-  1,
-  names,
-  tally,
-);
+await runFiles(files.filter(isAlone), 1, names, tally);
 
 if (tally.passed + tally.failed.length + tally.skipped === 0) tally.failed.push(`no test matches ${pattern}`);
 const lines = tally.failed.map((name) => `failed: ${name}\n`).join('');
