@@ -87,12 +87,13 @@ describe('the command line', () => {
       'campaigns',
       'doctor',
       'capture',
+      'rst',
       'demo',
       'bench',
       'test',
     ])
       assert.match(help.out, new RegExp(`^ {2}${shown}\\b`, 'm'));
-    assert.doesNotMatch(help.out, /^ {2}(rst|kill|services|exposure|baseline)\b/m);
+    assert.doesNotMatch(help.out, /^ {2}(kill|services|exposure|baseline)\b/m);
     assert.equal((await bed.run('top nonsense')).code, 2);
     assert.equal((await bed.run('--version')).out, '1.2.3\n');
     const hostile = await bed.run(['\u001b[2Jx']);
@@ -120,6 +121,7 @@ describe('the command line', () => {
       'verdicts',
       'doctor',
       'capture',
+      'rst',
       'demo',
       'bench',
       'test',

@@ -21,6 +21,7 @@ import { importVerb } from './import.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
 import { reportVerb } from './report.ts';
+import { rstVerb } from './rst.ts';
 import { rulesVerb } from './rules.ts';
 import { sessionVerb } from './session.ts';
 import { sessionsVerb } from './sessions.ts';
@@ -39,7 +40,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [doctorVerb, whoVerb, captureVerb]],
+  ['Operate the network:', [doctorVerb, whoVerb, captureVerb, rstVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

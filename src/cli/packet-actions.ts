@@ -1,7 +1,11 @@
 // What verbs that look at packets ask for: capturing, filtering files, compiling expressions. programs/ does it; a test has its own.
 
 import type { FilterProgram } from '../kernel/capture/filter-program.ts';
+import type { OfflineAccount } from '../netops/capture/offline-capture.ts';
 import type { CaptureOutcome, CaptureScreen, CaptureWish, SessionSource } from '../netops/capture/run-capture.ts';
+
+import type { ResetFinding } from '../netops/resets/reset-finding.ts';
+import type { WatchOptions, WatchOutcome } from '../netops/resets/watch-resets.ts';
 
 /** `netns` as typed: a name of /run/netns, a path, an inode, `pid:123`. */
 export interface PacketActions {
@@ -19,6 +23,17 @@ export interface PacketActions {
     screen: CaptureScreen,
     comments: readonly string[],
   ): Promise<CaptureOutcome>;
+  /** Throws as `capture` does. What could not be measured is in the outcome. */
+  watchResets(
+    wish: WatchOptions,
+    onFinding: (finding: ResetFinding) => void,
+    onListening: (interfaces: readonly string[]) => void,
+  ): Promise<WatchOutcome>;
+  readResets(
+    input: string,
+    expression: string,
+    onFinding: (finding: ResetFinding) => void,
+  ): Promise<OfflineAccount & { readonly findings: number }>;
   /** For Ethernet. Throws `bad-request`, `tool-missing`. */
   compile(expression: string): Promise<FilterProgram>;
 }

@@ -8,6 +8,8 @@ import { createCommandRunner } from '../kernel/command.ts';
 import { selectNamespace } from '../kernel/machine/machine-reader.ts';
 import { findNamespaces } from '../kernel/machine/namespace-finder.ts';
 import { runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
+import { readResets } from '../netops/resets/read-resets.ts';
+import { watchResets } from '../netops/resets/watch-resets.ts';
 
 /** Path of a namespace as typed; undefined for the one this process is in. Throws `not-found`. */
 export function netnsPathOf(wanted: string | undefined): string | undefined {
@@ -39,5 +41,11 @@ export const packetActions: PacketActions = {
     return runLiveCapture(path === undefined ? rest : { ...rest, netns: path }, screen, signal, sessions);
   },
   filterFile: (wish, input, screen, comments) => runOfflineCapture(wish, piecesOf(input), screen, comments),
+  async watchResets(wish, onFinding, onListening) {
+    const { netns, ...rest } = wish;
+    const path = netnsPathOf(netns);
+    return watchResets(path === undefined ? rest : { ...rest, netns: path }, onFinding, onListening);
+  },
+  readResets: (input, expression, onFinding) => readResets(piecesOf(input), expression, onFinding),
   compile: (expression) => compileFilter(createCommandRunner(), expression, 1),
 };
