@@ -4,7 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import { RecencyMap } from '../base/recency-map.ts';
 import { endingOf, frameEnd } from '../model/flow-frames.ts';
-import type { SessionRecord } from '../model/session.ts';
+import type { Direction, SessionRecord } from '../model/session.ts';
 import { AlertTally } from './alert-tally.ts';
 import type { MacOf } from './decoy-faces.ts';
 import type { FlowIndex, IndexedFlow, SessionSight } from './flow-index.ts';
@@ -74,6 +74,7 @@ export class SessionFeeder {
       if (!begun) return;
       open = begun;
     }
+    let last: Direction | undefined;
     for (const [number, chunk] of record.chunks.entries()) {
       const at = record.firstChunk + number;
       if (at < open.nextChunk) continue;
@@ -81,8 +82,10 @@ export class SessionFeeder {
       open.nextChunk = at + 1;
       open.flow.moments?.note(clock(), chunk.at);
       open.talk?.chunk(chunk.direction, chunk.bytes);
+      last = chunk.direction;
     }
     if (record.outcome === 'open') {
+      if (last) open.talk?.pause(last);
       this.#open.set(record.id, open);
       return;
     }

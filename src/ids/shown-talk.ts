@@ -120,6 +120,11 @@ export class ShownTalk {
     this.#show(direction, said);
   }
 
+  /** Nothing follows for now: what was said last is judged with the next segment of the same side, so there is one. */
+  pause(direction: Direction): void {
+    if (!this.#held) this.#frames.updateWindow(0, direction);
+  }
+
   end(ending: FlowEnding): void {
     this.#letGo();
     this.#frames.end(0, ending);

@@ -79,6 +79,8 @@ class Side {
   readonly initialWindow: number;
   next: number;
   identification: number;
+  /** What its window is smaller by than the most it offers. */
+  narrower = 0;
   /** Sent since the other side last acknowledged. */
   unacknowledged = 0;
 
@@ -141,6 +143,14 @@ export class FlowFrames {
     if (from.unacknowledged > 0) this.#segment(at, to, from, flag.ack, nothing);
   }
 
+  /** A segment of this side without bytes, which changes its window: whoever judges what it said by what follows may do so now. */
+  updateWindow(at: Micros, direction: Direction): void {
+    if (this.#options.transport === 'udp') return;
+    const [from, to] = direction === 'in' ? [this.#client, this.#server] : [this.#server, this.#client];
+    from.narrower = 1 - from.narrower;
+    this.#segment(at, from, to, flag.ack, nothing);
+  }
+
   end(at: Micros, ending: FlowEnding): void {
     if (this.#options.transport === 'udp' || ending === 'none') return;
     const [first, second] = ending.startsWith('client') ? [this.#client, this.#server] : [this.#server, this.#client];
@@ -164,7 +174,10 @@ export class FlowFrames {
     view.setUint32(transportAt + 8, flags & flag.ack ? to.next : 0);
     frame[transportAt + 12] = (headerBytes / 4) << 4;
     frame[transportAt + 13] = flags;
-    view.setUint16(transportAt + 14, flags & flag.syn ? from.initialWindow : Math.min(0xffff, window >> from.scale));
+    view.setUint16(
+      transportAt + 14,
+      flags & flag.syn ? from.initialWindow : Math.min(0xffff, window >> from.scale) - from.narrower,
+    );
     frame.set(options, transportAt + 20);
     frame.set(payload, transportAt + headerBytes);
     view.setUint16(transportAt + 16, this.#checksum(frame, transportAt, protocolNumber.tcp));

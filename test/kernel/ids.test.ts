@@ -245,8 +245,10 @@ describe('sessions out of a journal', { skip, timeout: 170_000 }, () => {
       const hourAgo = systemClock() - 3_600_000_000;
       const open: SessionRecord = { ...sessionOf(1, 2), start: hourAgo, outcome: 'open', chunks: [] };
       const say = (minute: number): void => {
-        const chunks = sessionOf(1, 2).chunks.map((chunk) => ({ ...chunk, at: hourAgo + minute * 60_000_000 }));
-        writer.append({ kind: 'session', session: { ...open, sequence: minute, firstChunk: 2 * (minute - 1), chunks } });
+        // Nobody answers: the next thing that happens is a minute later.
+        const [attack] = sessionOf(1, 2).chunks;
+        const chunks = [{ ...attack, at: hourAgo + minute * 60_000_000 }];
+        writer.append({ kind: 'session', session: { ...open, sequence: minute, firstChunk: minute - 1, chunks } });
       };
       const times = async (): Promise<number[]> =>
         [...(await bed.alerts()).values()]

@@ -56,7 +56,7 @@ export function dissectFrames(frames: readonly TimedFrame[], fields: readonly st
 }
 
 const amiss = [
-  'tcp.analysis.flags && !tcp.analysis.reused_ports',
+  'tcp.analysis.flags && !tcp.analysis.reused_ports && !tcp.analysis.window_update',
   'ip.checksum.status == "Bad"',
   'tcp.checksum.status == "Bad"',
   'udp.checksum.status == "Bad"',
