@@ -29,6 +29,10 @@ function lasted(object: JsonObject): Micros {
   return milliseconds > 0 && milliseconds < maxDurationMs ? Math.round(milliseconds * 1000) : 0;
 }
 
+/** Named otherwise by who forwards the log (T-Pot). */
+const destinationIp = (object: JsonObject): string | undefined => textOf(object, 'dst_ip') ?? textOf(object, 'dest_ip');
+const destinationPort = (object: JsonObject): number => portOf(object, 'dst_port') ?? portOf(object, 'dest_port') ?? 0;
+
 class CowrieParser implements LineParser {
   readonly #context: ImportContext;
   readonly #sessions: SessionTable;
@@ -84,14 +88,14 @@ class CowrieParser implements LineParser {
 
   #begin({ event, at, object }: Line, place: Place, key: string, sensor: string, ip: string): SessionDraft {
     const connect = event === 'cowrie.session.connect';
-    const address = textOf(object, 'dst_ip');
+    const address = destinationIp(object);
     if (connect && address) {
       if (this.#addresses.size >= maxSensors) this.#addresses.clear();
       this.#addresses.set(sensor, address);
     }
     const source: Endpoint = { ip, port: (connect ? portOf(object, 'src_port') : undefined) ?? 0 };
     const destination: Endpoint = connect
-      ? { ip: address ?? '0.0.0.0', port: portOf(object, 'dst_port') ?? 0 }
+      ? { ip: address ?? '0.0.0.0', port: destinationPort(object) }
       : { ip: this.#addresses.get(sensor) ?? '0.0.0.0', port: 0 };
     const draft = new SessionDraft(place, key, at, source, destination);
     draft.headless = !connect;
@@ -109,7 +113,7 @@ class CowrieParser implements LineParser {
         if (protocol) draft.protocol = protocol;
         if (draft.source.port !== 0) break;
         draft.source = { ip: draft.source.ip, port: portOf(object, 'src_port') ?? 0 };
-        draft.destination = { ip: textOf(object, 'dst_ip') ?? draft.destination.ip, port: portOf(object, 'dst_port') ?? 0 };
+        draft.destination = { ip: destinationIp(object) ?? draft.destination.ip, port: destinationPort(object) };
         break;
       }
       case 'cowrie.session.closed':

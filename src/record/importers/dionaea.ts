@@ -56,10 +56,11 @@ class DionaeaParser implements LineParser {
     if (Number.isNaN(at)) return rejected('no timestamp');
     const ip = textOf(object, 'src_ip');
     const port = portOf(object, 'src_port');
-    const destinationPort = portOf(object, 'dst_port');
+    // T-Pot forwards it under another name.
+    const destinationPort = portOf(object, 'dst_port') ?? portOf(object, 'dest_port');
     if (!ip || port === undefined) return rejected('no source address');
     if (destinationPort === undefined) return rejected('no destination port');
-    const destination = { ip: textOf(object, 'dst_ip') ?? '0.0.0.0', port: destinationPort };
+    const destination = { ip: textOf(object, 'dst_ip') ?? textOf(object, 'dest_ip') ?? '0.0.0.0', port: destinationPort };
     const kind = textOf(connection, 'transport');
     const transport = kind === 'udp' ? 'udp' : 'tcp';
     const key = `${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
@@ -100,7 +101,13 @@ export const dionaeaFormat: ImportFormat = {
   detect: ({ objects }) => {
     const mine = objects.some((object) => {
       const connection = objectOf(object, 'connection');
-      return connection && 'transport' in connection && 'type' in connection && 'src_ip' in object && 'dst_port' in object;
+      return (
+        connection &&
+        'transport' in connection &&
+        'type' in connection &&
+        'src_ip' in object &&
+        ('dst_port' in object || 'dest_port' in object)
+      );
     });
     return mine ? 0.95 : 0;
   },

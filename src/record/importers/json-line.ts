@@ -37,13 +37,18 @@ function bomb(line: string): string | undefined {
   return undefined;
 }
 
+/** What a dump of Elasticsearch (elasticdump, scroll API) keeps a log's line in. */
+function documentOf(hit: JsonObject): JsonObject | undefined {
+  return textOf(hit, '_index') === undefined ? undefined : objectOf(hit, '_source');
+}
+
 /** The line's object, or why there is none (`instanceof Rejection`). */
 export function parseJsonLine(line: string): JsonObject | Rejection {
   const reason = line.length < 64 ? undefined : bomb(line);
   if (reason !== undefined) return rejected(reason);
   try {
     const value: unknown = JSON.parse(line);
-    return isObject(value) ? value : rejected('JSON, but not an object');
+    return isObject(value) ? (documentOf(value) ?? value) : rejected('JSON, but not an object');
   } catch {
     return rejected('not JSON');
   }

@@ -12,8 +12,8 @@ const day = 86_400e6;
 // After `<4>` or `<4>1 `, which RFC 3164 and RFC 5424 put in front.
 const iso = /^(?:<\d{1,3}>)?(?:1 )?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,12})?(?:Z|[+-]\d\d:?\d\d)?)[\s,]/;
 const classic = /^(?:<\d{1,3}>)?([A-Z][a-z]{2}) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?[\s:]/;
-/** `dmesg -T` and `journalctl -o short-full`. */
-const human = /^\[?[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})\]/;
+/** `dmesg -T`, OpenWrt's logread and `journalctl -o short-full`. */
+const human = /^\[?[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})[\]\s]/;
 const full = /^[A-Z][a-z]{2} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?) (UTC|[+-]\d\d:?\d\d|[A-Z]{2,5})\s/;
 const unix = /^(\d{9,10})\.(\d{1,9})\s/;
 const sinceBoot = /^(?:<\d{1,3}>)?\[\s*(\d{1,10})\.(\d{1,6})\]/;

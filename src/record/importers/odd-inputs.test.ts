@@ -145,3 +145,64 @@ test('a session that goes on while the log is read is left for the next import, 
   const whole = await importInputs([grown + rest], later);
   assert.deepEqual(new Set(second.events), new Set(whole.events));
 });
+
+test('lines that forwarders changed are read all the same', async () => {
+  const cowrie = { eventid: 'cowrie.session.connect', session: 'aa', src_ip: '192.0.2.9', src_port: 4001, protocol: 'ssh' };
+  const dionaea = { connection: { protocol: 'smbd', transport: 'tcp', type: 'accept' }, src_ip: '192.0.2.9', src_port: 4001 };
+  const timestamp = '2022-05-28T10:00:00.000000Z';
+  const dumped = {
+    _index: 'logstash-2022.05.28',
+    _id: 'x',
+    _source: { ...cowrie, timestamp, dst_ip: '198.51.100.9', dst_port: 22 },
+  };
+  const inId = { ts: 1_653_732_000, id: { orig_h: '192.0.2.9', orig_p: 4001, resp_h: '198.51.100.9', resp_p: 22 }, proto: 'tcp' };
+  const packet = 'SRC=192.0.2.9 DST=198.51.100.9 LEN=60 TTL=52 ID=1 PROTO=TCP SPT=4001 DPT=22 WINDOW=64240 SYN URGP=0';
+  const variants: readonly (readonly [string, string])[] = [
+    ['cowrie', JSON.stringify(dumped)],
+    ['cowrie', JSON.stringify({ ...cowrie, timestamp, dest_ip: '198.51.100.9', dest_port: 22 })],
+    ['dionaea', JSON.stringify({ ...dionaea, timestamp, dest_ip: '198.51.100.9', dest_port: 22 })],
+    ['zeek', JSON.stringify({ ...inId, conn_state: 'SF', history: 'ShADadFf' })],
+    ['netfilter-log', `Sat May 28 10:00:00 2022 kern.warn kernel: [    1.2] DROP IN=eth0 OUT= ${packet}`],
+  ];
+  for (const [format, line] of variants) {
+    const { files, events } = await importInputs([line]);
+    assert.deepEqual([format, 1, 1, 0, undefined], counts(files[0]), line);
+    const [event] = events;
+    const [start, end] =
+      event.kind === 'session'
+        ? [event.session.start, event.session.destination]
+        : event.kind === 'probe'
+          ? [event.probe.start, event.probe.targets[0]]
+          : [];
+    assert.deepEqual(
+      [start && renderMicros(start), end?.ip, end?.port],
+      ['2022-05-28T10:00:00.000000Z', '198.51.100.9', 22],
+      line,
+    );
+  }
+  const [{ error }] = (await importInputs([Buffer.from(`SQLite format 3\0${'\0'.repeat(100)}`)])).files;
+  assert.match(error ?? '', /SQLite.*log_json/);
+});
+
+test('packet lines without a year have that of the sessions they are joined with, also over New Year', async () => {
+  const session = (at: string, port: number): string =>
+    JSON.stringify({
+      timestamp: at,
+      flow: { proto: 'tcp', src: '192.0.2.1', sport: port, dst: '10.0.0.5', dport: 12_345 },
+      payloads: [],
+    });
+  const packet = (at: string, port: number): string =>
+    `${at} s kernel: IN=eth0 OUT= SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=52 ID=1 PROTO=TCP SPT=${port} DPT=${port - 4000} WINDOW=1 SYN URGP=0`;
+  const sessions = [session('2021-12-31T23:59:58Z', 4022), session('2022-01-01T00:00:05Z', 4023)].join('\n');
+  const packets = [packet('Dec 31 23:59:58', 4022), packet('Jan  1 00:00:05', 4023)].join('\n');
+  for (const inputs of [
+    [sessions, packets],
+    [packets, sessions],
+  ]) {
+    const imported = await importInputs(inputs);
+    assertAdded(imported);
+    const ports = imported.events.map((event) => event.kind === 'session' && event.session.destination.port);
+    assert.deepEqual(ports, [22, 23]);
+    assert.match(imported.files.flatMap(({ notes }) => notes).join(), /that of the sessions/);
+  }
+});

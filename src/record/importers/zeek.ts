@@ -6,7 +6,7 @@ import type { ProbeKind } from '../../model/event.ts';
 import type { SessionOutcome } from '../../model/session.ts';
 import type { ImportContext, ImportedFile, ImportFormat, LineOutcome, LineParser, Place, Sample } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
-import { member, parseJsonLine, parseLogTime } from './json-line.ts';
+import { type JsonObject, member, objectOf, parseJsonLine, parseLogTime } from './json-line.ts';
 import { SessionDraft } from './session-draft.ts';
 
 interface Columns {
@@ -134,8 +134,10 @@ function columnReader(line: string, { separator, unset, empty, path, fields }: C
 function jsonReader(line: string): Reader | Rejection {
   const object = parseJsonLine(line);
   if (object instanceof Rejection) return object;
+  const ends = objectOf(object, 'id') ?? {};
   return (name) => {
-    const value = member(object, name);
+    // Some forwarders take names with a dot apart.
+    const value = member(object, name) ?? (name.startsWith('id.') ? member(ends, name.slice(3)) : undefined);
     return typeof value === 'string'
       ? value
       : typeof value === 'number' || typeof value === 'boolean'
@@ -227,7 +229,8 @@ function ourName(services: readonly string[]): string {
 function detect({ lines, objects }: Sample): number {
   if (lines.some((line) => /^#path\s+conn$/.test(line.trimEnd()))) return 0.99;
   if (lines.some((line) => line.startsWith('#fields') && line.includes('id.orig_h') && line.includes('conn_state'))) return 0.97;
-  return objects.some((object) => 'id.orig_h' in object && 'conn_state' in object) ? 0.97 : 0;
+  const named = (object: JsonObject): boolean => 'id.orig_h' in object || 'orig_h' in (objectOf(object, 'id') ?? {});
+  return objects.some((object) => 'conn_state' in object && named(object)) ? 0.97 : 0;
 }
 
 export const zeekFormat: ImportFormat = {
