@@ -61,7 +61,9 @@ export interface DuckDbStoreOptions {
 
 /** Of memory, for a source in a list that is counted: in the engine's, and in ours. */
 const pairBytes = 80;
-const warmPartitions = 8;
+/** Checkpoints cost more than what they free: a batch may be of many days. */
+const warmPartitions = 64;
+const warmBytes = 64 * 1024 * 1024;
 const idleCheckpointMs = 3000;
 const idleCheckpointBytes = 1024 * 1024;
 
@@ -82,7 +84,7 @@ export class DuckDbStore implements Store {
   #idle: NodeJS.Timeout | undefined;
   #swept = false;
   /** Partitions that may have something in memory alone, the one written longest ago first. */
-  readonly #warm = new Map<string, Partition>();
+  readonly #warm = new Map<string, { readonly partition: Partition; readonly bytes: number }>();
   #closed = false;
 
   private constructor(options: DuckDbStoreOptions) {
@@ -201,13 +203,16 @@ export class DuckDbStore implements Store {
     });
   }
 
-  /** What is not in a partition's file yet is in memory: of few partitions at a time. */
+  /** What is not in a partition's file yet is in memory: so many bytes of the engine's logs, the rest is put into the files. */
   async #keepWarm(partition: Partition): Promise<void> {
     this.#warm.delete(partition.name);
-    this.#warm.set(partition.name, partition);
-    for (const [name, coldest] of this.#warm) {
-      if (this.#warm.size <= warmPartitions) break;
+    this.#warm.set(partition.name, { partition, bytes: this.#database.walBytes(partition) });
+    let total = 0;
+    for (const { bytes } of this.#warm.values()) total += bytes;
+    for (const [name, { partition: coldest, bytes }] of this.#warm) {
+      if (this.#warm.size <= warmPartitions && total <= warmBytes) break;
       this.#warm.delete(name);
+      total -= bytes;
       if (this.#database.partitions.includes(coldest) && this.#database.walBytes(coldest) > 0)
         await this.#database.writer.run(`CHECKPOINT ${coldest.catalog}`);
     }
