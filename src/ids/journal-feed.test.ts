@@ -2,7 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
@@ -97,8 +108,10 @@ describe('sessions out of the journals', () => {
     const place = path.join(directory, 'ids');
     writeFileSync(place, '');
     let answered = 0;
+    let isDurable = true;
     const { journals, feed, seen } = bed(directory, {
       positionFile: path.join(place, 'position.json'),
+      settle: async () => isDurable,
       onAnswered: () => {
         answered += 1;
       },
@@ -119,6 +132,11 @@ describe('sessions out of the journals', () => {
     assert.match(journals.counters().unkept ?? '', /position\.json/);
     rmSync(place);
     mkdirSync(place);
+    isDurable = false;
+    await journals.keep();
+    assert.match(journals.counters().unkept ?? '', /alerts are not on disk/);
+    assert.ok(!existsSync(path.join(place, 'position.json')));
+    isDurable = true;
     await journals.keep();
     assert.deepEqual(journals.counters(), { damagedBytes: 0, goneSegments: 0 });
     await journals.close();

@@ -6,7 +6,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Micros } from '../base/clock.ts';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
-import { asWeirError } from '../base/errors.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { SessionRecord } from '../model/session.ts';
 import { segmentName } from '../record/journal-format.ts';
@@ -223,7 +223,7 @@ export class JournalFeed {
     const text = JSON.stringify(this.#answered);
     if (text === this.#kept) return;
     try {
-      if (!(await settle())) return;
+      if (!(await settle())) throw new WeirError('disk-full', 'alerts are not on disk yet');
       await writeDurably(positionFile, text);
       this.#kept = text;
       if (this.#unkept !== undefined) log.info('the position in the journals is kept again');
