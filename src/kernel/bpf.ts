@@ -27,7 +27,10 @@ const attributeBytes = 128;
 /** enum bpf_map_type. */
 export const bpfMaps = { hash: 1, array: 2, lruHash: 9 } as const;
 /** enum bpf_prog_type. */
-export const bpfPrograms = { socketFilter: 1, rawTracepoint: 17 } as const;
+export const bpfPrograms = { socketFilter: 1, xdp: 6, rawTracepoint: 17 } as const;
+
+/** Any command, with attributes as its caller laid them out: result of the call, or the negated errno. */
+export const callBpf = (command: number, attributes: Uint8Array): number => call(command, attributes);
 
 /** Result of the call, or the negated errno. */
 function call(command: number, attributes: Uint8Array): number {
