@@ -35,6 +35,8 @@ export function renderDiagnosis(diagnosis: Diagnosis, tried: TriedFix | undefine
   const { cause, hops, fix, rejected_fixes: rejected, not_measured: missing, contrast } = diagnosis;
   const lines = [headOf(diagnosis, style)];
   if (cause?.detail) lines.push(`  ${safe(cause.detail)}`);
+  else if (diagnosis.verdict === 'inconclusive')
+    lines.push('  nothing that was seen stops it; what was not seen is listed below');
   if (contrast) {
     lines.push(`  contrast: ${headOf(contrast, style)}`);
     if (contrast.cause?.detail && contrast.cause.id !== cause?.id) lines.push(`    ${safe(contrast.cause.detail)}`);

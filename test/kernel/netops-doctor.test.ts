@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type CaseFigures, runAtOnce, runCase, runPair } from '../support/doctor-bed.ts';
+import { type CaseFigures, runAtOnce, runCase, runFromServerAlone, runPair } from '../support/doctor-bed.ts';
+import type { FaultCase } from '../support/fault-case.ts';
 import { faultCases } from '../support/fault-cases.ts';
 import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
 
@@ -34,6 +35,21 @@ test('every fault of the catalogue: id, first hop, contrast, fix, undo, healthy 
   );
 });
 
+const caseOf = (number: string): FaultCase => {
+  const found = faultCases.find((fault) => fault.number === number);
+  assert.ok(found, number);
+  return found;
+};
+
+test('a source that is on another machine: a SYN as if from it', { skip: lacking }, async () => {
+  const numbers = ['1', '4', '7', '10', '13', '22', '31'];
+  const results = await runAtOnce(numbers, atOnce, (number) => runFromServerAlone(caseOf(number)));
+  assert.deepEqual(
+    results.flatMap((result, index) => (result.status === 'rejected' ? [`fault ${numbers[index]}: ${reasonOf(result)}`] : [])),
+    [],
+  );
+});
+
 const pairs = [
   ['4', '13'],
   ['10', '21'],
@@ -48,11 +64,6 @@ const pairs = [
 ] as const;
 
 test('ten pairs of faults: the one met first, then the other', { skip: lacking }, async () => {
-  const caseOf = (number: string) => {
-    const found = faultCases.find((fault) => fault.number === number);
-    assert.ok(found, number);
-    return found;
-  };
   const results = await runAtOnce(pairs, atOnce, ([first, second]) => runPair(caseOf(first), caseOf(second)));
   assert.deepEqual(
     results.flatMap((result, index) =>

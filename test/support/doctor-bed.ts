@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { parseAddress } from '../../src/model/address.ts';
 import type { Diagnosis } from '../../src/model/diagnosis.ts';
 import { diagnose } from '../../src/netops/doctor/diagnose.ts';
+import { readConnected } from '../../src/netops/doctor/reading.ts';
 import { canTry, tryFix } from '../../src/netops/doctor/try-fix.ts';
 import { type FaultCase, server } from './fault-case.ts';
 import { FaultLab, type Place } from './fault-lab.ts';
@@ -31,6 +32,21 @@ export async function ask(lab: FaultLab, fault: FaultCase, options: { from?: str
     port,
     netns: lab.at('server').name,
     probe: options.probe ?? true,
+  });
+  return diagnosis;
+}
+
+/** As it is where the source is not on this machine: of the lab only the server and its container are seen; a SYN is handed to the kernel. */
+export async function askFromServerAlone(lab: FaultLab, fault: FaultCase, inject = true): Promise<Diagnosis> {
+  const [to, port] = fault.to ?? ['10.60.0.2', 8080];
+  const source = parseAddress(fault.from ?? client);
+  const destination = parseAddress(to);
+  assert.ok(source && destination);
+  const netns = lab.at('server').name;
+  const seen = [netns, lab.at('container').name];
+  const { diagnosis } = await diagnose({ source, destination, port, netns, probe: false, inject }, async () => {
+    const machine = await readConnected(netns);
+    return { ...machine, namespaces: machine.namespaces.filter(({ name }) => seen.includes(name)) };
   });
   return diagnosis;
 }
@@ -153,6 +169,26 @@ export async function runPair(first: FaultCase, second: FaultCase): Promise<void
     await heal();
     const left = await ask(lab, second);
     checkCause(second, left);
+  } finally {
+    await lab.end();
+  }
+}
+
+/** Named where only the server is seen, and nothing found once it is healed, which is then said as what was seen and no more. */
+export async function runFromServerAlone(fault: FaultCase): Promise<void> {
+  const lab = await FaultLab.open();
+  try {
+    const heal = await stage(lab, fault);
+    const found = await askFromServerAlone(lab, fault);
+    assert.equal(found.cause?.id, fault.cause, shown(found));
+    assert.equal(found.verdict, fault.verdict, shown(found));
+    assert.ok(found.hops[found.cause.hop - 1].evidence.some(({ rung }) => rung === 'probe'));
+    await heal();
+    const healthy = await askFromServerAlone(lab, fault);
+    assert.deepEqual([healthy.verdict, healthy.confidence, healthy.cause], ['reachable', 'observed', undefined], shown(healthy));
+    assert.ok(healthy.not_measured.some((text) => text.includes('10.50.1.10 is not on this machine')));
+    const quiet = await askFromServerAlone(lab, fault, false);
+    assert.deepEqual([quiet.verdict, quiet.cause], ['inconclusive', undefined], shown(quiet));
   } finally {
     await lab.end();
   }

@@ -5,10 +5,11 @@ import { WeirError } from '../../base/errors.ts';
 import { routeGet } from '../../kernel/machine/route-get.ts';
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
-import type { Machine, MachineNamespace } from '../../model/machine.ts';
+import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
 import { cgroupHops } from './cgroup-hop.ts';
 import { planFixes } from './fixes.ts';
 import { hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
+import { runInject } from './inject-run.ts';
 import { type Judgement, judge } from './judgement.ts';
 import { mtuHops } from './mtu-hop.ts';
 import { type KernelRoute, type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
@@ -66,24 +67,23 @@ export async function diagnose(
   const walk = walkPath(request);
   const hops = withMore(machine, walk);
   let run: ProbeRun | undefined;
-  if (wish.probe) {
-    if (start.iif !== undefined)
-      notMeasured.push(
-        `the probe: ${renderAddress(wish.source)} is on no namespace that can be entered from here; --inject makes packets of its own`,
-      );
-    else {
-      run = await runProbe({
-        namespace: start.namespace,
-        source: wish.source,
-        destination: wish.destination,
-        port: wish.port,
-        through: walk.through.includes(home) ? walk.through : [...walk.through, home],
-        hops,
-      });
-      notMeasured.push(...run.notMeasured);
-      hops.push(...toldByProbe(walk, hops, run));
-    }
-  } else notMeasured.push('a live probe: --probe');
+  const through = walk.through.includes(home) ? walk.through : [...walk.through, home];
+  const { source, destination, port } = wish;
+  const probing = { namespace: start.namespace, source, destination, port, through, hops };
+  if (wish.probe && start.iif === undefined) run = await runProbe(probing);
+  else if (wish.inject) {
+    const link = injectionLink(machine, home, start, walk);
+    if (link) run = await runInject({ ...probing, ...link });
+    else notMeasured.push('a packet of its own: no link here would bring it in');
+  } else if (wish.probe)
+    notMeasured.push(
+      `the probe: ${renderAddress(source)} is in no namespace that can be entered from here; --inject hands the kernel a packet of its own`,
+    );
+  else notMeasured.push(`a live probe: ${start.iif === undefined ? '--probe' : '--inject'}`);
+  if (run) {
+    notMeasured.push(...run.notMeasured);
+    hops.push(...toldByProbe(walk, hops, run));
+  }
   const judgement = judge(walk, hops, run);
   return { diagnosis: assemble(wish, machine, home, request, walk, hops, judgement, notMeasured), machine };
 }
@@ -181,6 +181,19 @@ function startOf(machine: Machine, home: MachineNamespace, { source, destination
     iif: guess,
     assumed: `what is before ${guess}: ${renderAddress(source)} is not on this machine, and it is assumed to come in there (--iif says otherwise)`,
   };
+}
+
+/** Where a packet of ours goes in: by the link it is assumed to come in by, else where the walk says it enters the namespace asked in. */
+function injectionLink(
+  machine: Machine,
+  home: MachineNamespace,
+  start: Start,
+  walk: PathWalk,
+): { namespace: MachineNamespace; iif: MachineLink } | undefined {
+  const name =
+    start.iif ?? walk.hops.find(({ namespace, dev, layer }) => namespace === home && layer === 'route' && dev !== undefined)?.dev;
+  const iif = home.links.find((link) => link.name === name);
+  return iif && machine.namespaces.includes(home) ? { namespace: home, iif } : undefined;
 }
 
 function askKernel({ path }: MachineNamespace, wish: RouteWish): KernelRoute | undefined {

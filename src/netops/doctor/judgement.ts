@@ -48,11 +48,27 @@ function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
   const whole = walk.there !== 'stopped' && walk.back !== 'stopped' && walk.listener !== undefined;
   const known = hops.every(({ state }) => state === 'pass' || state === 'not-measured');
   const read = hops.every(({ state, layer }) => state !== 'not-measured' || layer !== 'filter');
-  if (whole && known && read) return { verdict: 'reachable', confidence: 'predicted', evidence };
+  if (whole && known && read)
+    // What was not seen is no proof of anything: outside this machine nobody looked.
+    return {
+      verdict: walk.back === 'left' || walk.there === 'left' ? 'inconclusive' : 'reachable',
+      confidence: 'predicted',
+      evidence,
+    };
   return { verdict: 'inconclusive', confidence: 'unknown', evidence };
 }
 
-function describe({ attempts }: ProbeRun): string {
+function describe({ attempts, injected }: ProbeRun): string {
+  if (injected) {
+    const [{ result, ms }] = attempts;
+    const how =
+      result === 'connected'
+        ? `answered by ${injected.answeredBy} after ${ms} ms`
+        : result === 'refused'
+          ? `refused by ${injected.answeredBy} after ${ms} ms`
+          : `not answered in ${ms} ms`;
+    return `a SYN as if from the source, in by ${injected.by}: ${how}`;
+  }
   const [first] = attempts;
   const last = attempts.at(-1);
   const then = first.ending === 'reset' ? ', then was reset' : first.ending === 'closed' ? ', then was closed' : '';
@@ -107,7 +123,7 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
       note(stall, []);
       return { verdict: 'degraded', confidence: stall.fault.certain ? 'predicted' : 'unknown', cause: stall, evidence };
     }
-    return { verdict: 'reachable', confidence: 'proven', evidence };
+    return { verdict: 'reachable', confidence: run.injected ? 'observed' : 'proven', evidence };
   }
 
   // A refusal lost on its way back looks like silence: what comes first on the way is the cause all the same.

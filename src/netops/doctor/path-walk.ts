@@ -12,7 +12,7 @@ import { natConflict } from './nat-conflict.ts';
 import { decideRoute, isLocalAddress, type RouteDecision, type RouteWish } from './route-decision.ts';
 import { checkForwarding, checkReversePath, forwards, judgeRoute, type Leaving, localGateway } from './route-hop.ts';
 import { listenerHop } from './socket-hop.ts';
-import { type Landing, linkNamed, sameAddress } from './wire.ts';
+import { isDown, type Landing, linkNamed, sameAddress } from './wire.ts';
 import { crossWire } from './wire-hop.ts';
 import { xfrmHop } from './xfrm-hop.ts';
 
@@ -264,6 +264,13 @@ class Walk {
     gateway: Address | undefined,
   ): 'delivered' | 'left' | 'stopped' {
     if (!this.#enter(namespace)) return 'stopped';
+    const link = linkNamed(namespace, iif);
+    // Of what comes in over a wire that was seen, the wire said it already.
+    if (link && gateway === undefined && this.#through.length === 1 && isDown(link)) {
+      const detail = `${iif} is ${link.up ? `up, but its state is ${link.operstate}: there is no signal` : 'switched off'}`;
+      const fault: FaultWords = { id: 'link-down', detail, effect: 'silence', parts: { link } };
+      this.#fail('link', namespace, iif, fault, [seen(`${iif}: operstate ${link.operstate}`)]);
+    }
     const known = this.#tracked.get(namespace.inode);
     const state = this.#way === 'there' ? packet.state : known ? 'established' : 'invalid';
     let incoming: FilterPacket = {

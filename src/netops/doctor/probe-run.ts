@@ -25,6 +25,8 @@ export interface ProbeWish {
 }
 
 export interface ProbeRun {
+  /** Not from the source itself: a SYN of ours, whose answer was looked for as it left. */
+  readonly injected?: { readonly by: string; readonly answeredBy?: string };
   readonly attempts: readonly ConnectOutcome[];
   /** By inode, then by counter. */
   readonly growth: ReadonlyMap<string, Readonly<Record<string, number>>>;
@@ -45,20 +47,10 @@ const mostAttempts = 8;
 /** What makes a packet vanish in ordinary running: said nowhere. */
 const ordinaryDrops = new Set(['NO_SOCKET', 'NOT_SPECIFIED', 'OTHERHOST', 'TCP_OLD_DATA', 'SKB_CONSUMED', 'TCP_CLOSE']);
 
-export async function runProbe(wish: ProbeWish): Promise<ProbeRun> {
-  const notMeasured: string[] = [];
-  const before = readCountersOf(wish.through);
-  for (const { inode, name } of wish.through)
-    if (!before.has(inode)) notMeasured.push(`counters of ${name}: it cannot be entered`);
-  const rules = new Map<string, { namespace: MachineNamespace; place: RulePlace; packets: number }>();
-  for (const { namespace, fault } of wish.hops) {
-    const place = fault?.parts.rule;
-    const packets = place && namespace.filter ? ruleAt(namespace.filter, place)?.packets : undefined;
-    if (place && packets !== undefined) rules.set(ruleKey(namespace.inode, place), { namespace, place, packets });
-  }
-  const trace = openTrace(notMeasured);
-  const attempts: ConnectOutcome[] = [];
-  try {
+/** Connects from the namespace that has the source. */
+export const runProbe = (wish: ProbeWish): Promise<ProbeRun> =>
+  measured(wish, async (notMeasured) => {
+    const attempts: ConnectOutcome[] = [];
     const limited = wish.hops.some(({ fault }) => fault?.id === 'fw-rate-limit');
     const foretold = wish.hops.some(({ fault }) => fault !== undefined);
     for (let count = 0; count < (limited ? mostAttempts : foretold ? 1 : 2); count += 1) {
@@ -78,6 +70,28 @@ export async function runProbe(wish: ProbeWish): Promise<ProbeRun> {
       attempts.push(outcome);
       if (outcome.result !== 'connected' || !limited) break;
     }
+    return attempts;
+  });
+
+/** What a body that makes packets meets: everything that is counted or told around it. */
+export async function measured(
+  wish: Pick<ProbeWish, 'through' | 'hops'>,
+  body: (notMeasured: string[]) => Promise<ConnectOutcome[]>,
+): Promise<ProbeRun> {
+  const notMeasured: string[] = [];
+  const before = readCountersOf(wish.through);
+  for (const { inode, name } of wish.through)
+    if (!before.has(inode)) notMeasured.push(`counters of ${name}: it cannot be entered`);
+  const rules = new Map<string, { namespace: MachineNamespace; place: RulePlace; packets: number }>();
+  for (const { namespace, fault } of wish.hops) {
+    const place = fault?.parts.rule;
+    const packets = place && namespace.filter ? ruleAt(namespace.filter, place)?.packets : undefined;
+    if (place && packets !== undefined) rules.set(ruleKey(namespace.inode, place), { namespace, place, packets });
+  }
+  const trace = openTrace(notMeasured);
+  let attempts: ConnectOutcome[];
+  try {
+    attempts = await body(notMeasured);
   } finally {
     trace?.collect();
     trace?.close();

@@ -90,6 +90,7 @@ function unheard(
   const failed = namespace.neighbours.some(
     ({ address, device: on, state }) => on === device && sameAddress(address, nextHop) && /FAILED|INCOMPLETE/.test(state),
   );
+  // An entry that failed is what was true when it was last asked for: it is asked again with the next packet.
   if (leaves && !failed) {
     add({
       layer: 'link',
@@ -115,7 +116,7 @@ function unheard(
     state: 'fail',
     detail: fault.detail,
     evidence,
-    fault: { ...fault, certain: !leaves || failed, parts: { packet, address: nextHop } },
+    fault: { ...fault, certain: !leaves, parts: { packet, address: nextHop } },
   });
   return { hops, ended: 'stopped' };
 }
