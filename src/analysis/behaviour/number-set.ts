@@ -53,7 +53,7 @@ export class NumberSet {
       return true;
     }
     let places = this.#places as Uint32Array;
-    if (!insert(places, value)) return false;
+    if (!insertNumber(places, value)) return false;
     this.#count += 1;
     if (this.#count * 2 > places.length) {
       if (this.#count > maxExact) {
@@ -64,7 +64,7 @@ export class NumberSet {
         return true;
       }
       const wider = new Uint32Array(places.length * 2);
-      for (const known of places) if (known !== 0) insert(wider, known);
+      for (const known of places) if (known !== 0) insertNumber(wider, known);
       places = wider;
       this.#places = wider;
     }
@@ -103,8 +103,8 @@ export class NumberSet {
   }
 }
 
-/** False when it was there. There is always an empty place. */
-function insert(places: Uint32Array, value: number): boolean {
+/** Into a table of a power of two places, 0 an empty one, of which there always is one. False when it was there. */
+export function insertNumber(places: Uint32Array, value: number): boolean {
   const mask = places.length - 1;
   let at = mix32(value) & mask;
   while (places[at] !== 0) {

@@ -1,11 +1,13 @@
-// A set of ports of all transports, exact: a few numbers first, a page of bits for each transport later.
+// A set of ports of all transports, exact: a table of numbers first, a page of bits for each transport later.
 
 import type { Transport } from '../../model/session.ts';
+import { insertNumber } from './number-set.ts';
 
 export type TouchTransport = Transport | 'icmp';
 
 const transports = ['tcp', 'udp', 'icmp'] as const;
-const most = 32;
+/** A table of more would be larger than a page. */
+const mostListed = 1024;
 const pageBytes = 8192;
 
 /** A port and its transport as one number below 2^18. */
@@ -19,7 +21,9 @@ export const transportOf = (key: number): TouchTransport => transports[key >>> 1
 export const portText = (key: number): string => (key >>> 16 === 2 ? 'ping' : `${portOf(key)}/${transportOf(key)}`);
 
 export class PortBits {
-  #few: number[] | undefined = [];
+  /** Each plus one: 0 is an empty place. */
+  #listed: Uint32Array | undefined = new Uint32Array(16);
+  #first: number | undefined;
   /** Of TCP, which most are, and of the others. */
   #tcp: Uint8Array | undefined;
   #others: (Uint8Array | undefined)[] | undefined;
@@ -30,12 +34,12 @@ export class PortBits {
   }
 
   get byteLength(): number {
-    return 100 + (this.#few ? 8 * most : this.#pages.reduce((sum, page) => sum + (page?.byteLength ?? 0), 0));
+    return 150 + (this.#listed?.byteLength ?? this.#pages.reduce((sum, page) => sum + (page?.byteLength ?? 0), 0));
   }
 
-  /** The first, while there are few. */
+  /** Which was added first. */
   get first(): number | undefined {
-    return this.#few?.[0];
+    return this.#first;
   }
 
   get #pages(): readonly (Uint8Array | undefined)[] {
@@ -43,19 +47,24 @@ export class PortBits {
   }
 
   add(key: number): void {
-    if (this.#few) {
-      if (this.#few.includes(key)) return;
-      if (this.#few.length < most) {
-        this.#few.push(key);
-        this.#count += 1;
-        return;
-      }
-      const known = this.#few;
-      this.#few = undefined;
-      this.#count = 0;
-      for (const one of known) this.#set(one);
+    const listed = this.#listed;
+    if (listed === undefined) {
+      this.#set(key);
+      return;
     }
-    this.#set(key);
+    if (!insertNumber(listed, key + 1)) return;
+    this.#first ??= key;
+    this.#count += 1;
+    if (this.#count * 2 <= listed.length) return;
+    if (this.#count > mostListed) {
+      this.#listed = undefined;
+      this.#count = 0;
+      for (const one of listed) if (one !== 0) this.#set(one - 1);
+    } else {
+      const wider = new Uint32Array(listed.length * 2);
+      for (const one of listed) if (one !== 0) insertNumber(wider, one);
+      this.#listed = wider;
+    }
   }
 
   addAll(other: PortBits): void {
@@ -83,7 +92,7 @@ export class PortBits {
   }
 
   *[Symbol.iterator](): Generator<number> {
-    if (this.#few) yield* this.#few;
+    for (const one of this.#listed ?? []) if (one !== 0) yield one - 1;
     for (const [index, page] of this.#pages.entries())
       if (page)
         for (let key = 0; key < 65_536; key += 1) if ((page[key >>> 3] & (1 << (key & 7))) !== 0) yield (index << 16) | key;

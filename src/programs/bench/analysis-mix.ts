@@ -160,7 +160,7 @@ export class AnalysisMix {
   readonly #seed: number;
   readonly #seen = new Set<string>();
   readonly #sizes: number[] = [];
-  readonly #sent = new Set<string>();
+  readonly #sent = new Set<number>();
   #repeated = 0;
   #events: WeirEvent[] = [];
   #number = 0;
@@ -228,7 +228,7 @@ export class AnalysisMix {
   #decoy = (): string => `203.0.113.${1 + Math.floor(this.#chance() * decoys)}`;
 
   #note(input: Buffer): void {
-    const digest = hash('sha256', input);
+    const digest = hash('sha256', input, 'buffer').readUIntBE(0, 6);
     if (this.#sent.has(digest)) this.#repeated += 1;
     else this.#sent.add(digest);
   }
