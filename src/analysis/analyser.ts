@@ -31,7 +31,12 @@ export interface Behaviours {
 
 /** Each is left out where it is not wanted or could not be loaded; the others go on. */
 export interface AnalysisParts {
-  readonly signatures?: { match(view: SessionView): readonly SignatureHit[]; readonly size: number };
+  readonly signatures?: {
+    match(view: SessionView): readonly SignatureHit[];
+    readonly size: number;
+    /** Payloads of which a part was left unread. */
+    readonly curtailed?: () => number;
+  };
   readonly extractFacts?: (view: SessionView, hits: readonly SignatureHit[]) => readonly Fact[];
   readonly places?: { of(ip: string): Place | undefined };
   /** Called at the start and whenever reading starts over. */
@@ -161,6 +166,7 @@ export class Analyser implements RecordAnalysis {
       held,
       spilled: this.#spilled + spilled,
       partial: this.#partial + partial,
+      curtailed: this.#parts.signatures?.curtailed?.() ?? 0,
       forgotten: this.#behaviours?.counters().evicted ?? 0,
       faults: Object.fromEntries(this.#faults),
     };

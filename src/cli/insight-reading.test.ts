@@ -162,6 +162,7 @@ describe('what analysis found', () => {
         held: 0,
         spilled: 4,
         partial: 1,
+        curtailed: 2,
         forgotten: 9,
         faults: { facts: 2 },
       },
@@ -169,7 +170,7 @@ describe('what analysis found', () => {
     const { out } = await bed.run('status');
     assert.match(
       out,
-      /^analysis +1,200 sessions looked at with 181 signatures, 7 matched, 3 verdicts, 4 read back, 1 seen in part, 9 sources forgotten, facts failed 2 times$/m,
+      /^analysis +1,200 sessions looked at with 181 signatures, 7 matched, 3 verdicts, 4 read back, 1 seen in part, 2 payloads matched in part, 9 sources forgotten, facts failed 2 times$/m,
     );
   });
 

@@ -70,7 +70,7 @@ function processRows(processes: readonly ProcessStatus[], context: CommandContex
 }
 
 function analysisText(analysis: AnalysisStatus, { style }: CommandContext): string {
-  const { sessions, matched, verdicts, rules, spilled, partial, forgotten, faults } = analysis;
+  const { sessions, matched, verdicts, rules, spilled, partial, curtailed = 0, forgotten, faults } = analysis;
   const failed = Object.entries(faults).map(([part, count]) => `${line(part)} failed ${plural(count, 'time')}`);
   return [
     `${plural(sessions, 'session')} looked at with ${plural(rules, 'signature')}`,
@@ -78,6 +78,7 @@ function analysisText(analysis: AnalysisStatus, { style }: CommandContext): stri
     plural(verdicts, 'verdict'),
     spilled > 0 && `${renderCount(spilled)} read back`,
     partial > 0 && style.yellow(`${renderCount(partial)} seen in part`),
+    curtailed > 0 && style.yellow(`${plural(curtailed, 'payload')} matched in part`),
     forgotten > 0 && style.yellow(`${plural(forgotten, 'source')} forgotten`),
     ...failed.map((text) => style.red(text)),
   ]

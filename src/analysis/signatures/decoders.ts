@@ -189,6 +189,8 @@ export const decodeShell: Decoder = (bytes, marks) => {
 /** Telnet's commands taken out (RFC 854): IAC IAC is a byte, options take three, subnegotiations end at IAC SE. */
 export const stripTelnet: Decoder = (bytes, marks) => {
   const out = new Output(bytes.length, marks);
+  // Of the next one, found once for all beginnings before it.
+  let end = 0;
   for (let at = 0; at < bytes.length; at += 1) {
     out.reach(at);
     if (bytes[at] !== 0xff || at + 1 >= bytes.length || bytes[at + 1] < 0xf0) {
@@ -200,14 +202,15 @@ export const stripTelnet: Decoder = (bytes, marks) => {
     if (command === 0xff) out.put(0xff);
     else if (command === 0xfa) {
       // One without its end, or a very long one, is no subnegotiation: what follows stays to be looked at.
-      const end = bytes.subarray(at + 2, at + 2 + longestSubnegotiation).indexOf(subnegotiationEnd);
-      if (end >= 0) at += 2 + end;
+      if (end < at + 2) end = bytes.indexOf(subnegotiationEnd, at + 2);
+      if (end < 0) end = bytes.length;
+      if (end < bytes.length && end <= at + longestSubnegotiation) at = end;
     } else if (command >= 0xfb) at += 1;
     at += 1;
   }
   return out.end(bytes.length);
 };
-/** Looked for no further, so that beginnings without an end cost no more than this each. */
+/** With its beginning. */
 const longestSubnegotiation = 512;
 const subnegotiationEnd = Buffer.from([0xff, 0xf0]);
 

@@ -248,11 +248,13 @@ class ConditionReader {
     if (this.#patterns > maxPatterns)
       return this.#refuse(path, `a rule has at most ${maxPatterns} patterns`, 'make two rules of it');
     return this.#guarded([...path, kinds[0]], () => {
-      const pattern = readPattern(written);
+      // Small devices take a method in lower case: so do all rules.
+      const folded = written.part === 'method' ? { ...written, nocase: true } : written;
+      const pattern = readPattern(folded);
       this.#compile(pattern);
       const part: TextPart | 'any' = written.header !== undefined ? 'header' : (written.part ?? 'any');
       if (requestParts.has(part)) this.requestConditions += 1;
-      const { contains, regex, bytes, nocase } = written;
+      const { contains, regex, bytes, nocase } = folded;
       const condition: PatternPlan = {
         kind: 'pattern',
         patterns: [{ contains, regex, bytes, nocase }],

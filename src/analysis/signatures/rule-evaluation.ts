@@ -10,12 +10,22 @@ const maxCaptured = 2048;
 /** Bytes before and after the end of a match that its groups are looked for in. */
 const captureReach = 4096;
 
+/** To ask a condition of a reading costs as much as so many bytes of it, also where there is nothing to search. */
+const askingCost = 8;
+
 /** Any request. */
 const anyRequest = -1;
 
 export function ruleHolds(rule: SignatureRule, texts: readonly Text[], meter: Meter): boolean {
   if (!rule.perRequest) return holds(rule.condition, texts, anyRequest, meter);
-  for (const request of requestsOf(texts)) if (holds(rule.condition, texts, request, meter)) return true;
+  for (const request of requestsOf(texts)) {
+    // What is left of nothing would be found nowhere: requests can be many, and so can rules.
+    if (meter.left <= 0) {
+      meter.curtailed = true;
+      return false;
+    }
+    if (holds(rule.condition, texts, request, meter)) return true;
+  }
   return false;
 }
 
@@ -42,6 +52,7 @@ function holds(condition: Condition, texts: readonly Text[], request: number, me
 
 function patternHolds(condition: PatternCondition, texts: readonly Text[], request: number, meter: Meter): boolean {
   const { view, part, header } = condition;
+  meter.left -= askingCost * texts.length;
   for (const text of texts) {
     if (view !== 'any' && (view === 'decoded' ? text.view === 'raw' : text.view !== view)) continue;
     if (part === undefined) {

@@ -231,6 +231,14 @@ describe('rules that are wrong', () => {
   });
 });
 
+describe('methods', () => {
+  it('are those of rules in either case', () => {
+    const set = setOf(rule('posted', "match: [{ regex: '^POST$', part: method }, { contains: /apply, part: path }]"));
+    assert.deepEqual(idsOf(set, 'post /apply HTTP/1.1\r\n\r\n'), ['posted']);
+    assert.deepEqual(idsOf(set, 'get /apply HTTP/1.1\r\n\r\n'), []);
+  });
+});
+
 describe('hostile payloads', () => {
   const bombs = ["'a(?:x+x+)+y'", "'b(?:.*){6}zzz'", "'c[ab]*a[ab]{12}qq'", "'(?:abc|ab|a)*dddd'"];
   const set = setOf(
@@ -254,6 +262,19 @@ describe('hostile payloads', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('of requests that hold what all rules look for end at the limit as well, though most of them have nothing to search', () => {
+    const wide = setOf(
+      ...Array.from({ length: 400 }, (_, index) =>
+        rule(`wide-${index}`, `match: [{ contains: /p${index}x, part: path }, { contains: nowhere, header: x-none }]`),
+      ),
+    );
+    const requests = Array.from({ length: 1600 }, (_, index) => `GET /p${index % 400}x HTTP/1.1\r\nA: %41\r\n\r\n`).join('');
+    const begun = process.cpuUsage();
+    assert.deepEqual(hitsOf(wide, requests), []);
+    const { user, system } = process.cpuUsage(begun);
+    assert.ok(user + system < 600_000, `${(user + system) / 1000} ms`);
   });
 
   it('full of Telnet subnegotiations that never end are stripped in one pass', () => {

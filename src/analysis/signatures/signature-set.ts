@@ -33,8 +33,8 @@ export const maxRules = 2000;
 const maxCacheBytes = 64 * 1024 * 1024;
 /** Hits of one session; rules come in the order of severity. */
 const maxHits = 16;
-/** Automaton steps for one session: some 25 ms at worst, hundreds of times what an honest payload takes. */
-export const maxSteps = 5_000_000;
+/** Automaton steps for one session: some 15 ms at worst, a hundred times what an honest payload takes. */
+export const maxSteps = 3_000_000;
 
 const nothing: readonly SignatureHit[] = Object.freeze([]);
 const severities = ['high', 'medium', 'low', 'info'];
@@ -182,6 +182,10 @@ class Side {
     const candidates = this.#candidates.length > 1 ? this.#candidates.sort((a, b) => a - b) : this.#candidates;
     for (const index of candidates) {
       if (hits.length >= maxHits) break;
+      if (meter.left <= 0) {
+        meter.curtailed = true;
+        break;
+      }
       const rule = this.#rules[index];
       if (!concerns(rule, session) || !ruleHolds(rule, texts.all, meter)) continue;
       hits.push({ ...rule.hit, captures: captureAll(rule.captures, texts.all, meter) });
