@@ -1,0 +1,317 @@
+// Every service of a machine with all the ways to it: what is dialled from where, walked to its socket. The walks are bounded; what was
+// left out is said.
+
+import { type Address, renderAddress } from '../../model/address.ts';
+import type { Machine, MachineListener, MachineNamespace } from '../../model/machine.ts';
+import type { FilterExpression, FilterKey, FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
+import type { Transport } from '../../model/session.ts';
+import {
+  type DecidedBy,
+  type ExposedService,
+  type ExposurePath,
+  type ExposureReport,
+  type Reach,
+  reachRank,
+  type Vantage,
+} from './exposure-report.ts';
+import { isLoopback, type PathAnswer, PathWalker, type RouteQuestioner } from './path-walk.ts';
+import { firstOfEachFamily, isPublic, publicSources, type Standpoint, standpointsOf } from './vantages.ts';
+
+export interface ExposureOptions {
+  /** Paths walked at most; default 60,000. */
+  readonly maxWalks?: number;
+  /** Programs that are Weir's own, by process name or command. */
+  readonly isWeir?: (listener: MachineListener) => boolean;
+}
+
+interface Dial {
+  readonly destination: Address;
+  readonly port: number;
+  readonly transport: Transport;
+  readonly direct: boolean;
+}
+
+/** Ports of one range of a rule that are tried one by one; of a longer one both ends. */
+const maxRange = 32;
+
+function portsOfKey(key: FilterKey, index: number): number[] {
+  const part = key[index];
+  if (part === undefined || !('first' in part)) return [];
+  const [first, last] = [Number(part.first), Number(part.last)];
+  if (first < 1 || last > 65535) return [];
+  if (last - first >= maxRange) return [first, last];
+  return Array.from({ length: last - first + 1 }, (_, offset) => first + offset);
+}
+
+/** Where in a key the destination port is. */
+const portIndex = (expression: FilterExpression): number => {
+  const parts = expression.kind === 'concatenation' ? expression.parts : [expression];
+  return parts.findIndex((part) => part.kind === 'field' && /^(tcp|udp|th)\.dport$/.test(part.field));
+};
+
+/** Ports that rules with address translation speak of: published ones, whatever publishes them. */
+export function publishedPorts(filter: PacketFilter | undefined): number[] {
+  const ports = new Set<number>();
+  const take = (key: FilterKey, index: number): void => {
+    if (index >= 0 && ports.size < 4096) for (const port of portsOfKey(key, index)) ports.add(port);
+  };
+  const visitMap = (expression: FilterExpression | undefined, table: string): void => {
+    if (expression?.kind !== 'map') return;
+    const { key, map } = expression;
+    const elements =
+      typeof map === 'string' ? (filter?.sets.find((set) => set.name === map && set.table === table)?.elements ?? []) : map;
+    for (const element of elements.slice(0, 4096)) take(element.key, portIndex(key));
+  };
+  const translates = ({ kind }: FilterStatement): boolean =>
+    kind === 'dnat' || kind === 'redirect' || kind === 'vmap' || kind === 'jump' || kind === 'goto';
+  for (const chain of filter?.chains ?? []) {
+    const isNat =
+      chain.base?.type === 'nat' ||
+      chain.rules.some(({ statements }) => statements.some(({ kind }) => kind === 'dnat' || kind === 'redirect'));
+    if (!isNat) continue;
+    for (const { statements } of chain.rules) {
+      if (!statements.some(translates)) continue;
+      for (const statement of statements) {
+        if (statement.kind === 'compare' && statement.operator === '==')
+          for (const key of statement.right) take(key, portIndex(statement.left));
+        if (statement.kind === 'dnat') {
+          visitMap(statement.address, chain.table);
+          visitMap(statement.port, chain.table);
+        }
+      }
+    }
+  }
+  return [...ports].sort((a, b) => a - b);
+}
+
+/** What somebody at a device may dial: this machine's addresses there, and what is bound elsewhere. */
+function dialsAt(namespace: MachineNamespace, device: string, published: readonly number[]): Dial[] {
+  const link = namespace.links.find(({ name }) => name === device);
+  const dials = new Map<string, Dial>();
+  const add = (destination: Address, port: number, transport: Transport, direct: boolean): void => {
+    dials.set(`${transport} ${renderAddress(destination)} ${port}`, { destination, port, transport, direct });
+  };
+  for (const { address } of link ? firstOfEachFamily(link) : []) {
+    for (const { transport, port, address: bound, v6only } of namespace.listeners)
+      if (bound.value === 0n && (bound.family === address.family || (bound.family === 6 && !v6only)))
+        add(address, port, transport, false);
+    for (const port of published) for (const transport of ['tcp', 'udp'] as const) add(address, port, transport, false);
+  }
+  // Hosts answer for all their addresses on every link.
+  const families = new Set(link?.addresses.map(({ address }) => address.family));
+  for (const { transport, port, address } of namespace.listeners)
+    if (address.value !== 0n && !isLoopback(address) && families.has(address.family)) add(address, port, transport, false);
+  return [...dials.values()];
+}
+
+/** Services of other namespaces, dialled at their own address by somebody who routes to this machine. */
+function dialsBehind(machine: Machine, namespace: MachineNamespace): Dial[] {
+  const dials: Dial[] = [];
+  for (const other of machine.namespaces) {
+    if (other === namespace) continue;
+    const addresses = other.links
+      .filter(({ name, up }) => name !== 'lo' && up)
+      .flatMap(firstOfEachFamily)
+      .map(({ address }) => address);
+    for (const { transport, port, address, v6only } of other.listeners) {
+      if (isLoopback(address)) continue;
+      for (const own of addresses)
+        if (
+          address.value === own.value ||
+          (address.value === 0n && (address.family === own.family || (address.family === 6 && !v6only)))
+        )
+          dials.push({ destination: own, port, transport, direct: true });
+    }
+  }
+  return dials;
+}
+
+function reachOf(zone: Vantage['zone'], dialled: Address): Reach {
+  if (zone === 'public') return isPublic(dialled) ? 'internet' : 'anywhere';
+  if (zone === 'listed') return 'listed';
+  return zone === 'container' ? 'containers' : 'lan';
+}
+
+const listenerKey = (namespace: MachineNamespace, { transport, address, port, inode }: MachineListener): string =>
+  `${namespace.inode} ${transport} ${renderAddress(address)} ${port} ${inode}`;
+
+interface Gathered {
+  readonly paths: ExposurePath[];
+  /** Of public sources: which came through, by path. */
+  readonly publicSources: Map<string, Set<string>>;
+  readonly stoppedBy: Map<string, ExposedService['stoppedBy'][number]>;
+}
+
+const maxPaths = 64;
+
+const pathKey = ({ from, dialled, by, certainty }: ExposurePath): string => `${from.netns} ${from.device} ${dialled} ${by} ${certainty}`;
+
+/** What lets in only some of the public hosts it was tried with is a list, whatever made it one. */
+function onlySome(path: ExposurePath, gathered: Gathered): ExposurePath {
+  const sources = gathered.publicSources.get(pathKey(path));
+  if (path.from.zone !== 'public' || sources === undefined) return path;
+  const family = path.from.source.includes(':') ? 6 : 4;
+  if (sources.size >= publicSources.filter((one) => one.family === family).length) return path;
+  const range = `some public addresses, ${[...sources].join(', ')} among them`;
+  return { ...path, reach: 'listed', from: { ...path.from, zone: 'listed', range } };
+}
+
+function notePath(gathered: Gathered, from: Standpoint, dial: Dial, answer: PathAnswer): void {
+  const { netns, device, zone, source, range } = from;
+  const vantage: Vantage = { netns, device, zone, source, ...(range === undefined ? {} : { range }) };
+  const text = renderAddress(dial.destination);
+  const { undecided } = answer;
+  const { limited: _, ...doubt } = undecided ?? { limited: false, text: '' };
+  const path: ExposurePath = {
+    from: vantage,
+    dialled: `${text.includes(':') ? `[${text}]` : text}:${dial.port}`,
+    by: answer.tproxied ? 'tproxy' : answer.translated ? 'published' : dial.direct ? 'routed' : 'direct',
+    certainty: undecided === undefined ? 'proven' : undecided.limited ? 'limited' : 'unknown',
+    reach: reachOf(zone, dial.destination),
+    allowedBy: answer.allowedBy,
+    ...(undecided === undefined ? {} : { undecided: doubt }),
+  };
+  if (zone === 'public') {
+    const sources = gathered.publicSources.get(pathKey(path)) ?? new Set();
+    gathered.publicSources.set(pathKey(path), sources.add(source));
+  }
+  // Several public sources that come to the same are one way.
+  const known = gathered.paths.find(
+    (one) =>
+      one.dialled === path.dialled &&
+      one.from.device === device &&
+      one.from.zone === zone &&
+      one.by === path.by &&
+      one.from.range === range &&
+      one.from.netns === netns,
+  );
+  if (!known && gathered.paths.length < maxPaths) gathered.paths.push(path);
+}
+
+function noteStop(gathered: Gathered, { zone, device }: Standpoint, by: DecidedBy): void {
+  const key = `${zone} ${device} ${by.text}`;
+  if (gathered.stoppedBy.size < 24) gathered.stoppedBy.set(key, { zone, device, by });
+}
+
+/** The namespace one looked from, and others that have a link out of the machine: where strangers come in. */
+export function findExposure(machine: Machine, ask: RouteQuestioner, options: ExposureOptions = {}): ExposureReport {
+  const maxWalks = options.maxWalks ?? 60_000;
+  const walker = new PathWalker(machine, ask);
+  const gathered = new Map<string, Gathered>();
+  const of = (key: string): Gathered => {
+    const known = gathered.get(key) ?? { paths: [], publicSources: new Map(), stoppedBy: new Map() };
+    gathered.set(key, known);
+    return known;
+  };
+  const notMeasured = new Set<string>();
+  const vantages: Vantage[] = [];
+  let walks = 0;
+  let left = 0;
+  for (const namespace of machine.namespaces) {
+    const standpoints = standpointsOf(machine, namespace);
+    const published = publishedPorts(namespace.filter);
+    const behind = dialsBehind(machine, namespace);
+    for (const text of namespace.filter?.unreadable ?? []) notMeasured.add(text);
+    for (const standpoint of standpoints) {
+      const { netns, device, zone, source, range, address } = standpoint;
+      vantages.push({ netns, device, zone, source, ...(range === undefined ? {} : { range }) });
+      // Who is not on a link cannot route to a container's own address by this machine, save by its route to it.
+      const dials = [...dialsAt(namespace, device, published), ...(zone === 'link' || zone === 'container' ? behind : [])];
+      for (const dial of dials) {
+        if (dial.destination.family !== address.family) continue;
+        walks += 1;
+        if (walks > maxWalks) {
+          left += 1;
+          continue;
+        }
+        const question = {
+          namespace,
+          device,
+          source: address,
+          destination: dial.destination,
+          port: dial.port,
+          transport: dial.transport,
+        };
+        const answer = walker.walk(question);
+        if (answer.kind === 'reached') {
+          const entry = of(listenerKey(answer.namespace, answer.listener));
+          // A service asked by its own namespace's link is not reached from elsewhere.
+          notePath(entry, standpoint, dial, answer);
+        } else
+          for (const key of wantedBy(machine, namespace, dial)) {
+            if (answer.kind === 'unknown')
+              notePath(of(key), standpoint, dial, { ...answer, undecided: { ...answer.by, limited: false } });
+            else noteStop(of(key), standpoint, answer.by);
+          }
+      }
+    }
+    if (namespace.filter?.chains.some(({ family, rules }) => (family === 'bridge' || family === 'arp') && rules.length > 0))
+      notMeasured.add(
+        `rules of families bridge and arp${namespace.name === '' ? '' : ` in ${namespace.name}`}: frames that are bridged`,
+      );
+  }
+  if (left > 0) notMeasured.add(`${left} ways beyond the first ${maxWalks}`);
+  const services = machine.namespaces.flatMap((namespace) =>
+    namespace.listeners.map((listener) =>
+      serviceOf(machine, namespace, listener, gathered.get(listenerKey(namespace, listener)), options),
+    ),
+  );
+  return {
+    takenAt: machine.takenAt,
+    services: services.sort(byReach),
+    vantages,
+    unseen: machine.unseen,
+    notMeasured: [...notMeasured],
+  };
+}
+
+/** Listeners that dial would have reached, were nothing in the way. */
+function wantedBy(machine: Machine, namespace: MachineNamespace, dial: Dial): string[] {
+  const fits = ({ transport, port, address }: MachineListener): boolean =>
+    transport === dial.transport && port === dial.port && (address.value === 0n || address.value === dial.destination.value);
+  if (!dial.direct) return namespace.listeners.filter(fits).map((listener) => listenerKey(namespace, listener));
+  const owner = machine.namespaces.find(({ links }) =>
+    links.some(({ addresses }) =>
+      addresses.some(({ address }) => address.value === dial.destination.value && address.family === dial.destination.family),
+    ),
+  );
+  return owner ? owner.listeners.filter(fits).map((listener) => listenerKey(owner, listener)) : [];
+}
+
+const byReach = (a: ExposedService, b: ExposedService): number =>
+  reachRank(a.reach) - reachRank(b.reach) ||
+  reachRank(a.atWorst ?? a.reach) - reachRank(b.atWorst ?? b.reach) ||
+  a.netns.localeCompare(b.netns) ||
+  a.port - b.port;
+
+const widest = (paths: readonly ExposurePath[]): Reach =>
+  paths.reduce<Reach>((so, { reach }) => (reachRank(reach) < reachRank(so) ? reach : so), 'local');
+
+function serviceOf(
+  machine: Machine,
+  namespace: MachineNamespace,
+  listener: MachineListener,
+  gathered: Gathered | undefined,
+  { isWeir }: ExposureOptions,
+): ExposedService {
+  const paths = (gathered?.paths ?? []).map((path) => (gathered ? onlySome(path, gathered) : path)).sort((a, b) => reachRank(a.reach) - reachRank(b.reach));
+  const reach = widest(paths.filter(({ certainty }) => certainty !== 'unknown'));
+  const atWorst = widest(paths);
+  const processes = listener.pids.flatMap((pid) => machine.processes.filter((process) => process.pid === pid));
+  const container =
+    namespace.container?.name ?? namespace.container?.id.slice(0, 12) ?? processes.find((one) => one.container)?.container?.name;
+  return {
+    netns: namespace.name,
+    ...(container === undefined ? {} : { container }),
+    transport: listener.transport,
+    address: renderAddress(listener.address),
+    port: listener.port,
+    processes: processes.map(({ pid, comm, uid }) => ({ pid, comm, uid })),
+    uid: listener.uid,
+    reach,
+    ...(reachRank(atWorst) < reachRank(reach) ? { atWorst } : {}),
+    paths,
+    stoppedBy: [...(gathered?.stoppedBy.values() ?? [])],
+    isWeir: isWeir?.(listener) ?? false,
+  };
+}

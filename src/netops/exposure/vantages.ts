@@ -1,0 +1,179 @@
+// From where packets may come into a namespace: links that lead out of this machine, and those that lead to its containers; with
+// addresses of the Internet, of private networks, of the link, and those that rules name. Pure.
+
+import {
+  type Address,
+  type AddressRange,
+  bitsOf,
+  type Family,
+  overlapRanges,
+  parseAddress,
+  parseRange,
+  rangeHolds,
+  renderAddress,
+  renderRange,
+} from '../../model/address.ts';
+import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
+import type { FilterKey, FilterMatch, FilterSet, FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
+import type { Vantage } from './exposure-report.ts';
+
+/** With the addresses it is walked with; a Vantage as text. */
+export interface Standpoint extends Vantage {
+  readonly namespace: MachineNamespace;
+  readonly address: Address;
+}
+
+const asAddress = (text: string): Address => {
+  const address = parseAddress(text);
+  if (!address) throw new RangeError(`not an address: ${text}`);
+  return address;
+};
+
+/** Three public hosts far apart: what is let in from all of them is let in from anywhere. */
+export const publicSources: readonly Address[] = [
+  '8.8.8.8',
+  '151.101.65.69',
+  '203.119.26.1',
+  '2001:4860:4860::8888',
+  '2a04:4e42::69',
+  '2400:cb00::1',
+].map(asAddress);
+const privateSources: readonly Address[] = ['10.254.253.77', '172.30.253.77', '192.168.253.77', 'fd12:3456:789a::77'].map(
+  asAddress,
+);
+
+/** RFC 6890, RFC 4193, RFC 6598, RFC 3927: not routed on the Internet. */
+const notPublic: readonly AddressRange[] = [
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.168.0.0/16',
+  '224.0.0.0/3',
+  '::/127',
+  'fc00::/7',
+  'fe80::/10',
+  'ff00::/8',
+].map((text) => {
+  const range = parseRange(text);
+  if (!range) throw new RangeError(text);
+  return range;
+});
+
+export const isPublic = (address: Address): boolean => !notPublic.some((range) => rangeHolds(range, address));
+
+/** Whether something beyond this machine is behind it; of a bridge: behind one of its ports. */
+export function leadsOut(machine: Machine, namespace: MachineNamespace, link: MachineLink): boolean {
+  if (link.name === 'lo' || !link.up) return false;
+  const isInside = (one: MachineLink): boolean => {
+    if (one.kind === 'veth' || one.kind === 'ipvlan' || one.kind === 'macvlan') return hasPeerHere(machine, namespace, one);
+    return one.kind === 'dummy' || one.kind === 'ifb';
+  };
+  if (link.kind === 'bridge') return namespace.links.some((port) => port.master === link.name && !isInside(port));
+  return !isInside(link);
+}
+
+const hasPeerHere = (machine: Machine, namespace: MachineNamespace, { peer }: MachineLink): boolean =>
+  peer !== undefined &&
+  (peer.netns === undefined || machine.namespaces.some(({ inode }) => inode === peer.netns) || peer.netns === namespace.inode);
+
+const prefixRange = (address: Address, prefixLength: number): AddressRange => {
+  const size = 1n << BigInt(bitsOf(address.family) - prefixLength);
+  const first = address.value - (address.value % size);
+  return { family: address.family, first, last: first + size - 1n };
+};
+
+/** Somebody else of the same subnet. */
+function neighbourOf(address: Address, prefixLength: number, taken: ReadonlySet<string>): Address | undefined {
+  const range = prefixRange(address, prefixLength);
+  for (
+    let value = range.last - (range.last - range.first > 1n ? 1n : 0n), tries = 0;
+    value >= range.first && tries < 64;
+    value -= 1n, tries += 1
+  ) {
+    const candidate = { family: address.family, value };
+    if (value !== address.value && !taken.has(renderAddress(candidate))) return candidate;
+  }
+  return undefined;
+}
+
+const maxListed = 32;
+
+/** Public source addresses that rules compare with or look up: the ones somebody thought of. */
+export function listedSources(filter: PacketFilter | undefined): { readonly address: Address; readonly range: string }[] {
+  const found = new Map<string, { address: Address; range: string }>();
+  const take = (family: Family, key: FilterKey): void => {
+    const [part] = key;
+    if (part === undefined || !('first' in part) || found.size >= maxListed) return;
+    const range: AddressRange = { family, first: part.first, last: part.last };
+    const address = { family, value: part.first === part.last ? part.first : part.first + 1n };
+    // What holds private addresses too is no list of public ones.
+    if (!isPublic(address) || overlapRanges([range], [...notPublic]).length > 0 || part.last - part.first > 1n << 96n) return;
+    const text = renderRange(range);
+    found.set(text, { address, range: text });
+  };
+  const setOf = (name: string, table: string, family: string): FilterSet | undefined =>
+    filter?.sets.find((set) =>
+      set.backend === 'legacy' ? `ipset:${set.name}` === name : set.name === name && set.table === table && set.family === family,
+    );
+  const visit = (match: FilterStatement | FilterMatch, table: string, family: string): void => {
+    if (match.kind === 'any') for (const one of match.of) visit(one, table, family);
+    if ((match.kind !== 'compare' && match.kind !== 'set') || match.left.kind !== 'field') return;
+    const side = /^(ip6?)\.saddr$/.exec(match.left.field);
+    if (!side) return;
+    const of: Family = side[1] === 'ip' ? 4 : 6;
+    if (match.kind === 'compare') for (const key of match.right) take(of, key);
+    else for (const { key } of setOf(match.set, table, family)?.elements.slice(0, maxListed) ?? []) take(of, key);
+  };
+  for (const chain of filter?.chains ?? [])
+    for (const rule of chain.rules) for (const statement of rule.statements) visit(statement, chain.table, chain.family);
+  return [...found.values()];
+}
+
+/** Where to look from at one namespace. */
+export function standpointsOf(machine: Machine, namespace: MachineNamespace): Standpoint[] {
+  const own = new Set(namespace.links.flatMap(({ addresses }) => addresses.map(({ address }) => renderAddress(address))));
+  const subnets = namespace.links.flatMap(({ addresses }) =>
+    addresses.map(({ address, prefixLength }) => prefixRange(address, prefixLength)),
+  );
+  const listed = listedSources(namespace.filter);
+  const found: Standpoint[] = [];
+  for (const link of namespace.links) {
+    if (link.name === 'lo' || !link.up || link.master !== undefined) continue;
+    const outside = leadsOut(machine, namespace, link);
+    const add = (zone: Vantage['zone'], address: Address, range?: string): void => {
+      found.push({
+        netns: namespace.name,
+        device: link.name,
+        zone,
+        source: renderAddress(address),
+        ...(range === undefined ? {} : { range }),
+        namespace,
+        address,
+      });
+    };
+    const families = new Set(link.addresses.map(({ address }) => address.family));
+    for (const { address, prefixLength } of firstOfEachFamily(link)) {
+      const neighbour = neighbourOf(address, prefixLength, own);
+      if (neighbour) add(outside ? 'link' : 'container', neighbour);
+    }
+    if (!outside) continue;
+    for (const address of publicSources) if (families.has(address.family)) add('public', address);
+    for (const { address, range } of listed) if (families.has(address.family)) add('listed', address, range);
+    for (const address of privateSources)
+      if (families.has(address.family) && !subnets.some((subnet) => rangeHolds(subnet, address))) add('private', address);
+  }
+  return found;
+}
+
+/** Link-local addresses are left out: who is on the link is asked with another one. */
+export function firstOfEachFamily(link: MachineLink): MachineLink['addresses'] {
+  const linkLocal = parseRange('fe80::/10');
+  const usable = link.addresses.filter(({ address }) => !linkLocal || !rangeHolds(linkLocal, address));
+  const first4 = usable.find(({ address }) => address.family === 4);
+  const first6 = usable.find(({ address }) => address.family === 6);
+  return [...(first4 ? [first4] : []), ...(first6 ? [first6] : [])];
+}
