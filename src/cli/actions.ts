@@ -8,6 +8,7 @@ import type { RowWish, WatchOptions, WhoReading } from '../netops/who/traffic-wa
 import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
 import type { DoctorActions } from './doctor-actions.ts';
 import type { CommandEnvironment } from './environment.ts';
+import type { ExposureActions } from './exposure-actions.ts';
 import type { PacketActions } from './packet-actions.ts';
 
 export interface ActionContext {
@@ -132,6 +133,8 @@ export interface Actions {
   readonly doctor: DoctorActions;
   /** Packets of the wire and of files. */
   readonly packets: PacketActions;
+  /** What listens, and who may reach it. */
+  readonly exposure: ExposureActions;
   /** Files that cannot be read or are not recognised are told with their reason; the others are imported. */
   import(wish: ImportText, onProgress: (progress: ImportProgress) => void, context: ActionContext): Promise<ImportOutcome>;
 }

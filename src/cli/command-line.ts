@@ -17,6 +17,7 @@ import { decoysVerb } from './decoys.ts';
 import { doctorVerb } from './doctor.ts';
 import type { CommandEnvironment } from './environment.ts';
 import { exportVerb } from './export.ts';
+import { exposureVerb } from './exposure.ts';
 import { importVerb } from './import.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
@@ -40,7 +41,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [doctorVerb, whoVerb, captureVerb, rstVerb]],
+  ['Operate the network:', [doctorVerb, whoVerb, exposureVerb, captureVerb, rstVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -15,7 +15,10 @@ import { agentActions } from './agent-actions.ts';
 import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
+
 import { doctorActions } from './doctor-actions.ts';
+import { exposureActions } from './exposure-actions.ts';
+
 import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
@@ -150,6 +153,7 @@ export const actions: Actions = {
   status,
   agents: agentActions,
   packets: packetActions,
+  exposure: exposureActions,
   who: watchTraffic,
   agent: runAgent,
   agentStatus,

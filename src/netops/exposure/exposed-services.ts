@@ -144,7 +144,8 @@ interface Gathered {
 
 const maxPaths = 64;
 
-const pathKey = ({ from, dialled, by, certainty }: ExposurePath): string => `${from.netns} ${from.device} ${dialled} ${by} ${certainty}`;
+const pathKey = ({ from, dialled, by, certainty }: ExposurePath): string =>
+  `${from.netns} ${from.device} ${dialled} ${by} ${certainty}`;
 
 /** What lets in only some of the public hosts it was tried with is a list, whatever made it one. */
 function onlySome(path: ExposurePath, gathered: Gathered): ExposurePath {
@@ -294,7 +295,9 @@ function serviceOf(
   gathered: Gathered | undefined,
   { isWeir }: ExposureOptions,
 ): ExposedService {
-  const paths = (gathered?.paths ?? []).map((path) => (gathered ? onlySome(path, gathered) : path)).sort((a, b) => reachRank(a.reach) - reachRank(b.reach));
+  const paths = (gathered?.paths ?? [])
+    .map((path) => (gathered ? onlySome(path, gathered) : path))
+    .sort((a, b) => reachRank(a.reach) - reachRank(b.reach));
   const reach = widest(paths.filter(({ certainty }) => certainty !== 'unknown'));
   const atWorst = widest(paths);
   const processes = listener.pids.flatMap((pid) => machine.processes.filter((process) => process.pid === pid));

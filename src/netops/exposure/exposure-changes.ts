@@ -54,10 +54,13 @@ export function parseRemembered(text: string): RememberedExposure | undefined {
     return undefined;
   }
   const { version, takenAt, services } = (value ?? {}) as Partial<RememberedExposure>;
-  if (version !== 1 || typeof takenAt !== 'number' || !Array.isArray(services) || services.length > maxRemembered) return undefined;
+  if (version !== 1 || typeof takenAt !== 'number' || !Array.isArray(services) || services.length > maxRemembered)
+    return undefined;
   const fits = ({ key, reach }: Partial<RememberedService>): boolean =>
     typeof key === 'string' && key.length < 4096 && reaches.includes(reach as Reach);
-  return services.every((one) => typeof one === 'object' && one !== null && fits(one)) ? { version, takenAt, services } : undefined;
+  return services.every((one) => typeof one === 'object' && one !== null && fits(one))
+    ? { version, takenAt, services }
+    : undefined;
 }
 
 /** The most alarming first. */
@@ -77,4 +80,5 @@ export function changesSince(before: RememberedExposure, report: ExposureReport)
 }
 
 /** Whether something can be reached from further than before, from outside its own namespace. */
-export const isWider = ({ kind, to }: ExposureChange): boolean => (kind === 'wider' || kind === 'new') && to !== undefined && to !== 'local';
+export const isWider = ({ kind, to }: ExposureChange): boolean =>
+  (kind === 'wider' || kind === 'new') && to !== undefined && to !== 'local';

@@ -51,10 +51,13 @@ export function planExposureGuard(
   inside: readonly string[],
   diverts: boolean,
 ): ExposureGuard | undefined {
-  const devices = [...new Set(report.vantages.filter(({ netns, zone }) => netns === '' && zone !== 'container').map(({ device }) => device))];
+  const devices = [
+    ...new Set(report.vantages.filter(({ netns, zone }) => netns === '' && zone !== 'container').map(({ device }) => device)),
+  ];
   if (devices.length === 0) return undefined;
   const outside = report.services.filter(
-    ({ paths, atWorst, reach, isWeir }) => !isWeir && reachRank(atWorst ?? reach) <= reachRank('lan') && paths.some(({ from }) => from.netns === ''),
+    ({ paths, atWorst, reach, isWeir }) =>
+      !isWeir && reachRank(atWorst ?? reach) <= reachRank('lan') && paths.some(({ from }) => from.netns === ''),
   );
   const closes = outside.filter((service) => dialledPorts(service).some((port) => !isKept(service, port, keep)));
   const keeps = outside.filter((service) => !closes.includes(service));

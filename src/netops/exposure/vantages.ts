@@ -69,16 +69,16 @@ export const isPublic = (address: Address): boolean => !notPublic.some((range) =
 export function leadsOut(machine: Machine, namespace: MachineNamespace, link: MachineLink): boolean {
   if (link.name === 'lo' || !link.up) return false;
   const isInside = (one: MachineLink): boolean => {
-    if (one.kind === 'veth' || one.kind === 'ipvlan' || one.kind === 'macvlan') return hasPeerHere(machine, namespace, one);
-    return one.kind === 'dummy' || one.kind === 'ifb';
+    if (one.kind === 'dummy' || one.kind === 'ifb') return true;
+    if (one.kind !== 'veth') return false;
+    // Whose other end cannot be seen: of a bridge's port most likely a container's, otherwise the way out of one.
+    if (one.peer?.netns === undefined)
+      return one.master !== undefined || namespace.links.some(({ index }) => index === one.peer?.index);
+    return machine.namespaces.some(({ inode }) => inode === one.peer?.netns);
   };
   if (link.kind === 'bridge') return namespace.links.some((port) => port.master === link.name && !isInside(port));
   return !isInside(link);
 }
-
-const hasPeerHere = (machine: Machine, namespace: MachineNamespace, { peer }: MachineLink): boolean =>
-  peer !== undefined &&
-  (peer.netns === undefined || machine.namespaces.some(({ inode }) => inode === peer.netns) || peer.netns === namespace.inode);
 
 const prefixRange = (address: Address, prefixLength: number): AddressRange => {
   const size = 1n << BigInt(bitsOf(address.family) - prefixLength);
@@ -139,7 +139,8 @@ export function standpointsOf(machine: Machine, namespace: MachineNamespace): St
   const subnets = namespace.links.flatMap(({ addresses }) =>
     addresses.map(({ address, prefixLength }) => prefixRange(address, prefixLength)),
   );
-  const listed = listedSources(namespace.filter);
+  // Whoever is on a link is asked for as such.
+  const listed = listedSources(namespace.filter).filter(({ address }) => !subnets.some((subnet) => rangeHolds(subnet, address)));
   const found: Standpoint[] = [];
   for (const link of namespace.links) {
     if (link.name === 'lo' || !link.up || link.master !== undefined) continue;
