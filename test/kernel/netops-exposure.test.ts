@@ -195,7 +195,9 @@ test('what is said to be reachable is, what is not is not, and the proposal clos
       '80 inside',
       '8888',
     ]);
-    const before = await machine.snapshot();
+    // Without what rules counted meanwhile.
+    const state = async (): Promise<string> => (await machine.snapshot()).replaceAll(/\[\d+:\d+\]/g, '[0:0]');
+    const before = await state();
     await machine.nft(guard.text);
     const closed = await report(machine, inside);
     const stillOpen = closed.services
@@ -209,6 +211,6 @@ test('what is said to be reachable is, what is not is not, and the proposal clos
     ]);
     assert.deepEqual([web, ssh, behind], [true, false, false]);
     await machine.run(guard.undo.split(' '));
-    assert.equal(await machine.snapshot(), before);
+    assert.equal(await state(), before);
   }),
 );

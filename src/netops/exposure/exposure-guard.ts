@@ -106,7 +106,7 @@ function forwardChain(
     `\t\ttype filter hook forward priority ${priority}; policy accept;`,
     `\t\tiifname != ${out} accept`,
     '\t\tct state established,related accept',
-    ...accepts((transport, ports) => `meta l4proto ${transport} ct original proto-dst ${ports}`),
+    ...accepts((transport, ports) => `ct status dnat meta l4proto ${transport} ct original proto-dst ${ports}`),
     '\t\tct status dnat counter drop',
     ...(inside.length === 0 ? [] : [`\t\toifname ${setOf(inside.map(quote))} counter drop`]),
     '\t}',
