@@ -122,7 +122,8 @@ async function compare(context: CommandContext, report: ExposureReport, options:
 
 async function exposure(context: CommandContext, options: Options): Promise<number> {
   const { report, insideDevices, diverts } = await context.environment.actions.exposure.read();
-  const comparison = await compare(context, report, options);
+  // What changed is told of the whole machine.
+  const comparison = options.netns === undefined ? await compare(context, report, options) : undefined;
   const guard = options.propose
     ? planExposureGuard(report, keptPorts(options.allow, context), insideDevices, diverts)
     : undefined;

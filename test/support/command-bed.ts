@@ -10,6 +10,7 @@ import { WeirError } from '../../src/base/errors.ts';
 import type { ActionContext, Actions } from '../../src/cli/actions.ts';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { CommandEnvironment, CommandOutput } from '../../src/cli/environment.ts';
+import type { ExposureActions } from '../../src/cli/exposure-actions.ts';
 import type { PacketActions } from '../../src/cli/packet-actions.ts';
 import type { Configuration } from '../../src/model/configuration.ts';
 import { noPorts } from '../../src/model/port-set.ts';
@@ -117,6 +118,10 @@ export class CommandBed {
   agentAnswers: Record<string, (...args: unknown[]) => unknown> = {};
   /** What actions about packets do; none: they are not to be asked. */
   packets: Partial<PacketActions> = {};
+  /** The same about what is exposed. */
+  exposure: Partial<ExposureActions> = {};
+  /** Environment variables of commands. */
+  variables: Record<string, string> = {};
   /** Changes to the configuration that commands read. */
   configured: Partial<Configuration> = {};
 
@@ -131,6 +136,8 @@ export class CommandBed {
     this.status = undefined;
     this.agentAnswers = {};
     this.packets = {};
+    this.exposure = {};
+    this.variables = {};
     this.configured = {};
     this.store = new MemoryStore();
     await this.store.apply(sampleEvents(now), {});
@@ -146,7 +153,7 @@ export class CommandBed {
       stdout,
       stderr,
       cwd: this.directory,
-      variables: {},
+      variables: this.variables,
       clock: () => now,
       signal,
       readConfiguration: (file) => this.#read(file),
@@ -172,6 +179,7 @@ export class CommandBed {
           ]),
         ),
         packets: this.packets,
+        exposure: this.exposure,
       } as unknown as Actions,
     };
   }
