@@ -122,7 +122,7 @@ export class LogJoin {
       const latest = packet.probe.start + windowMicros;
       const waits = latest + disorderMicros >= sessionsAt || latest >= waitingFrom;
       if (waits && !tooMany) break;
-      if (waits) this.hurried += 1;
+      if (waits && !packet.used) this.hurried += 1;
       this.#leave(packet);
       left += 1;
     }
