@@ -23,6 +23,7 @@ const BPF_PROG_LOAD = 5;
 const BPF_RAW_TRACEPOINT_OPEN = 17;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH = 25;
 const attributeBytes = 128;
+const loadAttempts = 20;
 
 /** enum bpf_map_type. */
 export const bpfMaps = { hash: 1, array: 2, lruHash: 9 } as const;
@@ -85,7 +86,9 @@ export function loadBpfProgram(type: keyof typeof bpfPrograms, instructions: Uin
         view.setBigUint64(32, addressOf(log), true);
       }),
     );
-  const fd = load(false);
+  // The verifier gives up when a signal comes.
+  let fd = load(false);
+  for (let attempt = 1; attempt < loadAttempts && errnoName(-fd) === 'EAGAIN'; attempt += 1) fd = load(false);
   if (fd >= 0) return fd;
   if (errnoName(-fd) === 'EPERM') throw callFailed('bpf', -fd, { command: 'BPF_PROG_LOAD' });
   load(true);

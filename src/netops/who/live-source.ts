@@ -1,7 +1,7 @@
 // The world as it is: what `weir who` asks the kernel, with sockets for asking kept open as long as it watches. Owns those descriptors.
 // What is concluded is trace-flow.ts and extend-path.ts.
 
-import { type ConntrackEntry, ConntrackLookup, type ConntrackTuple } from '../../kernel/machine/conntrack-dump.ts';
+import { type ConntrackEntry, ConntrackLookup } from '../../kernel/machine/conntrack-dump.ts';
 import { readProcess } from '../../kernel/machine/process-reader.ts';
 import { askRoute, type RouteAnswer } from '../../kernel/machine/route-get.ts';
 import { readConnections, type SocketEntry, type TcpState } from '../../kernel/machine/socket-diag.ts';
@@ -10,6 +10,7 @@ import { readUserNames } from '../../kernel/machine/user-names.ts';
 import { RouteSocket } from '../../kernel/route-socket.ts';
 import type { Address } from '../../model/address.ts';
 import type { MachineContainer, MachineNamespace, MachineProcess } from '../../model/machine.ts';
+import { type Endpoint, type Flow, flowKey } from './flow.ts';
 import type { WorldSource } from './world.ts';
 
 /** Without TIME_WAIT, of which a busy machine has more than of all others, and which nobody holds. */
@@ -27,6 +28,8 @@ const askedStates: readonly TcpState[] = [
 ];
 /** Namespaces whose sockets for asking are kept. */
 const maxOpen = 256;
+/** Connections remembered from one reading to the next. */
+const maxTracked = 131_072;
 
 interface Kept {
   close(): void;
@@ -35,6 +38,8 @@ interface Kept {
 export class LiveSource implements WorldSource {
   readonly #lookups = new Map<string, ConntrackLookup>();
   readonly #routes = new Map<string, RouteSocket>();
+  #tracked = new Map<string, ConntrackEntry>();
+  #trackedBefore = new Map<string, ConntrackEntry>();
   #users: ReadonlyMap<number, string> | undefined;
   readonly #names: ReadonlyMap<string, string>;
 
@@ -47,8 +52,31 @@ export class LiveSource implements WorldSource {
     return readConnections(path, { states: askedStates, counters: true }).sockets;
   }
 
-  conntrack(netns: MachineNamespace, protocol: number, tuple: ConntrackTuple): ConntrackEntry | undefined {
-    return kept(this.#lookups, netns, () => new ConntrackLookup(netns.path)).find(protocol, tuple);
+  conntrack(netns: MachineNamespace, flow: Flow): ConntrackEntry | undefined {
+    const key = `${netns.inode} ${flowKey(flow)}`;
+    const known = this.#trackedBefore.get(key) ?? this.#tracked.get(key);
+    const entry = known ?? this.#ask(netns, flow);
+    if (entry && this.#tracked.size < maxTracked) this.#tracked.set(key, entry);
+    return entry;
+  }
+
+  /** A packet after translation is the reverse of the answer's tuple, which alone is known. */
+  #ask(netns: MachineNamespace, { protocol, a, b }: Flow): ConntrackEntry | undefined {
+    const lookup = kept(this.#lookups, netns, () => new ConntrackLookup(netns.path));
+    const find = (from: Endpoint, to: Endpoint): ConntrackEntry | undefined =>
+      lookup.find(protocol, {
+        source: from.address,
+        sourcePort: from.port,
+        destination: to.address,
+        destinationPort: to.port,
+      });
+    return find(a, b) ?? find(b, a);
+  }
+
+  /** What a connection is translated to never changes: it is known as long as its packets are seen in every reading. */
+  beginReading(): void {
+    this.#trackedBefore = this.#tracked;
+    this.#tracked = new Map();
   }
 
   route(netns: MachineNamespace, to: Address): RouteAnswer {

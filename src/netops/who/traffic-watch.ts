@@ -48,6 +48,8 @@ export interface WhoReading {
   readonly devices: readonly { readonly netnsName: string; readonly device: string }[];
   /** The largest first, with their whole path. */
   readonly rows: readonly FlowRow[];
+  /** With `all`: every flow, to its first process. */
+  readonly all?: readonly FlowRow[];
   /** Flows that are not among the rows. */
   readonly rest: { readonly flows: number; readonly bps: number };
   readonly totals: { readonly flows: number; readonly bytes: number; readonly attributedBytes: number };
@@ -60,6 +62,7 @@ export interface RowWish {
   readonly top: number;
   /** Only flows that are so, at any hop of their path. */
   readonly flow?: FlowSelector;
+  readonly all?: boolean;
 }
 
 interface Watched {
@@ -148,6 +151,7 @@ export class TrafficWatch {
     this.#since = now;
     const counted = this.#take();
     this.#origins.add(this.#listener?.take() ?? []);
+    this.#source.beginReading();
     const world = new World(this.#machine, this.#source, this.#origins);
     const flows: (FlowRow & { readonly bytes: number })[] = [];
     const reasons = new Map<string, { flows: number; bytes: number }>();
@@ -202,6 +206,7 @@ export class TrafficWatch {
       measure: this.#measure,
       devices: this.#watched.map(({ netns, device }) => ({ netnsName: netns.name, device })),
       rows,
+      ...(wish.all ? { all: own } : {}),
       rest: { flows: own.length - rows.length, bps: ((own.reduce((sum, { bytes }) => sum + bytes, 0) - shown) * 8) / seconds },
       totals,
       unattributed: [...reasons].map(([reason, sum]) => ({ reason, ...sum })).sort((a, b) => b.bytes - a.bytes),

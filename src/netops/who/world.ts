@@ -1,7 +1,7 @@
 // What `weir who` knows of the machine while it answers one reading: namespaces and how they are joined, sockets, connections tracked, routes,
 // processes, each asked for when first needed and remembered for that reading. How it is asked is WorldSource; following a flow is trace-flow.ts.
 
-import type { ConntrackEntry, ConntrackTuple } from '../../kernel/machine/conntrack-dump.ts';
+import type { ConntrackEntry } from '../../kernel/machine/conntrack-dump.ts';
 import type { RouteAnswer } from '../../kernel/machine/route-get.ts';
 import type { SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import type { SocketHolder, SocketOwners, TunHolder } from '../../kernel/machine/socket-owners.ts';
@@ -18,7 +18,8 @@ export interface OriginBook {
 /** Everything is synchronous and may throw WeirError, which is the namespace's to be told as not seen. */
 export interface WorldSource {
   sockets(netns: MachineNamespace): SocketEntry[];
-  conntrack(netns: MachineNamespace, protocol: number, tuple: ConntrackTuple): ConntrackEntry | undefined;
+  /** Of TCP, UDP and SCTP; seen before or after translation. */
+  conntrack(netns: MachineNamespace, flow: Flow): ConntrackEntry | undefined;
   route(netns: MachineNamespace, to: Address): RouteAnswer;
   /** Anew: processes and their sockets as they are now. */
   owners(): SocketOwners;
@@ -90,17 +91,9 @@ export class World {
   }
 
   /** What the namespace's connection tracking made of this flow; undefined where it tracks none. */
-  conntrack(netns: MachineNamespace, { protocol, a, b }: Flow): ConntrackEntry | undefined {
-    if (protocol !== 6 && protocol !== 17 && protocol !== 132) return undefined;
-    // A packet after translation is the reverse of the answer's tuple, which alone is known.
-    const ask = (from: Endpoint, to: Endpoint): ConntrackEntry | undefined =>
-      this.#source.conntrack(netns, protocol, {
-        source: from.address,
-        sourcePort: from.port,
-        destination: to.address,
-        destinationPort: to.port,
-      });
-    return this.#ask(netns, 'connection tracking', undefined, () => ask(a, b) ?? ask(b, a));
+  conntrack(netns: MachineNamespace, flow: Flow): ConntrackEntry | undefined {
+    if (flow.protocol !== 6 && flow.protocol !== 17 && flow.protocol !== 132) return undefined;
+    return this.#ask(netns, 'connection tracking', undefined, () => this.#source.conntrack(netns, flow));
   }
 
   route(netns: MachineNamespace, to: Address): RouteAnswer {

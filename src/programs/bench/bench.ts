@@ -19,6 +19,7 @@ import { benchProxyFuzz } from './proxy-fuzz.ts';
 import { benchProxyRead } from './proxy-read.ts';
 import { benchRelay } from './relay.ts';
 import { benchStore } from './store.ts';
+import { benchWho } from './who.ts';
 
 export interface BenchReport {
   /** Lines for people. */
@@ -74,6 +75,10 @@ const benches: Readonly<Record<string, Bench>> = {
     about: 'what reports ask, of 25 million events over two weeks: first and again, memory, and records taken per second',
     run: benchStore,
     settings: ['events'],
+  },
+  who: {
+    about: '5,000 connections and 500 short ones a second behind NAT: share of bytes with an owner, and what watching costs',
+    run: benchWho,
   },
   journal: { about: 'events appended and flushed per second against a write stream of JSON lines', run: journal },
 };
