@@ -19,6 +19,7 @@ import type { CommandEnvironment } from './environment.ts';
 import { exportVerb } from './export.ts';
 import { exposureVerb } from './exposure.ts';
 import { importVerb } from './import.ts';
+import { killVerb } from './kill.ts';
 import { benchVerb, demoVerb, testVerb } from './lab-verbs.ts';
 import { probesVerb } from './probes.ts';
 import { reportVerb } from './report.ts';
@@ -41,7 +42,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [doctorVerb, whoVerb, exposureVerb, captureVerb, rstVerb]],
+  ['Operate the network:', [doctorVerb, whoVerb, exposureVerb, captureVerb, rstVerb, killVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -4,6 +4,7 @@ import type { FilterProgram } from '../kernel/capture/filter-program.ts';
 import type { OfflineAccount } from '../netops/capture/offline-capture.ts';
 import type { CaptureOutcome, CaptureScreen, CaptureWish, SessionSource } from '../netops/capture/run-capture.ts';
 
+import type { KillOptions, KillReport } from '../netops/kill/kill-connections.ts';
 import type { ResetFinding } from '../netops/resets/reset-finding.ts';
 import type { WatchOptions, WatchOutcome } from '../netops/resets/watch-resets.ts';
 
@@ -34,6 +35,12 @@ export interface PacketActions {
     expression: string,
     onFinding: (finding: ResetFinding) => void,
   ): Promise<OfflineAccount & { readonly findings: number }>;
+  /** `netns` as typed. Throws `not-found` (namespace). */
+  kill(
+    options: Omit<KillOptions, 'netns' | 'sshConnection'>,
+    netns: string | undefined,
+    sshConnection: string | undefined,
+  ): Promise<KillReport>;
   /** For Ethernet. Throws `bad-request`, `tool-missing`. */
   compile(expression: string): Promise<FilterProgram>;
 }

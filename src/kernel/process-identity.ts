@@ -1,5 +1,5 @@
-// Whether a process seen earlier still lives, told apart from a later one with the same number by its start time.
-// Reads /proc/PID/stat, field 22 (proc_pid_stat(5)); needs no privilege.
+// Whether a process seen earlier still lives, told apart from a later one with the same number by its start time; and whom it descends from.
+// Reads /proc/PID/stat, fields 4 and 22 (proc_pid_stat(5)); needs no privilege.
 
 import { readFileSync } from 'node:fs';
 
@@ -13,4 +13,19 @@ export function readProcessStart(pid: number): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A process and those it descends from, nearest first; the first process of all left out. Needs no privilege. */
+export function readAncestors(pid: number): number[] {
+  const found: number[] = [];
+  for (let one = pid; one > 1 && found.length < 128 && !found.includes(one); ) {
+    found.push(one);
+    try {
+      const stat = readFileSync(`/proc/${one}/stat`, 'latin1');
+      one = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    } catch {
+      break;
+    }
+  }
+  return found;
 }

@@ -6,19 +6,23 @@ import type { PacketActions } from '../cli/packet-actions.ts';
 import { compileFilter } from '../kernel/capture/filter-program.ts';
 import { createCommandRunner } from '../kernel/command.ts';
 import { selectNamespace } from '../kernel/machine/machine-reader.ts';
-import { findNamespaces } from '../kernel/machine/namespace-finder.ts';
+import { type FoundNamespace, findNamespaces } from '../kernel/machine/namespace-finder.ts';
 import { runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
+import { killConnections } from '../netops/kill/kill-connections.ts';
 import { readResets } from '../netops/resets/read-resets.ts';
 import { watchResets } from '../netops/resets/watch-resets.ts';
 
-/** Path of a namespace as typed; undefined for the one this process is in. Throws `not-found`. */
-export function netnsPathOf(wanted: string | undefined): string | undefined {
-  if (wanted === undefined) return undefined;
+/** A namespace as typed. Throws `not-found`. */
+function namespaceOf(wanted: string): FoundNamespace {
   const found = selectNamespace(findNamespaces().namespaces, wanted);
   if (!found)
     throw new WeirError('not-found', `there is no network namespace ${wanted}`, { next: '`ip netns` lists those with names' });
-  return found.path;
+  return found;
 }
+
+/** Undefined for the one this process is in. */
+const netnsPathOf = (wanted: string | undefined): string | undefined =>
+  wanted === undefined ? undefined : namespaceOf(wanted).path;
 
 async function* piecesOf(input: string | Uint8Array): AsyncGenerator<Uint8Array> {
   if (typeof input !== 'string') {
@@ -47,5 +51,11 @@ export const packetActions: PacketActions = {
     return watchResets(path === undefined ? rest : { ...rest, netns: path }, onFinding, onListening);
   },
   readResets: (input, expression, onFinding) => readResets(piecesOf(input), expression, onFinding),
+  kill: async (options, netns, sshConnection) =>
+    killConnections({
+      ...options,
+      ...(netns === undefined ? {} : { netns: namespaceOf(netns) }),
+      ...(sshConnection === undefined ? {} : { sshConnection }),
+    }),
   compile: (expression) => compileFilter(createCommandRunner(), expression, 1),
 };

@@ -1,0 +1,161 @@
+// Every connection of the machine that a selector means: sockets of all namespaces, with who holds them and how they are known where
+// addresses are translated, and connections that only pass through. Reads only.
+
+import { asWeirError } from '../../base/errors.ts';
+import { type ConntrackEntry, type ConntrackTuple, readConntrack } from '../../kernel/machine/conntrack-dump.ts';
+import { readContainerNames } from '../../kernel/machine/container-names.ts';
+import { type FoundNamespace, firstProcessOf, nameNamespace } from '../../kernel/machine/namespace-finder.ts';
+import { readProcess } from '../../kernel/machine/process-reader.ts';
+import { readConnections, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
+import { readSocketOwners } from '../../kernel/machine/socket-owners.ts';
+import { type Address, renderAddress } from '../../model/address.ts';
+import type { MachineProcess } from '../../model/machine.ts';
+import type { PathEnd } from './end-on-path.ts';
+import { type Candidate, isSelected, type KillSelector } from './select-connections.ts';
+
+export interface KillTarget extends Candidate {
+  readonly netns: FoundNamespace;
+  /** For people; empty: the one this process is in. */
+  readonly netnsName: string;
+  /** Absent for what only passes through. */
+  readonly socket?: SocketEntry;
+  /** Each end as it sees the connection. */
+  readonly ends: readonly [PathEnd, PathEnd];
+}
+
+export interface FoundConnections {
+  readonly targets: readonly KillTarget[];
+  /** In words: what could not be looked at. */
+  readonly unseen: readonly string[];
+}
+
+const maxTracked = 300_000;
+/** What connection tracking calls a connection that is, or still closes. */
+const passing = new Set(['SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK']);
+
+type Ends = Pick<Candidate, 'local' | 'localPort' | 'remote' | 'remotePort'>;
+
+const keyOf = ({ local, localPort, remote, remotePort }: Ends): string =>
+  `${renderAddress(local)} ${localPort} ${renderAddress(remote)} ${remotePort}`;
+const forth = ({ source, sourcePort, destination, destinationPort }: ConntrackTuple): Ends => ({
+  local: source,
+  localPort: sourcePort,
+  remote: destination,
+  remotePort: destinationPort,
+});
+const turned = ({ local, localPort, remote, remotePort }: Ends): Ends => ({
+  local: remote,
+  localPort: remotePort,
+  remote: local,
+  remotePort: localPort,
+});
+const end = (address: Address, port: number, peer: Address, peerPort: number): PathEnd => ({ address, port, peer, peerPort });
+const endsOf = ({ local, localPort, remote, remotePort }: Ends): [PathEnd, PathEnd] => [
+  end(local, localPort, remote, remotePort),
+  end(remote, remotePort, local, localPort),
+];
+
+/** `namespaces`: those to look in. Needs root to see all of it; what it cannot see is told. */
+export async function findConnections(selector: KillSelector, namespaces: readonly FoundNamespace[]): Promise<FoundConnections> {
+  const unseen: string[] = [];
+  const owners = readSocketOwners();
+  if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of other users: needs root`);
+  const { names } = await readContainerNames();
+  const processes = new Map<number, MachineProcess | undefined>();
+  const holders = (inode: number): Candidate['processes'] =>
+    owners.of(inode).flatMap(({ pid }) => {
+      if (!processes.has(pid)) processes.set(pid, readProcess(pid));
+      const process = processes.get(pid);
+      if (!process) return [];
+      const id = process.container?.id;
+      const name = id === undefined ? undefined : (process.container?.name ?? names.get(id));
+      return [
+        { pid, comm: process.comm, ...(id === undefined ? {} : { container: { id, ...(name === undefined ? {} : { name }) } }) },
+      ];
+    });
+
+  const sockets: { netns: FoundNamespace; entry: SocketEntry }[] = [];
+  const tracked: { netns: FoundNamespace; entry: ConntrackEntry }[] = [];
+  for (const netns of namespaces) {
+    try {
+      const answer = readConnections(netns.path, {});
+      if (!answer.complete) unseen.push(`sockets of namespace ${netns.inode} beyond those that were read`);
+      for (const entry of answer.sockets) sockets.push({ netns, entry });
+    } catch (error) {
+      unseen.push(`sockets of namespace ${netns.inode}: ${asWeirError(error).message}`);
+    }
+    try {
+      const complete = readConntrack(
+        netns.path,
+        (entry) => {
+          if (entry.protocol === 6 || entry.protocol === 17) tracked.push({ netns, entry });
+        },
+        maxTracked - tracked.length,
+      );
+      if (!complete) unseen.push(`tracked connections of namespace ${netns.inode} beyond those that were read`);
+    } catch (error) {
+      unseen.push(`tracked connections of namespace ${netns.inode}: ${asWeirError(error).message}`);
+    }
+  }
+  const views = translationsOf(tracked.map(({ entry }) => entry));
+  const own = new Set(sockets.map(({ entry }) => keyOf(entry)));
+  const nameOf = (netns: FoundNamespace): string => nameNamespace(netns, firstProcessOf(netns));
+
+  const targets: KillTarget[] = [];
+  for (const { netns, entry } of sockets) {
+    // What only waits out its time is no connection, unless it is asked for.
+    if (entry.state === 'TIME_WAIT' && selector.state !== 'TIME_WAIT' && selector.cookie === undefined) continue;
+    const { transport, state, local, localPort, remote, remotePort, cookie, uid, inode } = entry;
+    const translated = views.get(keyOf(entry));
+    const candidate: Candidate = {
+      transport,
+      state,
+      local,
+      localPort,
+      remote,
+      remotePort,
+      cookie,
+      uid,
+      ...(translated ? { translated } : {}),
+      processes: holders(inode),
+    };
+    if (isSelected(selector, candidate))
+      targets.push({ ...candidate, netns, netnsName: nameOf(netns), socket: entry, ends: endsOf(entry) });
+  }
+  const known = new Set<string>();
+  for (const { netns, entry } of tracked) {
+    const [there, back] = [forth(entry.original), forth(entry.reply)];
+    if (entry.protocol !== 6 || entry.tcpState === undefined || !passing.has(entry.tcpState)) continue;
+    // An end of it is a socket of this machine, which is ended there.
+    if ([there, turned(there), back, turned(back)].some((one) => own.has(keyOf(one)))) continue;
+    const key = keyOf(there);
+    if (known.has(key)) continue;
+    known.add(key);
+    const candidate: Candidate = { transport: 'tcp', state: 'ESTABLISHED', ...there, translated: [turned(back)], processes: [] };
+    if (!isSelected(selector, candidate)) continue;
+    // The first as it sees it, before translation; the second as it does, behind it.
+    const ends = [endsOf(there)[0], endsOf(back)[0]] as const;
+    targets.push({ ...candidate, netns, netnsName: nameOf(netns), ends });
+  }
+  return { targets, unseen };
+}
+
+/** Other ends of a connection than those one of its sockets has. */
+function translationsOf(entries: readonly ConntrackEntry[]): Map<string, Ends[]> {
+  const views = new Map<string, Ends[]>();
+  const add = (one: Ends, other: Ends): void => {
+    const [key, its] = [keyOf(one), keyOf(other)];
+    if (key === its) return;
+    const known = views.get(key);
+    if (!known) views.set(key, [other]);
+    else if (!known.some((view) => keyOf(view) === its)) known.push(other);
+  };
+  for (const { original, reply } of entries) {
+    const [there, back] = [forth(original), forth(reply)];
+    add(there, turned(back));
+    add(turned(there), back);
+    add(turned(back), there);
+    add(back, turned(there));
+  }
+  return views;
+}

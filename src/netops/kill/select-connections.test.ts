@@ -1,0 +1,131 @@
+// Selectors: what words mean, which connections they choose, what is refused; the guard before every kill, and the exit codes.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAddress } from '../../model/address.ts';
+import { parseSshConnection } from '../../plan/guard.ts';
+import { exitCodeOfKill, type KillReport } from './kill-connections.ts';
+import { refusalOf } from './kill-guard.ts';
+import { type Candidate, describeSelector, isSelected, parseSelector, renderEnds } from './select-connections.ts';
+
+const address = (text: string) => {
+  const found = parseAddress(text);
+  assert.ok(found);
+  return found;
+};
+
+const one: Candidate = {
+  transport: 'tcp',
+  state: 'ESTABLISHED',
+  local: address('172.17.0.2'),
+  localPort: 80,
+  remote: address('203.0.113.9'),
+  remotePort: 5000,
+  translated: [{ local: address('10.0.0.1'), localPort: 8080, remote: address('203.0.113.9'), remotePort: 5000 }],
+  cookie: '17',
+  uid: 33,
+  processes: [{ pid: 42, comm: 'nginx', container: { id: 'abcdef0123456789', name: 'web' } }],
+};
+const selects = (text: string, candidate = one): boolean => isSelected(parseSelector(text.split(' ')), candidate);
+
+test('what is selected', () => {
+  for (const text of [
+    '172.17.0.2:80-203.0.113.9:5000',
+    '203.0.113.9:5000-172.17.0.2:80',
+    '203.0.113.9:5000-10.0.0.1:8080',
+    'peer=203.0.113.0/24',
+    'peer=203.0.113.0/24 port=80',
+    'local=10.0.0.1:8080',
+    ':5000',
+    'lport=80 pport=5000',
+    'pid=42',
+    'comm=nginx uid=33 proto=tcp',
+    'container=web',
+    'container=abcdef01',
+    'cookie=17 state=established',
+  ])
+    assert.equal(selects(text), true, text);
+  for (const text of [
+    '172.17.0.2:80-203.0.113.9:5001',
+    'local=203.0.113.9',
+    'peer=203.0.113.0/24 port=81',
+    'local=10.0.0.1:80',
+    'lport=5000',
+    'pid=4',
+    'comm=ngin',
+    'container=abc',
+    'cookie=1',
+    'state=close-wait',
+    'proto=udp',
+    'peer=::/0',
+  ])
+    assert.equal(selects(text), false, text);
+  const six = { ...one, local: address('fd00::1'), localPort: 22, remote: address('fd00::2'), remotePort: 9, translated: [] };
+  for (const text of ['[fd00::1]:22-[fd00::2]:9', 'peer=fd00::2', 'peer=[fd00::2]:9', 'fd00::/64'])
+    assert.equal(selects(text, six), true, text);
+  assert.equal(renderEnds(six.local, 22, six.remote, 9), '[fd00::1]:22-[fd00::2]:9');
+  assert.equal(
+    describeSelector(parseSelector(['peer=10.0.0.0/8', 'port=22'])),
+    'with any address port 22 at either end, with 10.0.0.0/8 there',
+  );
+});
+
+test('what is no selector is refused, nothing at all most of all', () => {
+  for (const text of [
+    '',
+    'everything',
+    'port=0x16',
+    'port=70000',
+    'peer=10.0.0.0/33',
+    'pid=-1',
+    'a=b',
+    'state=OPEN',
+    'port=1 10.0.0.1',
+    '1.1.1.1-2.2.2.2-3.3.3.3',
+    '*',
+    ':',
+    'cookie=x',
+    'proto=sctp',
+  ])
+    assert.throws(() => parseSelector(text.split(' ')), { code: 'bad-request' }, text);
+});
+
+test('servers and what carries the operator are refused', () => {
+  const facts = { ancestors: new Set([1000, 900]) };
+  assert.equal(refusalOf(one, facts), undefined);
+  assert.match(refusalOf({ ...one, state: 'LISTEN' }, facts) ?? '', /server/);
+  assert.match(refusalOf({ ...one, transport: 'udp', state: 'CLOSE', remotePort: 0 }, facts) ?? '', /server/);
+  assert.match(refusalOf({ ...one, processes: [{ pid: 900, comm: 'sshd' }] }, facts) ?? '', /your own session: sshd \(pid 900\)/);
+  const operator = parseSshConnection('203.0.113.9 5000 10.0.0.1 8080');
+  assert.ok(operator);
+  assert.match(refusalOf(one, { ...facts, operator, operatorPort: 5000 }) ?? '', /SSH session, from 203\.0\.113\.9/);
+  assert.equal(refusalOf(one, { ...facts, operator, operatorPort: 5001 }), undefined);
+  assert.match(refusalOf(one, { ...facts, operator }) ?? '', /SSH session/);
+});
+
+test('exit codes', () => {
+  const item = { tuple: 'a-b', netns: '', state: 'ESTABLISHED', transport: 'tcp' };
+  const done = { ...item, method: 'sock-destroy', verified: true, ms: 1 } as const;
+  const report: KillReport = {
+    selector: 'x',
+    matched: 1,
+    killed: 1,
+    refused: [],
+    results: [done],
+    would: [],
+    dry_run: false,
+    not_measured: [],
+  };
+  const server = { ...item, state: 'LISTEN', why: 'it listens' };
+  const cases: readonly [Partial<KillReport>, number][] = [
+    [{}, 0],
+    [{ refused: [server] }, 0],
+    [{ refused: [{ ...item, why: 'yours' }] }, 5],
+    [{ results: [done, { ...done, verified: false }] }, 5],
+    [{ results: [] }, 5],
+    [{ matched: 0, results: [], refused: [server] }, 4],
+    [{ dry_run: true, results: [], would: [item] }, 10],
+    [{ dry_run: true, results: [], refused: [{ ...item, why: 'too many' }] }, 5],
+  ];
+  for (const [more, code] of cases) assert.equal(exitCodeOfKill({ ...report, ...more }), code, JSON.stringify(more));
+});
