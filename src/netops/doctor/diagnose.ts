@@ -8,7 +8,7 @@ import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
 import { cgroupHops } from './cgroup-hop.ts';
 import { planFixes } from './fixes.ts';
-import { hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
+import { type FaultWords, hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
 import { runInject } from './inject-run.ts';
 import { type Judgement, judge } from './judgement.ts';
 import { mtuHops } from './mtu-hop.ts';
@@ -247,6 +247,19 @@ function toldByProbe(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun): W
             : [],
           fault: { id: 'app-abort', detail, effect: 'stall', parts: {} },
         },
+      ),
+    ];
+  }
+  const [ending] = run.endings;
+  if (first.result !== 'connected' && ending && !hops.some(({ fault }) => fault)) {
+    const namespace = walk.through.find(({ inode }) => inode === ending.inode) ?? server;
+    const place = `${ending.family} ${ending.table} ${ending.chain}`;
+    const detail = `the rules as they were read let it pass, but nft's trace saw it end in ${place}: ${ending.text}`;
+    const fault: FaultWords = { id: 'fw-rule-drop', detail, effect: 'silence', certain: false };
+    return [
+      hopOf(
+        { namespace, way: 'there' },
+        { layer: 'filter', state: 'fail', detail, evidence: [{ rung: rungs.trace, text: detail }], fault },
       ),
     ];
   }

@@ -82,6 +82,11 @@ function describe({ attempts, injected }: ProbeRun): string {
   return last && last !== first && last.result !== 'connected' ? `${words}; attempt ${attempts.length}: ${last.result}` : words;
 }
 
+function droppedMeanwhile({ drops }: ProbeRun): string {
+  const places = [...new Set(drops.map(({ reason, location }) => `${reason ?? 'no reason'} at ${location}`))].slice(0, 3);
+  return places.length === 0 ? '' : `; packets dropped on this machine meanwhile, of whatever flow: ${places.join(', ')}`;
+}
+
 function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
   const evidence = new Map<WalkHop, Evidence[]>();
   const told: Evidence = { rung: rungs.probe, text: describe(run) };
@@ -120,8 +125,16 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     }
     const stall = firstFault(hops, ({ id }) => id === 'pmtu-blackhole');
     if (stall?.fault) {
-      note(stall, []);
-      return { verdict: 'degraded', confidence: stall.fault.certain ? 'predicted' : 'unknown', cause: stall, evidence };
+      const again = [...run.growth.values()].find(
+        (grown) => (grown['Tcp.RetransSegs'] ?? 0) > 0 || (grown['TcpExt.TCPLossProbes'] ?? 0) > 0,
+      );
+      const stalled = again !== undefined && first.receivedBytes === 0;
+      note(
+        stall,
+        stalled ? [{ rung: rungs.counters, text: 'connected, nothing came, and what was sent had to be sent again' }] : [],
+      );
+      const confidence = stalled ? 'observed' : stall.fault.certain ? 'predicted' : 'unknown';
+      return { verdict: 'degraded', confidence, cause: stall, evidence };
     }
     return { verdict: 'reachable', confidence: run.injected ? 'observed' : 'proven', evidence };
   }
@@ -164,6 +177,6 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     verdict: 'unreachable',
     confidence: 'unknown',
     evidence,
-    disagreement: `by what was read it must work, but the probe got: ${describe(run)}`,
+    disagreement: `by what was read it must work, but the probe got: ${describe(run)}${droppedMeanwhile(run)}`,
   };
 }

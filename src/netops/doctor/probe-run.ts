@@ -3,9 +3,11 @@
 
 import { asWeirError } from '../../base/errors.ts';
 import { type ConnectOutcome, probeConnect } from '../../kernel/connect-probe.ts';
+import { readMachine } from '../../kernel/machine/machine-reader.ts';
+import { NftTrace, type NftTraceLine } from '../../kernel/trace/nft-trace.ts';
 import { dropTraceRequest, type PacketDrop, type ResetSent, readTcpTraceEvent } from '../../kernel/trace/tcp-events.ts';
 import { TraceSession } from '../../kernel/trace/trace-session.ts';
-import type { Address } from '../../model/address.ts';
+import { type Address, renderAddress } from '../../model/address.ts';
 import type { MachineNamespace } from '../../model/machine.ts';
 import type { RulePlace } from '../../model/packet-filter.ts';
 import { ruleAt } from './filter-hop.ts';
@@ -32,8 +34,10 @@ export interface ProbeRun {
   readonly growth: ReadonlyMap<string, Readonly<Record<string, number>>>;
   /** Matches by `ruleKey`. */
   readonly rulePackets: ReadonlyMap<string, number>;
-  /** What nft's trace said of a rule, by `ruleKey`. */
-  readonly tracedRules: ReadonlyMap<string, string>;
+  /** Where nft's trace saw packets of the flow end. */
+  readonly endings: readonly RuleEnding[];
+  /** Namespaces of hops that went wrong, by inode, once it was over: neighbours and queues alone. */
+  readonly after: ReadonlyMap<string, MachineNamespace>;
   readonly drops: readonly PacketDrop[];
   /** Sent to the probe. */
   readonly resets: readonly ResetSent[];
@@ -73,11 +77,10 @@ export const runProbe = (wish: ProbeWish): Promise<ProbeRun> =>
     return attempts;
   });
 
+type MeasureWish = Pick<ProbeWish, 'through' | 'hops' | 'source' | 'destination'>;
+
 /** What a body that makes packets meets: everything that is counted or told around it. */
-export async function measured(
-  wish: Pick<ProbeWish, 'through' | 'hops'>,
-  body: (notMeasured: string[]) => Promise<ConnectOutcome[]>,
-): Promise<ProbeRun> {
+export async function measured(wish: MeasureWish, body: (notMeasured: string[]) => Promise<ConnectOutcome[]>): Promise<ProbeRun> {
   const notMeasured: string[] = [];
   const before = readCountersOf(wish.through);
   for (const { inode, name } of wish.through)
@@ -88,6 +91,7 @@ export async function measured(
     const packets = place && namespace.filter ? ruleAt(namespace.filter, place)?.packets : undefined;
     if (place && packets !== undefined) rules.set(ruleKey(namespace.inode, place), { namespace, place, packets });
   }
+  const rulesAsTheyAct = await openRuleTraces(wish, notMeasured);
   const trace = openTrace(notMeasured);
   let attempts: ConnectOutcome[];
   try {
@@ -95,6 +99,7 @@ export async function measured(
   } finally {
     trace?.collect();
     trace?.close();
+    for (const { nft } of rulesAsTheyAct) await nft.close();
   }
   const growth = counterGrowth(before, readCountersOf(wish.through));
   const rulePackets = new Map<string, number>();
@@ -111,11 +116,70 @@ export async function measured(
     attempts,
     growth,
     rulePackets,
-    tracedRules: new Map(),
+    endings: rulesAsTheyAct.flatMap(({ namespace, nft }) => endingsOf(namespace, nft.lines)),
+    after: await readAfter(wish.hops),
     drops: trace?.drops.filter(({ reason }) => !ordinaryDrops.has(reason ?? '')) ?? [],
     resets: trace?.resets.filter(({ destination }) => destination !== undefined && ports.has(destination.port)) ?? [],
     notMeasured,
   };
+}
+
+export interface RuleEnding {
+  readonly inode: string;
+  readonly family: string;
+  readonly table: string;
+  readonly chain: string;
+  readonly text: string;
+}
+
+const endingsOf = ({ inode }: MachineNamespace, lines: readonly NftTraceLine[]): RuleEnding[] =>
+  lines
+    .filter(({ kind, verdict }) => kind !== 'verdict' && /^(drop|queue|stolen)/.test(verdict))
+    .map(({ family, table, chain, text }) => ({ inode, family, table, chain, text }));
+
+/** Namespaces whose rules are watched at work. */
+const mostTraces = 4;
+
+/** Where rules of nft are in question. */
+async function openRuleTraces(
+  { hops, source, destination, through }: MeasureWish,
+  notMeasured: string[],
+): Promise<{ namespace: MachineNamespace; nft: NftTrace }[]> {
+  const foretold = new Set(
+    hops
+      .filter(({ fault }) => fault && (fault.parts.rule ?? fault.parts.policyOf)?.backend === 'nft')
+      .map(({ namespace }) => namespace),
+  );
+  // Nothing foretold: should it fail all the same, any of them may have done it.
+  const suspects = hops.some(({ fault }) => fault)
+    ? foretold
+    : through.filter(({ filter }) => filter?.chains.some(({ backend, base }) => backend === 'nft' && base));
+  const ip = source.family === 4 ? 'ip' : 'ip6';
+  const [from, to] = [renderAddress(source), renderAddress(destination)];
+  // The answer may have been rewritten: it is known by who it is for.
+  const selectors = [`${ip} saddr ${from} ${ip} daddr ${to}`, `${ip} daddr ${from}`];
+  const opened: { namespace: MachineNamespace; nft: NftTrace }[] = [];
+  for (const namespace of [...suspects].slice(0, mostTraces))
+    try {
+      opened.push({ namespace, nft: await NftTrace.open(namespace.path, selectors) });
+    } catch (error) {
+      notMeasured.push(`the rules of ${namespace.name} at work (nft monitor trace): ${asWeirError(error).message}`);
+    }
+  return opened;
+}
+
+async function readAfter(hops: readonly WalkHop[]): Promise<Map<string, MachineNamespace>> {
+  const after = new Map<string, MachineNamespace>();
+  const asked = new Set(
+    hops.filter(({ fault, layer }) => fault && layer !== 'filter' && layer !== 'socket').map(({ namespace }) => namespace),
+  );
+  for (const { inode } of asked) {
+    const machine = await readMachine({ namespaces: 'one', netns: inode, parts: ['neighbours', 'qdiscs'] }).catch(
+      () => undefined,
+    );
+    if (machine?.namespaces[0]) after.set(inode, machine.namespaces[0]);
+  }
+  return after;
 }
 
 interface Trace {

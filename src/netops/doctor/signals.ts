@@ -1,9 +1,11 @@
 // What the kernel must have counted or told while a packet met a fault: by this a prediction becomes an observation, or does not. Pure.
 // Sources: the catalogue of faults in docs/doctor.md, include/net/dropreason-core.h.
 
+import { renderAddress } from '../../model/address.ts';
 import type { CauseId } from '../../model/diagnosis.ts';
 import { type Evidence, rungs, type WalkHop } from './hop.ts';
 import type { ProbeRun } from './probe-run.ts';
+import { sameAddress } from './wire.ts';
 
 /** Counters of the fault's namespace that must have grown, each list an alternative; `absent`: must not. */
 const counted: Partial<Record<CauseId, { readonly grew?: readonly (readonly string[])[]; readonly absent?: readonly string[] }>> =
@@ -47,6 +49,14 @@ const dropped: Partial<Record<CauseId, { readonly reasons: readonly string[]; re
   'policy-route-captured': { reasons: ['NEIGH_FAILED', 'NEIGH_QUEUEFULL'] },
 };
 
+/** Nobody answers for an address: its neighbour entry says so. */
+const unheard = new Set<CauseId>([
+  'dnat-target-down',
+  'next-hop-unreachable',
+  'return-route-captured-by-bridge',
+  'policy-route-captured',
+]);
+
 export interface Signal {
   readonly fits: boolean;
   /** A counter or an event of this cause and no other kind. */
@@ -79,10 +89,36 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
     strong = true;
     evidence.push({ rung: rungs.counters, text: `that rule matched ${passed} packets meanwhile` });
   }
-  const traced = rule && run.tracedRules.get(ruleKey(namespace.inode, rule));
-  if (traced !== undefined) {
+  const place = rule ?? fault.parts.policyOf;
+  const ending =
+    place &&
+    run.endings.find(
+      ({ inode, family, table, chain }) =>
+        inode === namespace.inode && family === place.family && table === place.table && chain === place.chain,
+    );
+  if (ending) {
     strong = true;
-    evidence.push({ rung: rungs.trace, text: `nft trace of the probe: ${traced}` });
+    evidence.push({
+      rung: rungs.trace,
+      text: `nft trace of this flow: ended in ${ending.family} ${ending.table} ${ending.chain}: ${ending.text}`,
+    });
+  }
+  const after = run.after.get(namespace.inode);
+  const { address, qdisc } = fault.parts;
+  const neighbour = after?.neighbours.find(
+    (entry) => address && sameAddress(entry.address, address) && /FAILED|INCOMPLETE/.test(entry.state),
+  );
+  if (neighbour && unheard.has(fault.id)) {
+    strong = true;
+    evidence.push({
+      rung: rungs.probe,
+      text: `neighbour ${renderAddress(neighbour.address)} dev ${neighbour.device} is ${neighbour.state} now`,
+    });
+  }
+  const queue = qdisc && after?.qdiscs.find(({ device, kind }) => device === qdisc.device && kind === qdisc.kind);
+  if (qdisc && queue && queue.drops > qdisc.drops) {
+    strong = true;
+    evidence.push({ rung: rungs.counters, text: `that queue dropped ${queue.drops - qdisc.drops} packets meanwhile` });
   }
   const drops = dropped[fault.id];
   const met =
