@@ -2,11 +2,15 @@
 // and ten pairs of them at once.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import type { WeirError } from '../../src/base/errors.ts';
+import { tryFix } from '../../src/netops/doctor/try-fix.ts';
 import { type CaseFigures, runAtOnce, runCase, runFromServerAlone, runPair } from '../support/doctor-bed.ts';
 import type { FaultCase } from '../support/fault-case.ts';
 import { faultCases } from '../support/fault-cases.ts';
-import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
+import { lacksKernelTests, lacksProgram, until, withLab } from '../support/namespace.ts';
 
 const lacking = lacksKernelTests() || lacksProgram('iptables-legacy', 'iptables') || lacksProgram('socat', 'socat');
 const atOnce = 5;
@@ -71,4 +75,26 @@ test('ten pairs of faults: the one met first, then the other', { skip: lacking }
     ),
     [],
   );
+});
+
+test('a fix that is being tried goes when whoever tries it is killed', { skip: lacking }, async () => {
+  await withLab(async (lab) => {
+    const place = await lab.namespace('k');
+    await place.nft('table inet lab { chain input { type filter hook input priority 0; tcp dport 8080 drop; } }');
+    const before = await place.snapshot();
+    const fix = {
+      cmd: `nsenter --net=${place.path} -- nft insert rule inet lab input tcp dport 8080 accept comment '"weir-doctor"'`,
+      undo: `nsenter --net=${place.path} -- sh -c "nft delete rule inet lab input handle \\$(nft -a list chain inet lab input | sed -n 's/.*comment \\"weir-doctor\\" # handle //p')"`,
+    };
+    const module = new URL('../../src/netops/doctor/try-fix.js', import.meta.url).href;
+    const script = `import { tryFix } from '${module}'; await tryFix(${JSON.stringify(fix)}, 60_000); console.log('applied'); setInterval(() => {}, 1000);`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    assert.match(await place.snapshot(), /weir-doctor/);
+    child.kill('SIGKILL');
+    await until('the fix is gone', async () => (await place.snapshot()) === before);
+    const bad = tryFix({ ...fix, cmd: 'false', when: 'now', risk: '', scope: '' }, 1000);
+    await assert.rejects(bad, (error: WeirError) => error.code === 'kernel-refused');
+    assert.equal(await place.snapshot(), before, 'what was not applied is not undone');
+  });
 });

@@ -9,6 +9,7 @@ import { parseMicros } from '../../src/base/clock.ts';
 import { WeirError } from '../../src/base/errors.ts';
 import type { ActionContext, Actions } from '../../src/cli/actions.ts';
 import { runCommandLine } from '../../src/cli/command-line.ts';
+import type { DoctorActions } from '../../src/cli/doctor-actions.ts';
 import type { CommandEnvironment, CommandOutput } from '../../src/cli/environment.ts';
 import type { ExposureActions } from '../../src/cli/exposure-actions.ts';
 import type { PacketActions } from '../../src/cli/packet-actions.ts';
@@ -118,6 +119,8 @@ export class CommandBed {
   agentAnswers: Record<string, (...args: unknown[]) => unknown> = {};
   /** What actions about packets do; none: they are not to be asked. */
   packets: Partial<PacketActions> = {};
+  /** What the doctor finds; none: it is not to be asked. */
+  doctor: Partial<DoctorActions> = {};
   /** The same about what is exposed. */
   exposure: Partial<ExposureActions> = {};
   /** Environment variables of commands. */
@@ -136,6 +139,7 @@ export class CommandBed {
     this.status = undefined;
     this.agentAnswers = {};
     this.packets = {};
+    this.doctor = {};
     this.exposure = {};
     this.variables = {};
     this.configured = {};
@@ -179,6 +183,7 @@ export class CommandBed {
           ]),
         ),
         packets: this.packets,
+        doctor: this.doctor,
         exposure: this.exposure,
       } as unknown as Actions,
     };

@@ -1,0 +1,99 @@
+// What was read against what was met: each way they agree or do not, and how sure the answer then may be.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ConnectOutcome } from '../../kernel/connect-probe.ts';
+import type { CauseId } from '../../model/diagnosis.ts';
+import type { MachineListener, MachineNamespace } from '../../model/machine.ts';
+import { type FaultWords, hopOf, type WalkHop } from './hop.ts';
+import { judge } from './judgement.ts';
+import type { PathWalk } from './path-walk.ts';
+import type { ProbeRun } from './probe-run.ts';
+
+const namespace = { inode: '1', name: 'server' } as unknown as MachineNamespace;
+const where = { namespace, way: 'there' } as const;
+const fine = hopOf(where, { layer: 'route', state: 'pass', detail: 'fine' });
+const wrong = (id: CauseId, more: Partial<FaultWords> = {}): WalkHop =>
+  hopOf(where, { layer: 'filter', state: 'fail', detail: id, fault: { id, detail: id, effect: 'silence', ...more } });
+const whole = {
+  there: 'delivered',
+  back: 'delivered',
+  listener: {} as MachineListener,
+  hops: [],
+  through: [],
+  legs: [],
+} as PathWalk;
+const met = (result: ConnectOutcome['result'], more: Partial<ProbeRun> & Partial<ConnectOutcome> = {}): ProbeRun => ({
+  attempts: [{ result, sourcePort: 5, ms: 1, receivedBytes: 0, ...(more.ending && { ending: more.ending }) }],
+  growth: new Map([['1', {}]]),
+  rulePackets: new Map(),
+  endings: [],
+  after: new Map(),
+  drops: [],
+  resets: [],
+  notMeasured: [],
+  ...more,
+});
+const words = (hops: WalkHop[], run?: ProbeRun, walk = whole): string => {
+  const { verdict, confidence, cause, disagreement } = judge(walk, hops, run);
+  return [verdict, confidence, cause?.fault?.id ?? '-', ...(disagreement ? ['both said'] : [])].join(' ');
+};
+
+test('without a probe everything is a prediction, and what was not seen is no proof', () => {
+  assert.equal(words([fine]), 'reachable predicted -');
+  assert.equal(words([fine, wrong('fw-rule-drop'), wrong('no-return-route')]), 'unreachable predicted fw-rule-drop');
+  assert.equal(words([wrong('pmtu-blackhole')]), 'degraded predicted pmtu-blackhole');
+  assert.equal(words([wrong('reply-lost-off-host')]), 'inconclusive predicted reply-lost-off-host');
+  assert.equal(words([wrong('fw-rate-limit', { certain: false })]), 'inconclusive predicted fw-rate-limit');
+  assert.equal(
+    words([wrong('fw-rate-limit', { certain: false }), wrong('no-return-route')]),
+    'unreachable predicted no-return-route',
+  );
+  assert.equal(words([fine], undefined, { ...whole, back: 'left' }), 'inconclusive predicted -');
+  const unread = hopOf(where, { layer: 'filter', state: 'not-measured', detail: 'the rules could not be read' });
+  assert.equal(words([fine, unread]), 'inconclusive unknown -');
+  assert.equal(words([hopOf(where, { layer: 'filter', state: 'unknown', detail: 'undecided' })]), 'inconclusive unknown -');
+});
+
+test('a probe proves what the kernel counted, and only observes what fits', () => {
+  const growth = (name: string) => ({ growth: new Map([['1', { [name]: 2 }]]) });
+  assert.equal(words([fine], met('connected')), 'reachable proven -');
+  assert.equal(words([wrong('rpfilter')], met('timeout', growth('TcpExt.IPReversePathFilter'))), 'unreachable proven rpfilter');
+  assert.equal(words([wrong('rpfilter')], met('timeout')), 'unreachable observed rpfilter');
+  assert.equal(words([wrong('reply-lost-off-host')], met('timeout')), 'inconclusive observed reply-lost-off-host');
+  const refusing = wrong('fw-reject-rst', { effect: 'refused' });
+  assert.equal(words([refusing], met('refused')), 'unreachable observed fw-reject-rst');
+  assert.equal(
+    words([refusing, wrong('no-return-route')], met('timeout')),
+    'unreachable observed fw-reject-rst',
+    'its reset is lost on the way back',
+  );
+  const injected = { injected: { by: 'eth0', answeredBy: 'eth0' } };
+  assert.equal(words([fine], met('connected', injected)), 'reachable observed -');
+});
+
+test('where the two disagree nothing is decided and both are said', () => {
+  assert.equal(words([wrong('fw-rule-drop')], met('connected')), 'inconclusive unknown fw-rule-drop both said');
+  assert.equal(words([wrong('fw-rule-drop')], met('refused')), 'inconclusive unknown fw-rule-drop both said');
+  assert.equal(words([fine], met('timeout')), 'unreachable unknown - both said');
+});
+
+test('what leaves a connection possible: limits, resets, sizes, two backends', () => {
+  const limit = wrong('fw-rate-limit', { certain: false });
+  const second: ConnectOutcome = { result: 'timeout', sourcePort: 6, ms: 500, receivedBytes: 0 };
+  const twice = met('connected');
+  assert.equal(words([limit], { ...twice, attempts: [...twice.attempts, second] }), 'degraded proven fw-rate-limit');
+  assert.equal(words([limit], met('connected')), 'reachable proven -', 'a limit that was not met is no finding');
+  assert.equal(words([wrong('nat-backend-conflict')], met('connected')), 'degraded predicted nat-backend-conflict');
+  assert.equal(words([wrong('pmtu-blackhole', { effect: 'stall' })], met('connected')), 'degraded predicted pmtu-blackhole');
+  const again = { growth: new Map([['2', { 'Tcp.RetransSegs': 1 }]]) };
+  assert.equal(
+    words([wrong('pmtu-blackhole', { effect: 'stall' })], met('connected', again)),
+    'degraded observed pmtu-blackhole',
+  );
+  const counted = { growth: new Map([['1', { 'TcpExt.TCPAbortOnClose': 1 }]]) };
+  assert.equal(
+    words([wrong('app-abort', { effect: 'stall' })], met('connected', { ...counted, ending: 'reset' })),
+    'degraded proven app-abort',
+  );
+});

@@ -1,0 +1,116 @@
+// Texts of other programs that the doctor reads: IPsec policies, queue parameters, nft's trace; and the frames it makes and looks for.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { renderEthernet, renderTcpPacket } from '../../kernel/frame-injection.ts';
+import { layOut } from '../../kernel/packet-header.ts';
+import { parseNftTrace } from '../../kernel/trace/nft-trace.ts';
+import { type Address, parseAddress, renderAddress } from '../../model/address.ts';
+import { foldChecksum, sumWords } from '../../model/checksum.ts';
+import type { MachineNamespace } from '../../model/machine.ts';
+import type { FilterPacket } from '../../model/packet-filter.ts';
+import { quoted } from './fix-rule.ts';
+import { answerIn } from './inject-run.ts';
+import { parseTcSize, qdiscHop } from './qdisc-hop.ts';
+import { parsePolicy, xfrmHop } from './xfrm-hop.ts';
+
+const at = (text: string): Address => parseAddress(text) as Address;
+const syn = (from: string, to: string): FilterPacket => ({
+  family: at(from).family,
+  protocol: 'tcp',
+  source: at(from),
+  sourcePort: 50_000,
+  destination: at(to),
+  destinationPort: 443,
+  mark: 0,
+  state: 'new',
+  tcpFlags: 'syn',
+});
+
+test('IPsec policies: who is selected, what is blocked, and the one with the smallest priority first', () => {
+  const block = 'src 10.0.0.0/24 dst 10.0.1.9/32 proto tcp dport 443 \n\tdir in action block priority 7 ptype main ';
+  const policy = parsePolicy(block);
+  assert.equal(policy && renderAddress(policy.source.address), '10.0.0.0');
+  assert.deepEqual(
+    [policy?.direction, policy?.block, policy?.priority, policy?.port, policy?.template],
+    ['in', true, 7, 443, false],
+  );
+  assert.equal(parsePolicy('socket in priority 0'), undefined);
+  const hops = (policies: string[], from = '10.0.0.5') =>
+    xfrmHop({ xfrmPolicies: policies } as unknown as MachineNamespace, 'in', syn(from, '10.0.1.9'), 'there').map(
+      ({ state, fault }) => fault?.id ?? state,
+    );
+  assert.deepEqual(hops([block]), ['ipsec-policy']);
+  assert.deepEqual(hops([block], '10.0.2.5'), []);
+  assert.deepEqual(hops([block.replace('443', '444')]), []);
+  assert.deepEqual(hops([block, 'src 0.0.0.0/0 dst 0.0.0.0/0 \n\tdir in priority 1 ptype main']), ['pass']);
+  assert.deepEqual(hops(['src 0.0.0.0/0 dst 0.0.0.0/0 \n\tdir in priority 1 \n\ttmpl src 0.0.0.0 dst 0.0.0.0']), ['unknown']);
+});
+
+test('queues that drop everything, some, or nothing', () => {
+  assert.deepEqual(['10b', '1600b', '16Kb', '2Mb', 'x'].map(parseTcSize), [10, 1600, 16_384, 2 << 20, undefined]);
+  const judged = (kind: string, text: string, drops = 0) => {
+    const hop = qdiscHop(
+      { qdiscs: [{ device: 'eth0', kind, drops, overlimits: 0, text }] } as unknown as MachineNamespace,
+      'eth0',
+      'back',
+    );
+    return hop && `${hop.state} ${hop.fault?.certain ?? ''}`;
+  };
+  assert.equal(judged('tbf', 'qdisc tbf 1: dev eth0 root rate 8bit burst 10b lat 1ms'), 'fail true');
+  assert.equal(judged('tbf', 'qdisc tbf 1: dev eth0 root rate 1Mbit burst 16Kb lat 50ms'), 'pass ');
+  assert.equal(judged('tbf', 'qdisc tbf 1: dev eth0 root rate 1Mbit burst 16Kb lat 50ms', 3), 'unknown false');
+  assert.equal(judged('netem', 'qdisc netem 1: dev eth0 root limit 1000 loss 100%'), 'fail true');
+  assert.equal(judged('netem', 'qdisc netem 1: dev eth0 root limit 1000 loss 5%'), 'unknown false');
+  assert.equal(judged('fq_codel', 'qdisc fq_codel 0: root', 9), undefined);
+});
+
+test('lines of nft monitor trace', () => {
+  assert.deepEqual(
+    parseNftTrace('trace id 9db7 inet lab input rule ip saddr 10.0.0.1 tcp dport 8080 counter drop (verdict drop)'),
+    {
+      id: '9db7',
+      family: 'inet',
+      table: 'lab',
+      chain: 'input',
+      kind: 'rule',
+      verdict: 'drop',
+      text: 'ip saddr 10.0.0.1 tcp dport 8080 counter drop (verdict drop)',
+    },
+  );
+  assert.equal(parseNftTrace('trace id 9db7 ip filter FORWARD policy drop ')?.verdict, 'drop');
+  assert.equal(parseNftTrace('trace id 9db7 ip filter FORWARD rule jump X (verdict jump X)')?.verdict, 'jump X');
+  assert.equal(parseNftTrace('trace id 9db7 inet lab input packet: iif "s0" ip saddr 1.2.3.4'), undefined);
+});
+
+test('a SYN of ours has right checksums in both families; an answer to another is not taken for one to it', () => {
+  for (const [from, to] of [
+    ['10.0.0.1', '10.0.0.2'],
+    ['fd00::1', 'fd00::2'],
+  ]) {
+    const packet = renderTcpPacket(syn(from, to), { sequence: 7 });
+    const layout = layOut(packet);
+    assert.ok(layout && layout.protocol === 6);
+    const four = layout.version === 4;
+    if (four) assert.equal(foldChecksum(sumWords(packet, 0, 20)), 0);
+    const pseudo = sumWords(packet, four ? 12 : 8, four ? 20 : 40, 6 + packet.length - layout.transportAt);
+    assert.equal(foldChecksum(sumWords(packet, layout.transportAt, packet.length, pseudo)), 0);
+    const answer = (flags: number, acknowledged: number, port = 50_000): Uint8Array => {
+      const bytes = renderTcpPacket({ ...syn(to, from), destinationPort: port }, { flags });
+      new DataView(bytes.buffer).setUint32(layout.transportAt + 8, acknowledged);
+      return renderEthernet('02:00:00:00:00:01', '02:00:00:00:00:02', bytes);
+    };
+    assert.equal(answerIn(answer(0x12, 8), 50_000, 7), 'connected');
+    assert.equal(answerIn(answer(0x14, 8), 50_000, 7), 'refused');
+    assert.equal(answerIn(answer(0x12, 9), 50_000, 7), undefined);
+    assert.equal(answerIn(answer(0x12, 8, 50_001), 50_000, 7), undefined);
+    assert.equal(answerIn(answer(0x02, 8), 50_000, 7), undefined);
+    assert.equal(answerIn(new Uint8Array(20), 50_000, 7), undefined);
+  }
+});
+
+test('names of chains and devices reach a shell as words', () => {
+  assert.equal(quoted('INPUT'), 'INPUT');
+  assert.equal(quoted("a'; rm -rf /"), "'a'\\''; rm -rf /'");
+  assert.equal(quoted('$(x)'), "'$(x)'");
+});
