@@ -80,7 +80,7 @@ test('ten pairs of faults: the one met first, then the other', { skip: lacking }
 test('a fix that is being tried goes when whoever tries it is killed', { skip: lacking }, async () => {
   await withLab(async (lab) => {
     const place = await lab.namespace('k');
-    await place.nft('table inet lab { chain input { type filter hook input priority 0; tcp dport 8080 drop; } }');
+    await place.nft('table inet lab {\n chain input {\n type filter hook input priority 0\n tcp dport 8080 drop\n }\n}\n');
     const before = await place.snapshot();
     const fix = {
       cmd: `nsenter --net=${place.path} -- nft insert rule inet lab input tcp dport 8080 accept comment '"weir-doctor"'`,
