@@ -7,7 +7,7 @@ import { compileFilter } from '../kernel/capture/filter-program.ts';
 import { createCommandRunner } from '../kernel/command.ts';
 import { selectNamespace } from '../kernel/machine/machine-reader.ts';
 import { type FoundNamespace, findNamespaces } from '../kernel/machine/namespace-finder.ts';
-import { runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
+import { type CaptureScreen, runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
 import { killConnections } from '../netops/kill/kill-connections.ts';
 import { readResets } from '../netops/resets/read-resets.ts';
 import { watchResets } from '../netops/resets/watch-resets.ts';
@@ -38,11 +38,39 @@ async function* piecesOf(input: string | Uint8Array): AsyncGenerator<Uint8Array>
   }
 }
 
+const nobody = 65_534;
+
+/** For good: what other people send is not read as root where that can be helped. Descriptors that are open stay. */
+function dropPrivileges(): void {
+  if (process.getuid?.() !== 0) return;
+  process.setgroups?.([]);
+  process.setgid?.(nobody);
+  process.setuid?.(nobody);
+}
+
 export const packetActions: PacketActions = {
   async capture(wish, screen, signal, sessions) {
     const { netns, ...rest } = wish;
     const path = netnsPathOf(netns);
-    return runLiveCapture(path === undefined ? rest : { ...rest, netns: path }, screen, signal, sessions);
+    // Asked before: only root may ask a recorder.
+    const asks =
+      sessions === undefined
+        ? false
+        : await sessions().then(
+            () => true,
+            () => false,
+          );
+    // Who holds a socket, a ring's next file and a recorder's sessions are for root to ask.
+    const keeps = wish.processes || wish.ring !== undefined || asks;
+    const watched: CaptureScreen = {
+      packet: (line) => screen.packet(line),
+      credential: (one) => screen.credential(one),
+      listening(interfaces, filters) {
+        if (!keeps) dropPrivileges();
+        screen.listening(interfaces, filters);
+      },
+    };
+    return runLiveCapture(path === undefined ? rest : { ...rest, netns: path }, watched, signal, asks ? sessions : undefined);
   },
   filterFile: (wish, input, screen, comments) => runOfflineCapture(wish, piecesOf(input), screen, comments),
   async watchResets(wish, onFinding, onListening) {

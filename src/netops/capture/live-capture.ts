@@ -80,7 +80,11 @@ export class LiveCapture {
       await capture.#open();
     } catch (error) {
       capture.close();
-      throw error;
+      if (!(error instanceof WeirError) || error.code !== 'not-permitted') throw error;
+      throw new WeirError('not-permitted', 'listening on interfaces needs CAP_NET_RAW, and CAP_SYS_ADMIN in another namespace', {
+        ...error.details,
+        next: 'run it with sudo; a file (-r) and --explain need no privilege',
+      });
     }
     return capture;
   }

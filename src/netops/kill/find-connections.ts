@@ -74,6 +74,12 @@ export async function findConnections(selector: KillSelector, namespaces: readon
       ];
     });
 
+  let closed = 0;
+  const lacks = (what: string, error: unknown): void => {
+    const { code, message } = asWeirError(error);
+    if (code === 'not-permitted') closed += 1;
+    else unseen.push(`${what}: ${message}`);
+  };
   const sockets: { netns: FoundNamespace; entry: SocketEntry }[] = [];
   const tracked: { netns: FoundNamespace; entry: ConntrackEntry }[] = [];
   for (const netns of namespaces) {
@@ -82,7 +88,8 @@ export async function findConnections(selector: KillSelector, namespaces: readon
       if (!answer.complete) unseen.push(`sockets of namespace ${netns.inode} beyond those that were read`);
       for (const entry of answer.sockets) sockets.push({ netns, entry });
     } catch (error) {
-      unseen.push(`sockets of namespace ${netns.inode}: ${asWeirError(error).message}`);
+      lacks(`sockets of namespace ${netns.inode}`, error);
+      continue;
     }
     try {
       const complete = readConntrack(
@@ -94,9 +101,10 @@ export async function findConnections(selector: KillSelector, namespaces: readon
       );
       if (!complete) unseen.push(`tracked connections of namespace ${netns.inode} beyond those that were read`);
     } catch (error) {
-      unseen.push(`tracked connections of namespace ${netns.inode}: ${asWeirError(error).message}`);
+      lacks(`tracked connections of namespace ${netns.inode}`, error);
     }
   }
+  if (closed > 0) unseen.push(`sockets or tracked connections of ${closed} namespaces: needs root`);
   const views = translationsOf(tracked.map(({ entry }) => entry));
   const own = new Set(sockets.map(({ entry }) => keyOf(entry)));
   const nameOf = (netns: FoundNamespace): string => nameNamespace(netns, firstProcessOf(netns));
