@@ -2,7 +2,10 @@
 // what became of each compared with the walk. Where the walk says "unknown", what happened is among what it holds possible.
 
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { createCommandRunner } from '../../src/kernel/command.ts';
 import { readPacketFilter } from '../../src/kernel/filter/packet-filter-reader.ts';
@@ -189,3 +192,56 @@ test(
       assert.ok(tally.unknown < tally.walks / 10, `${tally.unknown} of ${tally.walks} walks could not tell`);
     }),
 );
+
+const golden = (name: string, ending: string): string => {
+  const file = path.join(path.dirname(fileURLToPath(import.meta.url)), `../../../test/golden/filters/${name}.${ending}`);
+  if (!existsSync(file)) return '';
+  // The bed's devices and addresses for those of the machine the program ran on.
+  const places: readonly (readonly [RegExp, string])[] = [
+    [/\beth0\b/g, 'gc'],
+    [/\b(docker0|br-[0-9a-f]{12})\b/g, 'gs'],
+    [/\b172\.1[78]\.0\.2\b/g, '10.71.0.2'],
+    [/\b172\.17\.0\.0\/16/g, '10.71.0.0/24'],
+    [/\b203\.0\.113\.5\b/g, '10.70.0.2'],
+    [/\b(203\.0\.113\.0|198\.51\.100\.0)\/24/g, '10.70.0.76/30'],
+    [/\b(5432|2222)\b/g, '31000'],
+  ];
+  return places.reduce((text, [pattern, place]) => text.replaceAll(pattern, place), readFileSync(file, 'utf8'));
+};
+
+for (const [name, backends] of [
+  ['docker', ['iptables-nft', 'legacy']],
+  ['ufw', ['iptables-nft', 'legacy']],
+  ['fail2ban', ['iptables-nft']],
+  ['firewalld', ['nft']],
+] as const)
+  for (const backend of backends)
+    test(`the rules of ${name}, in ${backend}, do in the kernel what the walk says`, { skip, timeout: 60_000 }, () =>
+      withLab(async (lab) => {
+        const bed = await FilterBed.open(lab);
+        try {
+          const save = golden(name, 'save');
+          const sets = golden(name, 'ipset');
+          if (sets !== '')
+            await bed.router.run(['ipset', 'restore'], { input: sets.replaceAll(/ bucketsize \d+ initval \S+/g, '') });
+          await bed.load({
+            nft: backend === 'nft' ? golden(name, 'nft.txt') : '',
+            iptablesNft: backend === 'iptables-nft' ? save : '',
+            legacy: backend === 'legacy' ? save : '',
+          });
+          const read = await readPacketFilter(createCommandRunner(bed.router.path));
+          assert.deepEqual(read.unreadable, []);
+          const filter = { ...read, chains: read.chains.filter(({ table }) => table !== 'observer') };
+          const tally: Tally = { walks: 0, unknown: 0, dropped: 0 };
+          for (const [round, sent] of fc.sample(probes, { numRuns: 6, seed }).entries()) {
+            const numbered = sent.map((probe) => ({ ...probe, id: probe.id + round * 200 }));
+            await bed.router.run(['conntrack', '-F'], { anyCode: true });
+            const observed = await bed.send(numbered);
+            for (const probe of numbered) comparePath(filter, packetOf(probe, 'gc'), 'gs', probe.id, observed, tally);
+          }
+          assert.ok(tally.walks > 144 && tally.dropped > 0, JSON.stringify(tally));
+        } finally {
+          bed.close();
+        }
+      }),
+    );

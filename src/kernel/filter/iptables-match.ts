@@ -298,6 +298,13 @@ function moduleMatches(
         : options.length === 0
           ? [compare('fib.saddr+iif.oif', [[range(0)]], true)]
           : undefined;
+    case 'rt':
+    case 'frag':
+    case 'hbh':
+    case 'dst':
+    case 'mh':
+      // Extension headers of IPv6, which the packets of a walk do not have.
+      return [{ kind: 'any', of: [], inverted: false }];
     case 'recent':
       // Noting an address always holds; asking for it depends on what came before.
       return options.some(({ name: option }) => option === '--set') && options.every(({ negated }) => !negated) ? [] : undefined;

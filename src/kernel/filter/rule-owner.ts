@@ -40,8 +40,10 @@ const jailInText = /(?:@addr6?-set-|(?:^|[ @])f2b-)([A-Za-z0-9_.-]+)/;
 /** `comment` is nft's. Undefined where nothing tells: rules of an administrator. */
 export function ruleOwner(place: Omit<RulePlace, 'owner'>, comment = ''): string | undefined {
   const { table, chain, text } = place;
-  const jail = jailOfChain.exec(chain)?.[1] ?? jailInText.exec(text)?.[1];
-  if (jail !== undefined) return `fail2ban ${jail.replace(/^chain$/, '')}`.trim();
+  // Its nft action calls the chain of all jails `f2b-chain`, and tells them apart by their sets.
+  const named = jailOfChain.exec(chain)?.[1];
+  const jail = named === undefined || named === 'chain' ? jailInText.exec(text)?.[1] : named;
+  if (jail !== undefined) return `fail2ban ${jail}`;
   const tableOwner = byTable.find(([pattern]) => pattern.test(table))?.[1];
   if (tableOwner !== undefined) return tableOwner;
   const chainOwner = byChain.find(([pattern]) => pattern.test(chain))?.[1];
