@@ -72,7 +72,7 @@ async function who(options: Options, context: CommandContext): Promise<number> {
     context.action,
   );
   if (!last) return 0;
-  for (const { what, why } of last.unseen) await context.note(`not seen: ${what}: ${why}`);
+  for (const { what, why } of last.unseen) await context.note(printable(`not seen: ${what}: ${why}`, 400));
   return 0;
 }
 
@@ -101,7 +101,7 @@ async function showReading(reading: WhoReading, context: CommandContext, evidenc
   const { totals, rows, rest } = reading;
   const where = reading.devices.map(({ device, netnsName }) => (netnsName === '' ? device : `${netnsName} ${device}`)).join(', ');
   const lines = [
-    `${style.bold(where === '' ? 'this namespace' : where)}: ${renderRate((totals.bytes * 8) / reading.seconds)} in ${plural(totals.flows, 'flow')}, ` +
+    `${style.bold(where === '' ? 'this namespace' : printable(where, 300))}: ${renderRate((totals.bytes * 8) / reading.seconds)} in ${plural(totals.flows, 'flow')}, ` +
       `${measures[reading.measure]} for ${reading.seconds.toFixed(1)} s; ${style.bold(share(totals.attributedBytes, totals.bytes))} of the bytes have an owner`,
   ];
   if (!evidence) await context.environment.stdout.write('\u001b[H\u001b[2J');
@@ -125,7 +125,7 @@ const columnsOf = (style: Style): Column<FlowRow>[] => [
   { title: 'FLOW', text: ({ flow }) => renderFlow(flow), paint: style.cyan },
   {
     title: 'WHO',
-    text: (row) => (row.attributed ? renderChain(row.path) : `? ${row.reason ?? ''}`),
+    text: (row) => (row.attributed ? renderChain(row.path) : `? ${printable(row.reason ?? '', 300)}`),
     flexible: true,
   },
 ];
@@ -162,13 +162,11 @@ function describeRow(row: FlowRow, style: Style): string[] {
     const exe = hop.exe === undefined || hop.kind !== 'process' ? '' : ` ${hop.exe}`;
     const port = hop.listens === undefined ? '' : `, serves port ${hop.listens}`;
     const device = hop.device === undefined ? '' : ` ${hop.device}`;
-    lines.push(
-      `${' '.repeat(12)}${hop.kind}${device}${place}${process}${exe}${user}${port}: ${printable(renderFlow(hop.flow), 200)}  ${style.dim(
-        `[${hop.join}; ${hop.score === 1 ? 'certain' : `score ${hop.score.toFixed(2)}`}]`,
-      )}`,
-    );
+    const what = `${hop.kind}${device}${place}${process}${exe}${user}${port}: ${renderFlow(hop.flow)}`;
+    const certainty = hop.score === 1 ? 'certain' : `score ${hop.score.toFixed(2)}`;
+    lines.push(`${' '.repeat(12)}${printable(what, 600)}  ${style.dim(printable(`[${hop.join}; ${certainty}]`, 300))}`);
   }
-  if (!row.attributed) lines.push(style.yellow(`${' '.repeat(12)}no owner: ${row.reason ?? ''}`));
+  if (!row.attributed) lines.push(style.yellow(`${' '.repeat(12)}no owner: ${printable(row.reason ?? '', 300)}`));
   return lines;
 }
 

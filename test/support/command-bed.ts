@@ -15,6 +15,7 @@ import type { ExposureActions } from '../../src/cli/exposure-actions.ts';
 import type { PacketActions } from '../../src/cli/packet-actions.ts';
 import type { Configuration } from '../../src/model/configuration.ts';
 import { noPorts } from '../../src/model/port-set.ts';
+import type { WhoReading } from '../../src/netops/who/traffic-watch.ts';
 import { MemoryStore } from '../../src/record/memory-store.ts';
 import { sampleEvents } from './sample-records.ts';
 
@@ -125,6 +126,8 @@ export class CommandBed {
   exposure: Partial<ExposureActions> = {};
   /** Environment variables of commands. */
   variables: Record<string, string> = {};
+  /** What `weir who` is given, one after the other. */
+  readings: WhoReading[] = [];
   /** Changes to the configuration that commands read. */
   configured: Partial<Configuration> = {};
 
@@ -143,6 +146,7 @@ export class CommandBed {
     this.exposure = {};
     this.variables = {};
     this.configured = {};
+    this.readings = [];
     this.store = new MemoryStore();
     await this.store.apply(sampleEvents(now), {});
   }
@@ -173,6 +177,10 @@ export class CommandBed {
             (...args: unknown[]) => this.#act(name, args),
           ]),
         ),
+        who: async (wish: unknown, onReading: (reading: WhoReading) => Promise<boolean>, context: ActionContext) => {
+          await this.#act('who', [wish, context]);
+          for (const reading of this.readings) if (!(await onReading(reading))) return;
+        },
         agents: Object.fromEntries(
           ['report', 'add', 'remove', 'touch', 'upgrade', 'stopUpgrade'].map((name) => [
             name,
