@@ -202,7 +202,8 @@ const programOf = ({ processes, uid }: ExposedService): string => {
 function wayOf({ paths }: ExposedService): string {
   const [path] = paths;
   if (!path) return '-';
-  const allowed = path.allowedBy.at(-1)?.text ?? '';
+  // A rule says more than that none is in the way.
+  const allowed = (path.allowedBy.findLast(({ rule }) => rule !== undefined) ?? path.allowedBy.at(-1))?.text ?? '';
   const published = path.by === 'published' ? 'published, ' : path.by === 'routed' ? 'by routing to it, ' : '';
   const doubt = path.undecided ? ` unless ${path.undecided.text}` : '';
   return `${path.from.device} ${path.dialled}: ${published}${allowed}${doubt}`;

@@ -185,7 +185,7 @@ describe('reading the rules of a namespace', () => {
     const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a list ruleset': '' } });
     const { sets, unreadable } = await readPacketFilter(runner);
     assert.deepEqual(sets[0].elements, [
-      { key: [{ first: 0xcb007105n, last: 0xcb007105n }], expires: 583 },
+      { key: [{ first: 0xcb007105n, last: 0xcb007105n }], timeout: 600, expires: 583 },
       { key: [{ first: 0xc0000201n, last: 0xc0000201n }] },
     ]);
     assert.equal(sets[1].truncated, true);

@@ -211,7 +211,9 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   for (const namespace of machine.namespaces) {
     const standpoints = standpointsOf(machine, namespace);
     const published = publishedPorts(namespace.filter);
-    const behind = dialsBehind(machine, namespace);
+    // Who has one link leads nowhere.
+    const leads = namespace.links.filter(({ name, master }) => name !== 'lo' && master === undefined).length > 1;
+    const behind = leads ? dialsBehind(machine, namespace) : [];
     for (const text of namespace.filter?.unreadable ?? []) notMeasured.add(text);
     for (const standpoint of standpoints) {
       const { netns, device, zone, source, range, address } = standpoint;
@@ -285,6 +287,10 @@ const byReach = (a: ExposedService, b: ExposedService): number =>
   a.netns.localeCompare(b.netns) ||
   a.port - b.port;
 
+/** Ways into the namespace one looked from come first: they are what its owner sees. */
+const byWidth = (a: ExposurePath, b: ExposurePath): number =>
+  reachRank(a.reach) - reachRank(b.reach) || a.from.netns.length - b.from.netns.length;
+
 const widest = (paths: readonly ExposurePath[]): Reach =>
   paths.reduce<Reach>((so, { reach }) => (reachRank(reach) < reachRank(so) ? reach : so), 'local');
 
@@ -295,9 +301,7 @@ function serviceOf(
   gathered: Gathered | undefined,
   { isWeir }: ExposureOptions,
 ): ExposedService {
-  const paths = (gathered?.paths ?? [])
-    .map((path) => (gathered ? onlySome(path, gathered) : path))
-    .sort((a, b) => reachRank(a.reach) - reachRank(b.reach));
+  const paths = (gathered?.paths ?? []).map((path) => (gathered ? onlySome(path, gathered) : path)).sort(byWidth);
   const reach = widest(paths.filter(({ certainty }) => certainty !== 'unknown'));
   const atWorst = widest(paths);
   const processes = listener.pids.flatMap((pid) => machine.processes.filter((process) => process.pid === pid));

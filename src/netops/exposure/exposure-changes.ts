@@ -25,10 +25,13 @@ export interface ExposureChange {
 
 const maxRemembered = 20_000;
 
+/** A namespace called after a process: its number, and which work a thread of the kernel does, change. */
+const steadyName = (netns: string): string => netns.replace(/^pid \d+ \(([^/)]*).*\)$/, 'the namespace of $1');
+
 /** Names a service beyond one run: process numbers and sockets change, programs and ports stay. */
 export function serviceLabel({ transport, address, port, processes, container, netns }: ExposedService): string {
   const programs = [...new Set(processes.map(({ comm }) => comm))].sort().join(', ');
-  const place = container === undefined ? (netns === '' ? '' : ` in ${netns}`) : ` in container ${container}`;
+  const place = container === undefined ? (netns === '' ? '' : ` in ${steadyName(netns)}`) : ` in container ${container}`;
   const host = address.includes(':') ? `[${address}]` : address;
   return `${transport} ${host}:${port}${programs === '' ? '' : ` (${programs})`}${place}`;
 }
