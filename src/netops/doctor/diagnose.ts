@@ -6,6 +6,7 @@ import { routeGet } from '../../kernel/machine/route-get.ts';
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
+import { askBanEnd } from './ban-end.ts';
 import { cgroupHops } from './cgroup-hop.ts';
 import { planFixes } from './fixes.ts';
 import { type FaultWords, hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
@@ -30,6 +31,8 @@ export interface DiagnosisWish {
   readonly probe: boolean;
   /** A SYN of ours at `iif`, where the source cannot be entered. */
   readonly inject?: boolean;
+  /** Of fail2ban, where it is not in its usual place. */
+  readonly fail2banSocket?: string;
 }
 
 /** A port no rule is likely to name, where the probe's own is not known yet. */
@@ -85,6 +88,13 @@ export async function diagnose(
     hops.push(...toldByProbe(walk, hops, run));
   }
   const judgement = judge(walk, hops, run);
+  const banned = judgement.cause?.fault?.id === 'banned' ? judgement.cause : undefined;
+  const jail = banned?.fault?.parts.jail;
+  if (banned && jail !== undefined && banned.fault?.parts.expires === undefined) {
+    const end = await askBanEnd(jail, renderAddress(source), wish.fail2banSocket);
+    if (end) judgement.evidence.set(banned, [...(judgement.evidence.get(banned) ?? []), end]);
+    else notMeasured.push(`when the ban ends: fail2ban-client did not say`);
+  }
   return { diagnosis: assemble(wish, machine, home, request, walk, hops, judgement, notMeasured), machine };
 }
 

@@ -285,7 +285,8 @@ function bannedBy(
   return {
     detail: `banned by fail2ban, jail ${jail}, ${until}: ${renderPlace(place)}${setName ? `; ${renderAddress(source)} is in set ${setName}` : ''}`,
     parts: {
-      ...(set && { set: { family: set.family, table: set.table, name: set.name, jail } }),
+      ...(set && { set: { family: set.family, table: set.table, name: set.name } }),
+      jail,
       ...(element?.expires === undefined ? {} : { expires: element.expires }),
       ...(element?.timeout === undefined ? {} : { timeout: element.timeout }),
     },

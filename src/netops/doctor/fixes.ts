@@ -132,8 +132,10 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       ];
     case 'banned': {
       const { set } = parts;
-      if (!set || !packet) return exception(namespace, fault, 'the ban had a reason: see the jail’s log');
+      if (!packet) return [];
       const source = renderAddress(packet.source);
+      const lasting = persist(`fail2ban-client set ${parts.jail ?? 'JAIL'} unbanip ${source}; and ignoreip for it in jail.local`);
+      if (!set) return [...exception(namespace, fault, 'the ban had a reason: see the log of the jail'), lasting];
       const place = `${set.family} ${quoted(set.table)} ${quoted(set.name)}`;
       const timeout = parts.expires === undefined ? '' : ` timeout ${parts.timeout ?? parts.expires}s expires ${parts.expires}s`;
       return [
@@ -143,7 +145,7 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
           risk: 'it is banned again when the jail sees the same behaviour',
           scope: `one address, ${source}`,
         },
-        persist(`fail2ban-client set ${set.jail ?? 'JAIL'} unbanip ${source}; and ignoreip for it in jail.local`),
+        lasting,
       ];
     }
     case 'rpfilter':

@@ -29,7 +29,9 @@ export interface FaultParts {
   };
   readonly hook?: FilterHook;
   readonly packet?: FilterPacket;
-  readonly set?: { readonly family: string; readonly table: string; readonly name: string; readonly jail?: string };
+  readonly set?: { readonly family: string; readonly table: string; readonly name: string };
+  /** Of fail2ban. */
+  readonly jail?: string;
   /** Seconds until the element goes by itself. */
   readonly expires?: number;
   /** Seconds it was there for. */

@@ -13,7 +13,7 @@ export interface Judgement {
   /** The hop whose fault is the cause. */
   readonly cause?: WalkHop;
   /** Seen beside it, for hops by identity. */
-  readonly evidence: ReadonlyMap<WalkHop, readonly Evidence[]>;
+  readonly evidence: Map<WalkHop, readonly Evidence[]>;
   /** In words, where walk and probe do not agree. */
   readonly disagreement?: string;
 }
@@ -31,7 +31,7 @@ export function judge(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | 
 }
 
 function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
-  const evidence = new Map<WalkHop, Evidence[]>();
+  const evidence = new Map<WalkHop, readonly Evidence[]>();
   const sure = firstFault(hops, ({ certain }) => certain);
   const maybe = firstFault(hops, () => true);
   if (maybe?.fault && (!sure?.fault || hops.indexOf(maybe) < hops.indexOf(sure))) {
@@ -88,7 +88,7 @@ function droppedMeanwhile({ drops }: ProbeRun): string {
 }
 
 function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
-  const evidence = new Map<WalkHop, Evidence[]>();
+  const evidence = new Map<WalkHop, readonly Evidence[]>();
   const told: Evidence = { rung: rungs.probe, text: describe(run) };
   const note = (hop: WalkHop, more: readonly Evidence[]): void => void evidence.set(hop, [told, ...more]);
   const [first] = run.attempts;

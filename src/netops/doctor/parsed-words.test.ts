@@ -9,6 +9,7 @@ import { type Address, parseAddress, renderAddress } from '../../model/address.t
 import { foldChecksum, sumWords } from '../../model/checksum.ts';
 import type { MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket } from '../../model/packet-filter.ts';
+import { parseBanEnd } from './ban-end.ts';
 import { quoted } from './fix-rule.ts';
 import { answerIn } from './inject-run.ts';
 import { parseTcSize, qdiscHop } from './qdisc-hop.ts';
@@ -113,4 +114,12 @@ test('names of chains and devices reach a shell as words', () => {
   assert.equal(quoted('INPUT'), 'INPUT');
   assert.equal(quoted("a'; rm -rf /"), "'a'\\''; rm -rf /'");
   assert.equal(quoted('$(x)'), "'$(x)'");
+});
+
+test('when fail2ban says a ban ends', () => {
+  const text =
+    '10.0.0.70 \t2026-01-31 12:00:00 + 600 = 2026-01-31 12:10:00\n10.0.0.7 \t2026-01-31 13:00:00 + 60 = 2026-01-31 13:01:00\n';
+  assert.equal(parseBanEnd(text, '10.0.0.7'), '2026-01-31 13:01:00');
+  assert.equal(parseBanEnd(text, '10.0.0.8'), undefined);
+  assert.equal(parseBanEnd('ERROR no such jail', '10.0.0.7'), undefined);
 });
