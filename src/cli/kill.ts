@@ -46,10 +46,18 @@ async function kill(context: CommandContext, words: readonly string[], options: 
     throw new WeirError('bad-request', `--method: '${printable(options.method ?? '', 40)}' is not ${methods.join(', ')}`);
   if (options.max !== undefined && !/^[1-9]\d{0,5}$/.test(options.max))
     throw new WeirError('bad-request', `--max: '${printable(options.max, 40)}' is not a number from 1 to 999999`);
+  const { variables } = context.environment;
   const report = await context.environment.actions.packets.kill(
-    { selector, yes: options.yes === true, max: Number(options.max ?? 10), method, signal: context.environment.signal },
+    {
+      selector,
+      yes: options.yes === true,
+      max: Number(options.max ?? 10),
+      method,
+      signal: context.environment.signal,
+      multiplexed: variables.TMUX !== undefined || variables.STY !== undefined,
+    },
     options.netns,
-    context.environment.variables.SSH_CONNECTION,
+    variables.SSH_CONNECTION,
   );
   const code = exitCodeOfKill(report);
   if (context.json) await context.printJson(report);

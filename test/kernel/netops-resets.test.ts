@@ -259,3 +259,47 @@ test(
       }
     }),
 );
+
+test("behind a translation a RST is told once, and is the kernel's that sent it", { skip, timeout: 60_000 }, () =>
+  withLab(async (lab) => {
+    const [client, router, server] = [await lab.namespace('c'), await lab.namespace('r'), await lab.namespace('s')];
+    await lab.join(
+      { namespace: client, link: 'c0', addresses: ['10.232.0.2/24'] },
+      { namespace: router, link: 'r0', addresses: ['10.232.0.1/24'] },
+    );
+    await lab.join(
+      { namespace: router, link: 'r1', addresses: ['10.232.1.1/24'] },
+      { namespace: server, link: 's0', addresses: ['10.232.1.2/24'] },
+    );
+    await server.ip('route add default via 10.232.1.1\n');
+    await router.setSysctl('net/ipv4/ip_forward', '1');
+    await router.nft(
+      'table ip nat {\nchain pre {\ntype nat hook prerouting priority -100\ntcp dport 8101 dnat to 10.232.1.2:7101\n}\n}\n',
+    );
+    const findings: ResetFinding[] = [];
+    for (const interfaces of [[], ['r0']]) {
+      findings.length = 0;
+      const limits = { ...defaultLimits, durationMs: 20_000 };
+      let listening = (): void => {};
+      const ready = new Promise<void>((resolve) => {
+        listening = resolve;
+      });
+      const stop = new AbortController();
+      const watching = watchResets(
+        { expression: '', interfaces, netns: router.path, limits, signal: stop.signal },
+        (one) => findings.push(one),
+        () => listening(),
+      );
+      await Promise.race([ready, watching]);
+      await client.run(['socat', '-u', '/dev/null', 'TCP4:10.232.0.1:8101'], { anyCode: true });
+      await until('it is told', () => findings.length > 0);
+      stop.abort();
+      await watching;
+      assert.deepEqual(
+        findings.map(({ cause, confidence }) => [cause, confidence]),
+        [['closed-port', 'proven']],
+        findings.map(wordsOf).join('\n\n'),
+      );
+    }
+  }),
+);

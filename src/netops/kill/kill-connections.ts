@@ -4,12 +4,13 @@
 import { asWeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import { type FoundNamespace, findNamespaces } from '../../kernel/machine/namespace-finder.ts';
+import { readProcess } from '../../kernel/machine/process-reader.ts';
 import { destroySocket, readConnections, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import { readAncestors } from '../../kernel/process-identity.ts';
 import { parseSshConnection } from '../../plan/guard.ts';
 import { endOnPath, type PathOutcome } from './end-on-path.ts';
 import { findConnections, type KillTarget } from './find-connections.ts';
-import { type GuardFacts, refusalOf } from './kill-guard.ts';
+import { type GuardFacts, refusalOf, sshServer } from './kill-guard.ts';
 import { type KillSelector, renderEnds } from './select-connections.ts';
 
 export interface KillOptions {
@@ -24,6 +25,8 @@ export interface KillOptions {
   readonly method: 'auto' | 'socket' | 'path';
   /** SSH_CONNECTION of the operator's session. */
   readonly sshConnection?: string;
+  /** It runs in tmux or screen: SSH_CONNECTION is that of whoever started those. */
+  readonly multiplexed?: boolean;
   /** Whose session is not to be cut; default: this process. */
   readonly pid?: number;
   readonly signal?: AbortSignal;
@@ -134,8 +137,12 @@ export async function killConnections(options: KillOptions): Promise<KillReport>
   const { targets, unseen } = await findConnections(selector, namespaces);
   const operator = parseSshConnection(sshConnection);
   const port = Number(sshConnection?.trim().split(/\s+/)[1]);
+  const ancestors = readAncestors(options.pid ?? process.pid);
   const facts: GuardFacts = {
-    ancestors: new Set(readAncestors(options.pid ?? process.pid)),
+    ancestors: new Set(ancestors),
+    certain:
+      ancestors.some((pid) => sshServer.test(readProcess(pid)?.comm ?? '')) || (operator !== undefined && !options.multiplexed),
+    exact: selector.cookie !== undefined,
     ...(operator ? { operator } : {}),
     ...(Number.isInteger(port) && port > 0 ? { operatorPort: port } : {}),
   };

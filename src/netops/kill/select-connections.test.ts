@@ -91,11 +91,15 @@ test('what is no selector is refused, nothing at all most of all', () => {
 });
 
 test('servers and what carries the operator are refused', () => {
-  const facts = { ancestors: new Set([1000, 900]) };
+  const facts = { ancestors: new Set([1000, 900]), certain: true, exact: false };
   assert.equal(refusalOf(one, facts), undefined);
   assert.match(refusalOf({ ...one, state: 'LISTEN' }, facts) ?? '', /server/);
   assert.match(refusalOf({ ...one, transport: 'udp', state: 'CLOSE', remotePort: 0 }, facts) ?? '', /server/);
   assert.match(refusalOf({ ...one, processes: [{ pid: 900, comm: 'sshd' }] }, facts) ?? '', /your own session: sshd \(pid 900\)/);
+  const other = { ...one, processes: [{ pid: 77, comm: 'sshd-session' }] };
+  assert.equal(refusalOf(other, facts), undefined);
+  assert.match(refusalOf(other, { ...facts, certain: false }) ?? '', /which one is yours cannot be told here: cookie=17/);
+  assert.equal(refusalOf(other, { ...facts, certain: false, exact: true }), undefined);
   const operator = parseSshConnection('203.0.113.9 5000 10.0.0.1 8080');
   assert.ok(operator);
   assert.match(refusalOf(one, { ...facts, operator, operatorPort: 5000 }) ?? '', /SSH session, from 203\.0\.113\.9/);

@@ -80,8 +80,22 @@ test('forged ones by what is off, real ones not', () => {
 
 test('of an address of this machine: no event is evidence only where events were seen', () => {
   const packets = [...handshake, request, bare({ ...back, flags: rst, sequence: 901 })];
-  const rule = { backend: 'nft', family: 'ip', table: 't', chain: 'c', handle: 4, text: 'reject with tcp reset' } as const;
+  const rule = {
+    backend: 'nft',
+    family: 'ip',
+    table: 't',
+    chain: 'c',
+    handle: 4,
+    text: 'reject with tcp reset',
+    netns: '',
+    near: true,
+  } as const;
   assert.equal(short(judge(packets, { traced: true, senderHere: true, rejectRules: [rule] })), 'firewall firewall-reject proven');
+  const far = { ...rule, near: false };
+  assert.equal(
+    short(judge(packets, { traced: true, senderHere: true, rejectRules: [far] })),
+    'firewall firewall-reject observed',
+  );
   assert.equal(short(judge(packets, { traced: true, senderHere: true, rejectRules: [] })), 'forged forged proven');
   assert.equal(short(judge(packets, { traced: true, senderHere: true })), 'firewall firewall-reject observed');
   const unmeasured = judge(packets, { traced: false, senderHere: true, rejectRules: [] });

@@ -48,6 +48,13 @@ export interface ResetVerdict {
   readonly confidence: Confidence;
 }
 
+export interface RejectRule extends RulePlace {
+  /** For people. */
+  readonly netns: string;
+  /** Where packets to the address pass for certain: it is there, or is where we look. */
+  readonly near: boolean;
+}
+
 export interface ResetContext {
   /** What a kernel of this machine says it sent, of this tuple, at that time. */
   readonly sent?: ResetSent;
@@ -59,8 +66,10 @@ export interface ResetContext {
   readonly counters?: { readonly growth: Readonly<Record<string, number>>; readonly resets: number };
   /** Whether the address it bears is one of this machine's; undefined where that was not looked at. */
   readonly senderHere?: boolean;
-  /** Rules that answer with a RST, in the namespaces that were looked at; undefined where none was. */
-  readonly rejectRules?: readonly RulePlace[];
+  /** Rules that answer with a RST and may have, in the namespaces that were looked at; undefined where none was. */
+  readonly rejectRules?: readonly RejectRule[];
+  /** What `sent` says was sent of another tuple: addresses are translated on the way. */
+  readonly translated?: string;
 }
 
 /** By enum sk_rst_reason; states tell TCP_STATE apart. */
@@ -233,8 +242,8 @@ function flowText({
   return `${state}${closed}; ${senderPackets} packets of this end with TTL ${senderTtl}, ${peerBytes} bytes to it`;
 }
 
-const ruleText = ({ backend, family, table, chain, handle, text }: RulePlace): string =>
-  `${backend} ${family} ${table} ${chain}, ${backend === 'nft' ? 'handle' : 'rule'} ${handle}: ${text}`;
+const ruleText = ({ netns, backend, family, table, chain, handle, text }: RejectRule): string =>
+  `${netns === '' ? '' : `in ${netns}: `}${backend} ${family} ${table} ${chain}, ${backend === 'nft' ? 'handle' : 'rule'} ${handle}: ${text}`;
 
 /** What the kernel says of a RST it sent. */
 export function judgeSent(sent: ResetSent): ResetVerdict {
@@ -276,6 +285,8 @@ export function judgeReset(reset: SeenReset, context: ResetContext): ResetVerdic
   if (sent) {
     const verdict = judgeSent(sent);
     evidence.push(...verdict.evidence);
+    if (context.translated !== undefined)
+      evidence.push({ rung: 'trace', text: `sent as ${context.translated}: translated on its way` });
     tellCounters(verdict.cause);
     return { ...verdict, evidence };
   }
@@ -288,7 +299,9 @@ export function judgeReset(reset: SeenReset, context: ResetContext): ResetVerdic
       rung: 'trace',
       text: 'no tcp_send_reset: no socket of this machine sent it, though the address is this machine’s',
     });
-    const rules = rejectRules ?? [];
+    // Any namespace may be on the way; one that certainly is comes first.
+    const near = (rejectRules ?? []).filter((rule) => rule.near);
+    const rules = near.length > 0 ? near : (rejectRules ?? []);
     // A RST of a rule has the bytes of one of no socket: window 0, no options.
     const bare = reset.view.tcp.window === 0 && reset.view.tcp.optionBytes === 0;
     if (off || !bare || (rejectRules !== undefined && rules.length === 0)) {
@@ -310,7 +323,7 @@ export function judgeReset(reset: SeenReset, context: ResetContext): ResetVerdic
       cause: 'firewall-reject',
       evidence,
       alternatives: ['forged'],
-      confidence: rules.length > 0 ? 'proven' : 'observed',
+      confidence: near.length > 0 ? 'proven' : 'observed',
     };
   }
   if (off) {

@@ -1,15 +1,17 @@
 // What the judging of RSTs asks of the machine: whose an address is, which rules answer with a RST, under which other tuple a connection
 // is known where addresses are translated. Read when asked, kept for seconds; what may not be read is told.
 
+import type { Micros } from '../../base/clock.ts';
 import { asWeirError } from '../../base/errors.ts';
 import { createCommandRunner } from '../../kernel/command.ts';
 import { readPacketFilter } from '../../kernel/filter/packet-filter-reader.ts';
 import { type ConntrackTuple, readConntrack } from '../../kernel/machine/conntrack-dump.ts';
 import { readMachineLinks } from '../../kernel/machine/link-reader.ts';
-import { type FoundNamespace, findNamespaces } from '../../kernel/machine/namespace-finder.ts';
+import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace } from '../../kernel/machine/namespace-finder.ts';
+import { readNamespaceIdentity } from '../../kernel/namespace-handle.ts';
 import { withRouteSocket } from '../../kernel/route-socket.ts';
 import { renderAddress } from '../../model/address.ts';
-import type { RulePlace } from '../../model/packet-filter.ts';
+import type { RejectRule } from './judge-reset.ts';
 
 export interface Tuple {
   readonly source: string;
@@ -18,9 +20,13 @@ export interface Tuple {
   readonly destinationPort: number;
 }
 
+type FoundRule = Omit<RejectRule, 'near'> & { readonly inode: string; readonly packets?: number };
+
 const maxNamespaces = 256;
 const keepAddressesMs = 2000;
 const keepRulesMs = 10_000;
+/** Rules older than a RST are read again, so often at most. */
+const freshRulesMs = 1000;
 const keepTuplesMs = 250;
 const maxTuples = 50_000;
 
@@ -44,9 +50,12 @@ const reversed = ({ source, sourcePort, destination, destinationPort }: Tuple): 
 export class MachineFacts {
   #namespaces: readonly FoundNamespace[] = [];
   #addresses = new Set<string>();
+  /** Inodes of namespaces, by address. */
+  #owners = new Map<string, Set<string>>();
   #addressesAt = Number.NEGATIVE_INFINITY;
-  #rules: Promise<readonly RulePlace[]> | undefined;
-  #rulesAt = Number.NEGATIVE_INFINITY;
+  #rules: Promise<readonly FoundRule[]> | undefined;
+  /** When they were begun to be read, as the wall has it. */
+  #rulesAt = 0;
   #tuples = new Map<string, Tuple[]>();
   #tuplesAt = Number.NEGATIVE_INFINITY;
   /** What could not be read, each once. */
@@ -64,13 +73,26 @@ export class MachineFacts {
     return new Set(links.flatMap(({ addresses }) => addresses.map(({ address }) => renderAddress(address))));
   }
 
-  /** Rules of every namespace that answer TCP with a RST. */
-  rejectRules(): Promise<readonly RulePlace[]> {
-    if (this.#rules === undefined || performance.now() - this.#rulesAt > keepRulesMs) {
-      this.#rulesAt = performance.now();
+  /**
+   * Rules of every namespace that may have answered TCP with a RST as `ip`, at that time; `watched` is the namespace we look in,
+   * a path. Those that count and counted nothing have not.
+   */
+  async rejectRules(ip: string, at: Micros, watched: string | undefined): Promise<readonly RejectRule[]> {
+    const now = Date.now();
+    if (
+      this.#rules === undefined ||
+      now - this.#rulesAt > keepRulesMs ||
+      (this.#rulesAt * 1000 < at && now - this.#rulesAt > freshRulesMs)
+    ) {
+      this.#rulesAt = now;
       this.#rules = this.#readRules();
     }
-    return this.#rules;
+    const readAt = this.#rulesAt;
+    const here = String(readNamespaceIdentity(watched ?? '/proc/thread-self/ns/net') ?? '');
+    const owners = this.#owners.get(ip);
+    return (await this.#rules)
+      .filter(({ packets }) => packets !== 0 || readAt * 1000 < at)
+      .map(({ inode, packets: _, ...rule }) => ({ ...rule, near: inode === here || owners?.has(inode) === true }));
   }
 
   /** Other tuples the same direction of a connection has before or after translation; empty: none. */
@@ -83,31 +105,42 @@ export class MachineFacts {
     const { namespaces, hidden } = findNamespaces();
     if (hidden > 0) this.unseen.add(`namespaces of ${hidden} processes of other users`);
     const addresses = new Set<string>();
+    const owners = new Map<string, Set<string>>();
     this.#namespaces = namespaces.slice(0, maxNamespaces);
     for (const { path, inode } of this.#namespaces)
       try {
         for (const link of withRouteSocket(path, readMachineLinks))
-          for (const { address } of link.addresses) addresses.add(renderAddress(address));
+          for (const { address } of link.addresses) {
+            const ip = renderAddress(address);
+            addresses.add(ip);
+            const known = owners.get(ip);
+            if (known) known.add(inode);
+            else owners.set(ip, new Set([inode]));
+          }
       } catch (error) {
         this.unseen.add(`addresses of namespace ${inode}: ${asWeirError(error).message}`);
       }
     this.#addresses = addresses;
+    this.#owners = owners;
     this.#addressesAt = performance.now();
   }
 
-  async #readRules(): Promise<readonly RulePlace[]> {
-    const rules: RulePlace[] = [];
+  async #readRules(): Promise<readonly FoundRule[]> {
+    const rules: FoundRule[] = [];
     if (this.#namespaces.length === 0) this.#readAddresses();
-    for (const { path, inode } of this.#namespaces)
+    for (const found of this.#namespaces) {
+      const { path, inode } = found;
       try {
         const { chains, unreadable } = await readPacketFilter(createCommandRunner(path));
         for (const what of unreadable) this.unseen.add(`rules of namespace ${inode}: ${what}`);
         for (const { rules: all } of chains)
           for (const { statements, ...rule } of all)
-            if (statements.some((one) => one.kind === 'reject' && one.answer === 'tcp-reset')) rules.push(rule);
+            if (statements.some((one) => one.kind === 'reject' && one.answer === 'tcp-reset'))
+              rules.push({ ...rule, inode, netns: nameNamespace(found, firstProcessOf(found)) });
       } catch (error) {
         this.unseen.add(`rules of namespace ${inode}: ${asWeirError(error).message}`);
       }
+    }
     return rules;
   }
 

@@ -7,7 +7,7 @@ import { type PacketView, tcpFlags } from '../capture/packet-view.ts';
 import { type ChallengeTally, factsOf, observePacket, openFlow, type SeenReset, sideOf, type TcpFlow } from './tcp-flow.ts';
 
 const maxFlows = 16_384;
-/** The same RST seen on two interfaces. */
+/** The same RST seen on two interfaces: told once. */
 const sameWithin = 20_000;
 const maxRecent = 4096;
 
@@ -20,7 +20,7 @@ export interface SeenChallenge {
 
 export class ResetTable {
   readonly #flows = new RecencyMap<string, TcpFlow>();
-  readonly #recent = new RecencyMap<string, Micros>();
+  readonly #recent = new RecencyMap<string, { readonly at: Micros; readonly interface: string | undefined }>();
   readonly #onReset: (reset: SeenReset) => void;
   /** Flows with a tally that was not taken yet. */
   readonly #challenged = new Set<TcpFlow>();
@@ -62,14 +62,16 @@ export class ResetTable {
       if (observePacket(flow, view, tcp, at)) this.#challenged.add(flow);
       return;
     }
-    const mark = `${here} ${there} ${tcp.sequence} ${tcp.flags} ${view.ipId}`;
+    // On another interface also behind a translation of addresses: numbers stay. A file may not say where it was seen.
+    const { outgoing, interface: name } = more;
+    const numbers = `${tcp.sequence} ${tcp.acknowledgement} ${tcp.flags} ${tcp.window}`;
+    const mark = name === undefined ? `${here} ${there} ${numbers} ${view.ipId}` : numbers;
     const known = this.#recent.get(mark);
-    this.#recent.set(mark, at);
+    if (known && (name === undefined || known.interface !== name) && Math.abs(at - known.at) < sameWithin) return;
+    this.#recent.set(mark, { at, interface: name });
     if (this.#recent.size > maxRecent && this.#recent.oldest) this.#recent.delete(this.#recent.oldest[0]);
-    if (known !== undefined && at - known < sameWithin) return;
     const side = sideOf(flow, view);
     const whole = { ...view, tcp, sourcePort: view.sourcePort, destinationPort: view.destinationPort };
-    const { outgoing, interface: name } = more;
     const before = factsOf(flow, side, at);
     flow.resets[side] += 1;
     flow.lastAt = at;

@@ -39,14 +39,27 @@ const judgeAfterMs = 300;
 const everyMs = 100;
 /** The kernel tells of a RST right before it is sent; clocks of packets and events differ by less. */
 const sameMicros = 50_000;
+/** Between the sending and the sight of it on another interface of this machine. */
+const translatedMicros = 10_000;
 const keepMicros = 5e6;
 /** A tally of SYNs is told when the per-socket limit has passed. */
 const quietMicros = 700_000;
 const maxPending = 10_000;
 const maxEvents = 20_000;
+/** Tuples looked through for one of which only an end is known. */
+const maxSearched = 1000;
 
 const keyOf = ({ source, sourcePort, destination, destinationPort }: Tuple): string =>
   `${source} ${sourcePort} ${destination} ${destinationPort}`;
+
+const isOf = ({ source, destination }: ResetSent, tuple: Tuple): boolean =>
+  source?.ip === tuple.source &&
+  source.port === tuple.sourcePort &&
+  destination?.ip === tuple.destination &&
+  destination.port === tuple.destinationPort;
+
+const tupleText = ({ source, destination }: ResetSent): string =>
+  `${source?.ip} port ${source?.port} to ${destination?.ip} port ${destination?.port}`;
 
 /** Events of one kind by tuple, each given out once. */
 class EventTable<T extends ResetSent | ResetReceived> {
@@ -75,6 +88,19 @@ class EventTable<T extends ResetSent | ResetReceived> {
     if (!best) return undefined;
     best.taken = true;
     return best.event;
+  }
+
+  /** The only one of that moment with the same end at either side. */
+  takeByEnd({ source, sourcePort, destination, destinationPort }: Tuple, at: Micros): T | undefined {
+    if (this.#events.size > maxSearched) return undefined;
+    const [from, to] = [`${source} ${sourcePort} `, ` ${destination} ${destinationPort}`];
+    const found: { event: T; taken: boolean }[] = [];
+    for (const [key, all] of this.#events)
+      if (key.startsWith(from) || key.endsWith(to))
+        found.push(...all.filter(({ event, taken }) => !taken && Math.abs(event.at - at) < translatedMicros));
+    if (found.length !== 1) return undefined;
+    found[0].taken = true;
+    return found[0].event;
   }
 
   /** Forgets what is older; what nobody took is given to `onLeft`. */
@@ -246,17 +272,20 @@ class Watch {
           const found = events.take(keyOf(other), reset.at);
           if (found) return found;
         }
-        return undefined;
+        // Connection tracking forgets at once what a RST refused: one end of it is the same on both sides.
+        return reset.before.answersSyn ? events.takeByEnd(tuple, reset.at) : undefined;
       };
       const sent = find(this.#sent);
       const received = find(this.#received);
       const traced = this.#trace !== undefined && this.#trace.lost === 0 && this.#sent.lost === 0;
-      const rejectRules = sent || !senderHere ? undefined : await this.#facts.rejectRules();
+      const rejectRules =
+        sent || !senderHere || !traced ? undefined : await this.#facts.rejectRules(source, reset.at, this.#options.netns);
       const growth = this.#growth(reset.at, reset.at);
       const resets = this.#resetTimes.filter((at) => Math.abs(at - reset.at) < 2 * everyMs * 1000).length;
       this.#tell(
         findingOfReset(reset, {
           ...(sent ? { sent } : {}),
+          ...(sent && !isOf(sent, tuple) ? { translated: tupleText(sent) } : {}),
           ...(received ? { received } : {}),
           traced,
           ...(growth ? { counters: { growth, resets } } : {}),
