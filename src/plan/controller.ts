@@ -67,6 +67,8 @@ export interface DiversionControllerOptions {
   readonly netns?: string;
   readonly resolverFiles?: readonly string[];
   readonly annexes?: readonly Annex[];
+  /** Doubts about a plan that need more than this room knows; shown with its warnings. */
+  readonly preflight?: (desired: DesiredState, facts: ObservedFacts) => Promise<readonly string[]>;
 }
 
 const rollbackRetryMs = 2000;
@@ -136,7 +138,8 @@ export class DiversionController {
             `nft tables named weir are here, but ${this.#file.path} is not: another Weir runs in this network namespace, or its state was lost`,
           ]
         : [];
-    return { changes: steps, desired, notes, warnings: [...warnings, ...strange] };
+    const doubts = (await this.#options.preflight?.(desired, facts)) ?? [];
+    return { changes: steps, desired, notes, warnings: [...warnings, ...doubts, ...strange] };
   }
 
   /**

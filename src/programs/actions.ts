@@ -22,6 +22,7 @@ import { exposureActions } from './exposure-actions.ts';
 import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
+import { preflightOf } from './preflight.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
 import { watchTraffic } from './watch-traffic.ts';
 
@@ -59,6 +60,7 @@ const aloneController = (data: string): DiversionController =>
     tag: segmentTag(data),
     log: silentLog,
     clock: systemClock,
+    preflight: preflightOf(),
   });
 
 async function plan(context: ActionContext): Promise<ActionResult> {

@@ -37,6 +37,7 @@ import { ownInstallation } from './installation.ts';
 import { IntakeDoor } from './intake-door.ts';
 import { describeOffer, doorNetworks } from './netd-offer.ts';
 import { diversionStatus, relayedDiversions, repairStatus } from './netd-status.ts';
+import { preflightOf } from './preflight.ts';
 import { liveUntilTold } from './program-life.ts';
 import type { PlanAnswer } from './up.ts';
 
@@ -121,6 +122,7 @@ async function main(): Promise<void> {
     tag,
     log,
     clock: systemClock,
+    preflight: preflightOf(),
     onEvent: ({ name, message, details }) => {
       system(name, message, details);
       if (name === 'rolled-back') {
