@@ -6,6 +6,7 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { renderAddress } from '../model/address.ts';
 import { type Flow, parseFlowSelector, protocolName, renderFlow } from '../netops/who/flow.ts';
+import type { FlowExposure } from '../netops/who/flow-exposure.ts';
 import type { PathHop } from '../netops/who/path.ts';
 import type { FlowRow, WhoReading } from '../netops/who/traffic-watch.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
@@ -166,6 +167,12 @@ function describeRow(row: FlowRow, style: Style): string[] {
     const certainty = hop.score === 1 ? 'certain' : `score ${hop.score.toFixed(2)}`;
     lines.push(`${' '.repeat(12)}${printable(what, 600)}  ${style.dim(printable(`[${hop.join}; ${certainty}]`, 300))}`);
   }
+  for (const { port, transport, reach, atWorst, allowedBy, advice } of row.exposure ?? []) {
+    const rules = allowedBy.length > 0 ? `, let in by ${allowedBy.join(' | ')}` : '';
+    const worst = atWorst === undefined ? '' : ` (at worst ${atWorst})`;
+    lines.push(`${' '.repeat(12)}${printable(`exposure: ${transport} ${port} is reached from ${reach}${worst}${rules}`, 400)}`);
+    if (advice) lines.push(style.dim(`${' '.repeat(12)}  ${advice}`));
+  }
   if (!row.attributed) lines.push(style.yellow(`${' '.repeat(12)}no owner: ${printable(row.reason ?? '', 300)}`));
   return lines;
 }
@@ -176,6 +183,17 @@ const tupleOf = ({ protocol, a, b }: Flow) => ({
   sport: a.port,
   dst: renderAddress(b.address),
   dport: b.port,
+});
+
+const describeExposure = ({ netnsName, pid, transport, port, reach, atWorst, allowedBy, advice }: FlowExposure) => ({
+  netns: netnsName,
+  pid,
+  proto: transport,
+  port,
+  reach,
+  ...(atWorst === undefined ? {} : { at_worst: atWorst }),
+  allowed_by: allowedBy,
+  ...(advice === undefined ? {} : { advice }),
 });
 
 /** JSON lines: the flows, then one line for each reason why bytes have no owner, then what the whole came to. */
@@ -205,7 +223,7 @@ export function describeReading(reading: WhoReading): unknown[] {
         score: Math.round(score * 1000) / 1000,
       }),
     ),
-    exposure: null,
+    exposure: row.exposure?.map(describeExposure) ?? null,
   }));
   const reasons = reading.unattributed.map(({ reason, flows: count, bytes }) => ({
     rate_bps: Math.round((bytes * 8) / reading.seconds),

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { until, withLab } from '../../src/kernel/namespace-lab.ts';
 import { parseFlowSelector, renderFlow } from '../../src/netops/who/flow.ts';
 import { type FlowRow, TrafficWatch, type WhoReading } from '../../src/netops/who/traffic-watch.ts';
@@ -128,5 +129,54 @@ test('connections shorter than a reading have the process that made them, and wh
       atClient.close();
       atServer.close();
     }
+  }),
+);
+
+test('with less privilege it counts what it can, and says what it cannot see', { skip: lacks }, () =>
+  withLab(async (lab) => {
+    const client = await lab.namespace('client');
+    const server = await lab.namespace('server');
+    await lab.join(
+      { namespace: client, link: 'c0', addresses: ['10.1.0.1/24'] },
+      { namespace: server, link: 's0', addresses: ['10.1.0.2/24'] },
+    );
+    await client.setSysctl('net/netfilter/nf_conntrack_acct', '1');
+    // Rules that ask for it turn tracking on.
+    await client.nft('table ip t { chain o { type filter hook output priority 0; ct state established accept; }; }');
+    await startProgram(
+      server,
+      `const d = Buffer.alloc(20000); require('node:net').createServer((c) => {
+         const t = setInterval(() => c.write(d), 20); c.on('close', () => clearInterval(t)).on('error', () => {});
+       }).listen(7000, () => console.log('up')); setTimeout(() => process.exit(), 30000);`,
+    );
+    await startProgram(
+      client,
+      `const c = require('node:net').connect(7000, '10.1.0.2'); c.once('data', () => console.log('up')); c.on('data', () => {});
+       setTimeout(() => process.exit(), 30000);`,
+    );
+    const program = fileURLToPath(new URL('../../src/programs/weir.js', import.meta.url));
+    const run = async (capabilities: readonly string[]) => {
+      const { stdout, stderr } = await client.run([
+        // Still root by number, so that it may read this program wherever it lies.
+        ...['setpriv', '--inh-caps', '-all', '--bounding-set', ['-all', ...capabilities].join(','), '--'],
+        ...[process.execPath, program, 'who', '--json', '--interval', '1'],
+      ]);
+      const lines = stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      return { flow: lines.find(({ flow }) => flow?.sport === 7000 || flow?.dport === 7000), lines, stderr, ...lines.at(-1) };
+    };
+    const nobody = await run([]);
+    assert.equal(nobody.summary.measure, 'sockets');
+    assert.ok(nobody.flow.in_bps > 4e6 && nobody.flow.in_bps < 12e6, String(nobody.flow.in_bps));
+    assert.equal(nobody.flow.attributed, false);
+    assert.match(nobody.flow.reason, /needs root \(user 0\)/);
+    assert.match(nobody.stderr, /not seen: packets of the device: needs CAP_NET_RAW and CAP_BPF/);
+    assert.ok(nobody.lines.some(({ reason }: { reason?: string }) => reason?.includes('headers, UDP')));
+
+    const administrator = await run(['+net_admin']);
+    assert.equal(administrator.summary.measure, 'conntrack');
+    assert.ok(administrator.flow.in_bps > nobody.flow.in_bps * 0.8, 'headers are counted as well');
   }),
 );

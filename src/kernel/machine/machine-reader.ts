@@ -75,6 +75,8 @@ export async function readMachine(options: MachineReadOptions = {}): Promise<Mac
       });
     } catch (error) {
       const { code, message } = asWeirError(error);
+      // It ended while the others were read.
+      if (code === 'not-found') continue;
       const why = code === 'not-permitted' ? 'needs CAP_SYS_ADMIN to enter it' : message;
       unseen.push({ netns: one.inode, what: `everything in namespace ${nameNamespace(one, process)}`, why });
     }

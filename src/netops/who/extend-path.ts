@@ -76,7 +76,8 @@ export class PathExtender {
     if (!found) return undefined;
     const flow: Flow = { protocol: last.flow.protocol, a: ownEnd(found.leg.socket), b: otherEnd(found.leg.socket) };
     if (hops.some((hop) => hop.netns === netns.inode && flowKey(hop.flow) === flowKey(flow))) return undefined;
-    const hop: PathHop = { ...last, kind: 'proxy', flow, fd: found.leg.fd, join: found.join, score: found.score * last.score };
+    const { listens: _, ...same } = last;
+    const hop: PathHop = { ...same, kind: 'proxy', flow, fd: found.leg.fd, join: found.join, score: found.score * last.score };
     return { netns, hop, follow: flow };
   }
 

@@ -6,13 +6,16 @@ import { ConnectionOrigins } from '../../kernel/machine/connection-origins.ts';
 import { readConntrack } from '../../kernel/machine/conntrack-dump.ts';
 import { readContainerNames } from '../../kernel/machine/container-names.ts';
 import { FlowTally } from '../../kernel/machine/flow-tally.ts';
+import { readMachineLinks } from '../../kernel/machine/link-reader.ts';
 import { readMachine } from '../../kernel/machine/machine-reader.ts';
 import { readConnections } from '../../kernel/machine/socket-diag.ts';
 import { readSocketOwners, type SocketOwners } from '../../kernel/machine/socket-owners.ts';
 import { askUnixSocket, readUnixListeners } from '../../kernel/machine/unix-question.ts';
+import { withRouteSocket } from '../../kernel/route-socket.ts';
 import type { Machine, MachineNamespace, Unseen } from '../../model/machine.ts';
 import { type CarriedFlow, PathExtender } from './extend-path.ts';
 import { type Flow, type FlowSelector, flowKey, matchesFlow } from './flow.ts';
+import type { FlowExposure } from './flow-exposure.ts';
 import { type HaproxyLegs, parseHaproxySessions } from './haproxy-sessions.ts';
 import { LiveSource } from './live-source.ts';
 import { KeptOrigins } from './origin-book.ts';
@@ -40,6 +43,8 @@ export interface FlowRow {
   readonly path: readonly PathHop[];
   readonly attributed: boolean;
   readonly reason?: string;
+  /** Of the services on its way; absent where nobody looked. */
+  readonly exposure?: readonly FlowExposure[];
 }
 
 export interface WhoReading {
@@ -71,6 +76,11 @@ interface Watched {
   readonly tally: FlowTally;
 }
 
+const otherReasons: Readonly<Record<Measure, string>> = {
+  wire: 'neither IPv4 nor IPv6, or more flows at once than are counted',
+  conntrack: 'the devices moved it, connection tracking did not count it',
+  sockets: 'the devices moved it, no TCP socket of this namespace counted it: headers, UDP, what is forwarded, what ended',
+};
 const maxDevices = 16;
 const maxTunnels = 8;
 /** The machine's links are read anew after this time; in between a namespace that is new is not known. */
@@ -91,6 +101,9 @@ export class TrafficWatch {
   #since = performance.now();
   #before = new Map<string, { readonly received: number; readonly sent: number }>();
   #measure: Measure = 'wire';
+  /** Devices whose packets cannot be counted one by one: their own sums say how much there was. */
+  #uncounted: readonly { readonly netns: MachineNamespace; readonly device: string }[] = [];
+  #deviceBytes = 0;
 
   private constructor(options: WatchOptions, machine: Machine, names: ReadonlyMap<string, string>) {
     this.#options = options;
@@ -123,6 +136,7 @@ export class TrafficWatch {
       if (code !== 'not-permitted' && code !== 'kernel-missing') throw error;
       for (const { tally } of this.#watched.splice(0)) tally.close();
       this.#measure = this.#tracksBytes(places[0].netns) ? 'conntrack' : 'sockets';
+      this.#uncounted = places.slice(0, maxDevices);
       this.#note('packets of the device', code === 'not-permitted' ? 'needs CAP_NET_RAW and CAP_BPF' : message);
     }
     try {
@@ -136,7 +150,7 @@ export class TrafficWatch {
     }
     const owners = readSocketOwners();
     this.#openTunnels(owners);
-    if (this.#measure !== 'wire') this.#counted(this.#target());
+    if (this.#measure !== 'wire') this.#take();
     this.#since = performance.now();
   }
 
@@ -173,7 +187,7 @@ export class TrafficWatch {
       }
       if (other > 0) {
         totals.bytes += other;
-        reasons.set('neither IPv4 nor IPv6, or more flows at once than are counted', { flows: 0, bytes: other });
+        reasons.set(otherReasons[this.#measure], { flows: 0, bytes: other });
       }
     }
     const own = counted.length > 1 ? withoutRepeats(flows) : flows;
@@ -204,7 +218,7 @@ export class TrafficWatch {
     return {
       seconds,
       measure: this.#measure,
-      devices: this.#watched.map(({ netns, device }) => ({ netnsName: netns.name, device })),
+      devices: [...this.#watched, ...this.#uncounted].map(({ netns, device }) => ({ netnsName: netns.name, device })),
       rows,
       ...(wish.all ? { all: own } : {}),
       rest: { flows: own.length - rows.length, bps: ((own.reduce((sum, { bytes }) => sum + bytes, 0) - shown) * 8) / seconds },
@@ -215,7 +229,14 @@ export class TrafficWatch {
   }
 
   #take(): { netns: MachineNamespace; device?: string; sums: Map<string, FlowBytes>; other: number }[] {
-    if (this.#measure !== 'wire') return [{ netns: this.#target(), sums: this.#counted(this.#target()), other: 0 }];
+    if (this.#measure !== 'wire') {
+      const netns = this.#target();
+      const sums = this.#counted(netns);
+      const before = this.#deviceBytes;
+      this.#deviceBytes = readDeviceBytes(this.#uncounted);
+      const moved = [...sums.values()].reduce((sum, { inBytes, outBytes }) => sum + inBytes + outBytes, 0);
+      return [{ netns, sums, other: Math.max(0, this.#deviceBytes - before - moved) }];
+    }
     return this.#watched.map(({ netns, device, tally }) => {
       const taken = tally.take();
       return { netns: this.#current(netns), device, sums: sumTally(taken, device === 'lo'), other: taken.other.bytes };
@@ -334,6 +355,16 @@ export class TrafficWatch {
     this.#listener = undefined;
     this.#source.close();
   }
+}
+
+/** What these devices moved since they were made; 0 for those that are gone. */
+function readDeviceBytes(places: readonly { readonly netns: MachineNamespace; readonly device: string }[]): number {
+  let bytes = 0;
+  for (const { netns, device } of places) {
+    const link = withRouteSocket(netns.path, readMachineLinks).find(({ name }) => name === device);
+    if (link) bytes += link.counters.receivedBytes + link.counters.sentBytes;
+  }
+  return bytes;
 }
 
 /** All namespaces, for paths lead anywhere; no more of each than links and addresses. */
