@@ -21,6 +21,7 @@ export const causeIds = [
   'policy-route-captured',
   'no-route-to-destination',
   'next-hop-unreachable',
+  'martian-address',
   'forwarding-disabled',
   'dnat-target-down',
   'dnat-target-not-listening',

@@ -69,6 +69,8 @@ export async function diagnose(
   };
   const walk = walkPath(request);
   const hops = withMore(machine, walk);
+  for (const { filter, ...namespace } of walk.through)
+    for (const text of filter?.unreadable ?? []) notMeasured.push(`${text} (${nameOf(namespace)})`);
   let run: ProbeRun | undefined;
   const through = walk.through.includes(home) ? walk.through : [...walk.through, home];
   const { source, destination, port } = wish;

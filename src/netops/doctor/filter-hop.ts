@@ -44,8 +44,9 @@ const mostFaults = 8;
 export function visitHook(visit: HookVisit): HookOutcome {
   const { namespace, hook, packet, way, bridged } = visit;
   const filter = namespace.filter;
-  if (!filter) return { hops: [unread(visit)], packet, blurred: [], steps: [] };
-  const hops: WalkHop[] = [];
+  if (!filter) return { hops: [unread(visit, [])], packet, blurred: [], steps: [] };
+  const hops: WalkHop[] = filter.unreadable.length > 0 ? [unread(visit, filter.unreadable)] : [];
+  const judged = hops.length;
   let rest = filter;
   for (let round = 0; ; round += 1) {
     const walk = walkFilter(rest, packet, contextOf(visit));
@@ -55,7 +56,7 @@ export function visitHook(visit: HookVisit): HookOutcome {
     const base = { layer: 'filter', namespace, way, ...(dev === undefined ? {} : { dev }) };
     const where = hook + (bridged ? ' of the bridge' : '');
     if (verdict.kind === 'accept' || verdict.kind === 'tproxy') {
-      if (hops.length === 0 && hasChains(filter, visit)) {
+      if (hops.length === judged && hasChains(filter, visit)) {
         const matched = walk.steps.filter(({ outcome }) => outcome !== 'undecided');
         hops.push({
           ...base,
@@ -82,12 +83,12 @@ export function visitHook(visit: HookVisit): HookOutcome {
   }
 }
 
-const unread = ({ namespace, hook, way }: HookVisit): WalkHop => ({
+const unread = ({ namespace, hook, way }: HookVisit, unreadable: readonly string[]): WalkHop => ({
   layer: 'filter',
   namespace,
   way,
   state: 'not-measured',
-  detail: `${hook}: the rules could not be read`,
+  detail: `${hook}: ${unreadable.length === 0 ? 'the rules' : 'some rules'} could not be read`,
   evidence: [],
 });
 

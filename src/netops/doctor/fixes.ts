@@ -270,6 +270,12 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       ];
     case 'cgroup-bpf-deny':
       return cgroup(parts);
+    case 'martian-address':
+      return [advice('ask for an address that the service has on a network both ends share')];
+    case 'next-hop-unreachable':
+      return [advice(`see whether ${address ? renderAddress(address) : 'the next hop'} is switched on and on that network`)];
+    case 'no-route-to-destination':
+      return [advice('give this machine a route to that network, or correct the address')];
     case 'app-abort':
       return [
         advice(

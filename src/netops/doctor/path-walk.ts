@@ -10,7 +10,15 @@ import { type Evidence, type FaultWords, hopOf, seen, type WalkHop } from './hop
 import type { DataLeg } from './mtu-hop.ts';
 import { natConflict } from './nat-conflict.ts';
 import { decideRoute, isLocalAddress, type RouteDecision, type RouteWish } from './route-decision.ts';
-import { checkForwarding, checkReversePath, forwards, judgeRoute, type Leaving, localGateway } from './route-hop.ts';
+import {
+  checkForwarding,
+  checkMartian,
+  checkReversePath,
+  forwards,
+  judgeRoute,
+  type Leaving,
+  localGateway,
+} from './route-hop.ts';
 import { listenerHop } from './socket-hop.ts';
 import { isDown, type Landing, linkNamed, sameAddress } from './wire.ts';
 import { crossWire } from './wire-hop.ts';
@@ -299,7 +307,7 @@ class Walk {
     }
     if (this.#way === 'there') this.#remember(namespace, incoming, routed, iif, gateway);
     incoming = routed;
-    const refused = checkReversePath(namespace, iif, incoming);
+    const refused = checkMartian(namespace, iif, incoming) ?? checkReversePath(namespace, iif, incoming);
     if (refused) this.#hops.push(hopOf({ namespace, way: this.#way }, refused));
     const foreseen = [
       ...(refused ? ['EINVAL', 'EXDEV'] : []),

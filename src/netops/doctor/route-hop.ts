@@ -137,6 +137,28 @@ function captured(
   };
 }
 
+/** What no host takes from a wire: loopback addresses, and its own as a source. Source: net/ipv4/route.c, ip_route_input_slow. */
+export function checkMartian(namespace: MachineNamespace, iif: string, packet: FilterPacket): HopWords | undefined {
+  if (iif === 'lo') return undefined;
+  const loopback = ({ family, value }: Address): boolean => (family === 4 ? value >> 24n === 127n : value === 1n);
+  const allows = (key: string): boolean =>
+    ['all', iif].some((device) => namespace.sysctls[`net/ipv4/conf/${device}/${key}`] === '1');
+  const why =
+    (loopback(packet.destination) || loopback(packet.source)) && !allows('route_localnet')
+      ? `a loopback address never comes in by ${iif}`
+      : isLocalAddress(namespace, packet.source) && !allows('accept_local')
+        ? `${renderAddress(packet.source)} is an address of this namespace itself: what comes in with it by ${iif} is dropped`
+        : undefined;
+  if (why === undefined) return undefined;
+  return {
+    layer: 'route',
+    dev: iif,
+    state: 'fail',
+    detail: why,
+    fault: { id: 'martian-address', detail: why, effect: 'silence', parts: { inputDevice: iif } },
+  };
+}
+
 /** RFC 3704 as net/ipv4/fib_frontend.c has it: the larger of `all` and the device's own counts. */
 export function checkReversePath(namespace: MachineNamespace, iif: string, packet: FilterPacket): HopWords | undefined {
   if (packet.family !== 4) return undefined;
