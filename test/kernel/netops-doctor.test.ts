@@ -10,6 +10,7 @@ import { tryFix } from '../../src/netops/doctor/try-fix.ts';
 import { type CaseFigures, runAtOnce, runCase, runFromServerAlone, runPair } from '../support/doctor-bed.ts';
 import type { FaultCase } from '../support/fault-case.ts';
 import { faultCases } from '../support/fault-cases.ts';
+import { faultCasesOfSix } from '../support/fault-cases-six.ts';
 import { lacksKernelTests, lacksProgram, until, withLab } from '../support/namespace.ts';
 
 const lacking = lacksKernelTests() || lacksProgram('iptables-legacy', 'iptables') || lacksProgram('socat', 'socat');
@@ -44,6 +45,16 @@ const caseOf = (number: string): FaultCase => {
   assert.ok(found, number);
   return found;
 };
+
+test('the same over IPv6', { skip: lacking }, async () => {
+  const results = await runAtOnce(faultCasesOfSix, atOnce, runCase);
+  assert.deepEqual(
+    results.flatMap((result, index) =>
+      result.status === 'rejected' ? [`fault ${faultCasesOfSix[index].number}: ${reasonOf(result)}`] : [],
+    ),
+    [],
+  );
+});
 
 test('a source that is on another machine: a SYN as if from it', { skip: lacking }, async () => {
   const numbers = ['1', '4', '7', '10', '13', '22', '31'];

@@ -17,9 +17,10 @@ export const fixComment = 'weir-doctor';
 /** For a shell: in single quotes unless there is nothing to quote. */
 export const quoted = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-/** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. */
-export const isIptables = ({ text }: { readonly text: string }): boolean =>
-  /^-[A-Za-z]|^(?:\[\d+:\d+\] )?-A /.test(text.trim()) || / -j /.test(text);
+/** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. It knows these tables alone. */
+export const isIptables = ({ text, family, table, chain }: RulePlace): boolean =>
+  /^(?:\[\d+:\d+\] )?-A /.test(text.trim()) ||
+  ((family === 'ip' || family === 'ip6') && /^(filter|nat|mangle|raw|security)$/.test(table) && /^[A-Z]/.test(chain));
 
 function iptablesOf({ backend, family }: { backend: string; family: string }): string {
   const six = family === 'ip6';

@@ -189,11 +189,13 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       return [
         sysctls(
           namespace,
-          (parts.devices ?? []).map((device) => [`net/ipv4/conf/${device}/forwarding`, '1'] as const),
+          packet?.family === 6
+            ? [['net/ipv6/conf/all/forwarding', '1']]
+            : (parts.devices ?? []).map((device) => [`net/ipv4/conf/${device}/forwarding`, '1'] as const),
           'this machine routes between these devices, as far as its rules let it',
           `devices ${(parts.devices ?? []).join(' and ')}`,
         ),
-        persist('net.ipv4.ip_forward=1 in /etc/sysctl.d'),
+        persist(`${packet?.family === 6 ? 'net.ipv6.conf.all.forwarding' : 'net.ipv4.ip_forward'}=1 in /etc/sysctl.d`),
       ];
     case 'bridge-nf-drop':
       return [
@@ -242,7 +244,13 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
         persist('keep the rules of one backend: iptables-legacy beside nft is chosen with update-alternatives'),
       ];
     case 'service-not-listening':
-      return [advice('start the program that serves this port, and see its log')];
+      return [
+        listener
+          ? advice(
+              `let ${holderOf(machine, listener.pids)}, which has ${renderAddress(listener.address)}, listen on ${renderAddress(packet?.destination ?? listener.address)} too`,
+            )
+          : advice('start the program that serves this port, and see its log'),
+      ];
     case 'service-bound-loopback':
       return [
         advice(
