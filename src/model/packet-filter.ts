@@ -239,6 +239,8 @@ export interface WalkContext {
   readonly hasReversePath?: (packet: FilterPacket) => boolean | undefined;
   /** First address of the device a packet came in by, for `redirect`; of the one it leaves by, for `masquerade`. */
   readonly deviceAddress?: (device: string, family: Family) => Address | undefined;
+  /** What listens for a packet that begins a connection: a socket, one that is transparent (IP_TRANSPARENT), or none. */
+  readonly listenerOf?: (packet: FilterPacket) => 'ordinary' | 'transparent' | 'none' | undefined;
   /** Whether somebody reads this NFQUEUE. */
   readonly hasQueueConsumer?: (queue: number) => boolean | undefined;
 }

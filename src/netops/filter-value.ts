@@ -267,6 +267,16 @@ export function fieldValue(sight: Sight, name: string): FilterValue {
       return packet.sourceMac === undefined ? unknown('its MAC') : number(BigInt(`0x${packet.sourceMac.replaceAll(':', '')}`));
     case 'ether.type':
       return number(packet.family === 4 ? 0x0800 : 0x86dd);
+    case 'socket.transparent': {
+      // nft_socket looks for the socket itself; where there is none the rule ends.
+      if (packet.state !== 'new') return unknown('the socket of its connection');
+      const found = sight.context.listenerOf?.(packet);
+      return found === undefined
+        ? unknown('whose socket would take it')
+        : found === 'none'
+          ? absent
+          : number(found === 'transparent' ? 1 : 0);
+    }
     case 'owner.uid':
       // xt_owner: no socket is nobody's, and not the one that is asked for.
       return uidValue(sight, number(-1n));

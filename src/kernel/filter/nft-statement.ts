@@ -101,7 +101,7 @@ function parseMangle(inner: Json): FilterAction {
 const isHarmlessTarget = (key: Json): boolean => isRecord(key) && ('tcp option' in key || 'exthdr' in key || 'ip option' in key);
 
 /** Those that change nothing a rule decides by. */
-const harmless = new Set(['ct helper', 'ct timeout', 'ct expectation', 'flow', 'dup', 'secmark', 'last', 'map']);
+const harmless = new Set(['ct helper', 'ct timeout', 'ct expectation', 'flow', 'dup', 'secmark', 'last', 'map', 'reset']);
 
 /** One entry of a rule's `expr`; a set statement with a limit inside is two. */
 export function parseStatement(value: Json): FilterStatement[] {

@@ -18,6 +18,7 @@ import type {
 } from '../../model/packet-filter.ts';
 import { walkFilter } from '../filter-walk.ts';
 import { type Fault, type FaultParts, seen, type WalkHop } from './hop.ts';
+import { findListener } from './listener.ts';
 import { addressTypeOf, decideRoute, isLocalAddress } from './route-decision.ts';
 
 export interface HookVisit {
@@ -116,6 +117,10 @@ function contextOf({ namespace, hook, bridged }: HookVisit): WalkContext {
       namespace.links
         .find(({ name }) => name === device)
         ?.addresses.find(({ address, usable }) => usable && address.family === family)?.address,
+    listenerOf: (packet) => {
+      const listener = findListener(namespace, packet, packet.destination, packet.destinationPort);
+      return listener === undefined ? 'none' : listener.transparent ? 'transparent' : 'ordinary';
+    },
     hasQueueConsumer: (queue) => namespace.queueConsumers.some((consumer) => consumer.queue === queue),
   };
 }

@@ -104,6 +104,10 @@ const whoWrote = ({ rule }: FaultParts): string =>
 function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): Draft[] {
   const { parts } = fault;
   const { address, link, listener, packet } = parts;
+  if (parts.rule?.owner === 'weir')
+    return [
+      advice('this is a decoy, and its persona says so: give it another persona, or bind a service to that port, in weir.yaml'),
+    ];
   switch (fault.id) {
     case 'fw-rule-drop':
     case 'fw-legacy-drop':

@@ -121,6 +121,7 @@ class Walk {
 
   #answer(server: MachineNamespace, arrived: FilterPacket): PathWalk['back'] {
     this.#way = 'back';
+    this.#tproxy = undefined;
     return this.#send(server, {
       ...arrived,
       source: arrived.destination,

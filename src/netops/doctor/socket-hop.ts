@@ -5,20 +5,7 @@ import { type Address, renderAddress } from '../../model/address.ts';
 import type { Machine, MachineListener, MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket } from '../../model/packet-filter.ts';
 import { seen, type WalkHop } from './hop.ts';
-import { sameAddress } from './wire.ts';
-
-const isAny = ({ value }: Address): boolean => value === 0n;
-
-/** IPv4 arrives at sockets of `::` too, unless they are for IPv6 alone. */
-function takes({ address, v6only, device, transparent }: MachineListener, packet: FilterPacket, wanted: Address): boolean {
-  if (device !== undefined && device !== packet.inputDevice) return false;
-  if (transparent && isAny(address)) return true;
-  if (address.family === wanted.family) return isAny(address) || sameAddress(address, wanted);
-  return address.family === 6 && wanted.family === 4 && isAny(address) && !v6only;
-}
-
-/** The more exactly bound one wins. */
-const exactness = ({ address, device }: MachineListener): number => (isAny(address) ? 0 : 2) + (device === undefined ? 0 : 1);
+import { findListener } from './listener.ts';
 
 export function listenerHop(
   machine: Machine,
@@ -30,9 +17,7 @@ export function listenerHop(
   const address = tproxy?.address ?? packet.destination;
   const port = tproxy?.port ?? packet.destinationPort;
   const candidates = namespace.listeners.filter((listener) => listener.transport === packet.protocol && listener.port === port);
-  const [listener] = candidates
-    .filter((candidate) => takes(candidate, packet, address))
-    .sort((a, b) => exactness(b) - exactness(a));
+  const listener = findListener(namespace, packet, address, port);
   const base = { layer: 'socket', namespace, way: 'there' as const, ...(packet.inputDevice && { dev: packet.inputDevice }) };
   const where = `${renderAddress(address)}:${port}`;
   const evidence = candidates.map((candidate) => seen(`listens: ${renderListener(machine, candidate)}`));
