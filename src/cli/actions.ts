@@ -6,6 +6,7 @@ import type { AgentReport, AgentRollOut, AgentToken, AgentTouches, AgentUpgradeO
 import type { Status } from '../model/status.ts';
 import type { RowWish, WatchOptions, WhoReading } from '../netops/who/traffic-watch.ts';
 import type { FileResult, ImportProgress } from '../record/importers/import-run.ts';
+import type { BaselineActions } from './baseline-actions.ts';
 import type { DoctorActions } from './doctor-actions.ts';
 import type { CommandEnvironment } from './environment.ts';
 import type { ExposureActions } from './exposure-actions.ts';
@@ -131,6 +132,8 @@ export interface Actions {
   agentBuild(output: string, context: ActionContext): Promise<ActionResult>;
   /** Why something is not reached. */
   readonly doctor: DoctorActions;
+  /** Who may reach what, and settings as they were. */
+  readonly baseline: BaselineActions;
   /** Packets of the wire and of files. */
   readonly packets: PacketActions;
   /** What listens, and who may reach it. */

@@ -9,6 +9,7 @@ import { agentsVerb } from './agents.ts';
 import { alertsVerb } from './alerts.ts';
 import { attackerVerb } from './attacker.ts';
 import { attackersVerb } from './attackers.ts';
+import { baselineVerb } from './baseline.ts';
 import { campaignsVerb } from './campaigns.ts';
 import { captureVerb } from './capture.ts';
 import { applyVerb, confirmVerb, downVerb, planVerb, rollbackVerb, upVerb } from './change-verbs.ts';
@@ -42,7 +43,7 @@ const families: readonly (readonly [string, readonly Verb[]])[] = [
     [sessionsVerb, sessionVerb, probesVerb, alertsVerb, topVerb, reportVerb, decoysVerb, exportVerb, importVerb],
   ],
   ['Who did what:', [attackersVerb, attackerVerb, verdictsVerb, campaignsVerb, rulesVerb]],
-  ['Operate the network:', [doctorVerb, whoVerb, exposureVerb, captureVerb, rstVerb, killVerb]],
+  ['Operate the network:', [doctorVerb, whoVerb, exposureVerb, captureVerb, rstVerb, killVerb, baselineVerb]],
   ['Other machines:', [agentVerb, agentsVerb]],
   ['Try it:', [demoVerb, benchVerb, testVerb]],
 ];

@@ -70,6 +70,7 @@ export async function ensureDirectories(data: string, account: Account): Promise
     { path: 'journal', mode: 0o750, owner: 'root' },
     { path: 'journal/up', mode: 0o2750, owner: 'root' },
     { path: 'journal/netd', mode: 0o2750, owner: 'root' },
+    { path: 'journal/baseline', mode: 0o2750, owner: 'root' },
     { path: 'journal/gateway', mode: 0o750, owner: 'weir' },
     { path: 'journal/recorder', mode: 0o750, owner: 'weir' },
     { path: 'journal/agents', mode: 0o750, owner: 'weir' },
@@ -90,11 +91,11 @@ export async function ensureDirectories(data: string, account: Account): Promise
     // After chown, which clears the set-group-id bit; and mkdir's mode is subject to the umask.
     await chmod(directory, mode);
   }
-  for (const writer of ['up', 'netd']) await pruneJournal(join(data, 'journal', writer));
+  for (const writer of ['up', 'netd', 'baseline']) await pruneJournal(join(data, 'journal', writer));
 }
 
 /** Root's journals are few lines a start; the recorder, which retires the others, may not delete here. */
-async function pruneJournal(directory: string): Promise<void> {
+export async function pruneJournal(directory: string): Promise<void> {
   const segments = (await readdir(directory)).filter((file) => /^\d{10}\.wj$/.test(file)).sort();
   for (const segment of segments.slice(0, -keptSegments)) await unlink(join(directory, segment));
 }

@@ -13,6 +13,7 @@ import { segmentTag } from '../plan/desired-segment.ts';
 import { describePlan, renderPlan } from '../plan/render-plan.ts';
 import { agentActions } from './agent-actions.ts';
 import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
+import { baselineActions } from './baseline-actions.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
 
@@ -154,6 +155,7 @@ export const actions: Actions = {
   test: async (patterns) => test(patterns),
   status,
   agents: agentActions,
+  baseline: baselineActions,
   packets: packetActions,
   exposure: exposureActions,
   who: watchTraffic,

@@ -24,7 +24,7 @@ export interface ExposureOptions {
   readonly isWeir?: (listener: MachineListener) => boolean;
 }
 
-interface Dial {
+export interface Dial {
   readonly destination: Address;
   readonly port: number;
   readonly transport: Transport;
@@ -85,7 +85,7 @@ export function publishedPorts(filter: PacketFilter | undefined): number[] {
 }
 
 /** What somebody at a device may dial: this machine's addresses there, and what is bound elsewhere. */
-function dialsAt(namespace: MachineNamespace, device: string, published: readonly number[]): Dial[] {
+export function dialsAt(namespace: MachineNamespace, device: string, published: readonly number[]): Dial[] {
   const link = namespace.links.find(({ name }) => name === device);
   const dials = new Map<string, Dial>();
   const add = (destination: Address, port: number, transport: Transport, direct: boolean): void => {
@@ -105,7 +105,7 @@ function dialsAt(namespace: MachineNamespace, device: string, published: readonl
 }
 
 /** Services of other namespaces, dialled at their own address by somebody who routes to this machine. */
-function dialsBehind(machine: Machine, namespace: MachineNamespace): Dial[] {
+export function dialsBehind(machine: Machine, namespace: MachineNamespace): Dial[] {
   const dials: Dial[] = [];
   for (const other of machine.namespaces) {
     if (other === namespace) continue;

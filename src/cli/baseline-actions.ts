@@ -1,0 +1,22 @@
+// What `weir baseline` asks of the machine and of its own files. programs/ does it; a test has its own.
+
+import type { NetworkSettings } from '../model/network-settings.ts';
+import type { AccessMatrix, MatrixReading } from '../netops/baseline/access-matrix.ts';
+import type { AccessCheck } from '../netops/baseline/matrix-check.ts';
+import type { RestorePlan } from '../netops/baseline/settings-restore.ts';
+import type { SnapshotFiles } from '../netops/baseline/snapshot-store.ts';
+
+/** Files are for their owner alone, durable, and bring their folder with them. They throw `not-permitted`, `disk-full`. */
+export interface BaselineActions extends SnapshotFiles {
+  /** Who reaches what now. Reads only; works with any privilege, what was not seen is said. */
+  readAccess(): Promise<MatrixReading>;
+  checkAccess(matrix: AccessMatrix): Promise<AccessCheck>;
+  /** Rules, routes and sysctls of this namespace. What could not be read is in it. */
+  readSettings(): Promise<NetworkSettings>;
+  /** See netops/baseline/settings-restore.ts. */
+  restore(plan: RestorePlan, folder: string, confirmWithinMs: number | undefined): Promise<void>;
+  /** False: nothing waits for a confirmation. */
+  confirm(folder: string): Promise<boolean>;
+  /** Into the record of the Weir with this data directory. Throws `already-running`, `not-permitted`. */
+  alert(data: string, differences: AccessCheck['differences'], at: number): Promise<void>;
+}

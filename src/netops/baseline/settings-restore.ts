@@ -1,0 +1,176 @@
+// Brings settings of a namespace back to an earlier reading: applied step by step, read again and compared, and taken back when a step fails, when
+// the result is another, or when nobody confirms in time. The last is done by a process of its own, which needs none of ours alive.
+
+import { spawn } from 'node:child_process';
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ensureDirectory, readWhole, writeDurably } from '../../base/durable-file.ts';
+import { asWeirError, WeirError } from '../../base/errors.ts';
+import { type CommandRunner, createCommandRunner } from '../../kernel/command.ts';
+import { insideNetns } from '../../kernel/libc.ts';
+import { readProcessStart } from '../../kernel/process-identity.ts';
+import { readSettings } from '../../kernel/settings/settings-reader.ts';
+import { planSettings, renderStepsScript } from '../../kernel/settings/settings-steps.ts';
+import { type NetworkSettings, type SettingsPart, type SettingsStep, settingsParts } from '../../model/network-settings.ts';
+import { diffSettings, incomparable, type SettingsChange } from './settings-diff.ts';
+
+export interface RestorePlan {
+  readonly now: NetworkSettings;
+  readonly wanted: NetworkSettings;
+  readonly changes: readonly SettingsChange[];
+  readonly steps: readonly SettingsStep[];
+  /** What goes beyond the changes themselves, in words. */
+  readonly risks: readonly string[];
+  /** Parts that are left as they are, and why. */
+  readonly left: readonly string[];
+}
+
+const programsOfRules = new Set(['docker', 'kube', 'podman', 'libvirt', 'firewalld', 'ufw', 'tailscale', 'lxc', 'incus']);
+
+/** Only these parts, or all. Pure. */
+export function planRestore(now: NetworkSettings, wanted: NetworkSettings, only?: ReadonlySet<SettingsPart>): RestorePlan {
+  const goal = only ? keepParts(wanted, only) : wanted;
+  const changes = diffSettings(now, goal);
+  const risks: string[] = [];
+  const owners = new Set(
+    changes.flatMap(({ looksLike, part }) =>
+      looksLike !== undefined && (programsOfRules.has(looksLike) || looksLike.startsWith('fail2ban')) && !part.startsWith('route')
+        ? [looksLike]
+        : [],
+    ),
+  );
+  if (owners.size > 0)
+    risks.push(
+      `${[...owners].sort().join(', ')} will not know that rules of theirs were changed: restart them if these are to be theirs again`,
+    );
+  const replaced = changes.some(({ part, place }) => part === 'nft' && place !== '');
+  if (replaced) risks.push('elements of sets with timeouts (bans, meters) are lost in the tables of nft that are replaced');
+  if (changes.some(({ part, sign }) => part === 'routes' && sign === '-'))
+    risks.push('between a route that goes and one that comes there is a moment without either');
+  return { now, wanted: goal, changes, steps: planSettings(now, goal), risks, left: incomparable(now, goal) };
+}
+
+const keepParts = ({ parts, ...rest }: NetworkSettings, only: ReadonlySet<SettingsPart>): NetworkSettings => ({
+  ...rest,
+  missing: rest.missing.filter(({ part }) => only.has(part)),
+  parts: Object.fromEntries(settingsParts.flatMap((part) => (only.has(part) && part in parts ? [[part, parts[part]]] : []))),
+});
+
+/** Waits until nobody waits any more, or its time is over; whoever renames the file first decides. */
+const guardScript =
+  'n=0; while [ "$n" -lt "$1" ]; do [ -e "$2/pending" ] || exit 0; sleep 1; n=$((n+1)); done; ' +
+  'mv "$2/pending" "$2/returning" 2>/dev/null || exit 0; sh "$2/return.sh"; mv "$2/returning" "$2/returned"';
+
+async function runSteps(runner: CommandRunner, steps: readonly SettingsStep[]): Promise<void> {
+  for (const { what, program, args, input } of steps)
+    try {
+      await runner.run(program, args, { input, timeoutMs: 60_000 });
+    } catch (error) {
+      const { code, message } = asWeirError(error);
+      throw new WeirError(code, `${what}: ${message}`, {}, error);
+    }
+}
+
+/** What cannot be put back because the device it is about is gone, or was not there then. */
+function differs(now: NetworkSettings, wanted: NetworkSettings): SettingsChange[] {
+  const keys = (text = ''): Set<string> => new Set(text.split('\n').map((line) => line.split(' = ')[0]));
+  const [current, goal] = [keys(now.parts.sysctls), keys(wanted.parts.sysctls)];
+  return diffSettings(now, wanted).filter(({ part, text }) => {
+    const [key] = text.split(' = ');
+    return part !== 'sysctls' || (current.has(key) && goal.has(key));
+  });
+}
+
+async function isWaiting(folder: string): Promise<boolean> {
+  const text = await readWhole(join(folder, 'pending'));
+  if (text === undefined) return false;
+  const [pid, start] = text.trim().split(' ');
+  return readProcessStart(Number(pid)) === start;
+}
+
+/**
+ * Needs root. With `confirmWithinMs` it is taken back by itself unless `confirmRestore` comes. `folder`: for its owner alone. Throws
+ * `kernel-refused` (then all is as before, or the message says what is not) and `already-running`.
+ */
+export async function restoreSettings(
+  plan: RestorePlan,
+  folder: string,
+  confirmWithinMs: number | undefined,
+  netns?: string,
+): Promise<void> {
+  await ensureDirectory(folder);
+  if (await isWaiting(folder))
+    throw new WeirError('already-running', 'another restore waits for its confirmation', {
+      next: '`weir baseline confirm` keeps it; otherwise wait until it is taken back',
+    });
+  const runner = createCommandRunner(netns);
+  const before = await readSettings(runner);
+  const changed = differs(plan.now, before);
+  if (changed.length > 0)
+    throw new WeirError('kernel-refused', 'the settings changed since the plan was made: nothing was done', {
+      next: 'plan again',
+    });
+  if (confirmWithinMs !== undefined) await startGuard(folder, plan, confirmWithinMs, netns);
+  try {
+    await runSteps(runner, plan.steps);
+    const rest = differs(await readSettings(runner), plan.wanted);
+    if (rest.length > 0)
+      throw new WeirError(
+        'kernel-refused',
+        `the result is not what was wanted: ${rest.length} lines differ, the first: ${rest[0].text}`,
+      );
+  } catch (error) {
+    await takeBack(runner, before, error);
+    await rm(join(folder, 'pending'), { force: true });
+    throw error;
+  }
+}
+
+async function takeBack(runner: CommandRunner, before: NetworkSettings, because: unknown): Promise<void> {
+  const steps = planSettings(await readSettings(runner), before);
+  const failures: string[] = [];
+  // One that fails must not keep the others from coming back.
+  for (const step of steps)
+    await runSteps(runner, [step]).catch((error: unknown) => void failures.push(asWeirError(error).message));
+  const left = differs(await readSettings(runner), before);
+  if (left.length > 0)
+    throw new WeirError(
+      'fault',
+      `${asWeirError(because).message}; and taking it back left ${left.length} lines different: ${failures.slice(0, 3).join('; ')}`,
+      {},
+      because,
+    );
+}
+
+async function startGuard(folder: string, { now, wanted }: RestorePlan, forMs: number, netns: string | undefined): Promise<void> {
+  for (const name of ['returning', 'returned', 'confirmed']) await rm(join(folder, name), { force: true });
+  await writeDurably(join(folder, 'return.sh'), renderStepsScript(planSettings(wanted, now)));
+  // There before the guard looks for it; its number comes as soon as it is known.
+  await writeDurably(join(folder, 'pending'), '0 0\n');
+  const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
+  const guard = insideNetns(netns, () =>
+    spawn('sh', ['-c', guardScript, 'weir-baseline', seconds, folder], { detached: true, stdio: 'ignore', cwd: '/' }),
+  );
+  const started = await new Promise<boolean>((resolve) => {
+    guard.once('spawn', () => resolve(true));
+    guard.once('error', () => resolve(false));
+  });
+  if (!started || guard.pid === undefined) {
+    await rm(join(folder, 'pending'), { force: true });
+    throw new WeirError('tool-missing', 'sh(1) could not be started to take the change back: nothing was done');
+  }
+  guard.unref();
+  await writeDurably(join(folder, 'pending'), `${guard.pid} ${readProcessStart(guard.pid) ?? ''}\n`);
+}
+
+/** What was restored stays. False: nothing waits for it, or it has been taken back. */
+export async function confirmRestore(folder: string): Promise<boolean> {
+  if (!(await isWaiting(folder))) return false;
+  try {
+    await rename(join(folder, 'pending'), join(folder, 'confirmed'));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}

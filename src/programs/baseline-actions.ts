@@ -1,0 +1,64 @@
+// Gives `weir baseline` the machine it runs on, its files, and a journal of its own for alerts.
+
+import { readdir, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
+import { ensureDirectory, readWhole, writeDurably } from '../base/durable-file.ts';
+import { WeirError } from '../base/errors.ts';
+import { openLog } from '../base/log.ts';
+import type { BaselineActions } from '../cli/baseline-actions.ts';
+import { createCommandRunner } from '../kernel/command.ts';
+import { readMachine } from '../kernel/machine/machine-reader.ts';
+import { routeGet } from '../kernel/machine/route-get.ts';
+import { readSettings } from '../kernel/settings/settings-reader.ts';
+import type { Machine } from '../model/machine.ts';
+import { alertsOf } from '../netops/baseline/access-alert.ts';
+import { readAccess } from '../netops/baseline/access-matrix.ts';
+import { checkAccess } from '../netops/baseline/matrix-check.ts';
+import { confirmRestore, restoreSettings } from '../netops/baseline/settings-restore.ts';
+import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
+import { JournalWriter } from '../record/journal-writer.ts';
+import { pruneJournal } from './account.ts';
+
+const ask: RouteQuestioner = (namespace, question) => {
+  const answer = routeGet(namespace.path, question);
+  return answer.kind === 'none'
+    ? answer
+    : { kind: 'route', type: answer.route.type, ...(answer.device === undefined ? {} : { device: answer.device }) };
+};
+
+const readHere = (): Promise<Machine> => readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter', 'sysctls'] });
+
+/** One short-lived writer: what it says is on disk when it returns. */
+async function writeAlerts(data: string, differences: Parameters<BaselineActions['alert']>[1], at: number): Promise<void> {
+  const directory = join(data, 'journal', 'baseline');
+  // `weir up` makes it, with a group that lets the recorder read what is written there.
+  if (!(await stat(directory).catch(() => undefined)))
+    throw new WeirError('not-running', `there is no record of Weir below ${data}`, {
+      next: 'name its configuration with -c; its first `weir up` makes the record',
+    });
+  const journal = new JournalWriter({ directory, clock: systemClock, log: openLog('baseline') });
+  try {
+    for (const alert of alertsOf(differences, at)) journal.append({ kind: 'alert', alert });
+    if (!(await journal.flush())) throw new WeirError('disk-full', `alerts could not be written below ${directory}`);
+  } finally {
+    await journal.close();
+    await pruneJournal(directory);
+  }
+}
+
+export const baselineActions: BaselineActions = {
+  readAccess: async () => readAccess(await readHere(), ask),
+  checkAccess: async (matrix) => checkAccess(matrix, await readHere(), ask),
+  readSettings: () => readSettings(createCommandRunner()),
+  restore: restoreSettings,
+  confirm: confirmRestore,
+  readFile: readWhole,
+  async writeFile(file, text) {
+    await ensureDirectory(dirname(file));
+    await writeDurably(file, text);
+  },
+  list: (folder) => readdir(folder).catch(() => []),
+  remove: (file) => rm(file, { force: true }),
+  alert: writeAlerts,
+};
