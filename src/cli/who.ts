@@ -15,6 +15,9 @@ import type { Column } from './table.ts';
 import { type Verb, verbCommand } from './verb.ts';
 import { plural } from './wording.ts';
 
+/** As for every command: what was asked, the packets of a device, could not be measured. */
+const cannotMeasure = 3;
+
 interface Options extends CommonOptions {
   readonly if?: string;
   readonly netns?: string;
@@ -74,7 +77,7 @@ async function who(options: Options, context: CommandContext): Promise<number> {
   );
   if (!last) return 0;
   for (const { what, why } of last.unseen) await context.note(printable(`not seen: ${what}: ${why}`, 400));
-  return 0;
+  return last.measure === 'wire' ? 0 : cannotMeasure;
 }
 
 const share = (part: number, whole: number): string =>

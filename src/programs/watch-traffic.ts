@@ -20,7 +20,8 @@ export async function watchTraffic(
   { environment }: ActionContext,
 ): Promise<void> {
   const { signal } = environment;
-  const watch = await TrafficWatch.open(options);
+  const engine = /^unix:\/\/(\/.+)$/.exec(environment.variables.DOCKER_HOST ?? '')?.[1];
+  const watch = await TrafficWatch.open(engine === undefined ? options : { ...options, dockerSocket: engine });
   let exposed = { services: [] as readonly ExposedService[], unseen: [] as readonly Unseen[] };
   let exposedAt = Number.NEGATIVE_INFINITY;
   try {

@@ -2,24 +2,38 @@
 // on another port, and the application behind it; each hop by what joins it.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { until, withLab } from '../../src/kernel/namespace-lab.ts';
+import { readMachineLinks } from '../../src/kernel/machine/link-reader.ts';
+import { type TestNamespace, until, withLab } from '../../src/kernel/namespace-lab.ts';
+import { withRouteSocket } from '../../src/kernel/route-socket.ts';
 import { parseFlowSelector, renderFlow } from '../../src/netops/who/flow.ts';
-import { type FlowRow, TrafficWatch, type WhoReading } from '../../src/netops/who/traffic-watch.ts';
+import { type FlowRow, type RowWish, TrafficWatch, type WhoReading } from '../../src/netops/who/traffic-watch.ts';
 import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
+import { startDockerEngine } from '../support/real-engine.ts';
 import { buildUplinkLab, startProgram } from '../support/uplink-lab.ts';
 
 const lacks = lacksKernelTests() || lacksProgram('openvpn', 'openvpn') || lacksProgram('haproxy', 'haproxy');
 
-/** A reading in which enough moved to be judged. */
-async function read(watch: TrafficWatch, wish = { top: 10 }): Promise<WhoReading> {
-  let reading = await watch.read(wish);
-  await until('a second of traffic', async () => {
-    reading = await watch.read(wish);
-    return reading.totals.bytes > 100_000;
-  });
-  return reading;
+const movedBy = (namespace: TestNamespace, device: string): number => {
+  const link = withRouteSocket(namespace.path, readMachineLinks).find(({ name }) => name === device);
+  return link ? link.counters.receivedBytes + link.counters.sentBytes : 0;
+};
+
+/** A reading of a time in which the device moved enough to be judged. */
+async function read(
+  watch: TrafficWatch,
+  namespace: TestNamespace,
+  device: string,
+  wish: RowWish = { top: 10 },
+): Promise<WhoReading> {
+  await watch.read(wish);
+  const before = movedBy(namespace, device);
+  await until('enough has moved', () => movedBy(namespace, device) - before > 300_000);
+  return watch.read(wish);
 }
 
 const kinds = ({ path }: FlowRow): string[] => path.map(({ kind }) => kind);
@@ -29,7 +43,7 @@ test('a full uplink is followed to the application behind a VPN and a proxy', { 
     const { host, vpn, balancer, application, remove } = await buildUplinkLab(lab);
     const watch = await TrafficWatch.open({ netns: host.name, device: 'eth0', dockerSocket: '/nonexistent' });
     try {
-      const { rows, totals, measure, unattributed } = await read(watch);
+      const { rows, totals, measure, unattributed } = await read(watch, host, 'eth0');
       assert.equal(measure, 'wire');
       const [full] = rows;
       assert.ok((full.inBps + full.outBps) / rows.reduce((sum, row) => sum + row.inBps + row.outBps, 0) > 0.9);
@@ -63,7 +77,7 @@ test('a full uplink is followed to the application behind a VPN and a proxy', { 
 
       // The same flow is found by what it is called anywhere on its way.
       const flow = parseFlowSelector('tcp 172.18.0.4:8080') ?? assert.fail();
-      const found = await read(watch, { top: 5, flow } as { top: number });
+      const found = await read(watch, host, 'eth0', { top: 5, flow });
       assert.deepEqual(
         found.rows.map((row) => renderFlow(row.flow)),
         [renderFlow(full.flow)],
@@ -75,8 +89,8 @@ test('a full uplink is followed to the application behind a VPN and a proxy', { 
     // A HAProxy that does not say is read from bytes and time, and that is said.
     const other = await TrafficWatch.open({ netns: balancer.name, device: 'eth0', dockerSocket: '/nonexistent' });
     try {
-      await read(other);
-      const { rows } = await read(other);
+      await read(other, balancer, 'eth0');
+      const { rows } = await read(other, balancer, 'eth0');
       const row = rows.find(({ flow }) => renderFlow(flow).includes('172.18.0.3:8444')) ?? assert.fail();
       assert.deepEqual(kinds(row), ['wire', 'process', 'proxy', 'link', 'process']);
       const inferred = row.path[2];
@@ -154,17 +168,23 @@ test('with less privilege it counts what it can, and says what it cannot see', {
       `const c = require('node:net').connect(7000, '10.1.0.2'); c.once('data', () => console.log('up')); c.on('data', () => {});
        setTimeout(() => process.exit(), 30000);`,
     );
+    // What no socket of TCP counts.
+    client.spawn(['ping', '-q', '-i', '0.01', '-s', '8000', '10.1.0.2']).stdout?.resume();
     const program = fileURLToPath(new URL('../../src/programs/weir.js', import.meta.url));
     const run = async (capabilities: readonly string[]) => {
-      const { stdout, stderr } = await client.run([
-        // Still root by number, so that it may read this program wherever it lies.
-        ...['setpriv', '--inh-caps', '-all', '--bounding-set', ['-all', ...capabilities].join(','), '--'],
-        ...[process.execPath, program, 'who', '--json', '--interval', '1'],
-      ]);
+      const { code, stdout, stderr } = await client.run(
+        [
+          // Still root by number, so that it may read this program wherever it lies.
+          ...['setpriv', '--inh-caps', '-all', '--bounding-set', ['-all', ...capabilities].join(','), '--'],
+          ...[process.execPath, program, 'who', '--json', '--interval', '1'],
+        ],
+        { anyCode: true },
+      );
       const lines = stdout
         .trim()
         .split('\n')
         .map((line) => JSON.parse(line));
+      assert.equal(code, 3, stderr);
       return { flow: lines.find(({ flow }) => flow?.sport === 7000 || flow?.dport === 7000), lines, stderr, ...lines.at(-1) };
     };
     const nobody = await run([]);
@@ -178,5 +198,52 @@ test('with less privilege it counts what it can, and says what it cannot see', {
     const administrator = await run(['+net_admin']);
     assert.equal(administrator.summary.measure, 'conntrack');
     assert.ok(administrator.flow.in_bps > nobody.flow.in_bps * 0.8, 'headers are counted as well');
+  }),
+);
+
+const lacksDocker = lacks || lacksProgram('dockerd', 'docker.io') || lacksProgram('busybox', 'busybox-static');
+
+test('a container of a real Docker engine is named, behind the port it publishes', { skip: lacksDocker }, () =>
+  withLab(async (lab) => {
+    const client = await lab.namespace('client');
+    const host = await lab.namespace('host');
+    await lab.join(
+      { namespace: client, link: 'c0', addresses: ['10.1.0.1/24'] },
+      { namespace: host, link: 'eth0', addresses: ['10.1.0.2/24'] },
+    );
+    const room = mkdtempSync(join(tmpdir(), 'weir-who-'));
+    const engine = await startDockerEngine(host, room);
+    try {
+      const talk = 'while :; do /bin/busybox head -c 20000 /dev/zero; /bin/busybox usleep 20000; done';
+      const command = ['/bin/busybox', 'nc', '-ll', '-p', '80', '-e', '/bin/busybox', 'sh', '-c', talk];
+      const id = await engine.docker('run', '-d', '--name', 'web', '-p', '8080:80', 'box', ...command);
+      const reading = `const net = require('node:net');
+        const again = () => net.connect(8080, '10.1.0.2').on('error', () => setTimeout(again, 50)).once('data', () => console.log('up')).on('data', () => {});
+        again(); setTimeout(() => process.exit(), 30000);`;
+      await startProgram(client, reading);
+      const watch = await TrafficWatch.open({ netns: host.name, device: 'eth0', dockerSocket: join(room, 'docker.sock') });
+      try {
+        const { rows } = await read(watch, host, 'eth0');
+        const { path, attributed } = rows[0];
+        assert.ok(attributed);
+        assert.deepEqual(
+          path.map(({ kind, container }) => [kind, container?.name]),
+          [
+            ['wire', undefined],
+            ['nat', undefined],
+            ['link', 'web'],
+            ['process', 'web'],
+          ],
+        );
+        assert.deepEqual(path[3].container, { id, name: 'web', runtime: 'docker' });
+        assert.match(renderFlow(path[3].flow), /^tcp .*:80 - 10\.1\.0\.1/);
+      } finally {
+        watch.close();
+      }
+    } finally {
+      await engine.docker('rm', '-f', 'web').catch(() => {});
+      await engine.stop();
+      rmSync(room, { recursive: true, force: true });
+    }
   }),
 );
