@@ -137,7 +137,10 @@ async function exposure(context: CommandContext, options: Options): Promise<numb
   const shown = chosen.filter(({ reach, atWorst }) => options.all || (atWorst ?? reach) !== 'local');
   if (context.json) await context.printJson(asJson(report, shown, comparison, guard));
   else if (options.propose) await printGuard(context, guard);
-  else await printReport(context, report, chosen, shown, comparison, options.all === true);
+  else {
+    await printReport(context, report, chosen, shown, comparison, options.all === true);
+    if (diverts) await context.note('Weir diverts every other port of its decoys to itself; `weir status` shows them');
+  }
   if (comparison?.changes.some(isWider)) return widerCode;
   return report.notMeasured.length > 0 || report.unseen.some(({ what }) => /filter|namespace|listeners/.test(what))
     ? notSeenCode

@@ -134,7 +134,7 @@ export function planOrders(filter: PacketFilter, packet: FilterPacket, context: 
     const natEntry: HookEntry[] = inside.length === 0 ? [] : [{ priority, chains: inside }];
     const entries = [...plain.map((chain): HookEntry => ({ priority: priorityOf(chain), chains: [chain] })), ...natEntry];
     const groups = groupsByPriority(entries, (entry) => entry.priority).map((group) => {
-      const matters = group.some((entry) => entry.chains.some((chain) => rewrites(filter, chain, new Set())));
+      const matters = group.length > 1 && group.some((entry) => entry.chains.some((chain) => rewrites(filter, chain, new Set())));
       return matters
         ? ordersOf(group, (entry) => (entry.chains[0]?.base?.type === 'nat' ? undefined : tableKey(entry.chains[0])))
         : [group];

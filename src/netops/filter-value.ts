@@ -27,6 +27,8 @@ export interface Sight {
   readonly untrackedYet: boolean;
   /** Source rewritten during this walk. */
   readonly sourceRewritten: boolean;
+  /** Values found so far: thousands of rules ask for the same. */
+  readonly known: Map<string, FilterValue>;
 }
 
 const number = (value: bigint | number): FilterValue => ({ kind: 'number', value: BigInt(value) });
@@ -238,6 +240,15 @@ function metaValue(sight: Sight, key: string): FilterValue {
 
 /** The value of one of the fields FilterExpression names. */
 export function fieldValue(sight: Sight, name: string): FilterValue {
+  let value = sight.known.get(name);
+  if (!value) {
+    value = findValue(sight, name);
+    sight.known.set(name, value);
+  }
+  return value;
+}
+
+function findValue(sight: Sight, name: string): FilterValue {
   const { packet } = sight;
   if (name.startsWith('meta.')) return metaValue(sight, name.slice(5));
   if (name.startsWith('ct.')) return trackingValue(sight, name.slice(3));

@@ -72,6 +72,16 @@ const idle = new Set<FilterStatement['kind']>([
   'undecided',
 ]);
 
+const mattering = new WeakMap<FilterRule, boolean>();
+function matters(rule: FilterRule): boolean {
+  let known = mattering.get(rule);
+  if (known === undefined) {
+    known = rule.statements.some(({ kind }) => !idle.has(kind));
+    mattering.set(rule, known);
+  }
+  return known;
+}
+
 const limitedWhy = 'it depends on a rate, a count, the clock or chance';
 
 /** One way through all chains of a hook: where something cannot be decided it follows `prefix`, then takes the first option. */
@@ -89,6 +99,7 @@ class Run {
   #translated = false;
   #tproxy: { readonly action: FilterAction & { kind: 'tproxy' }; readonly rule: RulePlace } | undefined;
   #rules = 0;
+  #lastSight: Sight | undefined;
 
   constructor(filter: PacketFilter, sets: SetFinder, packet: FilterPacket, context: WalkContext, prefix: readonly number[]) {
     this.#filter = filter;
@@ -149,18 +160,30 @@ class Run {
     });
   }
 
+  /** The same object until something it shows changes. */
   #sight(base: FilterChain): Sight {
+    const last = this.#lastSight;
+    if (
+      last &&
+      last.chain === base &&
+      last.packet === this.#packet &&
+      last.blurred === this.#blurred &&
+      last.sourceRewritten === this.#sourceRewritten
+    )
+      return last;
     const { hook } = this.#context;
     const tracks = hook === 'prerouting' || hook === 'output';
     const early = tracks && (base.base?.priority ?? 0) < trackingPriority && this.#packet.inputDevice !== 'lo';
-    return {
+    this.#lastSight = {
       packet: this.#packet,
       blurred: this.#blurred,
       context: this.#context,
       chain: base,
       untrackedYet: early || hook === 'ingress',
       sourceRewritten: this.#sourceRewritten,
+      known: new Map(),
     };
+    return this.#lastSight;
   }
 
   #walkChain(chain: FilterChain, base: FilterChain, depth: number): Ending {
@@ -178,8 +201,7 @@ class Run {
   /** Undefined: on to the next rule. */
   #walkRule(rule: FilterRule, chain: FilterChain, base: FilterChain, depth: number): Ending | 'return' | undefined {
     // What changes nothing needs no decision.
-    const matters = rule.statements.some(({ kind }) => !idle.has(kind));
-    if (!matters) return undefined;
+    if (!matters(rule)) return undefined;
     for (const statement of rule.statements) {
       const { kind } = statement;
       if (kind === 'compare' || kind === 'bits' || kind === 'set' || kind === 'any' || kind === 'undecided') {

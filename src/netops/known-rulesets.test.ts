@@ -21,7 +21,7 @@ function runnerOf(name: string): CommandRunner {
   };
   const files: Readonly<Record<string, string>> = {
     'nft -n -j list ruleset': 'nft.json',
-    'nft -n -a list ruleset': 'nft.txt',
+    'nft -n -a -t list ruleset': 'nft.txt',
     'iptables-nft-save -c': 'save',
     'ip6tables-nft-save -c': 'save6',
     'ipset save': 'ipset',

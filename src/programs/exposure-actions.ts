@@ -1,5 +1,6 @@
 // Gives `weir exposure` the machine it runs on: namespaces, listeners, rules, and the kernel's own routing decisions.
 
+import { performance } from 'node:perf_hooks';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
 import type { ExposureActions } from '../cli/exposure-actions.ts';
 import { readMachine } from '../kernel/machine/machine-reader.ts';
@@ -7,6 +8,9 @@ import { routeGet } from '../kernel/machine/route-get.ts';
 import { findExposure } from '../netops/exposure/exposed-services.ts';
 import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
 import { leadsOut } from '../netops/exposure/vantages.ts';
+
+/** Tens of thousands of rules make each way take milliseconds. */
+const timeLimitMs = 60_000;
 
 const ask: RouteQuestioner = (namespace, question) => {
   const answer = routeGet(namespace.path, question);
@@ -20,7 +24,11 @@ export const exposureActions: ExposureActions = {
     const machine = await readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter'] });
     const [home] = machine.namespaces;
     const diverts = home?.filter?.chains.some(({ table }) => table === 'weir') ?? false;
-    const report = findExposure(machine, ask, { isWeir: ({ transparent }) => diverts && transparent === true });
+    const end = performance.now() + timeLimitMs;
+    const report = findExposure(machine, ask, {
+      isWeir: ({ transparent }) => diverts && transparent === true,
+      isOver: () => performance.now() > end,
+    });
     const insideDevices = (home?.links ?? [])
       .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link))
       .map(({ name }) => name);

@@ -49,7 +49,7 @@ const rule = (handle: number, expr: unknown[], more: object = {}): object => ({
 
 async function readNftRules(...exprs: unknown[][]): Promise<readonly FilterRule[]> {
   const listing = json(table, chain('c'), ...exprs.map((expr, index) => rule(index + 10, expr)));
-  const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a list ruleset': '' } });
+  const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a -t list ruleset': '' } });
   return rulesOf(await readPacketFilter(runner), 'c');
 }
 
@@ -81,7 +81,7 @@ describe('reading the rules of a namespace', () => {
     );
     const plain =
       'table netdev nd { # handle 4\n\tchain i { # handle 1\n\t\ttype filter hook ingress device "eth0" priority -500; policy accept;\n\t\tcounter packets 7 bytes 9 drop # handle 2\n\t}\n}\n';
-    const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a list ruleset': plain } });
+    const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a -t list ruleset': plain } });
     const { chains, unreadable } = await readPacketFilter(runner);
     assert.deepEqual(unreadable, []);
     assert.deepEqual(chains[0].base, {
@@ -182,7 +182,7 @@ describe('reading the rules of a namespace', () => {
       set('banned', 'ipv4_addr', [{ elem: { val: '203.0.113.5', timeout: 600, expires: 583 } }, '192.0.2.1']),
       set('odd', 'cgroupsv2', ['user.slice']),
     );
-    const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a list ruleset': '' } });
+    const runner = fakeRunner({ programs: { 'nft -n -j list ruleset': listing, 'nft -n -a -t list ruleset': '' } });
     const { sets, unreadable } = await readPacketFilter(runner);
     assert.deepEqual(sets[0].elements, [
       { key: [{ first: 0xcb007105n, last: 0xcb007105n }], timeout: 600, expires: 583 },
@@ -194,8 +194,8 @@ describe('reading the rules of a namespace', () => {
 
   it('never runs a tool of iptables-legacy where the kernel has no such table: it would make one', async () => {
     const ran: string[] = [];
-    await readPacketFilter(fakeRunner({ programs: { 'nft -n -j list ruleset': json(), 'nft -n -a list ruleset': '' } }, ran));
-    assert.deepEqual(ran, ['nft -n -j list ruleset', 'nft -n -a list ruleset']);
+    await readPacketFilter(fakeRunner({ programs: { 'nft -n -j list ruleset': json(), 'nft -n -a -t list ruleset': '' } }, ran));
+    assert.deepEqual(ran, ['nft -n -j list ruleset', 'nft -n -a -t list ruleset']);
   });
 
   it('reads legacy tables with their built-in chains, and the sets of ipset they ask', async () => {
@@ -217,7 +217,7 @@ describe('reading the rules of a namespace', () => {
     const runner = fakeRunner({
       programs: {
         'nft -n -j list ruleset': json(),
-        'nft -n -a list ruleset': '',
+        'nft -n -a -t list ruleset': '',
         'iptables --version': 'iptables v1.8.9 (nf_tables)\n',
         'iptables-legacy-save -c': save,
         'ipset save': ipset,
@@ -292,7 +292,7 @@ describe('reading the rules of a namespace', () => {
     );
     const save =
       '*filter\n:INPUT ACCEPT [0:0]\n[0:0] -A INPUT -m conntrack ! --ctstate INVALID,DNAT -j ACCEPT\n[0:0] -A INPUT -p tcp -m tcp --dport 80 -j REJECT --reject-with tcp-reset\nCOMMIT\n';
-    const programs = { 'nft -n -j list ruleset': listing, 'nft -n -a list ruleset': '', 'iptables-nft-save -c': save };
+    const programs = { 'nft -n -j list ruleset': listing, 'nft -n -a -t list ruleset': '', 'iptables-nft-save -c': save };
     const filter = await readPacketFilter(fakeRunner({ programs }));
     assert.deepEqual(filter.unreadable, []);
     const [state, reject] = rulesOf(filter, 'INPUT');
@@ -323,7 +323,7 @@ describe('reading the rules of a namespace', () => {
     assert.deepEqual([chains, unreadable], [[], ['rules of nft: Operation not permitted (you must be root)']]);
     const legacy = await readPacketFilter(
       fakeRunner({
-        programs: { 'nft -n -j list ruleset': json(), 'nft -n -a list ruleset': '' },
+        programs: { 'nft -n -j list ruleset': json(), 'nft -n -a -t list ruleset': '' },
         files: { '/proc/net/ip_tables_names': 'nat\nfilter\n' },
       }),
     );

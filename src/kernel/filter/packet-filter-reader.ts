@@ -58,7 +58,7 @@ async function readNft(
   const iptablesTables = new Set<string>();
   try {
     const json = await runner.run('nft', ['-n', '-j', 'list', 'ruleset']);
-    const plain = await runner.run('nft', ['-n', '-a', 'list', 'ruleset']);
+    const plain = await runner.run('nft', ['-n', '-a', '-t', 'list', 'ruleset']);
     for (const [, family] of plain.stderr.matchAll(/table (ip6?) \S+ is managed by iptables-nft/g)) iptablesTables.add(family);
     const listing = parseNftListing(json.stdout, parseNftTexts(plain.stdout));
     unreadable.push(...listing.unreadable);

@@ -20,6 +20,8 @@ import { firstOfEachFamily, isPublic, publicSources, type Standpoint, standpoint
 export interface ExposureOptions {
   /** Paths walked at most; default 60,000. */
   readonly maxWalks?: number;
+  /** Asked before each path: no more are walked once it is true. */
+  readonly isOver?: () => boolean;
   /** Programs that are Weir's own, by process name or command. */
   readonly isWeir?: (listener: MachineListener) => boolean;
 }
@@ -223,7 +225,7 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
       for (const dial of dials) {
         if (dial.destination.family !== address.family) continue;
         walks += 1;
-        if (walks > maxWalks) {
+        if (walks > maxWalks || options.isOver?.()) {
           left += 1;
           continue;
         }
@@ -253,7 +255,7 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
         `rules of families bridge and arp${namespace.name === '' ? '' : ` in ${namespace.name}`}: frames that are bridged`,
       );
   }
-  if (left > 0) notMeasured.add(`${left} ways beyond the first ${maxWalks}`);
+  if (left > 0) notMeasured.add(`${left} ways, after ${walks - left} others: they are too many for the time there is`);
   const services = machine.namespaces.flatMap((namespace) =>
     namespace.listeners.map((listener) =>
       serviceOf(machine, namespace, listener, gathered.get(listenerKey(namespace, listener)), options),
