@@ -2,12 +2,16 @@
 // and proven gone; servers, the operator's session and too many at once are not touched.
 
 import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { type FoundNamespace, findNamespaces } from '../../src/kernel/machine/namespace-finder.ts';
 import { readConnections } from '../../src/kernel/machine/socket-diag.ts';
 import { exitCodeOfKill, type KillOptions, type KillReport, killConnections } from '../../src/netops/kill/kill-connections.ts';
 import { parseSelector } from '../../src/netops/kill/select-connections.ts';
-import { lacksKernelTests, type NamespaceLab, type TestNamespace, until, withLab } from '../support/namespace.ts';
+import { lacksKernelTests, lacksProgram, type NamespaceLab, type TestNamespace, until, withLab } from '../support/namespace.ts';
 
 const skip = lacksKernelTests();
 
@@ -234,5 +238,65 @@ test(
       assert.deepEqual([report.killed, exitCodeOfKill(report)], [1, 0], JSON.stringify(report));
       await until('the client was told', () => /error|closed/.test(last.heard()));
       assert.equal(listening(server), servers);
+    }),
+);
+
+const program = path.resolve(fileURLToPath(import.meta.url), '../../../src/programs/weir.js');
+
+test(
+  'typed into a real SSH session it ends every other one, and not its own',
+  { skip: skip || lacksProgram('sshd', 'openssh-server') || lacksProgram('ssh', 'openssh-client'), timeout: 60_000 },
+  () =>
+    withLab(async (lab) => {
+      const { client, server } = await build(lab);
+      const directory = mkdtempSync(path.join(tmpdir(), 'weir-kill-'));
+      try {
+        const file = (name: string): string => path.join(directory, name);
+        for (const name of ['host', 'user']) await server.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file(name)]);
+        writeFileSync(
+          file('sshd.conf'),
+          `Port 2222\nListenAddress 10.231.1.2\nHostKey ${file('host')}\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nAuthorizedKeysFile ${file('user.pub')}\n`,
+        );
+        mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
+        server.spawn(['/usr/sbin/sshd', '-D', '-e', '-f', file('sshd.conf')]);
+        await until('sshd listens', () => listening(server) === 8);
+        const known = ['-o', 'StrictHostKeyChecking=no', '-o', `UserKnownHostsFile=${file('known')}`, '-o', 'LogLevel=ERROR'];
+        const ssh = (command: string): string[] => [
+          'ssh',
+          ...known,
+          '-i',
+          file('user'),
+          '-p',
+          '2222',
+          'root@10.231.1.2',
+          command,
+        ];
+        const kills = `${process.execPath} ${program} kill local=10.231.1.2:2222 --yes --json`;
+        // As after sudo: nothing of the session is in the environment.
+        for (const command of [kills, `env -i PATH=/usr/bin:/usr/sbin ${kills}`]) {
+          let ended: number | null = null;
+          const other = client.spawn(ssh('echo in $$ $PPID.; exec cat'));
+          other.once('exit', (code) => {
+            ended = code;
+          });
+          let heard = '';
+          other.stdout?.on('data', (bytes) => {
+            heard += String(bytes);
+          });
+          const processes = await until('the other session is in', () => /in (\d+) (\d+)\./.exec(heard)?.slice(1));
+          const { stdout, code } = await client.run(ssh(command), { anyCode: true });
+          const report = JSON.parse(stdout) as KillReport;
+          assert.deepEqual([code, report.matched, report.killed, report.results.length], [5, 2, 1, 1], stdout);
+          const reasons = report.refused.map(({ why }) => why).sort();
+          assert.equal(reasons.length, 2);
+          assert.match(reasons[0], /your own (SSH )?session/);
+          assert.match(reasons[1], /it listens/);
+          await until('the other session is over', () => ended !== null && ended !== 0);
+          await until('nothing of it runs', () => processes.every((pid) => !existsSync(`/proc/${pid}`)));
+        }
+        assert.equal(listening(server), 8);
+      } finally {
+        rmSync(directory, { recursive: true });
+      }
     }),
 );
