@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { frameOf, udpPacket } from '../../test/support/capture-file.ts';
 import { lacksProgram } from '../../test/support/namespace.ts';
 import { type CapturedFrame, CaptureReader } from './importers/capture-reader.ts';
-import { renderInterface, renderPacket, renderSection, renderStatistics } from './pcapng-writer.ts';
+import { fillPacket, packetBytes, renderInterface, renderPacket, renderSection, renderStatistics } from './pcapng-writer.ts';
 
 const at = 1_700_000_000_123_456;
 const packet = udpPacket({ from: '10.0.0.1', to: '10.0.0.2' }, 'hello');
@@ -28,6 +28,24 @@ const file = Buffer.concat([
   renderPacket({ interface: 1, at: at + 1, bytes: packet, wireLength: packet.length }),
   renderStatistics(0, at + 2, 10, 3),
 ]);
+
+test('into room that is there it is byte for byte the same', () => {
+  for (const length of [1, 2, 3, 4, 61, 64])
+    for (const outgoing of [undefined, true, false]) {
+      const one = {
+        interface: 3,
+        at,
+        bytes: Buffer.alloc(length, 7),
+        wireLength: 99,
+        ...(outgoing === undefined ? {} : { outgoing }),
+      };
+      const room = Buffer.alloc(200, 0xee);
+      fillPacket(room, 5, one);
+      const size = packetBytes(length, outgoing !== undefined);
+      assert.deepEqual(room.subarray(5, 5 + size), renderPacket(one));
+      assert.equal(room[5 + size], 0xee);
+    }
+});
 
 test('our own reader reads what was written', () => {
   const frames: Pick<CapturedFrame, 'linkType' | 'at' | 'cut' | 'wireLength'>[] = [];

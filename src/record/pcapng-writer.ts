@@ -99,6 +99,33 @@ export function renderPacket({ interface: number, at, bytes, wireLength, outgoin
   return block(packetBlock, fixed, options);
 }
 
+const flagsBytes = 12;
+
+/** Of a packet without comments, as `fillPacket` writes it. */
+export const packetBytes = (length: number, flags: boolean): number => 32 + padded(length) + (flags ? flagsBytes : 0);
+
+/** `renderPacket` without comments into room that is there: `packetBytes` from `at`. For the path of every packet. */
+export function fillPacket(into: Buffer, at: number, packet: Omit<CapturePacket, 'comments'>): void {
+  const { bytes, outgoing } = packet;
+  const total = packetBytes(bytes.length, outgoing !== undefined);
+  into.writeUInt32LE(packetBlock, at);
+  into.writeUInt32LE(total, at + 4);
+  into.writeUInt32LE(packet.interface, at + 8);
+  timeOf(into, packet.at, at + 12);
+  into.writeUInt32LE(bytes.length, at + 20);
+  into.writeUInt32LE(packet.wireLength, at + 24);
+  into.set(bytes, at + 28);
+  let next = at + 28 + bytes.length;
+  for (const end = at + 28 + padded(bytes.length); next < end; next += 1) into[next] = 0;
+  if (outgoing !== undefined) {
+    into.writeUInt16LE(optionFlags, next);
+    into.writeUInt16LE(4, next + 2);
+    into.writeUInt32LE(outgoing ? 2 : 1, next + 4);
+    into.writeUInt32LE(0, next + 8);
+  }
+  into.writeUInt32LE(total, at + total - 4);
+}
+
 /** Last, for each interface: what the kernel took and what it had no room for. */
 export function renderStatistics(
   number: number,

@@ -12,6 +12,7 @@ import { type CaptureWish, type PacketLine, runLiveCapture } from '../../src/net
 import type { SeenCredential } from '../../src/netops/credentials/credential-finder.ts';
 import { CaptureReader } from '../../src/record/importers/capture-reader.ts';
 import { createSegment, lacksKernelTests, lacksProgram, type TestNamespace, until, withLab } from '../support/namespace.ts';
+import { sendFrame } from '../support/send-frame.ts';
 
 const skip = lacksKernelTests() || lacksProgram('tcpdump', 'tcpdump') || lacksProgram('socat', 'socat');
 
@@ -54,16 +55,6 @@ async function begin(one: CaptureWish): Promise<Running> {
 const send = (from: TestNamespace, port: number, text: string): Promise<unknown> =>
   from.run(['socat', '-u', '-', `UDP4-SENDTO:10.99.0.2:${port}`], { input: text });
 
-/** One Ethernet frame, as it is, onto a link. */
-const sendFrame = (from: TestNamespace, link: string, frame: Buffer): Promise<unknown> =>
-  from.run([
-    'python3',
-    '-c',
-    `import socket,sys
-s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW);s.bind((${JSON.stringify(link)},0));s.send(bytes.fromhex(sys.argv[1]))`,
-    frame.toString('hex'),
-  ]);
-
 test('packets of the wire that match, both ways, whose process, and what they were told', { skip, timeout: 60_000 }, () =>
   withLab(async (lab) => {
     const { attacker, sensor } = await createSegment(lab);
@@ -92,40 +83,37 @@ test('packets of the wire that match, both ways, whose process, and what they we
   }),
 );
 
-test(
-  'a tagged frame has its tag, and is judged with it: as it would be in a file',
-  { skip: skip || lacksProgram('python3', 'python3'), timeout: 60_000 },
-  () =>
-    withLab(async (lab) => {
-      const { attacker, sensor } = await createSegment(lab);
-      const ip = Buffer.from('4500001c0001400040110000' + '0a630001' + '0a630002' + '1388' + '0050' + '0008' + '0000', 'hex');
-      const macs = Buffer.from('020000009902020000009901', 'hex');
-      const plain = Buffer.concat([macs, Buffer.from('0800', 'hex'), ip, Buffer.alloc(18)]);
-      const tagged = Buffer.concat([macs, Buffer.from('810000050800', 'hex'), ip, Buffer.alloc(18)]);
-      for (const [expression, expected] of [
-        ['udp port 80', ['plain']],
-        ['not udp port 80 and (ip or vlan)', ['tagged']],
-        ['vlan 5 and udp port 80', ['tagged']],
-        ['vlan 6', []],
-        ['(udp port 80) or (vlan and (udp port 80))', ['plain', 'tagged']],
-      ] as const) {
-        const seen: string[] = [];
-        const capture = await LiveCapture.open({
-          ...wish({ expression, netns: sensor.path }),
-          limits: { ...defaultLimits, durationMs: 400 },
-        });
-        const done = capture.run(({ bytes, start, end, wireLength }) => {
-          const tag = be16(bytes, start + 12) === 0x8100;
-          seen.push(tag ? 'tagged' : 'plain');
-          assert.equal(wireLength, tag ? tagged.length : plain.length);
-          assert.ok(bytes.subarray(start, end).equals(tag ? tagged : plain));
-        });
-        await sendFrame(attacker, 'av', plain);
-        await sendFrame(attacker, 'av', tagged);
-        await done;
-        assert.deepEqual(seen, [...expected], expression);
-      }
-    }),
+test('a tagged frame has its tag, and is judged with it: as it would be in a file', { skip, timeout: 60_000 }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const ip = Buffer.from('4500001c0001400040110000' + '0a630001' + '0a630002' + '1388' + '0050' + '0008' + '0000', 'hex');
+    const macs = Buffer.from('020000009902020000009901', 'hex');
+    const plain = Buffer.concat([macs, Buffer.from('0800', 'hex'), ip, Buffer.alloc(18)]);
+    const tagged = Buffer.concat([macs, Buffer.from('810000050800', 'hex'), ip, Buffer.alloc(18)]);
+    for (const [expression, expected] of [
+      ['udp port 80', ['plain']],
+      ['not udp port 80 and (ip or vlan)', ['tagged']],
+      ['vlan 5 and udp port 80', ['tagged']],
+      ['vlan 6', []],
+      ['(udp port 80) or (vlan and (udp port 80))', ['plain', 'tagged']],
+    ] as const) {
+      const seen: string[] = [];
+      const capture = await LiveCapture.open({
+        ...wish({ expression, netns: sensor.path }),
+        limits: { ...defaultLimits, durationMs: 400 },
+      });
+      const done = capture.run(({ bytes, start, end, wireLength }) => {
+        const tag = be16(bytes, start + 12) === 0x8100;
+        seen.push(tag ? 'tagged' : 'plain');
+        assert.equal(wireLength, tag ? tagged.length : plain.length);
+        assert.ok(bytes.subarray(start, end).equals(tag ? tagged : plain));
+      });
+      sendFrame(attacker, 'av', plain);
+      sendFrame(attacker, 'av', tagged);
+      await done;
+      assert.deepEqual(seen, [...expected], expression);
+    }
+  }),
 );
 
 test('a ring keeps the newest, one file all, and credentials are found as they pass', { skip, timeout: 60_000 }, () =>

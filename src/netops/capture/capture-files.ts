@@ -8,6 +8,8 @@ import { WeirError } from '../../base/errors.ts';
 import {
   type CaptureInterface,
   type CapturePacket,
+  fillPacket,
+  packetBytes,
   renderInterface,
   renderPacket,
   renderSection,
@@ -28,8 +30,11 @@ export interface CaptureFileOptions {
   readonly ring?: RingShape;
 }
 
-/** Written at once when so much has come together, or by `flush`. */
-const bufferBytes = 256 << 10;
+/** Written at once when so much has come together, or by `flush`; longer than any packet. */
+const bufferBytes = 1 << 20;
+
+/** Who looks at the file meanwhile sees what is older. */
+const flushEveryMs = 500;
 
 /** `trace.pcapng` and 3: `trace.00003.pcapng`. */
 export function ringFileName(file: string, number: number): string {
@@ -43,8 +48,9 @@ export class CaptureFiles {
   readonly #kept: string[] = [];
   #fd: number;
   #number = 1;
-  #pending: Buffer[] = [];
+  readonly #pending = Buffer.allocUnsafe(bufferBytes);
   #pendingBytes = 0;
+  #flushedAt = performance.now();
   #fileBytes = 0;
   /** Of all files, removed ones with them. */
   bytes = 0;
@@ -72,11 +78,22 @@ export class CaptureFiles {
   }
 
   packet(packet: CapturePacket): void {
-    const block = renderPacket(packet);
+    const block = packet.comments && packet.comments.length > 0 ? renderPacket(packet) : undefined;
+    const length = block?.length ?? packetBytes(packet.bytes.length, packet.outgoing !== undefined);
     const { ring } = this.#options;
-    if (ring && this.#fileBytes + block.length > ring.bytes && (this.#inFile.at(-1) ?? 0) > 0) this.#next(ring);
-    this.#append(block);
+    if (ring && this.#fileBytes + length > ring.bytes && (this.#inFile.at(-1) ?? 0) > 0) this.#next(ring);
+    if (block) this.#append(block);
+    else {
+      if (this.#pendingBytes + length > bufferBytes) this.flush();
+      fillPacket(this.#pending, this.#pendingBytes, packet);
+      this.#count(length);
+    }
     this.packets += 1;
+    const now = performance.now();
+    if (now - this.#flushedAt > flushEveryMs) {
+      this.#flushedAt = now;
+      this.flush();
+    }
     this.#inFile[this.#inFile.length - 1] += 1;
   }
 
@@ -86,8 +103,7 @@ export class CaptureFiles {
 
   flush(): void {
     if (this.#pendingBytes === 0) return;
-    const bytes = Buffer.concat(this.#pending);
-    this.#pending = [];
+    const bytes = this.#pending.subarray(0, this.#pendingBytes);
     this.#pendingBytes = 0;
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
@@ -106,11 +122,15 @@ export class CaptureFiles {
   }
 
   #append(bytes: Buffer): void {
-    this.#pending.push(bytes);
-    this.#pendingBytes += bytes.length;
-    this.#fileBytes += bytes.length;
-    this.bytes += bytes.length;
-    if (this.#pendingBytes >= bufferBytes) this.flush();
+    if (this.#pendingBytes + bytes.length > bufferBytes) this.flush();
+    bytes.copy(this.#pending, this.#pendingBytes);
+    this.#count(bytes.length);
+  }
+
+  #count(length: number): void {
+    this.#pendingBytes += length;
+    this.#fileBytes += length;
+    this.bytes += length;
   }
 
   #begin(): number {
