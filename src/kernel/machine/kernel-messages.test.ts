@@ -2,6 +2,10 @@
 // nothing and no exception.
 
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { renderAddress } from '../../model/address.ts';
@@ -12,7 +16,7 @@ import { splitPolicies } from './namespace-reader.ts';
 import { parsePairedCounters, parseQueueConsumers } from './proc-tables.ts';
 import { parseContainer } from './process-reader.ts';
 import { parseSocketMessage, renderSocketRequest } from './socket-diag.ts';
-import { parseUnixListeners } from './unix-question.ts';
+import { parseUnixListeners, resolveBelow } from './unix-question.ts';
 import { parseUserNames } from './user-names.ts';
 
 const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, 'hex'));
@@ -158,6 +162,32 @@ describe('files below /proc', () => {
       '0000000047225267: 00000003 00000000 00000000 0001 03 158639393 /tmp/connected\n';
     assert.deepEqual(parseUnixListeners(text), [{ inode: 158639391, path: '/tmp/hap.sock.22431.tmp' }]);
   });
+});
+
+it('a path in a container leads nowhere outside of it', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'weir-root-'));
+  const server = createServer();
+  try {
+    mkdirSync(join(root, 'run/haproxy'), { recursive: true });
+    mkdirSync(join(root, 'var'));
+    symlinkSync('/run', join(root, 'var/run'));
+    symlinkSync('../../../../../../run', join(root, 'var/up'));
+    symlinkSync('loop', join(root, 'loop'));
+    symlinkSync('/etc/passwd', join(root, 'run/secret'));
+    writeFileSync(join(root, 'run/file'), '');
+    await new Promise<void>((resolve) => server.listen(join(root, 'run/haproxy/s'), resolve));
+    const socket = `${root}/run/haproxy/s`;
+    for (const path of ['/run/haproxy/s', '/var/run/haproxy/s', '/var/up/haproxy/s', '/../../run/haproxy/s'])
+      assert.equal(resolveBelow(root, path), socket, path);
+    for (const path of ['/run/secret', '/run/file', '/loop', '/nothing', '/run', '/', '/run/../..'])
+      assert.equal(resolveBelow(root, path), undefined, path);
+    // What outside is a socket is none of that process's.
+    symlinkSync(socket, join(root, 'var/outside'));
+    assert.equal(resolveBelow(join(root, 'var'), '/outside'), undefined);
+  } finally {
+    server.close();
+    rmSync(root, { recursive: true });
+  }
 });
 
 it('names of users, containers and policies are those that are written, without what could move a cursor', () => {

@@ -2,8 +2,9 @@
 // size; what is asked and what the answer means is the caller's.
 // Source: unix(7), proc(5) (/proc/net/unix).
 
-import { readFileSync } from 'node:fs';
+import { lstatSync, readFileSync, readlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
+import { join, normalize } from 'node:path';
 import { WeirError } from '../../base/errors.ts';
 
 const acceptsConnections = 0x10000;
@@ -28,12 +29,50 @@ export function readUnixListeners(pid: number, inodes: ReadonlySet<number>): str
       parseUnixListeners(readFileSync(`/proc/${pid}/net/unix`, 'utf8'))
         .filter(({ inode }) => inodes.has(inode))
         // HAProxy binds to `admin.sock.123.tmp` and renames it; the kernel goes on calling it so.
-        .map(({ path }) => `/proc/${pid}/root${path.replace(/\.\d+\.tmp$/, '')}`)
-        .filter((path) => Buffer.byteLength(path) <= maxPathBytes)
+        .map(({ path }) => resolveBelow(`/proc/${pid}/root`, path.replace(/\.\d+\.tmp$/, '')))
+        .filter((path) => path !== undefined && Buffer.byteLength(path) <= maxPathBytes) as string[]
     );
   } catch {
     return [];
   }
+}
+
+const linkTarget = (directory: string, target: string): string =>
+  normalize(target.startsWith('/') ? target : join(directory, target));
+
+/** Links followed, at most. */
+const maxLinks = 16;
+
+/**
+ * A path as a process with this root sees it: links of its own lead nowhere outside, though the kernel would follow an absolute one from
+ * our root. Undefined when there is nothing, or no socket. Whoever owns the directory may change it meanwhile.
+ */
+export function resolveBelow(root: string, path: string): string | undefined {
+  let left = normalize(path).split('/').filter(Boolean);
+  let reached = '/';
+  let links = 0;
+  while (left.length > 0) {
+    const [name, ...rest] = left;
+    // Normalized from `/`: no `..` leads above the root.
+    const next = join(reached, name);
+    try {
+      const status = lstatSync(root + next);
+      if (status.isSymbolicLink()) {
+        links += 1;
+        if (links > maxLinks) return undefined;
+        const target = linkTarget(reached, readlinkSync(root + next));
+        left = [...target.split('/').filter(Boolean), ...rest];
+        reached = '/';
+        continue;
+      }
+      if (rest.length === 0 && !status.isSocket()) return undefined;
+    } catch {
+      return undefined;
+    }
+    reached = next;
+    left = rest;
+  }
+  return reached === '/' ? undefined : root + reached;
 }
 
 /** Sends one line and gives what comes until the other end closes. Throws `not-permitted`, `not-running`, `timeout`, `bad-request` (too long). */
