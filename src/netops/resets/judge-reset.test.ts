@@ -105,6 +105,40 @@ test('of an address of this machine: no event is evidence only where events were
   assert.equal(short(judge(off, { traced: true, senderHere: true, rejectRules: [rule] })), 'forged forged proven');
 });
 
+test('a SYN into an established connection is told, one on ports that are used again is not', () => {
+  const challenges = (packets: readonly Buffer[]): number[] => {
+    const table = new ResetTable(() => {});
+    for (const [index, packet] of packets.entries()) {
+      const frame = frameOf(packet, 1);
+      table.packet(viewPacket(frame, 0, frame.length, 1), index * 1000, {});
+    }
+    return table.takeChallenges(Number.POSITIVE_INFINITY).map(({ tally }) => tally.answers);
+  };
+  const again = tcpPacket({ ...ends, flags: syn, sequence: 70_000 });
+  const answer = tcpPacket({ ...back, flags: syn | ack, sequence: 8000, acknowledged: 70_001 });
+  const closes = [
+    tcpPacket({ ...ends, flags: fin | ack, sequence: 106, acknowledged: 901 }),
+    tcpPacket({ ...back, flags: fin | ack, sequence: 901, acknowledged: 107 }),
+    tcpPacket({ ...ends, flags: ack, sequence: 107, acknowledged: 902 }),
+  ];
+  const challenge = tcpPacket({ ...back, flags: ack, sequence: 901, acknowledged: 106 });
+  assert.deepEqual(challenges([...handshake, request, again, challenge]), [1]);
+  assert.deepEqual(challenges([...handshake, request, again, again]), [0]);
+  assert.deepEqual(challenges([...handshake, request, ...closes, again, answer]), []);
+  assert.deepEqual(
+    challenges([
+      ...handshake,
+      request,
+      tcpPacket({ ...back, flags: rst | ack, sequence: 901, acknowledged: 106 }),
+      again,
+      answer,
+    ]),
+    [],
+  );
+  assert.deepEqual(challenges([...handshake, request, again, answer]), [], 'its end was not seen');
+  assert.deepEqual(challenges([handshake[0], handshake[0], ...handshake.slice(1), handshake[0]]), [], 'sent again');
+});
+
 test('what kernels say', () => {
   const base: ResetSent = { kind: 'reset-sent', at: 0, comm: 'x\u001b[2J', pid: 7, inTask: true };
   const cases: readonly [Partial<ResetSent>, string][] = [

@@ -39,6 +39,8 @@ export interface ChallengeTally {
   answers: number;
   readonly from: FlowSide;
   readonly to: FlowSide;
+  /** Of the last of them. */
+  sequence: number;
   /** Its TTL, where it differs from what that end has. */
   foreignTtl: number | undefined;
 }
@@ -165,6 +167,25 @@ export function factsOf(flow: TcpFlow, index: 0 | 1, at: Micros): FlowFacts {
   };
 }
 
+/** A new connection on the same ports: of the old one only what its ends are like counts. */
+function beginAnew(flow: TcpFlow): void {
+  for (const one of flow.sides) {
+    one.synSequence = undefined;
+    one.next = undefined;
+    one.acknowledged = undefined;
+    one.finished = false;
+    one.packets = 0;
+    one.ttls.clear();
+    one.timestamps = 0;
+    one.zeroIds = 0;
+    one.keepalives = 0;
+    one.bytes = 0;
+  }
+  flow.established = false;
+  flow.challenge = undefined;
+  flow.resets = [0, 0];
+}
+
 /** Takes in a packet that is no RST. True when it is a SYN into an established connection. */
 export function observePacket(flow: TcpFlow, view: PacketView, tcp: TcpView, at: Micros): boolean {
   const index = sideOf(flow, view);
@@ -172,18 +193,27 @@ export function observePacket(flow: TcpFlow, view: PacketView, tcp: TcpView, at:
   const peer = flow.sides[1 - index];
   const { flags, sequence, acknowledgement } = tcp;
   flow.lastAt = at;
-  const intruding =
-    (flags & (tcpFlags.syn | tcpFlags.ack)) === tcpFlags.syn && flow.established && sequence !== sender.synSequence;
+  // Ports are used again once a connection is over: closed by both ends, or reset.
+  const over = (sender.finished && peer.finished) || flow.resets[0] + flow.resets[1] > 0;
+  const opening = (flags & (tcpFlags.syn | tcpFlags.ack)) === tcpFlags.syn;
+  const intruding = opening && flow.established && !over && sequence !== sender.synSequence;
   if (intruding) {
     // Not of this connection: what it says is not taken for a fact of its end.
-    flow.challenge ??= { firstAt: at, lastAt: at, syns: 0, answers: 0, from: sender, to: peer, foreignTtl: undefined };
+    flow.challenge ??= { firstAt: at, lastAt: at, syns: 0, answers: 0, from: sender, to: peer, foreignTtl: undefined, sequence };
     flow.challenge.syns += 1;
+    flow.challenge.sequence = sequence;
     flow.challenge.lastAt = at;
     const usual = usualTtl(sender);
     if (usual !== undefined && usual !== view.ttl) flow.challenge.foreignTtl = view.ttl;
     return true;
   }
+  if (opening && sequence !== sender.synSequence) beginAnew(flow);
   const { challenge } = flow;
+  if (challenge && sender === challenge.to && flags & tcpFlags.syn && acknowledgement === (challenge.sequence + 1) >>> 0) {
+    // It had no such connection any more: the end of the old one was not seen.
+    beginAnew(flow);
+    peer.synSequence = challenge.sequence;
+  }
   const pure = view.payloadLength === 0 && (flags & ~tcpFlags.psh) === tcpFlags.ack;
   if (
     challenge &&
@@ -204,14 +234,6 @@ export function observePacket(flow: TcpFlow, view: PacketView, tcp: TcpView, at:
     if (view.ipId === 0) sender.zeroIds += 1;
   }
   if (flags & tcpFlags.syn) {
-    if (sender.synSequence !== sequence && !(flags & tcpFlags.ack)) {
-      // A new connection on the same ports: nothing of the old one counts.
-      peer.synSequence = undefined;
-      peer.next = undefined;
-      peer.finished = false;
-      peer.packets = 0;
-      flow.established = false;
-    }
     sender.synSequence = sequence;
     sender.next = end;
     sender.finished = false;
