@@ -23,7 +23,7 @@ const BPF_PROG_LOAD = 5;
 const BPF_RAW_TRACEPOINT_OPEN = 17;
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH = 25;
 const attributeBytes = 128;
-const loadAttempts = 20;
+const loadAttempts = 100;
 
 /** enum bpf_map_type. */
 export const bpfMaps = { hash: 1, array: 2, lruHash: 9 } as const;

@@ -29,9 +29,17 @@ const protocolNames: Readonly<Record<number, string>> = {
 
 export const protocolName = (protocol: number): string => protocolNames[protocol] ?? `protocol ${protocol}`;
 
-/** Short and equal for equal addresses. */
-export const addressKey = ({ family, value }: Address): string =>
-  family === 4 ? Number(value).toString(36) : `6${value.toString(36)}`;
+const keys = new WeakMap<Address, string>();
+
+/** Short and equal for equal addresses; made once for each object, for it is asked for many times in a reading. */
+export function addressKey(address: Address): string {
+  let key = keys.get(address);
+  if (key === undefined) {
+    key = address.family === 4 ? Number(address.value).toString(36) : `6${address.value.toString(36)}`;
+    keys.set(address, key);
+  }
+  return key;
+}
 
 export const endpointKey = ({ address, port }: Endpoint): string => `${addressKey(address)}.${port}`;
 
