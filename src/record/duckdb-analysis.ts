@@ -219,8 +219,10 @@ export class DuckDbAnalysis implements AnalysisStore {
       const rows = await this.#access.ask(renderAttackers(sources, by, filter));
       return this.#summaries(sources, filter, rows.map(readTotal));
     }
-    const ips = (await this.#access.ask(renderByPorts(sources, filter))).map(([source]) => String(source));
-    return this.#summaries(sources, filter, await this.#totals(sources, filter, ips));
+    const ranking = await this.#access.ask(renderByPorts(sources, filter));
+    const ports = new Map(ranking.map(([source, keys]) => [sourceNumber(String(source)), Number(keys)]));
+    const ips = ranking.map(([source]) => String(source));
+    return this.#summaries(sources, filter, await this.#totals(sources, filter, ips), ports);
   }
 
   async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
@@ -284,7 +286,13 @@ export class DuckDbAnalysis implements AnalysisStore {
     return lists;
   }
 
-  async #summaries(sources: readonly PartitionSource[], filter: Filter, totals: readonly Total[]): Promise<SourceSummary[]> {
+  /** `known`: distinct ports of each, where they are known already. */
+  async #summaries(
+    sources: readonly PartitionSource[],
+    filter: Filter,
+    totals: readonly Total[],
+    known?: ReadonlyMap<bigint, number>,
+  ): Promise<SourceSummary[]> {
     const ips = totals.map(({ source }) => source);
     if (ips.length === 0) return [];
     const distinct = async (subject: 'ports' | 'destinations'): Promise<Map<bigint, number>> =>
@@ -294,7 +302,7 @@ export class DuckDbAnalysis implements AnalysisStore {
           Number(keys),
         ]),
       );
-    const ports = await distinct('ports');
+    const ports = known ?? (await distinct('ports'));
     const destinations = await distinct('destinations');
     const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
     const list = (subject: ListSubject) => this.#lists(sources, subject, listLength, filter, ips);

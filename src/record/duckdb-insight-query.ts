@@ -298,21 +298,31 @@ export function renderUnsummedBuckets(sources: readonly PartitionSource[], filte
 /** Rows `source, first, last, sessions, packets, bytes_in`, in the order asked for. */
 export function renderAttackers(sources: readonly PartitionSource[], by: 'hits' | 'newest', filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
-  const order = by === 'hits' ? 'sum(sessions + packets)' : 'max(last)';
+  const weight = by === 'hits' ? 'sum(sessions + packets)' : 'max(last)';
+  const limit = scope.conditions.value(filter.limit);
+  const rows = touches(scope);
+  const { values } = scope.conditions;
+  const ranking = (where: string): string =>
+    `SELECT ${totals} FROM (${rows}) WHERE ${where} GROUP BY number ORDER BY ${weight} DESC, 1 LIMIT ${limit}`;
+  if (!usesSums(scope)) return { text: ranking('true'), values };
+  // By numbers alone first: texts are looked at for those that can be among the first.
   return {
-    text: `SELECT ${totals} FROM (${touches(scope)}) GROUP BY number ORDER BY ${order} DESC, 1 LIMIT ${scope.conditions.value(filter.limit)}`,
-    values: scope.conditions.values,
+    text: `WITH weighed AS MATERIALIZED (SELECT number, (${weight})::BIGINT AS weight FROM (${rows}) GROUP BY number),
+      candidates AS MATERIALIZED (SELECT number FROM weighed WHERE weight >=
+        (SELECT min(weight) FROM (SELECT weight FROM weighed ORDER BY weight DESC LIMIT ${limit})))
+      ${ranking('number IN (FROM candidates)')}`,
+    values,
   };
 }
 
 const totals = 'any_value(source), min(first), max(last), sum(sessions)::BIGINT, sum(packets)::BIGINT, sum(bytes_in)::BIGINT';
 
-/** Rows `source` with the most distinct ports first. */
+/** Rows `source, ports` with the most distinct ports first. */
 export function renderByPorts(sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
   const limit = scope.conditions.value(filter.limit);
   const { values } = scope.conditions;
-  const ranking = (where: string): string => `SELECT source FROM
+  const ranking = (where: string): string => `SELECT source, coalesce(ports, 0) FROM
     (SELECT number, any_value(source) AS source FROM (${touches(scope)}) WHERE ${where} GROUP BY number)
     LEFT JOIN (SELECT number, count(*) AS ports FROM (SELECT DISTINCT number, key FROM (${pairs('ports', scope)}) WHERE ${where}) GROUP BY number)
     USING (number) ORDER BY coalesce(ports, 0) DESC, source LIMIT ${limit}`;
@@ -391,10 +401,11 @@ export function renderLists(
   ips: readonly string[],
 ): Sql {
   const scope = scopeFor(sources, filter, ips);
+  // The engine keeps the first of each source as it goes; a window would sort all there is.
   return {
-    text: `SELECT number, key, hits FROM (SELECT number, key, sum(n)::BIGINT AS hits FROM (${listRows(subject, scope)})
-      WHERE key IS NOT NULL GROUP BY number, key) QUALIFY row_number() OVER (PARTITION BY number ORDER BY hits DESC, key) <= ${scope.conditions.value(most)}
-      ORDER BY number, hits DESC, key`,
+    text: `SELECT number, entry.key, -entry.weight FROM (SELECT number, unnest(min({'weight': weight, 'key': key}, ${Math.floor(most)})) AS entry
+      FROM (SELECT number, key, -sum(n)::BIGINT AS weight FROM (${listRows(subject, scope)}) WHERE key IS NOT NULL GROUP BY number, key)
+      GROUP BY number) ORDER BY number, entry.weight, entry.key`,
     values: scope.conditions.values,
   };
 }
