@@ -67,7 +67,10 @@ export interface SourcePage extends SourceSummary {
   readonly activity: readonly { readonly start: Micros; readonly hits: number }[];
 }
 
-/** What campaigns are made from: one row per source, what it shares with others: the 64 most frequent of each, where not said. */
+/**
+ * What campaigns are made from: one row per source, what it shares with others. Of more than 32 families, fingerprints or URLs the 32
+ * that hash lowest: a sample, and the same one for sources that have the same.
+ */
 export interface SourceFeatures {
   readonly source: string;
   readonly firstSeen: Micros;
@@ -75,7 +78,7 @@ export interface SourceFeatures {
   readonly hits: number;
   readonly place?: Place;
   readonly families: readonly string[];
-  /** `user:password`, in the order first tried; at most 200. */
+  /** `user:password`, in the order first tried; at most 64. */
   readonly credentials: readonly string[];
   /** `hassh:…`, `ja4:…`, `client:…`, `syn:…`, `user-agent:…`. */
   readonly fingerprints: readonly string[];

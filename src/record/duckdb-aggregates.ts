@@ -8,6 +8,7 @@ import { aggregateTables } from './duckdb-aggregate-schema.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
 import type { RowCounts } from './duckdb-query.ts';
 import { halfBit, pairSubjects, rawPairs, rawTouches, sharedFacts } from './duckdb-relations.ts';
+import { renderSharedSums, sharedTextCode } from './duckdb-shared-keys.ts';
 
 export const noRows: RowCounts = { sessions: 0, probes: 0, targets: 0, insights: 0 };
 export const sumOf = ({ sessions, probes, targets, insights }: RowCounts): number => sessions + probes + targets + insights;
@@ -135,7 +136,7 @@ async function sum(writer: DuckDBConnection, catalog: string, from: RowCounts, t
       FROM (${rawPairs(subject, catalog, within)}) GROUP BY ALL ORDER BY subject, number`);
     const slices = Math.ceil((await count(own)) / listedAtOnce);
     for (let slice = 0; slice < slices; slice += 1)
-      await writer.run(`INSERT INTO ${catalog}.agg_key SELECT subject, day, key, sum(n), count(*), list(number) FROM ${own}
+      await writer.run(`INSERT INTO ${catalog}.agg_key SELECT subject, day, key, sum(n), count(*), list(number), ${subject === 'payloads' || subject === 'destinations' ? 'NULL' : sharedTextCode} FROM ${own}
         AND hash(key) % ${slices} = ${slice} GROUP BY ALL ORDER BY subject, day, key`);
   }
   const shared = ['families', ...sharedFacts.map((kind) => `fact ${kind}`)].map((subject) => `'${subject}'`).join(', ');
@@ -147,6 +148,11 @@ async function sum(writer: DuckDBConnection, catalog: string, from: RowCounts, t
     LEFT JOIN (SELECT day, number, count(*) AS ports FROM ${newPairs} AND subject = 'ports' GROUP BY ALL) USING (day, number)
     FULL JOIN (SELECT DISTINCT day, number, true AS compared FROM ${newPairs} AND subject IN (${shared})) USING (day, number)
     ORDER BY day, number`);
+  const slices = Math.ceil((await count(newPairs)) / listedAtOnce);
+  for (let slice = 0; slice < slices; slice += 1)
+    await writer.run(
+      `INSERT INTO ${catalog}.agg_shared ${renderSharedSums(`${newPairs} AND hash(number) % ${slices} = ${slice}`)} ORDER BY day, number`,
+    );
   await writer.run(`INSERT INTO ${catalog}.agg_touch SELECT first // ${halfHourMicros}, number, sum(sessions), sum(packets)
     FROM (${touched}) GROUP BY ALL ORDER BY ALL`);
   const distinct = (subject: 'ports' | 'destinations'): string => `SELECT bucket, count(*) AS keys FROM (SELECT DISTINCT

@@ -1,27 +1,26 @@
-// What campaigns are made from, of many sources at once: a table of the sources, and what each shares as lists that the engine
-// puts together, because a row for each entry costs more to hand over than to find. Reads only.
+// What campaigns are made from, of many sources at once: a table of the sources, and what each shares as lists of numbers, because
+// a row for each entry costs more to hand over than to find. Reads only.
 
+import { type DuckDBDataChunk, listValue } from '@duckdb/node-api';
 import type { Place } from '../model/insight.ts';
 import type { AnalysisStore, SourceFeatures } from './analysis-store.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
-import { halfBits, holders, type Keys, pairs, type RelationScope, touches, usesSums } from './duckdb-relations.ts';
+import { halfBits, holders, type RelationScope, touches } from './duckdb-relations.ts';
+import { besideRows, renderBeside, renderSharedLists, renderTexts } from './duckdb-shared-keys.ts';
+import { SharedLists } from './shared-lists.ts';
 import type { Filter } from './store.ts';
 
 /** What it asks of the store. */
 export interface FeatureAccess {
   ask(sql: Sql): Promise<unknown[][]>;
+  visit(sql: Sql, visitor: (chunk: DuckDBDataChunk) => void): Promise<void>;
   sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
 }
 
-const listLength = 64;
-const credentialLength = 200;
 const halfHourLength = 500;
 /** Sources whose lists are made together: the engine has them in memory, and they are as long as their senders like. */
-const sourcesAtOnce = 2500;
+const sourcesAtOnce = 5000;
 const fewestAtOnce = 20;
-
-const fingerprints: Keys = { facts: ['hassh', 'ja4', 'client', 'user-agent'], named: true };
-const addresses: Keys = { facts: ['url', 'domain', 'address'] };
 
 /** Sources with the ranks `from` to `to` of the table `name`. */
 interface Batch {
@@ -46,47 +45,26 @@ const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationS
 
 const ranked = ({ name, from, to }: Batch): string => `(SELECT rank, number FROM ${name} WHERE rank BETWEEN ${from} AND ${to})`;
 
-/** Records are left out before anything is made of them; of sums, joining the table is what costs least. */
-function scopeFor(sources: readonly PartitionSource[], filter: Filter, batch: Batch): RelationScope {
-  const scope = scopeOf(sources, filter);
-  return usesSums(scope) ? scope : { ...scope, only: `number IN (SELECT number FROM ${ranked(batch)})` };
-}
-
 /** Makes the table `name` of sources that share something worth comparing, those with most hits first. */
 function renderSources(name: string, sources: readonly PartitionSource[], filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
   const limit = scope.conditions.value(filter.limit);
+  const rows = touches(scope);
   return {
-    text: `CREATE TEMP TABLE ${name} AS SELECT (row_number() OVER (ORDER BY n DESC, source))::INTEGER AS rank, number, source, first, last, n
-      FROM (SELECT * FROM (SELECT number, any_value(source) AS source, min(first) AS first, max(last) AS last, sum(sessions + packets)::BIGINT AS n
-          FROM (${touches(scope)}) GROUP BY number)
-        SEMI JOIN (${holders(scope)}) USING (number) ORDER BY n DESC, source LIMIT ${limit})`,
-    values: scope.conditions.values,
-  };
-}
-
-/** Rows `rank, keys`: JSON of at most `most` keys, the most frequent first, or the earliest. */
-function renderKeys(
-  keys: Keys,
-  order: 'hits' | 'first',
-  most: number,
-  sources: readonly PartitionSource[],
-  filter: Filter,
-  batch: Batch,
-): Sql {
-  const scope = scopeFor(sources, filter, batch);
-  const weight = order === 'hits' ? '-sum(n)::BIGINT' : 'min(start * 64 + place)';
-  return {
-    text: `SELECT rank, to_json(list_transform(min({'weight': weight, 'key': key}, ${most}), lambda entry: entry.key)) FROM
-      (SELECT rank, key, ${weight} AS weight FROM (${pairs(keys, scope)}) JOIN ${ranked(batch)} USING (number) WHERE key IS NOT NULL
-        GROUP BY rank, key) GROUP BY rank`,
+    text: `CREATE TEMP TABLE ${name} AS WITH weighed AS MATERIALIZED (SELECT * FROM (SELECT number, sum(sessions + packets)::BIGINT AS n
+          FROM (${rows}) GROUP BY number) SEMI JOIN (${holders(scope)}) USING (number)),
+        candidates AS MATERIALIZED (SELECT number, n FROM weighed WHERE n >=
+          (SELECT min(n) FROM (SELECT n FROM weighed ORDER BY n DESC LIMIT ${limit})))
+      SELECT (row_number() OVER (ORDER BY n DESC, source))::INTEGER AS rank, * FROM (SELECT number, any_value(source) AS source,
+        min(first) AS first, max(last) AS last, any_value(n) AS n FROM (${rows}) JOIN candidates USING (number) GROUP BY number
+        ORDER BY n DESC, source LIMIT ${limit})`,
     values: scope.conditions.values,
   };
 }
 
 /** Rows `rank, day, halves`, by day: a bit for each half-hour of it. */
 function renderHalves(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Sql {
-  const scope = scopeFor(sources, filter, batch);
+  const scope = scopeOf(sources, filter);
   return {
     text: `SELECT rank, day, bit_or(halves) FROM (${halfBits(scope)}) JOIN ${ranked(batch)} USING (number) GROUP BY ALL ORDER BY day`,
     values: scope.conditions.values,
@@ -139,32 +117,81 @@ export class DuckDbFeatures {
   }
 
   async #together(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Promise<SourceFeatures[]> {
-    const keys = async (of: Keys, order: 'hits' | 'first' = 'hits', most = listLength): Promise<Map<number, string[]>> => {
-      const rows = await this.#access.ask(renderKeys(of, order, most, sources, filter, batch));
-      return new Map(rows.map(([rank, list]) => [Number(rank), JSON.parse(String(list)) as string[]]));
-    };
     const rows = await this.#sources(batch);
     const places = new Map<string, Place>();
     for (const place of await this.#places(rows.map(({ source }) => source))) places.set(place.ip, place);
-    const families = await keys('families');
-    const credentials = await keys({ facts: ['credential'] }, 'first', credentialLength);
-    const clients = await keys(fingerprints);
-    const syns = await keys('syns');
-    const urls = await keys(addresses);
+    const shared = await this.#shared(sources, filter, batch);
     const halves = await this.#halves(sources, filter, batch);
     return rows.map(({ rank, ...row }) => {
       const place = places.get(row.source);
-      const shapes = (syns.get(rank) ?? []).map((key) => `syn:${key}`);
       return {
         ...row,
         ...(place && { place }),
-        families: families.get(rank) ?? [],
-        credentials: credentials.get(rank) ?? [],
-        fingerprints: [...(clients.get(rank) ?? []), ...shapes].slice(0, listLength),
-        urls: urls.get(rank) ?? [],
+        ...shared(rank),
         halfHours: (halves.get(rank) ?? []).slice(-halfHourLength),
       };
     });
+  }
+
+  /** Codes first, of which there are many; texts of those that are kept, each once. */
+  async #shared(
+    sources: readonly PartitionSource[],
+    filter: Filter,
+    batch: Batch,
+  ): Promise<(rank: number) => Pick<SourceFeatures, 'families' | 'fingerprints' | 'urls' | 'credentials'>> {
+    const scope = scopeOf(sources, filter);
+    const rows = besideRows(scope);
+    const beside = rows === undefined ? undefined : `${batch.name}_beside`;
+    const { values } = scope.conditions;
+    try {
+      if (rows !== undefined)
+        await this.#access.ask({ text: `CREATE TEMP TABLE ${beside} AS ${renderBeside(rows, ranked(batch))}`, values });
+      const lists = new SharedLists();
+      const plain = scopeOf(sources, filter);
+      await this.#access.visit(
+        { text: renderSharedLists(plain, ranked(batch), beside), values: plain.conditions.values },
+        (chunk) => lists.add(chunk),
+      );
+      const codes = new Map<number, ReturnType<SharedLists['codes']>>();
+      const needed = new Set<number>();
+      for (let rank = batch.from; rank <= batch.to; rank += 1) {
+        const own = lists.codes(rank);
+        codes.set(rank, own);
+        for (const list of own.least) for (const code of list) needed.add(code);
+        for (const { code } of own.attempts) needed.add(code);
+      }
+      const texts = await this.#texts(sources, filter, needed, beside);
+      const named = (list: readonly number[] | undefined): string[] => (list ?? []).flatMap((code) => texts.get(code) ?? []);
+      return (rank) => {
+        const own = codes.get(rank);
+        const [families, fingerprints, urls] = own?.least ?? [];
+        return {
+          families: named(families),
+          credentials: (own?.attempts ?? [])
+            .map(({ code, moment }) => ({ text: texts.get(code) ?? '', moment }))
+            .sort((a, b) =>
+              a.moment < b.moment ? -1 : a.moment > b.moment ? 1 : Buffer.compare(Buffer.from(a.text), Buffer.from(b.text)),
+            )
+            .map(({ text }) => text),
+          fingerprints: named(fingerprints),
+          urls: named(urls),
+        };
+      };
+    } finally {
+      if (beside !== undefined) await this.#access.ask({ text: `DROP TABLE IF EXISTS ${beside}`, values: [] });
+    }
+  }
+
+  async #texts(
+    sources: readonly PartitionSource[],
+    filter: Filter,
+    codes: ReadonlySet<number>,
+    beside: string | undefined,
+  ): Promise<ReadonlyMap<number, string>> {
+    const scope = scopeOf(sources, filter);
+    const list = scope.conditions.value(listValue([...codes]));
+    const rows = await this.#access.ask({ text: renderTexts(scope, list, beside), values: scope.conditions.values });
+    return new Map(rows.map(([code, text]) => [Number(code), String(text)]));
   }
 
   async #sources({ name, from, to }: Batch): Promise<Row[]> {

@@ -67,37 +67,41 @@ test('a store of the format before answers the same, and takes sessions with tim
   }
 });
 
-test('a store with sums of format 5 loses them, keeps its records, and sums them again', async () => {
-  const dataDirectory = mkdtempSync(join(tmpdir(), 'weir-store-'));
-  try {
-    const { events, insights } = sampleWorld(80, 5);
-    const first = await DuckDbStore.open({ dataDirectory, sumRows: 10 });
-    await first.apply(events, {}, insights);
-    await first.settle();
-    const before = await everythingFound(first);
-    await first.close();
-    const directory = join(dataDirectory, 'store');
-    for (const file of readdirSync(directory).filter((name) => /^\d{4}.*\.duckdb$/.test(name))) {
-      const instance = await DuckDBInstance.create(join(directory, file));
-      const connection = await instance.connect();
-      // As format 5 had it, with sums that would be wrong if they were used.
-      for (const table of ['agg_source', 'agg_pair', 'agg_touch', 'agg_key']) await connection.run(`DROP TABLE ${table}`);
-      await connection.run("CREATE TABLE agg_source AS SELECT 0 AS day, '192.0.2.9' AS source, 77::BIGINT AS sessions");
-      await connection.run("CREATE TABLE agg_pair AS SELECT 'ports' AS subject, 0 AS day, '192.0.2.9' AS source, '1/tcp' AS key");
-      await connection.run('UPDATE format SET version = 5');
-      connection.closeSync();
-      instance.closeSync();
+for (const format of [5, 6])
+  test(`a store with sums of format ${format} loses them, keeps its records, and sums them again`, async () => {
+    const dataDirectory = mkdtempSync(join(tmpdir(), 'weir-store-'));
+    try {
+      const { events, insights } = sampleWorld(80, 5);
+      const first = await DuckDbStore.open({ dataDirectory, sumRows: 10 });
+      await first.apply(events, {}, insights);
+      await first.settle();
+      const before = await everythingFound(first);
+      await first.close();
+      const directory = join(dataDirectory, 'store');
+      for (const file of readdirSync(directory).filter((name) => /^\d{4}.*\.duckdb$/.test(name))) {
+        const instance = await DuckDBInstance.create(join(directory, file));
+        const connection = await instance.connect();
+        // As formats before had it, with sums that would be wrong if they were used.
+        for (const table of ['agg_source', 'agg_pair', 'agg_touch', 'agg_key', 'agg_shared'])
+          await connection.run(`DROP TABLE ${table}`);
+        await connection.run("CREATE TABLE agg_source AS SELECT 0 AS day, '192.0.2.9' AS source, 77::BIGINT AS sessions");
+        await connection.run(
+          "CREATE TABLE agg_pair AS SELECT 'ports' AS subject, 0 AS day, '192.0.2.9' AS source, '1/tcp' AS key",
+        );
+        await connection.run(`UPDATE format SET version = ${format}`);
+        connection.closeSync();
+        instance.closeSync();
+      }
+      await assert.rejects(openStoreForReading(dataDirectory), { code: 'store-unavailable' });
+      const second = await DuckDbStore.open({ dataDirectory });
+      assert.deepEqual(await everythingFound(second), before, 'from records');
+      await second.settle();
+      assert.deepEqual(await everythingFound(second), before, 'from sums');
+      await second.close();
+      const reading = await openStoreForReading(dataDirectory);
+      assert.deepEqual(await everythingFound(reading), before);
+      await reading.close();
+    } finally {
+      rmSync(dataDirectory, { recursive: true, force: true });
     }
-    await assert.rejects(openStoreForReading(dataDirectory), { code: 'store-unavailable' });
-    const second = await DuckDbStore.open({ dataDirectory });
-    assert.deepEqual(await everythingFound(second), before, 'from records');
-    await second.settle();
-    assert.deepEqual(await everythingFound(second), before, 'from sums');
-    await second.close();
-    const reading = await openStoreForReading(dataDirectory);
-    assert.deepEqual(await everythingFound(reading), before);
-    await reading.close();
-  } finally {
-    rmSync(dataDirectory, { recursive: true, force: true });
-  }
-});
+  });

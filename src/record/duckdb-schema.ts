@@ -9,7 +9,7 @@ import { insightTables } from './duckdb-insight-schema.ts';
 import { appendBytes, appendKey, appendText, type RowBytes } from './duckdb-row.ts';
 import type { SessionSummary } from './store.ts';
 
-export const schemaVersion = 6;
+export const schemaVersion = 7;
 
 const sessionColumns = `id VARCHAR, sequence UINTEGER, start BIGINT, ended BIGINT, outcome VARCHAR, transport VARCHAR,
   source VARCHAR, source_key UHUGEINT, source_port USMALLINT, destination VARCHAR, destination_key UHUGEINT,
@@ -51,6 +51,7 @@ export const migrations: Readonly<Record<number, readonly string[]>> = {
   3: insightTables,
   4: aggregateTables,
   5: renewAggregates,
+  6: renewAggregates,
 };
 
 export const tables = [

@@ -1,6 +1,7 @@
 // What analysis found, and the questions of reports, in plain memory: the model that duckdb-analysis.ts is tested against.
 // Keeps everything until pruned; for tests, and for what must run without a disk.
 
+import { createHash } from 'node:crypto';
 import type { Micros } from '../base/clock.ts';
 import type { ProbeRecord } from '../model/event.ts';
 import type { Behaviour, Insights, PayloadFamily, Place, SessionInsight, Verdict } from '../model/insight.ts';
@@ -375,12 +376,10 @@ export class MemoryAnalysis {
       urls: this.#facts(filter, ['url', 'domain', 'address'], value),
     };
     const comparable = new Set(Object.values(rows).flatMap((list) => list.map(({ source }) => source)));
-    const lister = this.#lister(64);
-    const families = lister(rows.families);
-    const credentials = this.#lister(200)(rows.credentials, 'first');
-    const fingerprints = lister(rows.fingerprints);
-    const syns = lister(this.#syns(filter));
-    const urls = lister(rows.urls);
+    const families = leastOf(rows.families);
+    const credentials = this.#lister(64)(rows.credentials, 'first');
+    const fingerprints = leastOf([...rows.fingerprints, ...this.#syns(filter).map((row) => ({ ...row, key: `syn:${row.key}` }))]);
+    const urls = leastOf(rows.urls);
     return this.attackers('hits', { ...filter, limit: Number.POSITIVE_INFINITY })
       .filter(({ source }) => comparable.has(source))
       .slice(0, filter.limit)
@@ -392,11 +391,23 @@ export class MemoryAnalysis {
         ...(place && { place }),
         families: families(source),
         credentials: credentials(source),
-        fingerprints: [...fingerprints(source), ...syns(source).map((key) => `syn:${key}`)].slice(0, 64),
+        fingerprints: fingerprints(source),
         urls: urls(source),
         halfHours: this.#halfHours(source, filter)
           .map(({ start }) => start / halfHourMicros)
           .slice(-500),
       }));
   }
+}
+
+/** Of each source the 32 different keys whose MD5 has the least upper 52 bits of its last 64, in their order. */
+function leastOf(rows: readonly Pair[]): (source: string) => string[] {
+  const bySource = groupBy([...rows], ({ source }) => source);
+  const codeOf = (key: string): bigint => createHash('md5').update(key).digest().readBigUInt64LE(8) >> 12n;
+  return (source) =>
+    [...new Set((bySource.get(source) ?? []).map(({ key }) => key))]
+      .map((key) => ({ key, code: codeOf(key) }))
+      .sort((a, b) => Number(a.code - b.code))
+      .slice(0, 32)
+      .map(({ key }) => key);
 }

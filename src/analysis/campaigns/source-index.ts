@@ -27,7 +27,7 @@ export interface SourceIndex {
 
 const leastPopulation = 500;
 /** Of one source. Of a list of credentials so many triples stand for all: those that hash lowest, the same ones for the same list. */
-const limits = { urls: 32, families: 32, fingerprints: 32, credentials: 200, triples: 8, times: 96 };
+const limits = { urls: 32, families: 32, fingerprints: 32, credentials: 64, triples: 8, times: 96 };
 
 type Values = readonly (readonly [kind: BondKind, values: readonly (string | number)[]])[];
 
