@@ -11,8 +11,8 @@ export interface ExposureReading {
 }
 
 export interface ExposureActions {
-  /** Reads only. Works with any privilege; what could not be seen is in the report. */
-  read(): Promise<ExposureReading>;
+  /** Reads only. Works with any privilege; what could not be seen is in the report. `outside`: links that lead out, as somebody says. */
+  read(outside?: readonly string[]): Promise<ExposureReading>;
   /** Undefined where there is none. Throws `not-permitted`. */
   recall(file: string): Promise<string | undefined>;
   /** For its owner alone, durable. Throws `not-permitted`, `disk-full`. */

@@ -31,6 +31,7 @@ import { plural, renderEndpoint, renderInstant } from './wording.ts';
 interface Options extends CommonOptions {
   readonly netns?: string;
   readonly all?: boolean;
+  readonly outside?: string;
   readonly propose?: boolean;
   readonly allow?: string;
   readonly state?: string;
@@ -45,6 +46,7 @@ export const exposureVerb: Verb = (run) =>
   ])
     .option('--netns <name>', 'only services of this namespace or container')
     .option('--all', 'also services that only this machine can reach')
+    .option('--outside <links>', 'these lead out, though their other end is on this machine; with commas')
     .option('--propose', 'a ruleset that closes what is reachable and not allowed; printed, never applied')
     .option('--allow <ports>', 'with --propose: stay open: 443, 53/udp, 8000-8100; with commas')
     .option('--state <file>', 'compare with, and remember in, this file (default: in the data directory)')
@@ -121,7 +123,7 @@ async function compare(context: CommandContext, report: ExposureReport, options:
 }
 
 async function exposure(context: CommandContext, options: Options): Promise<number> {
-  const { report, insideDevices, diverts } = await context.environment.actions.exposure.read();
+  const { report, insideDevices, diverts } = await context.environment.actions.exposure.read(options.outside?.split(',') ?? []);
   // What changed is told of the whole machine.
   const comparison = options.netns === undefined ? await compare(context, report, options) : undefined;
   const guard = options.propose

@@ -241,6 +241,10 @@ export interface WalkContext {
   readonly deviceAddress?: (device: string, family: Family) => Address | undefined;
   /** What listens for a packet that begins a connection: a socket, one that is transparent (IP_TRANSPARENT), or none. */
   readonly listenerOf?: (packet: FilterPacket) => 'ordinary' | 'transparent' | 'none' | undefined;
+  /** The socket such a packet finds here, connected or listening (nft's `socket`); null: none does. */
+  readonly findSocket?: (
+    packet: FilterPacket,
+  ) => { readonly transparent: boolean; readonly wildcard: boolean } | null | undefined;
   /** Whether somebody reads this NFQUEUE. */
   readonly hasQueueConsumer?: (queue: number) => boolean | undefined;
 }

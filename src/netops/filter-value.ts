@@ -205,6 +205,15 @@ function uidValue({ packet, context }: Sight, none: FilterValue): FilterValue {
   return packet.state === 'new' ? none : unknown('whose socket it belongs to');
 }
 
+/** nft_socket.c: without a socket the rule ends, whatever it asks. */
+function socketValue({ packet, context, blurred }: Sight, key: string): FilterValue {
+  const moved = blurred.has('destination') || blurred.has('destinationPort');
+  const socket = moved ? undefined : context.findSocket?.(packet);
+  if (socket === null) return absent;
+  if (socket === undefined || (key !== 'transparent' && key !== 'wildcard')) return unknown(`socket ${key}`);
+  return number(socket[key] ? 1 : 0);
+}
+
 function packetTypeValue({ packet, context }: Sight): FilterValue {
   if (context.bridged !== undefined || packet.inputDevice === 'lo') return unknown('its packet type');
   if (isMulticast(packet.destination)) return number(2);
@@ -254,6 +263,7 @@ function findValue(sight: Sight, name: string): FilterValue {
   if (name.startsWith('ct.')) return trackingValue(sight, name.slice(3));
   if (name.startsWith('fib.')) return routingValue(sight, name);
   if (name.startsWith('icmp')) return icmpValue(sight, name);
+  if (name.startsWith('socket.')) return socketValue(sight, name.slice(7));
   const port = /^(tcp|udp|th|sctp|dccp|udplite)\.([sd])port$/.exec(name);
   if (port) return portValue(sight, port[1], port[2] === 's' ? 'sourcePort' : 'destinationPort');
   const address = /^(ip6?)\.([sd])addr$/.exec(name);

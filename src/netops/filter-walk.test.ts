@@ -269,3 +269,19 @@ describe('a walk through the rules', () => {
     assert.equal(verdictOf(filterOf([chain('in', {}, [reset], [drop])])), 'reject');
   });
 });
+
+describe("nft's socket", () => {
+  it('is the one that listens, ends the rule without one, and is unknown where nobody can tell', () => {
+    const transparent: FilterStatement = {
+      kind: 'compare',
+      left: { kind: 'field', field: 'socket.transparent' },
+      operator: '==',
+      right: [one(0)],
+    };
+    const filter = filterOf([chain('in', {}, [transparent, accept], [drop])]);
+    assert.equal(verdictOf(filter, at('input', { findSocket: () => ({ transparent: false, wildcard: true }) })), 'accept');
+    assert.equal(verdictOf(filter, at('input', { findSocket: () => ({ transparent: true, wildcard: true }) })), 'drop');
+    assert.equal(verdictOf(filter, at('input', { findSocket: () => null })), 'drop');
+    assert.equal(verdictOf(filter), 'unknown');
+  });
+});

@@ -20,17 +20,18 @@ const ask: RouteQuestioner = (namespace, question) => {
 };
 
 export const exposureActions: ExposureActions = {
-  async read() {
+  async read(outside = []) {
     const machine = await readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter'] });
     const [home] = machine.namespaces;
     const diverts = home?.filter?.chains.some(({ table }) => table === 'weir') ?? false;
     const end = performance.now() + timeLimitMs;
     const report = findExposure(machine, ask, {
       isWeir: ({ transparent }) => diverts && transparent === true,
+      outside,
       isOver: () => performance.now() > end,
     });
     const insideDevices = (home?.links ?? [])
-      .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link))
+      .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link, outside))
       .map(({ name }) => name);
     return { report, insideDevices, diverts };
   },

@@ -68,6 +68,24 @@ async function startDocker(
   return { docker, stop };
 }
 
+/** What `weir exposure` says a neighbour on the wire reaches, and how. */
+async function exposed(lab: WeirLab): Promise<string[]> {
+  const { stdout } = await lab.weir(['exposure', '--all', '--outside', 'eth0', '--json'], { anyCode: true });
+  type Path = { from: { netns: string; device: string; zone: string }; dialled: string; by: string; certainty: string };
+  const { services } = JSON.parse(stdout) as { services: { port: number; weir: boolean; paths: Path[] }[] };
+  const ways = services.flatMap(({ port, weir, paths }) =>
+    paths
+      .filter(
+        ({ from, certainty }) => from.netns === '' && from.device === 'eth0' && from.zone === 'link' && certainty === 'proven',
+      )
+      .filter(({ dialled }) => dialled.startsWith('10.0.0.2:') && !weir)
+      .map(({ dialled, by }) => `${dialled} ${by} ${port}`),
+  );
+  return ways.filter((way) => /:(8022|8180) /.test(way)).sort();
+}
+
+const open = ['10.0.0.2:8022 direct 8022', '10.0.0.2:8180 published 80'];
+
 test('up and down leave a furnished machine byte-equal; foreign services are never diverted', { skip, timeout: 300_000 }, () =>
   withWeirLab({ configuration }, async (lab) => {
     await furnish(lab);
@@ -105,8 +123,10 @@ test('up and down leave a furnished machine byte-equal; foreign services are nev
         async () => (await reach('http://10.0.0.2:8180/')) === 'container',
         20_000,
       );
+      assert.deepEqual(await exposed(lab), open);
       const before = await lab.sensor.snapshot();
       const running = await lab.up();
+      assert.deepEqual(await exposed(lab), open, 'decoys are no services, and hide none');
       assert.notEqual(await lab.sensor.snapshot(), before);
       assert.match(await reach('http://10.0.0.2:8181/'), /<html|HTTP/i, 'a free port of the machine is a decoy');
       assert.match(await reach('http://10.64.3.3:8180/'), /<html|HTTP/i, 'a claimed address is a decoy');

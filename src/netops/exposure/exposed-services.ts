@@ -20,6 +20,8 @@ import { firstOfEachFamily, isPublic, publicSources, type Standpoint, standpoint
 export interface ExposureOptions {
   /** Paths walked at most; default 60,000. */
   readonly maxWalks?: number;
+  /** Links of the namespace looked from that lead out, wherever their other end is. */
+  readonly outside?: readonly string[];
   /** Asked before each path: no more are walked once it is true. */
   readonly isOver?: () => boolean;
   /** Programs that are Weir's own, by process name or command. */
@@ -211,7 +213,7 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   let walks = 0;
   let left = 0;
   for (const namespace of machine.namespaces) {
-    const standpoints = standpointsOf(machine, namespace);
+    const standpoints = standpointsOf(machine, namespace, options.outside);
     const published = publishedPorts(namespace.filter);
     // Who has one link leads nowhere.
     const leads = namespace.links.filter(({ name, master }) => name !== 'lo' && master === undefined).length > 1;

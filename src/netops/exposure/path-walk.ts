@@ -189,6 +189,13 @@ class Journey {
       hasReversePath: (packet) => this.#walker.hasReversePath(namespace, packet),
       deviceAddress: (device, family) =>
         namespace.links.find(({ name }) => name === device)?.addresses.find(({ address }) => address.family === family)?.address,
+      findSocket: (packet) => {
+        const listener = findListener(namespace, packet);
+        if (!listener) return packet.state === 'new' ? null : undefined;
+        return listener.transparent === undefined
+          ? undefined
+          : { transparent: listener.transparent, wildcard: listener.address.value === 0n };
+      },
       hasQueueConsumer: (queue) => namespace.queueConsumers.some((consumer) => consumer.queue === queue),
     };
   }

@@ -65,9 +65,15 @@ const notPublic: readonly AddressRange[] = [
 
 export const isPublic = (address: Address): boolean => !notPublic.some((range) => rangeHolds(range, address));
 
-/** Whether something beyond this machine is behind it; of a bridge: behind one of its ports. */
-export function leadsOut(machine: Machine, namespace: MachineNamespace, link: MachineLink): boolean {
+/** Whether something beyond this machine is behind it; of a bridge: behind one of its ports. `outside` are said to, in the namespace looked from. */
+export function leadsOut(
+  machine: Machine,
+  namespace: MachineNamespace,
+  link: MachineLink,
+  outside: readonly string[] = [],
+): boolean {
   if (link.name === 'lo' || !link.up) return false;
+  if (namespace === machine.namespaces[0] && outside.includes(link.name)) return true;
   const isInside = (one: MachineLink): boolean => {
     if (one.kind === 'dummy' || one.kind === 'ifb') return true;
     if (one.kind !== 'veth') return false;
@@ -134,7 +140,7 @@ export function listedSources(filter: PacketFilter | undefined): { readonly addr
 }
 
 /** Where to look from at one namespace. */
-export function standpointsOf(machine: Machine, namespace: MachineNamespace): Standpoint[] {
+export function standpointsOf(machine: Machine, namespace: MachineNamespace, outside: readonly string[] = []): Standpoint[] {
   const own = new Set(namespace.links.flatMap(({ addresses }) => addresses.map(({ address }) => renderAddress(address))));
   const subnets = namespace.links.flatMap(({ addresses }) =>
     addresses.map(({ address, prefixLength }) => prefixRange(address, prefixLength)),
@@ -144,7 +150,7 @@ export function standpointsOf(machine: Machine, namespace: MachineNamespace): St
   const found: Standpoint[] = [];
   for (const link of namespace.links) {
     if (link.name === 'lo' || !link.up || link.master !== undefined) continue;
-    const outside = leadsOut(machine, namespace, link);
+    const isOut = leadsOut(machine, namespace, link, outside);
     const add = (zone: Vantage['zone'], address: Address, range?: string): void => {
       found.push({
         netns: namespace.name,
@@ -159,9 +165,9 @@ export function standpointsOf(machine: Machine, namespace: MachineNamespace): St
     const families = new Set(link.addresses.map(({ address }) => address.family));
     for (const { address, prefixLength } of firstOfEachFamily(link)) {
       const neighbour = neighbourOf(address, prefixLength, own);
-      if (neighbour) add(outside ? 'link' : 'container', neighbour);
+      if (neighbour) add(isOut ? 'link' : 'container', neighbour);
     }
-    if (!outside) continue;
+    if (!isOut) continue;
     for (const address of publicSources) if (families.has(address.family)) add('public', address);
     for (const { address, range } of listed) if (families.has(address.family)) add('listed', address, range);
     for (const address of privateSources)
