@@ -163,7 +163,7 @@ Not measured
 
   it('refuses what is no address, no port, no time', async () => {
     for (const line of [
-      'doctor',
+      'doctor --contrast 10.0.0.7',
       'doctor --from 10.0.0.7',
       'doctor --from here --to 10.0.0.9:443',
       'doctor --from 10.0.0.7 --to 10.0.0.9',

@@ -9,6 +9,7 @@ import type { Diagnosis, DiagnosisFix } from '../model/diagnosis.ts';
 import { canTry } from '../netops/doctor/try-fix.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { renderDiagnosis } from './doctor-text.ts';
+import { doctorOfWeir } from './doctor-weir.ts';
 import { type Verb, verbCommand } from './verb.ts';
 
 interface Options extends CommonOptions {
@@ -42,12 +43,17 @@ const exitCodes: Readonly<Record<Diagnosis['verdict'], number>> = {
 const longestTrialMs = 600_000;
 
 export const doctorVerb: Verb = (run) =>
-  verbCommand('doctor', 'why a source cannot reach a port, hop by hop, how sure that is, and the smallest fix', [
-    'weir doctor --from 192.168.0.3 --to 192.168.0.117:64295',
-    'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --contrast 10.0.0.8 --probe',
-    'weir doctor --from 172.18.0.3 --to [2001:db8::9]:22 --netns web --json',
-    'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --probe --try-fix 30s',
-  ])
+  verbCommand(
+    'doctor',
+    'why a source cannot reach a port, hop by hop, how sure that is, and the smallest fix; alone: whether Weir is well',
+    [
+      'weir doctor',
+      'weir doctor --from 192.168.0.3 --to 192.168.0.117:64295',
+      'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --contrast 10.0.0.8 --probe',
+      'weir doctor --from 172.18.0.3 --to [2001:db8::9]:22 --netns web --json',
+      'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --probe --try-fix 30s',
+    ],
+  )
     .option('--from <address>', 'the source')
     .option('--to <address:port>', 'where it wants to: 10.0.0.9:443 or [2001:db8::9]:443; TCP')
     .option('--contrast <address>', 'another source, for comparison: one that works, or should')
@@ -84,6 +90,8 @@ export function parseTarget(text: string | undefined): { address: Address; port:
 }
 
 async function doctor(context: CommandContext, options: Options): Promise<number> {
+  if (options.from === undefined && options.to === undefined && options.contrast === undefined && options.tryFix === undefined)
+    return doctorOfWeir(context);
   const source = addressOf(options.from, '--from');
   const { address: destination, port } = parseTarget(options.to);
   if (options.probe && options.inject) throw wrong('--probe or --inject, not both', 'what can be entered is probed');

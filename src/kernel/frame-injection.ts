@@ -35,12 +35,16 @@ export function injectFrame(netns: string | undefined, interfaceIndex: number, f
 
 export interface TcpPacketOptions {
   readonly sequence?: number;
+  readonly acknowledge?: number;
   /** Default: `tcpFlags` of the packet; a SYN. */
   readonly flags?: number;
 }
 
 /** IP and TCP headers of a packet, without data, with right checksums. Pure. */
-export function renderTcpPacket(packet: FilterPacket, { sequence = 0, flags }: TcpPacketOptions = {}): Uint8Array {
+export function renderTcpPacket(
+  packet: FilterPacket,
+  { sequence = 0, acknowledge = 0, flags }: TcpPacketOptions = {},
+): Uint8Array {
   const four = packet.family === 4;
   const headerBytes = four ? 20 : 40;
   const bytes = new Uint8Array(headerBytes + 24);
@@ -58,6 +62,7 @@ export function renderTcpPacket(packet: FilterPacket, { sequence = 0, flags }: T
   view.setUint16(headerBytes, packet.sourcePort);
   view.setUint16(headerBytes + 2, packet.destinationPort);
   view.setUint32(headerBytes + 4, sequence);
+  view.setUint32(headerBytes + 8, acknowledge);
   bytes[headerBytes + 12] = 0x60;
   bytes[headerBytes + 13] = flags ?? (packet.tcpFlags === 'syn,ack' ? 0x12 : 0x02);
   view.setUint16(headerBytes + 14, 64_240);

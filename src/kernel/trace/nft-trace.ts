@@ -2,11 +2,10 @@
 // the flow; it belongs to a process of ours and goes with it, however that ends. iptables-legacy is not seen by it.
 // Sources: nft(8) (`monitor trace`, table flag `owner`), include/uapi/linux/netfilter/nfnetlink.h.
 
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { WeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
-import { runNftInProcess } from '../nft-library.ts';
+import { endProgram, holdTable, type OwnedTable, startInside, within } from '../owned-table.ts';
 
 export interface NftTraceLine {
   readonly id: string;
@@ -36,55 +35,38 @@ export function parseNftTrace(line: string): NftTraceLine | undefined {
 /** NFNLGRP_NFTRACE, as /proc/net/netlink shows groups. */
 const traceGroupBit = 1 << 8;
 const NETLINK_NETFILTER = 12;
-const readyWithinMs = 2000;
 const mostLines = 2000;
 const mostPending = 64 << 10;
-const tool = { PATH: '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
-
-const start = (netns: string | undefined, argv: readonly string[]): ChildProcessWithoutNullStreams => {
-  const [program, ...rest] = netns === undefined ? argv : ['nsenter', `--net=${netns}`, '--', ...argv];
-  const child = spawn(program, rest, { env: tool });
-  child.on('error', () => {});
-  child.stdin.on('error', () => {});
-  child.stderr.resume();
-  return child;
-};
 
 export class NftTrace {
-  readonly #holder: ChildProcessWithoutNullStreams;
+  readonly #table: OwnedTable;
   readonly #monitor: ChildProcessWithoutNullStreams;
   readonly #lines: NftTraceLine[] = [];
   #pending = '';
   /** Lines that came when there were too many. */
   lost = 0;
 
-  private constructor(holder: ChildProcessWithoutNullStreams, monitor: ChildProcessWithoutNullStreams) {
-    this.#holder = holder;
+  private constructor(table: OwnedTable, monitor: ChildProcessWithoutNullStreams) {
+    this.#table = table;
     this.#monitor = monitor;
+    monitor.stderr.resume();
     monitor.stdout.on('data', (bytes: Buffer) => this.#take(bytes.toString('latin1')));
   }
 
   /**
-   * `selectors` are nft's words for the flow, there and back: `ip saddr 10.0.0.1 tcp dport 80`. Needs CAP_NET_ADMIN. Throws `kernel-refused`
-   * or `timeout` where nft cannot do it; nothing is left then.
+   * `selectors` are nft's words for the flow, there and back: `ip saddr 10.0.0.1 tcp dport 80`. Needs CAP_NET_ADMIN. Throws `timeout` where nft
+   * cannot do it; nothing is left then.
    */
   static async open(netns: string | undefined, selectors: readonly string[]): Promise<NftTrace> {
-    const holder = start(netns, ['nft', '-i']);
-    const monitor = start(netns, ['nft', 'monitor', 'trace']);
-    const trace = new NftTrace(holder, monitor);
+    const rules = selectors.map((selector) => `${selector} meta nftrace set 1`);
+    const table = await holdTable(netns, [
+      { hook: 'prerouting', rules },
+      { hook: 'output', rules },
+    ]);
+    const monitor = startInside(netns, ['nft', 'monitor', 'trace']);
+    const trace = new NftTrace(table, monitor);
     try {
-      const name = `weir-doctor-${process.pid}`;
-      const lines = [`add table inet ${name} { flags owner; }`];
-      for (const hook of ['prerouting', 'output']) {
-        lines.push(`add chain inet ${name} ${hook} { type filter hook ${hook} priority -350; }`);
-        for (const selector of selectors) lines.push(`add rule inet ${name} ${hook} ${selector} meta nftrace set 1`);
-      }
-      // The last thing made shows that all before it is there.
-      lines.push(`add chain inet ${name} ready`);
-      holder.stdin.write(`${lines.join('\n')}\n`);
-      const ready = `list chain inet ${name} ready`;
-      await within(readyWithinMs, 'nft takes a table that traces', async () => runNftInProcess(netns, ready) === '');
-      await within(readyWithinMs, 'nft listens for traces', async () => listens(monitor.pid));
+      await within('nft listens for traces', async () => listens(monitor.pid));
       return trace;
     } catch (error) {
       await trace.close();
@@ -99,7 +81,7 @@ export class NftTrace {
 
   /** Nothing of it is left in the kernel. Idempotent. */
   async close(): Promise<void> {
-    await Promise.all([this.#holder, this.#monitor].map(end));
+    await Promise.all([this.#table.close(), endProgram(this.#monitor)]);
   }
 
   #take(text: string): void {
@@ -115,14 +97,6 @@ export class NftTrace {
   }
 }
 
-function end(child: ChildProcessWithoutNullStreams): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return resolve();
-    child.once('close', () => resolve());
-    child.kill('SIGKILL');
-  });
-}
-
 /** Whether a process has joined the group of traces; nsenter became it, so the number is the same. */
 function listens(pid: number | undefined): boolean {
   try {
@@ -135,15 +109,5 @@ function listens(pid: number | undefined): boolean {
       );
   } catch {
     return false;
-  }
-}
-
-const askEveryMs = 10;
-
-async function within(ms: number, what: string, holds: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + ms;
-  while (!(await holds())) {
-    if (performance.now() > end) throw new WeirError('timeout', `not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, askEveryMs));
   }
 }

@@ -105,7 +105,15 @@ const watched = ({ links }: MachineNamespace): MachineLink[] =>
     .slice(0, mostDevices);
 
 /** Of what leaves for our port: a SYN-ACK or a RST that acknowledges our SYN. */
-export function answerIn(frame: Uint8Array, port: number, sequence: number): 'connected' | 'refused' | undefined {
+export const answerIn = (frame: Uint8Array, port: number, sequence: number): 'connected' | 'refused' | undefined =>
+  answerOf(frame, port, sequence)?.kind;
+
+/** As answerIn, with the sequence number of who answers. */
+export function answerOf(
+  frame: Uint8Array,
+  port: number,
+  sequence: number,
+): { readonly kind: 'connected' | 'refused'; readonly sequence: number } | undefined {
   const layout = layOut(frame, 14);
   if (!layout || layout.protocol !== protocolTcp || layout.laterFragment) return undefined;
   const at = layout.transportAt;
@@ -113,6 +121,6 @@ export function answerIn(frame: Uint8Array, port: number, sequence: number): 'co
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
   const flags = frame[at + 13];
   if (view.getUint16(at + 2) !== port || view.getUint32(at + 8) !== (sequence + 1) % 2 ** 32) return undefined;
-  if ((flags & 0x12) === 0x12) return 'connected';
-  return (flags & 0x04) !== 0 ? 'refused' : undefined;
+  const kind = (flags & 0x12) === 0x12 ? 'connected' : (flags & 0x04) !== 0 ? 'refused' : undefined;
+  return kind && { kind, sequence: view.getUint32(at + 4) };
 }
