@@ -56,11 +56,15 @@ const endsOf = ({ local, localPort, remote, remotePort }: Ends): [PathEnd, PathE
 ];
 
 /** `namespaces`: those to look in. Needs root to see all of it; what it cannot see is told. */
-export async function findConnections(selector: KillSelector, namespaces: readonly FoundNamespace[]): Promise<FoundConnections> {
+export async function findConnections(
+  selector: KillSelector,
+  namespaces: readonly FoundNamespace[],
+  dockerSocket?: string,
+): Promise<FoundConnections> {
   const unseen: string[] = [];
   const owners = readSocketOwners();
   if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of other users: needs root`);
-  const { names } = await readContainerNames();
+  const { names } = await readContainerNames(dockerSocket);
   const processes = new Map<number, MachineProcess | undefined>();
   const holders = (inode: number): Candidate['processes'] =>
     owners.of(inode).flatMap(({ pid }) => {

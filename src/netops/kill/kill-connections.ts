@@ -29,6 +29,8 @@ export interface KillOptions {
   readonly multiplexed?: boolean;
   /** Whose session is not to be cut; default: this process. */
   readonly pid?: number;
+  /** Of the container engine; default Docker's. */
+  readonly dockerSocket?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -134,7 +136,7 @@ async function endTarget(target: KillTarget, method: KillOptions['method']): Pro
 export async function killConnections(options: KillOptions): Promise<KillReport> {
   const { selector, netns, yes, max, method, sshConnection, signal } = options;
   const namespaces = netns ? [netns] : findNamespaces().namespaces;
-  const { targets, unseen } = await findConnections(selector, namespaces);
+  const { targets, unseen } = await findConnections(selector, namespaces, options.dockerSocket);
   const operator = parseSshConnection(sshConnection);
   const port = Number(sshConnection?.trim().split(/\s+/)[1]);
   const ancestors = readAncestors(options.pid ?? process.pid);
