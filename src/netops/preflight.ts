@@ -26,6 +26,8 @@ export interface PreflightInput {
   readonly filter?: PacketFilter;
   /** Whether frames between a bridge's ports pass the rules of ip (net.bridge.bridge-nf-call-iptables). */
   readonly bridgeCallsIptables: boolean;
+  /** Docker's default-address-pools, where they are configured. */
+  readonly dockerPools?: readonly AddressRange[];
 }
 
 const ownTable = /^weir(-services)?$/;
@@ -93,7 +95,7 @@ function dockerPools(input: PreflightInput): string[] {
   if (docker.length === 0) return [];
   const taken = docker.flatMap(({ addresses }) => addresses.map(({ address, prefixLength }) => networkOf(address, prefixLength)));
   return claimedGroups(input).flatMap(({ diversion, ranges }) =>
-    overlapRanges(ranges, [...pools])
+    overlapRanges(ranges, [...(input.dockerPools ?? pools)])
       .filter((range) => overlapRanges([range], taken).length === 0)
       .slice(0, 2)
       .map(
