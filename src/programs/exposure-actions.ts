@@ -2,9 +2,10 @@
 
 import { performance } from 'node:perf_hooks';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
-import type { ExposureActions } from '../cli/exposure-actions.ts';
+import { asWeirError } from '../base/errors.ts';
+import type { ExposureActions, ExposureReading } from '../cli/exposure-actions.ts';
 import { readMachine } from '../kernel/machine/machine-reader.ts';
-import { routeGet } from '../kernel/machine/route-get.ts';
+import { type RouteAnswer, type RouteQuestion, routeGet } from '../kernel/machine/route-get.ts';
 import { findExposure } from '../netops/exposure/exposed-services.ts';
 import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
 import { leadsOut } from '../netops/exposure/vantages.ts';
@@ -12,29 +13,42 @@ import { leadsOut } from '../netops/exposure/vantages.ts';
 /** Tens of thousands of rules make each way take milliseconds. */
 const timeLimitMs = 60_000;
 
+/** A namespace that ended since it was read leads nowhere. */
+function askKernel(netns: string | undefined, question: RouteQuestion): RouteAnswer {
+  try {
+    return routeGet(netns, question);
+  } catch (error) {
+    if (asWeirError(error).code === 'not-found') return { kind: 'none', errno: 'ENETUNREACH' };
+    throw error;
+  }
+}
+
 const ask: RouteQuestioner = (namespace, question) => {
-  const answer = routeGet(namespace.path, question);
+  const answer = askKernel(namespace.path, question);
   return answer.kind === 'none'
     ? answer
     : { kind: 'route', type: answer.route.type, ...(answer.device === undefined ? {} : { device: answer.device }) };
 };
 
+/** Ways beyond the time limit are not walked, and the report says so. */
+export async function readExposure(outside: readonly string[] = [], limitMs = timeLimitMs): Promise<ExposureReading> {
+  const machine = await readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter'] });
+  const [home] = machine.namespaces;
+  const diverts = home?.filter?.chains.some(({ table }) => table === 'weir') ?? false;
+  const end = performance.now() + limitMs;
+  const report = findExposure(machine, ask, {
+    isWeir: ({ transparent }) => diverts && transparent === true,
+    outside,
+    isOver: () => performance.now() > end,
+  });
+  const insideDevices = (home?.links ?? [])
+    .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link, outside))
+    .map(({ name }) => name);
+  return { report, insideDevices, diverts };
+}
+
 export const exposureActions: ExposureActions = {
-  async read(outside = []) {
-    const machine = await readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter'] });
-    const [home] = machine.namespaces;
-    const diverts = home?.filter?.chains.some(({ table }) => table === 'weir') ?? false;
-    const end = performance.now() + timeLimitMs;
-    const report = findExposure(machine, ask, {
-      isWeir: ({ transparent }) => diverts && transparent === true,
-      outside,
-      isOver: () => performance.now() > end,
-    });
-    const insideDevices = (home?.links ?? [])
-      .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link, outside))
-      .map(({ name }) => name);
-    return { report, insideDevices, diverts };
-  },
+  read: (outside) => readExposure(outside),
   recall: readWhole,
   remember: (file, text) => writeDurably(file, text),
 };

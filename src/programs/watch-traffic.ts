@@ -8,10 +8,11 @@ import type { Unseen } from '../model/machine.ts';
 import type { ExposedService } from '../netops/exposure/exposure-report.ts';
 import { exposureOf } from '../netops/who/flow-exposure.ts';
 import { TrafficWatch, type WhoReading } from '../netops/who/traffic-watch.ts';
-import { exposureActions } from './exposure-actions.ts';
+import { readExposure } from './exposure-actions.ts';
 
 /** Rules change seldom and reading them all takes a moment. */
 const exposureAgeMs = 15_000;
+const exposureLimitMs = 3000;
 
 /** Also ends, in order, with Ctrl-C. Throws `not-found` for a device or namespace that is not there. */
 export async function watchTraffic(
@@ -30,7 +31,7 @@ export async function watchTraffic(
       const ended = signal.aborted;
       const reading = await watch.read(rows);
       if (performance.now() - exposedAt > exposureAgeMs) {
-        exposed = await readExposure();
+        exposed = await readExposed();
         exposedAt = performance.now();
       }
       const withExposure = {
@@ -46,9 +47,9 @@ export async function watchTraffic(
 }
 
 /** What is not known of exposure does not keep anybody from being told who makes the traffic. */
-async function readExposure(): Promise<{ services: readonly ExposedService[]; unseen: readonly Unseen[] }> {
+async function readExposed(): Promise<{ services: readonly ExposedService[]; unseen: readonly Unseen[] }> {
   try {
-    const { report } = await exposureActions.read();
+    const { report } = await readExposure([], exposureLimitMs);
     return {
       services: report.services,
       unseen: report.notMeasured.map((what) => ({ what, why: 'exposure was not judged by it' })),

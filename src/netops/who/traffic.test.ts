@@ -42,6 +42,7 @@ test('both directions are one flow; on a loopback device each packet is shown tw
   };
   const [sum, ...none] = sumTally(tally, false).values();
   assert.deepEqual([sum.outBytes, sum.inBytes, none.length], [100, 107, 0]);
+  assert.deepEqual(sum.flow, flow('10.0.0.1', '10.0.0.2'), 'this side of the device comes first');
   const [once] = sumTally(tally, true).values();
   assert.deepEqual([once.outBytes, once.inBytes], [100, 0]);
 });

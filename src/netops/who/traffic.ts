@@ -21,11 +21,12 @@ export function sumTally(tally: Tally, loopback: boolean): Map<string, FlowBytes
   const sums = new Map<string, FlowBytes>();
   for (const { protocol, outgoing, source, sourcePort, destination, destinationPort, bytes } of tally.flows) {
     if (loopback && !outgoing) continue;
-    const flow: Flow = {
-      protocol,
-      a: { address: source, port: sourcePort },
-      b: { address: destination, port: destinationPort },
-    };
+    const [from, to] = [
+      { address: source, port: sourcePort },
+      { address: destination, port: destinationPort },
+    ];
+    // This side of the device first, whichever packet came first.
+    const flow: Flow = outgoing ? { protocol, a: from, b: to } : { protocol, a: to, b: from };
     const key = flowKey(flow);
     let sum = sums.get(key);
     if (!sum) {
