@@ -178,4 +178,46 @@ Not measured
     assert.deepEqual(asked, []);
     assert.equal(parseTarget('[2001:db8::9]:22').port, 22);
   });
+
+  it('alone: asks the programs, touches decoys, and looks for one touch among the sessions', async () => {
+    const touched: string[] = [];
+    let port = 0;
+    bed.doctor = {
+      machine: async () => [{ name: 'disk', state: 'pass', detail: 'room' }],
+      touch: async ({ link }, decoy, to) => {
+        touched.push(`${link} ${renderAddress(decoy)}:${to}`);
+        return { result: 'answered', source: '192.0.2.5', sourcePort: port, ms: 1 };
+      },
+    };
+    const nothing = await bed.run('doctor');
+    assert.equal(nothing.code, 10);
+    assert.match(
+      nothing.out,
+      /^1 check failed\n {2}FAIL {2}programs +Weir does not run here\n[\s\S]*next: start it with `weir up`/,
+    );
+    const status = {
+      health: 'good',
+      processes: [{ name: 'gateway', state: 'running', pid: 5 }],
+      diversions: [{ name: 'dmz', kind: 'host', interface: 'eth0', decoys: '5', ranges: [] }],
+    };
+    const session = { source: { ip: '192.0.2.5', port: 4711 }, weir: { session: { id: 'abc' } } };
+    port = 4711;
+    await bed.withRecorder(
+      (request, response) =>
+        response.end(JSON.stringify(request.url?.startsWith('/api/status') ? status : { items: [session], next: null })),
+      async () => {
+        const { code, out } = await bed.run('doctor');
+        assert.equal(code, 0, out);
+        assert.match(out, /^all well\n/);
+        assert.match(out, /decoys of dmz: end to end +a touch from 192\.0\.2\.5:4711 to 10\.66\.3\.4:22 is session abc/);
+        assert.deepEqual(touched, ['eth0 10.66.3.4:22', 'eth0 10.66.3.5:22', 'eth0 10.66.3.6:22', 'eth0 10.66.3.7:22']);
+        bed.doctor.touch = async () => ({ why: 'no way back' });
+        assert.equal((await bed.run('doctor')).code, 12);
+        bed.doctor.touch = async () => ({ result: 'silent', source: '192.0.2.6', sourcePort: 1, ms: 1 });
+        const json = JSON.parse((await bed.run('doctor --json')).out);
+        assert.equal(json.exit_code, 10);
+        assert.equal(json.checks.at(-1).next, 'weir doctor --from 192.0.2.6 --to 10.66.3.4:22 --inject');
+      },
+    );
+  });
 });
