@@ -148,7 +148,7 @@ function answersOf(sent: readonly Probe[], left: ReadonlyMap<number, FilterPacke
 }
 
 // More rulesets, and other ones, for whoever changes the walk.
-const numRuns = Number(process.env.WEIR_FILTER_RULESETS ?? 40);
+const numRuns = Number(process.env.WEIR_FILTER_RULESETS ?? 30);
 
 const probeInSix = (probe: Probe): Probe => ({ ...probe, source: inSix(probe.source), destination: inSix(probe.destination) });
 const seed = Number(process.env.WEIR_FILTER_SEED ?? 20_260_101);
