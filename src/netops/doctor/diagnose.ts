@@ -15,7 +15,7 @@ import { type Judgement, judge } from './judgement.ts';
 import { mtuHops } from './mtu-hop.ts';
 import { type KernelRoute, type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
 import { type ProbeRun, runProbe } from './probe-run.ts';
-import { readConnected } from './reading.ts';
+import { readConnected, withFilters } from './reading.ts';
 import { rejectFixes } from './rejected-fixes.ts';
 import { decideRoute, isLocalAddress, type RouteWish } from './route-decision.ts';
 import { sameAddress } from './wire.ts';
@@ -48,26 +48,24 @@ export async function diagnose(
   wish: DiagnosisWish,
   read: () => Promise<Machine> = () => readConnected(wish.netns),
 ): Promise<DiagnosisRun> {
-  const machine = await read();
-  const [home] = machine.namespaces;
-  if (!home) throw new WeirError('not-permitted', 'the network namespace could not be read', { unseen: machine.unseen });
+  let machine = await read();
+  if (!machine.namespaces[0])
+    throw new WeirError('not-permitted', 'the network namespace could not be read', { unseen: machine.unseen });
   if (wish.source.family !== wish.destination.family)
     throw new WeirError('bad-request', 'source and destination must both be IPv4 or both IPv6');
   const notMeasured = machine.unseen.map(
     ({ what, why, netns }) => `${what}${netns ? ` of ${spaceNamed(machine, netns)}` : ''}: ${why}`,
   );
-  const start = startOf(machine, home, wish);
+  let walked = walkIn(machine, wish);
+  // Rules may send it elsewhere: walked again until those of every place it comes by were read.
+  for (let round = 0; round < mostRounds; round += 1) {
+    const lacking = walked.walk.through.filter(({ filter }) => filter === undefined);
+    if (lacking.length === 0) break;
+    machine = await withFilters(machine, lacking);
+    walked = walkIn(machine, wish);
+  }
+  const { home, start, request, walk } = walked;
   if (start.assumed) notMeasured.push(start.assumed);
-  const request: WalkRequest = {
-    machine,
-    source: wish.source,
-    sourcePort: anySourcePort,
-    destination: wish.destination,
-    port: wish.port,
-    start,
-    askKernel,
-  };
-  const walk = walkPath(request);
   const hops = withMore(machine, walk);
   for (const { filter, ...namespace } of walk.through)
     for (const text of filter?.unreadable ?? []) notMeasured.push(`${text} (${nameOf(namespace)})`);
@@ -98,6 +96,27 @@ export async function diagnose(
     else notMeasured.push(`when the ban ends: fail2ban-client did not say`);
   }
   return { diagnosis: assemble(wish, machine, home, request, walk, hops, judgement, notMeasured), machine };
+}
+
+/** Places one packet comes by are found one behind the other. */
+const mostRounds = 16;
+
+function walkIn(
+  machine: Machine,
+  wish: DiagnosisWish,
+): { home: MachineNamespace; start: Start; request: WalkRequest; walk: PathWalk } {
+  const [home] = machine.namespaces;
+  const start = startOf(machine, home, wish);
+  const request: WalkRequest = {
+    machine,
+    source: wish.source,
+    sourcePort: anySourcePort,
+    destination: wish.destination,
+    port: wish.port,
+    start,
+    askKernel,
+  };
+  return { home, start, request, walk: walkPath(request) };
 }
 
 function assemble(

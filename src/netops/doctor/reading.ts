@@ -5,6 +5,7 @@ import { createCommandRunner } from '../../kernel/command.ts';
 import { readPacketFilter } from '../../kernel/filter/packet-filter-reader.ts';
 import { insideNetns } from '../../kernel/libc.ts';
 import { type MachineReadOptions, readMachine } from '../../kernel/machine/machine-reader.ts';
+import { machineParts } from '../../kernel/machine/namespace-reader.ts';
 import { readCounters } from '../../kernel/machine/proc-tables.ts';
 import { readSocketOwners } from '../../kernel/machine/socket-owners.ts';
 import type { Machine, MachineNamespace, MachineProcess, Unseen } from '../../model/machine.ts';
@@ -16,7 +17,39 @@ const mostNamespaces = 256;
 export const readFilterOf = (netns: string | undefined): Promise<MachineNamespace['filter']> =>
   readPacketFilter(createCommandRunner(netns));
 
-/** The one asked in is first. Throws `not-found` where there is no such namespace. */
+/** Rules are read where the packet comes by: a host of containers has them in every one. */
+const withoutFilter = machineParts.filter((part) => part !== 'filter');
+/** Programs that run beside each other. */
+const atOnce = 8;
+
+async function inTurns<T, R>(things: readonly T[], body: (thing: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < things.length; at += atOnce)
+    results.push(...(await Promise.all(things.slice(at, at + atOnce).map(body))));
+  return results;
+}
+
+/** The same machine with the rules of these namespaces; where they cannot be read that is in their `unreadable`. */
+export async function withFilters(machine: Machine, wanted: readonly MachineNamespace[]): Promise<Machine> {
+  const read = new Map<string, MachineNamespace['filter']>();
+  await inTurns(wanted, async ({ inode, path }) => {
+    const filter = await readFilterOf(path).catch((error: unknown) => ({
+      chains: [],
+      sets: [],
+      unreadable: [`rules: ${asWeirError(error).message}`],
+    }));
+    read.set(inode, filter);
+  });
+  return {
+    ...machine,
+    namespaces: machine.namespaces.map((namespace) => {
+      const filter = read.get(namespace.inode);
+      return filter === undefined ? namespace : { ...namespace, filter };
+    }),
+  };
+}
+
+/** The one asked in is first; without rules, see withFilters. Throws `not-found` where there is no such namespace. */
 export async function readConnected(netns: string | undefined): Promise<Machine> {
   const owners = readSocketOwners();
   const namespaces = new Map<string, MachineNamespace>();
@@ -26,7 +59,7 @@ export async function readConnected(netns: string | undefined): Promise<Machine>
   let wanted: (string | undefined)[] = [netns];
   const asked = new Set<string>();
   while (wanted.length > 0) {
-    const read = await Promise.all(wanted.map((one) => readOne(one, { owners })));
+    const read = await inTurns(wanted, (one) => readOne(one, { owners, parts: withoutFilter }));
     const next = new Set<string>();
     for (const machine of read) {
       first ??= machine;
