@@ -163,6 +163,9 @@ class Journey {
         kind: 'unknown',
         by: { text: `the rules of ${namespace.name || 'this namespace'} could not be read` },
       });
+    // What stops it among the rules that were read does so all the same; that none does proves nothing.
+    const unread = namespace.filter.unreadable.find((what) => /^(rules of nft|legacy tables|\d+ rules of nft)/.test(what));
+    if (unread !== undefined) this.#undecided ??= { text: `rules that could not be read forbid it (${unread})`, limited: false };
     const early = this.#hook(namespace, 'ingress', packet);
     if ('end' in early) return early.end;
     const routed = this.#hook(namespace, 'prerouting', early.packet);
