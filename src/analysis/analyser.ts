@@ -1,5 +1,5 @@
-// Looks at every batch on its way into the store: sessions put together, signatures, facts, families, places, behaviour. A
-// fault in one session costs that session's findings, never the stream. What the parts find is theirs; storing is record/.
+// Looks at every batch on its way into the store, part by part: sessions put together, signatures, facts, families, behaviour,
+// places. A fault in one session costs that session's findings, never the stream. What the parts find is theirs; storing is record/.
 
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -53,7 +53,11 @@ export interface AnalyserOptions {
   readonly parts: AnalysisParts | Promise<AnalysisParts>;
   readonly gatherer?: GathererLimits;
   readonly log: Log;
+  /** Told which part begins, up to 2,000 events at a time: for measurements. */
+  readonly onPart?: (part: AnalysisPartName) => void;
 }
+
+export type AnalysisPartName = 'gathering' | 'signatures' | 'facts' | 'families' | 'behaviour' | 'places';
 
 /** The tag of a session of which a part of analysis failed. */
 export const failedTag = 'analysis-failed';
@@ -73,8 +77,35 @@ const toldMicros = 8 * 24 * 3600 * 1e6;
 const maxToldVerdicts = 10_000;
 /** Others get a turn this often: API requests wait for nothing longer. */
 const sliceMs = 12;
+/** Events each part looks at before the next part does: what it reads stays in the processor's caches meanwhile. */
+const pieceEvents = 2000;
+/** With more bytes of sessions that ended it is cut short: those read back from the store are not all held at once. */
+const pieceBytes = 4 * 1024 * 1024;
+/** Of events that take next to no time the clock is asked at every so many. */
+const clockEvery = 16;
 
 const nothing: readonly never[] = [];
+
+/** Sessions of a batch whose beginnings are in the store: the first chunk that is here; and how many were asked for. */
+interface Missing {
+  readonly chunks: Map<string, number>;
+  recalls: number;
+}
+
+/** Events of a batch from its `from`th on, and beside each the session that ended with it. */
+interface Piece {
+  readonly from: number;
+  readonly events: readonly WeirEvent[];
+  readonly views: readonly (SessionView | undefined)[];
+}
+
+/** Of a batch; `failed` are places of its events. */
+interface Found {
+  readonly sessions: SessionInsight[];
+  readonly families: PayloadFamily[];
+  readonly places: Place[];
+  readonly failed: Set<number>;
+}
 
 export class Analyser implements RecordAnalysis {
   readonly #options: AnalyserOptions;
@@ -116,42 +147,21 @@ export class Analyser implements RecordAnalysis {
     this.#sliceEnds = performance.now() + sliceMs;
     // What was let go is in the store by now: the batch before this one was applied.
     this.#gatherer.settle();
-    const missing = this.#gatherer.missing(events);
-    let recalls = 0;
-    const sessions: SessionInsight[] = [];
-    const families: PayloadFamily[] = [];
-    const places: Place[] = [];
-    let marked: WeirEvent[] | undefined;
-    for (let index = 0; index < events.length; index += 1) {
-      if (performance.now() > this.#sliceEnds) await this.#rest();
-      const event = events[index];
-      if (event.kind === 'alert' || event.kind === 'system') continue;
-      // One at a time, right before it is looked at: most of them end here.
-      const nextChunk = event.kind === 'session' && missing.size > 0 ? missing.get(event.session.id) : undefined;
-      if (event.kind === 'session' && nextChunk !== undefined) {
-        missing.delete(event.session.id);
-        recalls += 1;
-        if (recalls <= maxRecalls) await this.#recall(event.session.id, nextChunk);
-      }
-      const before = this.#faultCount;
-      const view = event.kind === 'session' ? this.#gatherer.take(event.session) : undefined;
-      const hits = view ? this.#look(view, sessions, families) : nothing;
-      if (this.#behaviours) this.#guard('behaviour', () => this.#behaviours?.take(event, hits, view), undefined);
-      this.#place(event.kind === 'session' ? event.session.source.ip : event.probe.source, places);
-      if (event.kind !== 'session' || this.#faultCount === before) continue;
-      marked ??= [...events];
-      const { session } = event;
-      marked[index] = { kind: 'session', session: { ...session, tags: [...(session.tags ?? []), failedTag] } };
+    const missing = { chunks: this.#gatherer.missing(events), recalls: 0 };
+    const found: Found = { sessions: [], families: [], places: [], failed: new Set() };
+    for (let from = 0; from < events.length; ) {
+      const piece = await this.#gather(events, from, missing);
+      await this.#look(piece, found);
+      from += piece.events.length;
     }
-    const verdicts = this.#guard('behaviour', () => this.#behaviours?.flush() ?? nothing, nothing);
-    this.#verdicts += verdicts.length;
-    return { events: marked ?? events, insights: { sessions, verdicts, families, places } };
+    const verdicts = this.#flush(false);
+    const { sessions, families, places } = found;
+    return { events: marked(events, found.failed), insights: { sessions, verdicts, families, places } };
   }
 
   late(all: boolean): Insights | undefined {
     if (!this.#behaviours || this.#behaviours.counters().pending === 0) return undefined;
-    const verdicts = this.#guard('behaviour', () => this.#behaviours?.flush(all) ?? nothing, nothing);
-    this.#verdicts += verdicts.length;
+    const verdicts = this.#flush(all);
     return verdicts.length === 0 ? undefined : { sessions: nothing, verdicts, families: nothing, places: nothing };
   }
 
@@ -172,58 +182,131 @@ export class Analyser implements RecordAnalysis {
     };
   }
 
-  /** Findings of one session that ended. */
-  #look(view: SessionView, sessions: SessionInsight[], families: PayloadFamily[]): readonly SignatureHit[] {
-    const { signatures, extractFacts } = this.#parts;
-    this.#sessions += 1;
-    const { id, start, source } = view.session;
-    const hits = signatures ? this.#guard('signatures', () => signatures.match(view), nothing) : nothing;
-    if (hits.length > 0) this.#matched += 1;
-    const facts = extractFacts ? this.#guard('facts', () => extractFacts(view, hits), nothing) : nothing;
-    const assigned = this.#families && this.#guard('families', () => this.#families?.assign(view), undefined);
-    if (assigned?.founded) {
-      families.push(assigned.founded);
-      this.#founded += 1;
+  #flush(all: boolean): readonly Verdict[] {
+    this.#options.onPart?.('behaviour');
+    const verdicts = this.#guard('behaviour', () => this.#behaviours?.flush(all) ?? nothing, nothing);
+    this.#verdicts += verdicts.length;
+    return verdicts;
+  }
+
+  /** The next events, with the sessions among them that ended. */
+  async #gather(events: readonly WeirEvent[], from: number, missing: Missing): Promise<Piece> {
+    this.#options.onPart?.('gathering');
+    const views: (SessionView | undefined)[] = [];
+    let bytes = 0;
+    for (let at = from; at < events.length && views.length < pieceEvents && bytes < pieceBytes; at += 1) {
+      const event = events[at];
+      let view: SessionView | undefined;
+      if (event.kind === 'session') {
+        // One at a time, right before it is put together: most of them end here.
+        const nextChunk = missing.chunks.size > 0 ? missing.chunks.get(event.session.id) : undefined;
+        if (nextChunk !== undefined) {
+          missing.chunks.delete(event.session.id);
+          missing.recalls += 1;
+          if (missing.recalls <= maxRecalls) await this.#recall(event.session.id, nextChunk);
+        }
+        view = this.#gatherer.take(event.session);
+        if (view) bytes += view.input.length + view.output.length;
+      }
+      views.push(view);
     }
-    if (hits.length > 0 || facts.length > 0 || assigned)
-      sessions.push({
-        id,
-        start,
-        source: source.ip,
-        signatures: hits,
-        facts: facts.slice(0, maxFacts),
-        ...(assigned && { family: assigned.family }),
+    const whole = from === 0 && views.length === events.length;
+    return { from, events: whole ? events : events.slice(from, from + views.length), views };
+  }
+
+  /** Each part over all of the piece before the next one: what a part finds depends on no part after it. */
+  async #look(piece: Piece, found: Found): Promise<void> {
+    const { events, views } = piece;
+    const { signatures, extractFacts, places } = this.#parts;
+    const families = this.#families;
+    const behaviours = this.#behaviours;
+    const hits: (readonly SignatureHit[])[] = new Array(views.length).fill(nothing);
+    const facts: (readonly Fact[])[] = new Array(views.length).fill(nothing);
+    const assigned: (string | undefined)[] = new Array(views.length).fill(undefined);
+    if (signatures)
+      await this.#each('signatures', piece, found, (at, view) => {
+        if (view === undefined) return;
+        hits[at] = signatures.match(view);
+        if (hits[at].length > 0) this.#matched += 1;
       });
-    return hits;
+    if (extractFacts)
+      await this.#each('facts', piece, found, (at, view) => {
+        if (view !== undefined) facts[at] = extractFacts(view, hits[at]);
+      });
+    if (families)
+      await this.#each('families', piece, found, (at, view) => {
+        const one = view && families.assign(view);
+        if (one === undefined) return;
+        assigned[at] = one.family;
+        if (one.founded) {
+          found.families.push(one.founded);
+          this.#founded += 1;
+        }
+      });
+    for (let at = 0; at < views.length; at += 1) {
+      const view = views[at];
+      if (view === undefined) continue;
+      this.#sessions += 1;
+      const family = assigned[at];
+      if (hits[at].length === 0 && facts[at].length === 0 && family === undefined) continue;
+      const { id, start, source } = view.session;
+      const shown = facts[at].length > maxFacts ? facts[at].slice(0, maxFacts) : facts[at];
+      const insight = { id, start, source: source.ip, signatures: hits[at], facts: shown };
+      found.sessions.push(family === undefined ? insight : { ...insight, family });
+    }
+    if (behaviours) await this.#each('behaviour', piece, found, (at, view) => behaviours.take(events[at], hits[at], view));
+    if (places)
+      await this.#each('places', piece, found, (at) => {
+        const event = events[at];
+        if (event.kind === 'session') this.#place(event.session.source.ip, places, found.places);
+        else if (event.kind === 'probe') this.#place(event.probe.source, places, found.places);
+      });
   }
 
-  #place(ip: string, places: Place[]): void {
-    const lookup = this.#parts.places;
-    if (!lookup || this.#told.get(ip)) return;
-    const place = this.#guard('places', () => lookup.of(ip), undefined);
-    if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);
+  /** Others get their turns in between. What fails is counted, and marked. */
+  async #each(
+    part: AnalysisPartName,
+    { from, views }: Piece,
+    found: Found,
+    look: (at: number, view: SessionView | undefined) => void,
+  ): Promise<void> {
+    this.#options.onPart?.(part);
+    for (let at = 0; at < views.length; at += 1) {
+      const view = views[at];
+      const slow = view !== undefined && view.input.length > 0;
+      if ((slow || at % clockEvery === 0) && performance.now() > this.#sliceEnds) await this.#rest();
+      try {
+        look(at, view);
+      } catch (error) {
+        this.#fault(part, error);
+        found.failed.add(from + at);
+      }
+    }
+  }
+
+  #place(ip: string, lookup: NonNullable<AnalysisParts['places']>, places: Place[]): void {
+    if (this.#told.get(ip)) return;
     this.#told.set(ip, true);
-    if (this.#told.size <= maxTold) return;
-    this.#told.delete((this.#told.oldest as [string, true])[0]);
+    if (this.#told.size > maxTold) this.#told.delete((this.#told.oldest as [string, true])[0]);
+    const place = lookup.of(ip);
+    if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);
   }
 
-  #guard<T>(part: string, look: () => T, otherwise: T): T {
+  #guard<T>(part: AnalysisPartName, look: () => T, otherwise: T): T {
     try {
       return look();
     } catch (error) {
-      const count = this.#faults.get(part) ?? 0;
-      this.#faults.set(part, count + 1);
-      const { message, stack } = asWeirError(error);
-      if (count === 0)
-        this.#options.log.error('analysis failed and goes on; later faults of this part are counted', { part, message, stack });
+      this.#fault(part, error);
       return otherwise;
     }
   }
 
-  get #faultCount(): number {
-    let count = 0;
-    for (const faults of this.#faults.values()) count += faults;
-    return count;
+  #fault(part: AnalysisPartName, error: unknown): void {
+    const count = this.#faults.get(part) ?? 0;
+    this.#faults.set(part, count + 1);
+    if (count > 0) return;
+    const { message, stack } = asWeirError(error);
+    this.#options.log.error('analysis failed and goes on; later faults of this part are counted', { part, message, stack });
   }
 
   async #rest(): Promise<void> {
@@ -257,6 +340,15 @@ export class Analyser implements RecordAnalysis {
     past.sort((a, b) => a.at - b.at);
     for (const { event, hits } of past) this.#guard('behaviour', () => behaviours.take(event, hits), undefined);
   }
+}
+
+function marked(events: readonly WeirEvent[], failed: ReadonlySet<number>): readonly WeirEvent[] {
+  if (failed.size === 0) return events;
+  return events.map((event, index) => {
+    if (event.kind !== 'session' || !failed.has(index)) return event;
+    const { session } = event;
+    return { kind: 'session', session: { ...session, tags: [...(session.tags ?? []), failedTag] } };
+  });
 }
 
 const recordOf = ({ chunkCount, payloadHash: _hash, preview: _preview, ...facts }: SessionSummary) => ({

@@ -6,6 +6,27 @@ import { parseIpv4Number } from '../model/address.ts';
 /** Longest text a record keeps, in UTF-16 units; the rest is cut. */
 export const maxTextLength = 16_384;
 
+/** Of an identifier (model/identifier.ts). */
+const identifierLength = 19;
+/** Up to here a chain of characters is one piece; longer ones are read in one call. */
+const plainLength = 19;
+
+/** The latest text at each place, a power of two: the same addresses come over and over. */
+const addressPlaces = 16_384;
+const addressTexts: string[] = new Array(addressPlaces).fill('');
+const addressValues = new Int32Array(addressPlaces);
+
+/** The same text for the same address, mostly: whoever looks it up finds its hash made and compares nothing. */
+function renderAddress(bytes: Buffer, at: number): string {
+  const value = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+  const place = (Math.imul(value, 0x9e3779b1) >>> 18) & (addressPlaces - 1);
+  if (addressValues[place] === value && addressTexts[place] !== '') return addressTexts[place];
+  const text = Buffer.from(`${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`, 'latin1').toString('latin1');
+  addressValues[place] = value;
+  addressTexts[place] = text;
+  return text;
+}
+
 /** Thrown by ByteReader on any value that does not fit what was announced; never leaves this room. */
 export class DecodeError extends Error {}
 
@@ -145,16 +166,37 @@ export class ByteReader {
   text(): string {
     const length = this.varint();
     const at = this.#need(length);
-    if (length < 32) {
-      let text = '';
-      for (let index = at; index < at + length; index += 1) {
-        const code = this.buffer[index];
-        if (code > 127) return this.buffer.toString('utf8', at, at + length);
-        text += String.fromCharCode(code);
-      }
-      return text;
-    }
-    return this.buffer.toString('utf8', at, at + length);
+    if (length > plainLength) return this.buffer.toString('utf8', at, at + length);
+    const codes = this.buffer;
+    let all = 0;
+    for (let index = at; index < at + length; index += 1) all |= codes[index];
+    if (all > 127) return codes.toString('utf8', at, at + length);
+    // In one call: characters added one by one are a chain that whoever reads the text first has to walk.
+    if (length === identifierLength)
+      return String.fromCharCode(
+        codes[at],
+        codes[at + 1],
+        codes[at + 2],
+        codes[at + 3],
+        codes[at + 4],
+        codes[at + 5],
+        codes[at + 6],
+        codes[at + 7],
+        codes[at + 8],
+        codes[at + 9],
+        codes[at + 10],
+        codes[at + 11],
+        codes[at + 12],
+        codes[at + 13],
+        codes[at + 14],
+        codes[at + 15],
+        codes[at + 16],
+        codes[at + 17],
+        codes[at + 18],
+      );
+    let text = '';
+    for (let index = at; index < at + length; index += 1) text += String.fromCharCode(codes[index]);
+    return text;
   }
 
   address(): string {
@@ -162,8 +204,7 @@ export class ByteReader {
     if (tag === 0) return this.text();
     if (tag !== 4) throw new DecodeError('unknown address kind');
     const at = this.#need(4);
-    const bytes = this.buffer;
-    return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+    return renderAddress(this.buffer, at);
   }
 
   /** A copy: what was read does not pin the block it came from. */

@@ -75,7 +75,16 @@ function hexAt(bytes: Buffer, at: number, digits: number): number {
   return value;
 }
 
+/** Chance puts a `%` into most binary payloads. */
+function hasPercentEscape(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += 1)
+    if (bytes[at] === 0x25 && ((bytes[at + 1] | 0x20) === 0x75 ? hexAt(bytes, at + 2, 4) : hexAt(bytes, at + 1, 2)) >= 0)
+      return true;
+  return false;
+}
+
 const percent = (bytes: Buffer, marks: Marks | undefined, plusIsSpace: boolean): Buffer | undefined => {
+  if (marks === undefined && !plusIsSpace && !hasPercentEscape(bytes)) return undefined;
   const out = new Output(bytes.length, marks);
   for (let at = 0; at < bytes.length; at += 1) {
     out.reach(at);

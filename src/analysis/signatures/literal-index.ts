@@ -52,25 +52,28 @@ export class LiteralIndex {
       own[state].push(...owners);
     }
     // Row offsets instead of states, and below zero where there is something to report: the loop of a scan need not look that up.
+    // Rows are in the order of depth: where chance leads bytes that are no literal's is one small piece of the table.
     const table = new Int32Array(own.length * width);
-    const failure = new Int32Array(own.length);
     const order = new Int32Array(own.length);
+    /** As places in `order`. */
+    const failure = new Int32Array(own.length);
     let ordered = 1;
     for (let index = 0; index < ordered; index += 1) {
       const state = order[index];
-      const row = state * width;
+      const row = index * width;
       // Where there is no child it goes on as its failure state does, which is nearer to the root: that row is complete.
-      if (state !== 0) table.copyWithin(row, failure[state] * width, (failure[state] + 1) * width);
+      if (index !== 0) table.copyWithin(row, failure[index] * width, (failure[index] + 1) * width);
       for (let child = firstChild[state]; child !== 0; child = sibling[child]) {
         const cell = row + letterOf[child];
-        failure[child] = (table[cell] < 0 ? ~table[cell] : table[cell]) / width;
-        if (own[failure[child]].length > 0) own[child].push(...own[failure[child]]);
-        table[cell] = own[child].length > 0 ? ~(child * width) : child * width;
+        failure[ordered] = (table[cell] < 0 ? ~table[cell] : table[cell]) / width;
+        const inherited = own[order[failure[ordered]]];
+        if (inherited.length > 0) own[child].push(...inherited);
+        table[cell] = own[child].length > 0 ? ~(ordered * width) : ordered * width;
         order[ordered] = child;
         ordered += 1;
       }
     }
-    this.#outputs = own.map((owners) => (owners.length > 0 ? Int32Array.from(new Set(owners)) : undefined));
+    this.#outputs = Array.from(order, (state) => (own[state].length > 0 ? Int32Array.from(new Set(own[state])) : undefined));
     this.#seen = new Int32Array(own.length);
     this.#table = table;
     this.#width = width;

@@ -26,7 +26,8 @@ type Match = (view: SessionView) => readonly SignatureHit[];
 export class RememberedMatches {
   readonly #match: Match;
   readonly #ports: ReadonlySet<number>;
-  readonly #known = new RecencyMap<string, readonly SignatureHit[]>();
+  /** By `keyOf`; of two with the same number the latter. */
+  readonly #known = new RecencyMap<number, Known>();
   readonly #beginnings = new Int32Array(beginnings);
   #found = 0;
 
@@ -58,33 +59,61 @@ export class RememberedMatches {
   match(view: SessionView): readonly SignatureHit[] {
     if (!this.#cameBefore(view.input)) return this.#match(view);
     const { port } = view.session.destination;
-    const key = keyOf(view, this.#ports.has(port) ? port : -1);
-    if (key === undefined) return this.#match(view);
-    const known = this.#known.get(key);
-    if (known !== undefined) {
+    const known = knownOf(view, this.#ports.has(port) ? port : -1);
+    if (known === undefined) return this.#match(view);
+    const key = keyOf(known);
+    const former = this.#known.get(key);
+    if (former !== undefined && isSame(former, known)) {
       this.#found += 1;
       // Used again: it goes last.
-      this.#known.set(key, known);
-      return known;
+      this.#known.set(key, former);
+      return former.hits;
     }
-    const hits = this.#match(view);
-    if (capturedLength(hits) > maxCaptured) return hits;
-    this.#known.set(key, hits);
-    if (this.#known.size > maxRemembered) this.#known.delete((this.#known.oldest as [string, unknown])[0]);
-    return hits;
+    known.hits = this.#match(view);
+    if (capturedLength(known.hits) > maxCaptured) return known.hits;
+    // The batch it came with must not stay for it.
+    known.input = Uint8Array.from(known.input);
+    known.output = Uint8Array.from(known.output);
+    this.#known.set(key, known);
+    if (this.#known.size > maxRemembered) this.#known.delete((this.#known.oldest as [number, unknown])[0]);
+    return known.hits;
   }
+}
+
+/** All an answer depends on, and the answer. */
+interface Known {
+  readonly transport: string;
+  readonly port: number;
+  readonly protocol: string | undefined;
+  readonly names: string;
+  readonly inputLength: number;
+  readonly outputLength: number;
+  /** The bytes, or their digest. */
+  input: Uint8Array;
+  output: Uint8Array;
+  hits: readonly SignatureHit[];
 }
 
 /** Bytes that begin alike and are equally long have the same; only what is worth remembering depends on it. */
 function beginningOf(bytes: Uint8Array): number {
   const end = Math.min(bytes.length, maxBeginning);
-  let mixed = bytes.length;
-  for (let at = 0; at < end; at += 1) mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
+  const mixed = mixBytes(bytes.length, bytes, end);
   return mixed ^ (mixed >>> 15);
 }
 
-/** All of it, none of which can stand for another: lengths come first. */
-function keyOf({ session, input, output }: SessionView, port: number): string | undefined {
+function mixBytes(seed: number, bytes: Uint8Array, end: number): number {
+  let mixed = seed;
+  for (let at = 0; at < end; at += 1) mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
+  return mixed;
+}
+
+function mixText(seed: number, text: string): number {
+  let mixed = seed ^ text.length;
+  for (let at = 0; at < text.length; at += 1) mixed = Math.imul(mixed ^ text.charCodeAt(at), 0x01000193);
+  return mixed;
+}
+
+function knownOf({ session, input, output }: SessionView, port: number): Known | undefined {
   const { transport, protocol, userName, password, tls } = session;
   // Undefined and empty differ: rules about a login look at an empty one.
   const names =
@@ -92,16 +121,42 @@ function keyOf({ session, input, output }: SessionView, port: number): string | 
       ? ''
       : JSON.stringify([userName, password, tls && [tls.serverName, tls.ja3, tls.ja4]]);
   if (names.length > maxNames || (protocol !== undefined && protocol.length > maxNames)) return undefined;
-  const known = `${transport}${port} ${protocol?.length ?? -1} ${names.length} ${input.length} ${output.length} ${protocol ?? ''}${names}`;
-  return output.length === 0 ? known + bytesKey(input) : known + bytesKey(input) + bytesKey(output);
+  return {
+    transport,
+    port,
+    protocol,
+    names,
+    inputLength: input.length,
+    outputLength: output.length,
+    input: tellingBytes(input),
+    output: tellingBytes(output),
+    hits: nothing,
+  };
 }
 
-/** Bytes, one to a character: to compare them costs less than a digest. */
-function bytesKey(bytes: Uint8Array): string {
-  if (bytes.length > maxPlain) return hash('sha256', bytes, 'base64');
-  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return buffer.toString('latin1');
+const nothing: readonly SignatureHit[] = [];
+
+/** What tells them from all others of their length. */
+const tellingBytes = (bytes: Uint8Array): Uint8Array => (bytes.length > maxPlain ? hash('sha256', bytes, 'buffer') : bytes);
+
+/** A number to look it up by, which others may have too. */
+function keyOf({ port, protocol, names, input, output }: Known): number {
+  let mixed = mixBytes(port, input, input.length);
+  mixed = mixBytes(mixed ^ 0x9e3779b1, output, output.length);
+  if (names !== '') mixed = mixText(mixed, names);
+  if (protocol !== undefined) mixed = mixText(mixed, protocol);
+  return mixed ^ (mixed >>> 15);
 }
+
+const isSame = (one: Known, other: Known): boolean =>
+  one.inputLength === other.inputLength &&
+  one.outputLength === other.outputLength &&
+  one.port === other.port &&
+  one.transport === other.transport &&
+  one.protocol === other.protocol &&
+  one.names === other.names &&
+  Buffer.compare(one.input, other.input) === 0 &&
+  Buffer.compare(one.output, other.output) === 0;
 
 function capturedLength(hits: readonly SignatureHit[]): number {
   let length = 0;
