@@ -9,11 +9,11 @@ import type { SessionView } from '../../analysis/session-view.ts';
 import type { Micros } from '../../base/clock.ts';
 import type { WeirEvent } from '../../model/event.ts';
 import type { SignatureHit } from '../../model/insight.ts';
+import { bodyBound, decodeEvent, encodeEvent } from '../../record/event-codec.ts';
 
 export type Work = (events: readonly WeirEvent[]) => number;
 
 const halfHour = 1800 * 1e6;
-const batchEvents = 1000;
 const keptBuckets = 4;
 
 /** Exact half-hour figures as they would be kept in the stream: hits, distinct sources, ports and decoys. */
@@ -43,22 +43,29 @@ class Rollups {
   }
 }
 
-export function createGathering(): Work {
-  const gatherer = new SessionGatherer();
+export function createRollups(): Work {
   const rollups = new Rollups();
   return (events) => {
-    let views = 0;
     for (const event of events) {
       if (event.kind === 'session') {
         const { start, source, destination } = event.session;
-        if (gatherer.take(event.session)) views += 1;
         rollups.add(start, source.ip, destination.ip, destination.port, 1);
       } else if (event.kind === 'probe')
         for (const { ip, port, count } of event.probe.targets)
           rollups.add(event.probe.start, event.probe.source, ip, port, count);
     }
-    return views + rollups.figure;
+    return rollups.figure;
   };
+}
+
+/** The events as the journal's reader hands them over: written and read by its codec. */
+export function throughJournal(events: readonly WeirEvent[]): WeirEvent[] {
+  return events.map((event) => {
+    const bytes = Buffer.allocUnsafe(bodyBound(event));
+    const decoded = decodeEvent(bytes, 0, encodeEvent(event, 0, bytes, 0), 'bench');
+    if (!decoded) throw new Error('the journal does not read what it wrote');
+    return decoded.event;
+  });
 }
 
 /** Views of the sessions that ended, made outside of what is measured. */
@@ -82,62 +89,12 @@ export function allDifferent(views: readonly (SessionView | undefined)[], from: 
   );
 }
 
-export function extractAll(
-  parts: AnalysisParts,
-  views: readonly (SessionView | undefined)[],
-  hits: readonly (readonly SignatureHit[])[],
-): number {
-  let sum = 0;
-  for (const [index, view] of views.entries())
-    if (view && (view.input.length > 0 || view.session.userName !== undefined))
-      sum += parts.extractFacts?.(view, hits[index]).length ?? 0;
-  return sum;
-}
-
-export function createFamilies(parts: AnalysisParts): (views: readonly (SessionView | undefined)[]) => number {
-  const families = parts.createFamilies?.([]);
-  return (views) => {
-    let sum = 0;
-    if (families) for (const view of views) if (view && families.assign(view)?.founded) sum += 1;
-    return sum;
-  };
-}
-
-export function createBehaviour(
-  parts: AnalysisParts,
-): (
-  events: readonly WeirEvent[],
-  views: readonly (SessionView | undefined)[],
-  hits: readonly (readonly SignatureHit[])[],
-) => number {
-  const behaviours = parts.createBehaviours?.();
-  return (events, views, hits) => {
-    let verdicts = 0;
-    if (!behaviours) return 0;
-    for (let index = 0; index < events.length; index += 1) {
-      behaviours.take(events[index], hits[index], views[index]);
-      if (index % batchEvents === 0) verdicts += behaviours.flush().length;
-    }
-    return verdicts;
-  };
-}
-
 const sourceOf = (event: WeirEvent): string =>
   event.kind === 'session' ? event.session.source.ip : event.kind === 'probe' ? event.probe.source : '';
 
-export function lookUpPlaces(parts: AnalysisParts, events: readonly WeirEvent[]): number {
-  let known = 0;
-  for (const event of events) if (parts.places?.of(sourceOf(event))?.country !== undefined) known += 1;
-  return known;
-}
-
-export async function analyseAll(analyser: Analyser, events: readonly WeirEvent[]): Promise<number> {
-  let found = 0;
-  for (let from = 0; from < events.length; from += batchEvents) {
-    const { insights } = await analyser.analyse(events.slice(from, from + batchEvents));
-    found += insights.sessions.length + insights.verdicts.length + insights.places.length;
-  }
-  return found;
+export async function analyse(analyser: Analyser, events: readonly WeirEvent[]): Promise<number> {
+  const { insights } = await analyser.analyse(events);
+  return insights.sessions.length + insights.verdicts.length + insights.places.length;
 }
 
 /** The shortest code: sets of ports for each source and decoy, of decoys for each source and port; unbounded, no time at all. */

@@ -1,10 +1,11 @@
 // The measured side of `weir bench analysis`, as a program of its own so that it can be held on one processor. Prints one line
 // of JSON with the seconds of every part in every round. Reads rules and tables of the installation, writes only below `--data`.
 
+import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { Analyser, type AnalyserStore } from '../../analysis/analyser.ts';
+import { Analyser, type AnalyserStore, type AnalysisPartName } from '../../analysis/analyser.ts';
 import type { SessionView } from '../../analysis/session-view.ts';
 import { RememberedMatches } from '../../analysis/signatures/remembered-matches.ts';
 import { silentLog } from '../../base/log.ts';
@@ -27,6 +28,8 @@ export interface AnalysisRounds {
   readonly rules: number;
   /** Milliseconds of processor time of each round, all threads of the process together, by name. */
   readonly times: Readonly<Record<string, readonly number[]>>;
+  /** Milliseconds each part of `everything` took in all, by the clock: its share of the processor time above. */
+  readonly partMs: Readonly<Record<string, number>>;
   /** What each found in all: that it did its work. */
   readonly found: Readonly<Record<string, number>>;
   /** Of this process at the end. */
@@ -43,8 +46,8 @@ const emptyStore: AnalyserStore = {
 };
 
 const start = 1_767_312_000_000_000;
-/** Generated and looked at at once: what waits in memory must not be what is measured. */
-const sliceEvents = 10_000;
+/** As many as the journal's reader hands over at once: what waits in memory must not be what is measured. */
+const batchEvents = 2000;
 /** At the speed that is promised: says how many events a second is, after which a behaviour that goes on is told again. */
 const eventMicros = 10;
 
@@ -55,52 +58,62 @@ const collectYoung = (): void => {
 async function measure(): Promise<AnalysisRounds> {
   const data = values.data ?? '.';
   let taken = 0;
-  const loaded = await loadAnalysis({
-    settings: defaultAnalysis,
-    data,
-    packageRoot: values.root ?? '.',
-    log: silentLog,
-    clock: () => start + taken * eventMicros,
-  });
+  const clock = () => start + taken * eventMicros;
   const country = createRequire(import.meta.url).resolve('@ip-location-db/geo-whois-asn-country-mmdb/package.json');
   const naivePlaces = parts.openNaivePlaces(path.join(path.dirname(country), 'geo-whois-asn-country.mmdb'));
   const rounds = Number(values.rounds);
   const times: Record<string, number[]> = {};
   const found: Record<string, number> = {};
   const mix = new AnalysisMix(7, start);
-  const gathering = parts.createGathering();
-  const families = parts.createFamilies(loaded);
-  const behaviour = parts.createBehaviour(loaded);
-  // Its own memory: what fills it must not push out what the others remember.
-  const memory = new RememberedMatches((view) => loaded.rules.match(view), loaded.rules.ports);
-  const unremembered = { signatures: { match: (view: SessionView) => memory.match(view), size: loaded.rules.size } };
-  const analyser = new Analyser({ store: emptyStore, parts: loaded, log: silentLog });
-  await analyser.begin();
+  // Each has its own: what fills one must not push out what another remembers.
+  const load = (name: string) => {
+    const own = path.join(data, name);
+    mkdirSync(own, { recursive: true });
+    return loadAnalysis({ settings: defaultAnalysis, data: own, packageRoot: values.root ?? '.', log: silentLog, clock });
+  };
+  const everything = await load('everything');
+  const required = await load('required');
+  const partMs: Record<string, number> = {};
+  let part: AnalysisPartName | undefined;
+  let since = 0;
+  const onPart = (next: AnalysisPartName | undefined): void => {
+    const now = performance.now();
+    if (part !== undefined) partMs[part] = (partMs[part] ?? 0) + now - since;
+    part = next;
+    since = now;
+  };
+  const whole = new Analyser({ store: emptyStore, parts: everything, log: silentLog, onPart });
+  const { places, signatures, createBehaviours } = required;
+  const four = new Analyser({
+    store: emptyStore,
+    parts: { places, ...(signatures && { signatures }), ...(createBehaviours && { createBehaviours }) },
+    log: silentLog,
+  });
+  await whole.begin();
+  await four.begin();
+  const rollups = parts.createRollups();
+  const memory = new RememberedMatches((view) => everything.rules.match(view), everything.rules.ports);
+  const unremembered = { signatures: { match: (view: SessionView) => memory.match(view), size: everything.rules.size } };
   // The first round is the compiler's, and fills the memories.
   for (let round = -1; round < rounds; round += 1) {
     const spent: Record<string, number> = {};
     // It forgets nothing, and would fill the memory of all others.
     const naiveBehaviour = parts.createNaiveBehaviour();
-    for (let done = 0; done < Number(values.events); done += sliceEvents) {
-      const events = mix.next(sliceEvents);
+    for (let done = 0; done < Number(values.events); done += batchEvents) {
+      const events = parts.throughJournal(mix.next(batchEvents));
       taken += events.length;
       const views = parts.viewsOf(events);
       const different = parts.allDifferent(views, (round + 1) * Number(values.events) + done);
-      let hits: ReturnType<typeof parts.matchSignatures> = [];
       const works: readonly (readonly [string, () => number | Promise<number>])[] = [
-        ['gathering and rollups', () => gathering(events)],
+        ['required', async () => rollups(events) + (await parts.analyse(four, events))],
         [
-          'signatures',
-          () => {
-            hits = parts.matchSignatures(loaded, views);
-            return hits.reduce((sum, { length }) => sum + length, 0);
+          'everything',
+          async () => {
+            const count = await parts.analyse(whole, events);
+            onPart(undefined);
+            return count;
           },
         ],
-        ['facts', () => parts.extractAll(loaded, views, hits)],
-        ['families', () => families(views)],
-        ['behaviour', () => behaviour(events, views, hits)],
-        ['places', () => parts.lookUpPlaces(loaded, events)],
-        ['whole', () => parts.analyseAll(analyser, events)],
         ['signatures, nothing twice', () => parts.matchSignatures(unremembered, different).length],
         ['naive behaviour', () => naiveBehaviour(events)],
         ['naive signatures', () => parts.matchNaively(views)],
@@ -115,7 +128,8 @@ async function measure(): Promise<AnalysisRounds> {
         spent[name] = (spent[name] ?? 0) + (user + system) / 1000;
       }
     }
-    if (round >= 0)
+    if (round < 0) for (const name of Object.keys(partMs)) delete partMs[name];
+    else
       for (const [name, ms] of Object.entries(spent)) {
         times[name] ??= [];
         times[name].push(ms);
@@ -123,8 +137,9 @@ async function measure(): Promise<AnalysisRounds> {
   }
   return {
     counts: mix.counts(),
-    rules: loaded.signatures?.size ?? 0,
+    rules: everything.rules.size,
     times,
+    partMs,
     found,
     residentBytes: process.memoryUsage().rss,
   };
