@@ -5,6 +5,7 @@ import type { AccessMatrix, MatrixReading } from '../netops/baseline/access-matr
 import type { AccessCheck } from '../netops/baseline/matrix-check.ts';
 import type { RestorePlan } from '../netops/baseline/settings-restore.ts';
 import type { SnapshotFiles } from '../netops/baseline/snapshot-store.ts';
+import type { SettingsWatchOptions } from '../netops/baseline/watch-settings.ts';
 
 /** Files are for their owner alone, durable, and bring their folder with them. They throw `not-permitted`, `disk-full`. */
 export interface BaselineActions extends SnapshotFiles {
@@ -13,6 +14,11 @@ export interface BaselineActions extends SnapshotFiles {
   checkAccess(matrix: AccessMatrix): Promise<AccessCheck>;
   /** Rules, routes and sysctls of this namespace. What could not be read is in it. */
   readSettings(): Promise<NetworkSettings>;
+  /** See netops/baseline/watch-settings.ts. */
+  watch(
+    options: SettingsWatchOptions,
+    onReading: (settings: NetworkSettings, authors: readonly string[] | undefined) => Promise<void>,
+  ): Promise<number>;
   /** See netops/baseline/settings-restore.ts. */
   restore(plan: RestorePlan, folder: string, confirmWithinMs: number | undefined): Promise<void>;
   /** False: nothing waits for a confirmation. */

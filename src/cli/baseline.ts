@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { parseDuration } from '../config/forms.ts';
-import { type SettingsPart, settingsParts } from '../model/network-settings.ts';
+import { type NetworkSettings, type SettingsPart, settingsParts } from '../model/network-settings.ts';
 import { parseMatrix, renderMatrix } from '../netops/baseline/matrix-file.ts';
 import { diffSettings, incomparable } from '../netops/baseline/settings-diff.ts';
 import { planRestore } from '../netops/baseline/settings-restore.ts';
@@ -23,6 +23,7 @@ interface Options extends CommonOptions {
   readonly force?: boolean;
   readonly alert?: boolean;
   readonly note?: string;
+  readonly for?: string;
   readonly yes?: boolean;
   readonly confirmWithin?: string;
   readonly keep?: boolean;
@@ -75,6 +76,12 @@ export const baselineVerb: Verb = (run) => {
     'weir baseline snapshot --note "before the upgrade"',
     snapshot,
   ).option('--note <text>', 'why', '');
+  add(
+    'watch',
+    'keeps a version whenever something changes, with the programs that changed it',
+    'weir baseline watch --for 30m',
+    watch,
+  ).option('--for <time>', 'so long, up to 1h: listening makes large changes of nftables dearer (default: 10m)');
   add('list', 'versions that are kept', 'weir baseline list', list);
   add('diff', 'what changed from one version to another, or to now; exit 10: something did', 'weir baseline diff 3 5', diff)
     .argument('<version>', 'number, start of its hash, or `last`')
@@ -178,6 +185,47 @@ async function snapshot(context: CommandContext, options: Options): Promise<numb
     await noteMissing(context, missingOf(settings));
   }
   return settings.missing.length > 0 ? notMeasuredCode : 0;
+}
+
+const longestWatchMs = 3_600_000;
+
+async function watch(context: CommandContext, options: Options): Promise<number> {
+  const forMs = options.for === undefined ? 600_000 : parseDuration(options.for);
+  if (forMs === undefined || forMs < 1000 || forMs > longestWatchMs)
+    throw new WeirError('bad-request', `--for: '${printable(options.for ?? '', 40)}' is not a time from 1s to 1h`, {
+      next: 'write --for 30m',
+    });
+  const store = await storeOf(context, options);
+  let before: NetworkSettings | undefined;
+  let fresh = 0;
+  const overruns = await actionsOf(context).watch({ forMs, signal: context.environment.signal }, async (settings, authors) => {
+    const silent = ['not known: iptables-legacy, ipset and sysctls tell nobody'];
+    const by = authors === undefined ? undefined : authors.length === 0 ? silent : authors;
+    const added = await store.add(settings, by ? '' : 'watching begins', by);
+    const changes = before && added.fresh ? diffSettings(before, settings) : [];
+    before = settings;
+    if (!by) return context.note(`watching, from version ${added.version.number} on`);
+    if (!added.fresh) return;
+    fresh += 1;
+    const { number, takenAt } = added.version;
+    if (context.json)
+      await context.printJson({
+        number,
+        taken: new Date(takenAt).toISOString(),
+        changed_by: by,
+        ...changesJson(changes, [], []),
+      });
+    else {
+      await context.print(`${renderInstant(takenAt * 1000)} version ${number}, by ${by.join(', ')}`);
+      await printChanges(context, changes, []);
+    }
+  });
+  if (overruns > 0)
+    await context.note(
+      `not measured: ${plural(overruns, 'time')} there was more than could be listened to: authors may be missing`,
+    );
+  await context.note(`${plural(fresh, 'version')} kept`);
+  return overruns > 0 ? notMeasuredCode : 0;
 }
 
 async function list(context: CommandContext, options: Options): Promise<number> {

@@ -16,6 +16,7 @@ import { alertsOf } from '../netops/baseline/access-alert.ts';
 import { readAccess } from '../netops/baseline/access-matrix.ts';
 import { checkAccess } from '../netops/baseline/matrix-check.ts';
 import { confirmRestore, restoreSettings } from '../netops/baseline/settings-restore.ts';
+import { watchSettings } from '../netops/baseline/watch-settings.ts';
 import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { pruneJournal } from './account.ts';
@@ -51,6 +52,7 @@ export const baselineActions: BaselineActions = {
   readAccess: async () => readAccess(await readHere(), ask),
   checkAccess: async (matrix) => checkAccess(matrix, await readHere(), ask),
   readSettings: () => readSettings(createCommandRunner()),
+  watch: watchSettings,
   restore: restoreSettings,
   confirm: confirmRestore,
   readFile: readWhole,

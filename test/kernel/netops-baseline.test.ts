@@ -11,7 +11,9 @@ import { fileURLToPath } from 'node:url';
 import { createCommandRunner } from '../../src/kernel/command.ts';
 import { type TestNamespace, until, withLab } from '../../src/kernel/namespace-lab.ts';
 import { readSettings } from '../../src/kernel/settings/settings-reader.ts';
-import { diffSettings } from '../../src/netops/baseline/settings-diff.ts';
+import type { NetworkSettings } from '../../src/model/network-settings.ts';
+import { diffSettings, renderChange } from '../../src/netops/baseline/settings-diff.ts';
+import { watchSettings } from '../../src/netops/baseline/watch-settings.ts';
 import { lacksKernelTests, lacksProgram } from '../support/namespace.ts';
 
 const program = resolve(fileURLToPath(import.meta.url), '../../../src/programs/weir.js');
@@ -196,5 +198,50 @@ test(
       assert.equal((await baseline(host, directory, 'diff', '1')).code, 0);
       const { stdout: own } = await host.run(['nft', 'list', 'table', 'ip', 'weir']);
       assert.match(own, /accept/, 'what is of Weir is as it was');
+    }),
+);
+
+test(
+  'who changed what is told while it is watched; what tells nobody is seen and said to be of nobody known',
+  {
+    skip: lacksKernelTests() || lacksProgram('iptables-nft', 'iptables'),
+  },
+  () =>
+    withTwo(async (host, _peer, _directory) => {
+      const stop = new AbortController();
+      const told: { readonly authors: readonly string[]; readonly lines: string[] }[] = [];
+      let last: NetworkSettings | undefined;
+      const watching = watchSettings({ netns: host.path, forMs: 20_000, signal: stop.signal }, async (settings, authors) => {
+        if (last && authors) told.push({ authors, lines: diffSettings(last, settings).map(renderChange) });
+        last = settings;
+      });
+      const next = async (change: () => Promise<unknown>): Promise<{ authors: readonly string[]; lines: string[] }> => {
+        const before = told.length;
+        await change();
+        await until('it is told', () => told.slice(before).some(({ lines }) => lines.length > 0));
+        return told.slice(before).find(({ lines }) => lines.length > 0) ?? assert.fail();
+      };
+      await until('it watches', () => last !== undefined);
+      const byNft = await next(() => host.nft('table inet late { chain c { tcp dport 1 drop; }; }\n'));
+      assert.ok(
+        byNft.authors.some((author) => /^nft\[\d+\]$/.test(author)),
+        String(byNft.authors),
+      );
+      assert.ok(
+        byNft.lines.some((line) => /inet late c: tcp dport 1 drop/.test(line)),
+        byNft.lines.join(),
+      );
+      const byIptables = await next(() => host.run(['iptables-nft', '-A', 'INPUT', '-s', '192.0.2.1', '-j', 'DROP']));
+      assert.ok(
+        byIptables.authors.some((author) => /^iptables(-nft)?\[\d+\]$/.test(author)),
+        String(byIptables.authors),
+      );
+      const byIp = await next(() => host.ip('route add 10.77.0.0/16 via 10.88.0.7\n'));
+      assert.ok(
+        byIp.authors.some((author) => /^ip\[|netlink port/.test(author)),
+        String(byIp.authors),
+      );
+      stop.abort();
+      assert.equal(await watching, 0);
     }),
 );

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { parseMicros } from '../../src/base/clock.ts';
 import { WeirError } from '../../src/base/errors.ts';
 import type { ActionContext, Actions } from '../../src/cli/actions.ts';
+import type { BaselineActions } from '../../src/cli/baseline-actions.ts';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { DoctorActions } from '../../src/cli/doctor-actions.ts';
 import type { CommandEnvironment, CommandOutput } from '../../src/cli/environment.ts';
@@ -124,6 +125,8 @@ export class CommandBed {
   doctor: Partial<DoctorActions> = {};
   /** The same about what is exposed. */
   exposure: Partial<ExposureActions> = {};
+  /** The same about what was agreed on. */
+  baseline: Partial<BaselineActions> = {};
   /** Environment variables of commands. */
   variables: Record<string, string> = {};
   /** What `weir who` is given, one after the other. */
@@ -193,6 +196,7 @@ export class CommandBed {
         packets: this.packets,
         doctor: this.doctor,
         exposure: this.exposure,
+        baseline: this.baseline,
       } as unknown as Actions,
     };
   }
