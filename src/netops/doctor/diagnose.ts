@@ -8,6 +8,7 @@ import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
 import { askBanEnd } from './ban-end.ts';
 import { cgroupHops } from './cgroup-hop.ts';
+import { denialHop } from './denial-hop.ts';
 import { planFixes } from './fixes.ts';
 import { type FaultWords, hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
 import { runInject } from './inject-run.ts';
@@ -67,6 +68,9 @@ export async function diagnose(
   const { home, start, request, walk } = walked;
   if (start.assumed) notMeasured.push(start.assumed);
   const hops = withMore(machine, walk);
+  const denied = denialHop(hops, wish.port);
+  if (denied.hop) hops.push(denied.hop);
+  if (denied.notMeasured !== undefined) notMeasured.push(denied.notMeasured);
   for (const { filter, ...namespace } of walk.through)
     for (const text of filter?.unreadable ?? []) notMeasured.push(`${text} (${nameOf(namespace)})`);
   let run: ProbeRun | undefined;

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseDenial } from '../../kernel/denial-log.ts';
 import { renderEthernet, renderTcpPacket } from '../../kernel/frame-injection.ts';
 import { layOut } from '../../kernel/packet-header.ts';
 import { parseNftTrace } from '../../kernel/trace/nft-trace.ts';
@@ -122,4 +123,19 @@ test('when fail2ban says a ban ends', () => {
   assert.equal(parseBanEnd(text, '10.0.0.7'), '2026-01-31 13:01:00');
   assert.equal(parseBanEnd(text, '10.0.0.8'), undefined);
   assert.equal(parseBanEnd('ERROR no such jail', '10.0.0.7'), undefined);
+});
+
+test('what AppArmor and SELinux denied, and only what is about sockets', () => {
+  const armor =
+    '5,1,2,-;audit: type=1400 audit(1.2:3): apparmor="DENIED" operation="bind" class="net" profile="nginx" pid=7 comm="nginx" family="inet"\n SUBSYSTEM=x';
+  assert.deepEqual(
+    [parseDenial(armor)?.by, parseDenial(armor)?.comm, parseDenial(armor)?.operation],
+    ['AppArmor', 'nginx', 'bind'],
+  );
+  assert.equal(parseDenial(armor.replace('"bind"', '"open"')), undefined);
+  const linux =
+    '5,1,2,-;audit: type=1400 audit(1.2:3): avc:  denied  { name_bind } for  pid=9 comm="httpd" src=8080 scontext=a tcontext=b tclass=tcp_socket permissive=0';
+  assert.deepEqual([parseDenial(linux)?.by, parseDenial(linux)?.port], ['SELinux', 8080]);
+  assert.equal(parseDenial(linux.replace('tcp_socket', 'file')), undefined);
+  assert.equal(parseDenial('6,1,2,-;eth0: link up'), undefined);
 });
