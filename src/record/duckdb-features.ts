@@ -161,10 +161,17 @@ export class DuckDbFeatures {
         for (const { code } of own.attempts) needed.add(code);
       }
       const texts = await this.#texts(sources, filter, needed, beside);
-      const named = (list: readonly number[] | undefined): string[] => (list ?? []).flatMap((code) => texts.get(code) ?? []);
+      const named = (list: readonly number[]): string[] => {
+        const found: string[] = [];
+        for (const code of list) {
+          const text = texts.get(code);
+          if (text !== undefined) found.push(text);
+        }
+        return found;
+      };
       return (rank) => {
         const own = codes.get(rank);
-        const [families, fingerprints, urls] = own?.least ?? [];
+        const [families = [], fingerprints = [], urls = []] = own?.least ?? [];
         return {
           families: named(families),
           credentials: (own?.attempts ?? [])
@@ -209,10 +216,15 @@ export class DuckDbFeatures {
     const halves = new Map<number, number[]>();
     for (const [rank, day, bits] of await this.#access.ask(renderHalves(sources, filter, batch))) {
       const list = halves.get(Number(rank)) ?? [];
-      for (let half = 0; half < 48; half += 1)
-        if (Math.floor(Number(bits) / 2 ** half) % 2 === 1) list.push(Number(day) * 48 + half);
+      pushHalves(list, Number(day) * 48, Number(bits) % 2 ** 24);
+      pushHalves(list, Number(day) * 48 + 24, Math.floor(Number(bits) / 2 ** 24));
       halves.set(Number(rank), list);
     }
     return halves;
   }
+}
+
+/** One for each bit that is set, of 24. */
+function pushHalves(list: number[], first: number, bits: number): void {
+  for (let rest = bits; rest !== 0; rest &= rest - 1) list.push(first + 31 - Math.clz32(rest & -rest));
 }

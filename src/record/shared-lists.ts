@@ -17,9 +17,9 @@ class LeastCodes {
   }
 
   least(most: number): number[] {
-    const sorted = Float64Array.from(this.#codes).sort();
+    if (this.#codes.length < 2) return this.#codes;
     const kept: number[] = [];
-    for (const code of sorted) {
+    for (const code of Float64Array.from(this.#codes).sort()) {
       if (kept.length === most) break;
       if (kept[kept.length - 1] !== code) kept.push(code);
     }
