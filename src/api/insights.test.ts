@@ -77,6 +77,10 @@ describe('what analysis found, over HTTP', () => {
     );
     assert.equal((await get('verdicts?behaviour=sweep')).body.items.length, 0);
     assert.equal((await get('verdicts?behaviour=sweeping')).status, 400);
+    assert.equal((await get('sessions?behaviour=sweeping')).status, 400);
+    assert.equal((await get('sessions?behaviour=sweep')).body.items.length, 0);
+    assert.ok((await get('sessions?behaviour=brute-force')).body.items.length > 0);
+    assert.equal((await get('live?behaviour=sweep')).status, 400);
   });
 
   it('gives rollups, rankings and families', async () => {

@@ -54,6 +54,10 @@ export function liveRoutes(
   const routes = new Hono<ApiEnvironment>();
   routes.get('/live', (context) => {
     const filter = sessionFilterOf(context, clock, ['rows'], 1);
+    if (filter.behaviours)
+      throw new WeirError('bad-request', 'behaviour: is judged over time and cannot be followed as it happens', {
+        parameter: 'behaviour',
+      });
     const rows = numberOf(context, 'rows', 1, maxRowsPerMessage, 40);
     const response = context.env.outgoing as ServerResponse;
     const cookie = context.req.header('cookie');

@@ -1,7 +1,8 @@
 // GET /api/verdicts: judgements about sources, newest first with a cursor, each with its evidence.
 
 import { Hono } from 'hono';
-import { listVerdicts, parseBehaviours } from '../record/insight-questions.ts';
+import { parseBehaviours } from '../record/behaviour-names.ts';
+import { listVerdicts } from '../record/insight-questions.ts';
 import type { ApiEnvironment } from './guard.ts';
 import { type ApiContext, filterOf } from './resource.ts';
 

@@ -103,6 +103,20 @@ describe('what analysis found', () => {
     assert.equal((await bed.run('attacker nobody')).code, 2);
   });
 
+  it('lists sessions that a verdict is about, and does not follow them', async () => {
+    const about = objects((await bed.run('sessions --behaviour brute-force --json')).out);
+    assert.ok(about.length > 0 && about.length < objects((await bed.run('sessions --json')).out).length);
+    assert.deepEqual(
+      [...new Set(about.map(({ source, destination }) => `${source.ip} ${destination.port}`))],
+      ['203.0.113.9 22'],
+    );
+    assert.equal(lines((await bed.run('export jsonl --behaviour brute-force')).out).length, about.length);
+    const followed = await bed.run('sessions --follow --behaviour brute-force');
+    assert.equal(followed.code, 2);
+    assert.match(followed.err, /behaviour: is judged over time and cannot be followed/);
+    assert.match((await bed.run('sessions --behaviour evil')).err, /behaviour: 'evil' is none of port-scan, /);
+  });
+
   it('lists verdicts with their evidence, of the kinds asked for', async () => {
     const { out } = await bed.run('verdicts');
     assert.match(lines(out)[0], /^TIME \(UTC\) +AGO +SEVERITY +BEHAVIOUR +SURE +SOURCE +IN +AT +TOOL +EVIDENCE$/);

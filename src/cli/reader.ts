@@ -8,6 +8,7 @@ import type { Report } from '../analysis/report/report.ts';
 import type { Micros } from '../base/clock.ts';
 import { type ErrorCode, errorCodes, WeirError } from '../base/errors.ts';
 import type { Status } from '../model/status.ts';
+import { parseBehaviours } from '../record/behaviour-names.ts';
 import {
   type AlertDocument,
   alertDocument,
@@ -31,7 +32,6 @@ import {
   type AttackerOrder,
   listSessions,
   listVerdicts,
-  parseBehaviours,
   readAttacker,
   readSession,
   readTop,

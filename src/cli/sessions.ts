@@ -91,8 +91,18 @@ class Held {
   }
 }
 
+const followsNoBehaviour = (): WeirError =>
+  new WeirError(
+    'bad-request',
+    'behaviour: is judged over time and cannot be followed as it happens: leave out --follow, or ask weir verdicts',
+    {
+      parameter: 'behaviour',
+    },
+  );
+
 async function follow(context: CommandContext, options: Options): Promise<number> {
   const filter = selected(options);
+  if (filter.behaviour !== undefined) throw followsNoBehaviour();
   const { signal, stdout } = context.environment;
   const recorder = await context.recorder();
   const columns = sessionColumns(context.style, undefined, undefined);

@@ -54,6 +54,7 @@ export interface FindingOptions {
   readonly tag?: string;
   readonly family?: string;
   readonly country?: string;
+  readonly behaviour?: string;
 }
 
 /** Options that select sessions by what analysis found in them. */
@@ -62,14 +63,16 @@ export function withFindings(command: Command): Command {
     .option('--signature <rule>', 'that matched this rule')
     .option('--tag <tag>', 'with this tag, of their own or of a rule')
     .option('--family <id>', 'whose payload is of this family')
-    .option('--country <code>', 'whose source is there: NL');
+    .option('--country <code>', 'whose source is there: NL')
+    .option('--behaviour <names>', 'that a verdict of this behaviour is about: brute-force; several with commas');
 }
 
-export const findingTextOf = ({ signature, tag, family, country }: FindingOptions): FindingText => ({
+export const findingTextOf = ({ signature, tag, family, country, behaviour }: FindingOptions): FindingText => ({
   signature,
   tag,
   family,
   country,
+  behaviour,
 });
 
 export const filterTextOf = (options: FilterOptions): FilterText => {

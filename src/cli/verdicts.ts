@@ -1,6 +1,6 @@
 // `weir verdicts`: what behaviour was seen in whom, newest first, with the evidence.
 
-import { behaviours } from '../record/insight-questions.ts';
+import { behaviours } from '../record/behaviour-names.ts';
 import { nothingYet } from './advice.ts';
 import { verdictColumns } from './attacker-rows.ts';
 import type { CommonOptions } from './command-context.ts';

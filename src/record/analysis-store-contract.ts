@@ -10,7 +10,7 @@ import { parsePorts } from '../model/port-set.ts';
 import type { SessionRecord } from '../model/session.ts';
 import type { InsightSubject, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, dayStart, halfHourMicros } from './day.ts';
-import { matchesFindings } from './filter-match.ts';
+import { isAbout, matchesFindings } from './filter-match.ts';
 import { MemoryStore } from './memory-store.ts';
 import type { Filter, SessionFilter, Store } from './store.ts';
 import { plain, sampleSession } from './store-contract.ts';
@@ -222,7 +222,15 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
   contract('sessions are selected by what was found in them, over pages and partitions', async (store) => {
     const { events, insights } = sampleWorld(120, 7);
     const tagged = sampleSession(day + 9, { tags: ['own "tag"'] });
-    await store.apply([...events, { kind: 'session', session: tagged }], at(1), insights);
+    // About much: a port of one source over days, and all of another on a later day than it begins.
+    const wide = [
+      sampleVerdict(day, { behaviour: 'brute-force', source: '192.0.2.3', end: day + 3 * dayMicros, port: 22, transport: 'tcp' }),
+      sampleVerdict(day + 5, { behaviour: 'sweep', source: '2001:db8::1', end: day + 2 * dayMicros, destination: undefined }),
+    ];
+    await store.apply([...events, { kind: 'session', session: tagged }], at(1), {
+      ...insights,
+      verdicts: [...insights.verdicts, ...wide],
+    });
     const sessions = await store.sessions(all);
     const found = new Map((await store.insights(sessions)).map((insight) => [insight.id, insight]));
     const places = new Map((await store.places(sessions.map(({ source }) => source.ip))).map((place) => [place.ip, place]));
@@ -247,6 +255,12 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
       );
     }
     assert.deepEqual(await store.sessions({ limit: 5, tag: "') OR true --" }), []);
+    for (const behaviours of [['port-scan'], ['sweep', 'brute-force'], ['flood']] as const) {
+      const verdicts = await store.verdicts({ behaviours, limit: 1000 });
+      const expected = sessions.filter((one) => verdicts.some((verdict) => isAbout(verdict, one)));
+      assert.deepEqual(await store.sessions({ behaviours, limit: 1000 }), expected, behaviours.join());
+      assert.ok(expected.length < sessions.length && (behaviours[0] !== 'sweep' || expected.length > 3), behaviours.join());
+    }
   });
 
   contract('an insight comes back whole; one that says nothing, or of a session that is not there, does not', async (store) => {

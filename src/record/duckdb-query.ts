@@ -132,10 +132,11 @@ export const asksForTarget = (filter: Filter): boolean =>
 export const newestOpen = (catalog: string): string =>
   `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
 
-export function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
+/** `join` stands behind the rows as `session`. */
+export function sessionRows(sources: readonly PartitionSource[], columns: string, where: string, join = ''): string {
   const parts = sources.flatMap(({ catalog, hasOpen }) => [
-    `SELECT ${columns} FROM ${catalog}.sessions WHERE ${where}`,
-    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`] : []),
+    `SELECT ${columns} FROM ${catalog}.sessions AS session ${join} WHERE ${where}`,
+    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} AS session ${join} WHERE outcome = 'open' AND ${where}`] : []),
   ]);
   return parts.join(' UNION ALL ');
 }
@@ -143,11 +144,35 @@ export function sessionRows(sources: readonly PartitionSource[], columns: string
 export const overAll = (sources: readonly PartitionSource[], part: (catalog: string) => string): string =>
   sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
 
-/** Rows of `summaryColumns`, newest first. */
-export function renderSessions(source: PartitionSource, filter: SessionFilter): Sql {
+/**
+ * Sessions that a verdict is about: as isAbout in filter-match.ts. A verdict may stand in the partition of a day before. What it
+ * does not name is a range of everything, because the engine looks rows up by comparisons alone.
+ */
+function verdictJoin(conditions: Conditions, verdictsIn: readonly PartitionSource[], { behaviours }: SessionFilter): string {
+  if (behaviours === undefined) return '';
+  const named = `behaviour IN (${['NULL', ...behaviours.map((name) => conditions.value(name))].join(', ')})`;
+  const rows = overAll(
+    verdictsIn,
+    (catalog) => `SELECT source AS of_source, start AS of_start, json_extract(body, '$.end')::DOUBLE AS of_end,
+      coalesce(destination, '') AS least_destination, coalesce(destination, '~') AS most_destination, coalesce(port, 0) AS least_port,
+      coalesce(port, 65535) AS most_port, coalesce(transport, '') AS least_transport, coalesce(transport, '~') AS most_transport
+      FROM ${catalog}.verdicts WHERE ${named}`,
+  );
+  return `SEMI JOIN (${rows}) AS verdict ON session.source = of_source AND coalesce(session.ended, session.start) >= of_start
+    AND session.start <= of_end AND session.destination >= least_destination AND session.destination <= most_destination
+    AND session.destination_port >= least_port AND session.destination_port <= most_port
+    AND session.transport >= least_transport AND session.transport <= most_transport`;
+}
+
+/** Rows of `summaryColumns`, newest first. `verdictsIn`: where verdicts about them may be. */
+export function renderSessions(
+  source: PartitionSource,
+  filter: SessionFilter,
+  verdictsIn: readonly PartitionSource[] = [source],
+): Sql {
   const conditions = new Conditions();
   const where = allOf([conditions.session(filter), ...conditions.findings(source.catalog, filter)]);
-  const rows = sessionRows([source], summaryColumns, where);
+  const rows = sessionRows([source], summaryColumns, where, verdictJoin(conditions, verdictsIn, filter));
   return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
 }
 

@@ -319,7 +319,8 @@ export class DuckDbStore implements Store {
   }
 
   async sessions(filter: SessionFilter): Promise<SessionSummary[]> {
-    return this.#page(filter, renderSessions, readSummary);
+    const verdictsIn = this.#sources({ until: filter.until });
+    return this.#page(filter, (source, part) => renderSessions(source, part, verdictsIn), readSummary);
   }
 
   session(id: string): Promise<StoredSession | undefined> {

@@ -54,6 +54,15 @@ export function matchesFindings(
   );
 }
 
+/** Whether the session lies within what the verdict is about. */
+export const isAbout = (verdict: Verdict, session: SessionSummary): boolean =>
+  verdict.source === session.source.ip &&
+  verdict.start <= (session.end ?? session.start) &&
+  verdict.end >= session.start &&
+  (verdict.destination === undefined || verdict.destination === session.destination.ip) &&
+  (verdict.port === undefined || verdict.port === session.destination.port) &&
+  (verdict.transport === undefined || verdict.transport === session.transport);
+
 const asksForTarget = (filter: Filter): boolean =>
   filter.transport !== undefined || filter.ports !== undefined || filter.destinations !== undefined;
 

@@ -7,6 +7,7 @@ import { printable } from '../base/printable.ts';
 import { type AddressRange, parseRange, renderRange } from '../model/address.ts';
 import { identifierTime } from '../model/identifier.ts';
 import { parsePorts, renderPorts } from '../model/port-set.ts';
+import { parseBehaviours } from './behaviour-names.ts';
 import type { Filter, SessionFilter } from './store.ts';
 
 /** The parameters a filter is written with; everything else in a query is someone else's. */
@@ -26,7 +27,7 @@ export const filterKeys = [
 
 export type FilterKey = (typeof filterKeys)[number];
 /** The parameters that select sessions by what analysis found in them. */
-export const findingKeys = ['signature', 'tag', 'family', 'country'] as const;
+export const findingKeys = ['signature', 'tag', 'family', 'country', 'behaviour'] as const;
 export type FindingText = Partial<Record<(typeof findingKeys)[number], string>>;
 
 export type FilterText = Partial<Record<FilterKey, string>>;
@@ -141,6 +142,7 @@ export function parseFindings(text: FindingText): Omit<SessionFilter, keyof Filt
     ...(signature !== undefined && { signature }),
     ...(tag !== undefined && { tag }),
     ...(family !== undefined && { family }),
+    ...parseBehaviours(text.behaviour),
   };
 }
 

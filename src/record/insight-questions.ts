@@ -2,11 +2,11 @@
 // recorder runs. One place, so that both say the same.
 
 import { WeirError } from '../base/errors.ts';
-import { printable } from '../base/printable.ts';
 import { parseAddress, renderAddress } from '../model/address.ts';
-import type { Behaviour, PayloadFamily, Verdict } from '../model/insight.ts';
+import type { PayloadFamily, Verdict } from '../model/insight.ts';
 import type { AnalysisStore, InsightSubject, VerdictFilter } from './analysis-store.ts';
 import { listedDocument, type SessionDocument, type StoredSessionDocument, storedSessionDocument } from './documents.ts';
+import { isAbout } from './filter-match.ts';
 import {
   type AttackerPageDocument,
   attackerPageDocument,
@@ -36,32 +36,6 @@ export const insightSubjects: readonly InsightSubject[] = [
 export type AnySubject = TopSubject | InsightSubject;
 export type AttackerOrder = 'hits' | 'ports' | 'newest';
 export const attackerOrders: readonly AttackerOrder[] = ['hits', 'ports', 'newest'];
-
-export const behaviours: readonly Behaviour[] = [
-  'port-scan',
-  'sweep',
-  'block-scan',
-  'slow-scan',
-  'repeated-access',
-  'brute-force',
-  'exploitation',
-  'crawler',
-  'research-scanner',
-  'silent-opener',
-  'two-phase-scan',
-  'flood',
-];
-
-/** `port-scan,sweep`; absent or empty is every behaviour. Throws `bad-request` for others. */
-export function parseBehaviours(text: string | undefined): { readonly behaviours?: readonly Behaviour[] } {
-  if (!text) return {};
-  const wanted = text.split(',').map((name) => name.trim());
-  const wrong = wanted.find((name) => !(behaviours as readonly string[]).includes(name));
-  if (wrong === undefined) return { behaviours: wanted as Behaviour[] };
-  throw new WeirError('bad-request', `behaviour: '${printable(wrong, 40)}' is none of ${behaviours.join(', ')}`, {
-    parameter: 'behaviour',
-  });
-}
 
 const isInsightSubject = (subject: AnySubject): subject is InsightSubject =>
   (insightSubjects as readonly string[]).includes(subject);
@@ -95,17 +69,9 @@ export async function readSession(store: AskedStore, id: string): Promise<Stored
   };
 }
 
-/** It names the session, or the session lies within it and touched what it is about. */
-function concerns(verdict: Verdict, session: SessionSummary): boolean {
-  if (verdict.records.includes(session.id)) return true;
-  return (
-    verdict.start <= (session.end ?? session.start) &&
-    verdict.end >= session.start &&
-    (verdict.destination === undefined || verdict.destination === session.destination.ip) &&
-    (verdict.port === undefined || verdict.port === session.destination.port) &&
-    (verdict.transport === undefined || verdict.transport === session.transport)
-  );
-}
+/** It names the session, or is about it. */
+const concerns = (verdict: Verdict, session: SessionSummary): boolean =>
+  verdict.records.includes(session.id) || isAbout(verdict, session);
 
 const rangeOf = (ip: string) => {
   const zone = ip.indexOf('%');

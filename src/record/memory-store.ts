@@ -15,7 +15,15 @@ import type {
   VerdictFilter,
 } from './analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
-import { matchesFindings, matchesProbe, matchesSession, matchesTarget, matchesTime, matchingPackets } from './filter-match.ts';
+import {
+  isAbout,
+  matchesFindings,
+  matchesProbe,
+  matchesSession,
+  matchesTarget,
+  matchesTime,
+  matchingPackets,
+} from './filter-match.ts';
 import { importDiversion, importTime } from './import-time.ts';
 import { MemoryAnalysis } from './memory-analysis.ts';
 import { extendPreview, payloadHashOf, summaryOf } from './session-summary.ts';
@@ -122,8 +130,12 @@ export class MemoryStore implements Store {
   }
 
   async sessions(filter: SessionFilter): Promise<SessionSummary[]> {
-    const matching = this.#matching(filter).filter((session) =>
-      matchesFindings(filter, session, this.#analysis.insight(session.id), this.#analysis.place(session.source.ip)),
+    const { behaviours } = filter;
+    const verdicts = behaviours && this.#analysis.verdicts({ behaviours, limit: Number.POSITIVE_INFINITY });
+    const matching = this.#matching(filter).filter(
+      (session) =>
+        matchesFindings(filter, session, this.#analysis.insight(session.id), this.#analysis.place(session.source.ip)) &&
+        (verdicts === undefined || verdicts.some((verdict) => isAbout(verdict, session))),
     );
     return matching.sort(newestFirst).slice(0, filter.limit);
   }

@@ -4,7 +4,7 @@
 import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
-import type { Insights } from '../model/insight.ts';
+import type { Behaviour, Insights } from '../model/insight.ts';
 import type { PortSet } from '../model/port-set.ts';
 import type { Chunk, SessionRecord, Transport } from '../model/session.ts';
 
@@ -44,6 +44,8 @@ export interface SessionFilter extends Filter {
   readonly family?: string;
   /** Of its source, ISO 3166-1 alpha-2. */
   readonly country?: string;
+  /** A verdict of one of these is about it: of its source, at its time, and of its port and decoy where the verdict names one. */
+  readonly behaviours?: readonly Behaviour[];
 }
 
 /** A session without its bytes: the newest record's facts. */
