@@ -107,6 +107,13 @@ describe('weir baseline', () => {
     assert.match(out, /opened +internet eth0 -> tcp 203\.0\.113\.1:5432: must not reach/);
     assert.ok(!out.includes('\u001b'));
     assert.equal(alerted.length, 1);
+    await bed.run('baseline check --alert');
+    assert.equal(alerted.length, 1, 'told once');
+    found = { ...found, differences: [] };
+    await bed.run('baseline check --alert');
+    found = { ...found, differences: [opened] };
+    await bed.run('baseline check --alert');
+    assert.equal(alerted.length, 2, 'told again when it is back');
     assert.deepEqual(JSON.parse((await bed.run('baseline check --json')).out).differences[0].kind, 'opened');
   });
 

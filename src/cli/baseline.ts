@@ -7,6 +7,7 @@ import { WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { parseDuration } from '../config/forms.ts';
 import { type NetworkSettings, type SettingsPart, settingsParts } from '../model/network-settings.ts';
+import type { AccessDifference } from '../netops/baseline/matrix-check.ts';
 import { parseMatrix, renderMatrix } from '../netops/baseline/matrix-file.ts';
 import { diffSettings, incomparable } from '../netops/baseline/settings-diff.ts';
 import { planRestore } from '../netops/baseline/settings-restore.ts';
@@ -69,7 +70,7 @@ export const baselineVerb: Verb = (run) => {
     .option('--force', 'replace one that is there');
   add('check', 'who reaches what now, against what was written down; exit 10: it differs', 'weir baseline check --alert', check)
     .option(file, 'the matrix (default: access.yaml among what is kept)')
-    .option('--alert', 'differences become alerts in the record of the Weir on this machine');
+    .option('--alert', 'differences that the last check did not have become alerts in the record of the Weir on this machine');
   add(
     'snapshot',
     'keeps rules, routes and sysctls as a version',
@@ -145,8 +146,7 @@ async function check(context: CommandContext, options: Options): Promise<number>
   const matrix = parseMatrix(text, file);
   const found = await actionsOf(context).checkAccess(matrix);
   const { differences, notMeasured, compared } = found;
-  if (options.alert && differences.length > 0)
-    await actionsOf(context).alert((await context.configuration()).data, differences, context.now);
+  if (options.alert) await alertNews(context, options, differences);
   if (context.json)
     await context.printJson({
       file,
@@ -161,6 +161,23 @@ async function check(context: CommandContext, options: Options): Promise<number>
   }
   if (differences.length > 0) return differsCode;
   return notMeasured.length > 0 ? notMeasuredCode : 0;
+}
+
+/** What the last check told already is no news; what went away and comes back is. */
+async function alertNews(context: CommandContext, options: Options, differences: readonly AccessDifference[]): Promise<void> {
+  const file = path.join(await folderOf(context, options), 'alerted.json');
+  const keyOf = ({ kind, source, target, found }: AccessDifference): string => [kind, source, target, found].join(' | ');
+  let told: unknown = [];
+  try {
+    told = JSON.parse((await actionsOf(context).readFile(file)) ?? '[]');
+  } catch (error) {
+    // Told twice is better than not at all.
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  const known = new Set(Array.isArray(told) ? told : []);
+  const news = differences.filter((difference) => !known.has(keyOf(difference)));
+  if (news.length > 0) await actionsOf(context).alert((await context.configuration()).data, news, context.now);
+  await actionsOf(context).writeFile(file, `${JSON.stringify(differences.map(keyOf))}\n`);
 }
 
 const storeOf = async (context: CommandContext, options: Options): Promise<SnapshotStore> =>

@@ -1,0 +1,44 @@
+// A difference from the access matrix, checked beside a whole Weir, comes out as an alert of its record; decoys are no difference, and settings of
+// the machine without Weir's own are the same with it and without.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { withWeirLab } from '../../src/programs/weir-lab.ts';
+import { lacksKernelTests, until } from '../support/namespace.ts';
+
+const configuration = `
+diversions:
+  - { name: dmz, kind: host, interface: eth0, decoys: [{ addresses: 10.64.0.0/24, persona: all-open }] }
+`;
+
+test('a port that opens is an alert, decoys are none', { skip: lacksKernelTests(), timeout: 60_000 }, () =>
+  withWeirLab({ configuration }, async (lab) => {
+    const baseline = (...argv: string[]) => lab.weir(['baseline', ...argv, '--json'], { anyCode: true });
+    await lab.sensor.nft('table inet shop { chain in { type filter hook input priority 0; tcp dport 6379 drop; }; }\n');
+    const code = "require('node:net').createServer(s=>s.on('error',()=>{}).end()).listen(6379,()=>console.log('up'))";
+    const server = lab.sensor.spawn([process.execPath, '-e', code]);
+    await once(server.stdout ?? assert.fail(), 'data');
+    assert.equal(JSON.parse((await baseline('snapshot')).stdout).number, 1);
+    await lab.up();
+    await baseline('record');
+    interface Shown {
+      readonly kind: string;
+      readonly target: string;
+    }
+    const ours = (stdout: string): Shown[] =>
+      (JSON.parse(stdout).differences as Shown[]).filter(({ target }) => /:6379$| 10\.64\./.test(target));
+    assert.deepEqual(ours((await baseline('check')).stdout), []);
+    const diff = JSON.parse((await baseline('diff', '1')).stdout).changes as { part: string }[];
+    assert.deepEqual(
+      diff.filter(({ part }) => part !== 'sysctls'),
+      [],
+    );
+    await lab.sensor.run(['nft', 'flush', 'chain', 'inet', 'shop', 'in']);
+    const found = ours((await baseline('check', '--alert')).stdout);
+    assert.ok(found.length > 0 && found.every(({ kind }) => kind === 'opened'), JSON.stringify(found));
+    await until('the alert is on record', async () =>
+      (await lab.records(['alerts'])).some((one) => JSON.stringify(one).includes('access-opened')),
+    );
+  }),
+);
