@@ -61,12 +61,14 @@ export class ScanDetector {
     const { at, host, port } = touch;
     const late = at < state.latest;
     const now = late && state.latest - at <= latenessMicros ? state.latest : at;
-    let index = touches.find(host, port);
-    const fresh = index < 0 || touches.time(index) < now - this.#window;
-    if (index < 0) index = touches.add(host, port, touch.hostName);
+    const { index: known, near, oldest } = touches.survey(host, port, now - this.#window, now);
+    const fresh = known < 0 || touches.time(known) < now - this.#window;
+    const index = known < 0 ? touches.add(host, port, touch.hostName, oldest) : known;
     touches.note(index, at, touch.hits, touch.flags, touch.record);
     // Another packet to the same target makes no more targets.
     if (!fresh || touches.size < this.#least) return index;
+    // Too few of the window for any threshold, and a slow scan is known already: there is nothing to find.
+    if (!late && near + 1 < this.#least && ((state.episodes?.behaviours ?? 0) & slowBit) !== 0) return index;
     if (this.#judge(state, touch, now)) return -1;
     // A log with the newest first: what belongs together was seen before, and came after.
     return late && now === at && this.#judge(state, touch, at + this.#window) ? -1 : index;

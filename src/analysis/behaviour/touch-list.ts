@@ -26,6 +26,19 @@ export interface TouchCounts {
   slowTargets: number;
 }
 
+/** Of a touch that is to be noted. */
+export interface TouchSurvey {
+  /** Of its pair, or -1. */
+  index: number;
+  /** Pairs touched within the times asked for. */
+  near: number;
+  /** Index of the entry longest ago; of equals the first. */
+  oldest: number;
+}
+
+/** One for all lists: it is read before the next is asked. */
+const surveyed: TouchSurvey = { index: -1, near: 0, oldest: 0 };
+
 /** A pair as one number: the host, and the port in 18 bits. */
 const portSpan = 0x40000;
 /** What is looked at of one entry alone, one after the other in one plain array. */
@@ -125,22 +138,37 @@ export class TouchList {
     return -1;
   }
 
-  /** The entry longest ago; of equals the first. */
-  #oldest(): number {
+  /** What a new touch has to know of all others, in one walk over them. */
+  survey(host: number, port: number, from: Micros, until: Micros): TouchSurvey {
+    const pair = host * portSpan + port;
     const seen = this.#seen;
     const end = 2 * this.size;
+    let found = -1;
+    let near = 0;
     let oldest = 0;
-    let earliest = seen[1];
-    for (let at = 3; at < end; at += 2)
-      if (seen[at] < earliest) {
-        earliest = seen[at];
-        oldest = at >> 1;
+    let earliest = Number.POSITIVE_INFINITY;
+    for (let at = 0; at < end; at += 2) {
+      const time = seen[at + 1];
+      if (seen[at] === pair) found = at;
+      if (time >= from && time <= until) near += 1;
+      if (time < earliest) {
+        earliest = time;
+        oldest = at;
       }
-    return oldest;
+    }
+    surveyed.index = found < 0 ? -1 : found >> 1;
+    surveyed.near = near;
+    surveyed.oldest = oldest >> 1;
+    return surveyed;
   }
 
-  /** Of a pair that `find` does not find; its index. `name` is kept where it is not the dotted form of `host`. */
-  add(host: number, port: number, name: string): number {
+  /** The entry longest ago; of equals the first. */
+  #oldest(): number {
+    return this.survey(0, 0, 0, 0).oldest;
+  }
+
+  /** Of a pair that `find` does not find; its index. `name` is kept where it is not the dotted form of `host`; `oldest` is what `survey` said. */
+  add(host: number, port: number, name: string, oldest = -1): number {
     const cells = this.#cells;
     let index = this.size;
     if (index < this.#most) {
@@ -148,7 +176,7 @@ export class TouchList {
       // A fraction, so that the array holds plain doubles from its first element on.
       cells.push(0.5, 0, 0);
       this.#seen.push(0.5, 0);
-    } else index = this.#oldest();
+    } else index = oldest < 0 ? this.#oldest() : oldest;
     const at = index * width;
     this.#seen[2 * index] = host * portSpan + port;
     this.#seen[2 * index + 1] = Number.NEGATIVE_INFINITY;
