@@ -27,6 +27,16 @@ function renderAddress(bytes: Buffer, at: number): string {
   return text;
 }
 
+/** The latest short text at each place, a power of two. */
+const wordPlaces = 1024;
+const words: string[] = new Array(wordPlaces).fill('');
+
+function holds(text: string, codes: Uint8Array, at: number, length: number): boolean {
+  if (text.length !== length) return false;
+  for (let index = 0; index < length; index += 1) if (text.charCodeAt(index) !== codes[at + index]) return false;
+  return true;
+}
+
 /** Thrown by ByteReader on any value that does not fit what was announced; never leaves this room. */
 export class DecodeError extends Error {}
 
@@ -169,7 +179,11 @@ export class ByteReader {
     if (length > plainLength) return this.buffer.toString('utf8', at, at + length);
     const codes = this.buffer;
     let all = 0;
-    for (let index = at; index < at + length; index += 1) all |= codes[index];
+    let mixed = length;
+    for (let index = at; index < at + length; index += 1) {
+      all |= codes[index];
+      mixed = Math.imul(mixed ^ codes[index], 0x01000193);
+    }
     if (all > 127) return codes.toString('utf8', at, at + length);
     // In one call: characters added one by one are a chain that whoever reads the text first has to walk.
     if (length === identifierLength)
@@ -194,8 +208,13 @@ export class ByteReader {
         codes[at + 17],
         codes[at + 18],
       );
+    // Names of protocols, diversions, services and decoys come over and over.
+    const place = (mixed ^ (mixed >>> 16)) & (wordPlaces - 1);
+    const known = words[place];
+    if (holds(known, codes, at, length)) return known;
     let text = '';
     for (let index = at; index < at + length; index += 1) text += String.fromCharCode(codes[index]);
+    words[place] = text;
     return text;
   }
 

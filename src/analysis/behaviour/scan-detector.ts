@@ -115,9 +115,10 @@ export class ScanDetector {
     scan.target(touch.host, touch.hostName, touch.port);
     scan.flags |= touch.flags;
     scan.rest(touch.record);
-    scan.diversion = touch.diversion;
-    if (state.tool !== undefined) scan.tool = state.tool;
-    state.scan = scan;
+    // What is the same is not written: that costs more than to see it.
+    if (scan.diversion !== touch.diversion) scan.diversion = touch.diversion;
+    if (state.tool !== undefined && scan.tool !== state.tool) scan.tool = state.tool;
+    if (state.scan !== scan) state.scan = scan;
     this.#table.mark(scan);
   }
 
