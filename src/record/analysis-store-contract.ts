@@ -86,11 +86,18 @@ export async function everythingFound(store: Store, filter: Filter = all): Promi
   for (const subject of subjects)
     for (const by of filter === all ? (['hits', 'sources'] as const) : (['sources'] as const))
       tops.push([subject, by, await store.topInsights(subject, by, filter)]);
+  const known: unknown[] = [];
+  for (const subject of [...insightSubjects, 'ports'] as const) {
+    const ever = await (subject === 'ports' ? store.top(subject, 'hits', all) : store.topInsights(subject, 'hits', all));
+    const keys = ever.map(({ key }) => key).filter((_, index) => index % 3 > 0);
+    known.push([subject, (await store.knownKeys(subject, [...keys, 'nothing'], filter)).sort()]);
+  }
   const attackers = await store.attackers('hits', filter);
   const sessions = await store.sessions(filter);
   const families = await store.families(100);
   return plain({
     tops,
+    known,
     attackers,
     byPorts: await store.attackers('ports', { ...filter, limit: 5 }),
     newest: await store.attackers('newest', { ...filter, limit: 2 }),

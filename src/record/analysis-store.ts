@@ -100,6 +100,8 @@ export interface AnalysisStore {
   families(limit: number): Promise<PayloadFamily[]>;
   family(id: string): Promise<PayloadFamily | undefined>;
   topInsights(subject: InsightSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]>;
+  /** Which of these keys of a ranking, at most 10,000, have any hit in the filter's time; in no order. */
+  knownKeys(subject: InsightSubject | 'ports', keys: readonly string[], filter: Filter): Promise<string[]>;
   rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]>;
   attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]>;
   attacker(source: string, filter: Filter): Promise<SourcePage | undefined>;

@@ -25,6 +25,7 @@ import {
   renderCounts,
   renderDistinct,
   renderFirsts,
+  renderKnown,
   renderLists,
   renderPlaces,
   renderRollup,
@@ -124,6 +125,13 @@ export class DuckDbAnalysis implements AnalysisStore {
   /** Also of the subjects of `TopSubject`. */
   topInsights(subject: InsightSubject | TopSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
     return this.#ranking.top(subject, by, filter);
+  }
+
+  async knownKeys(subject: InsightSubject | 'ports', keys: readonly string[], filter: Filter): Promise<string[]> {
+    const sources = this.#access.sources(filter);
+    if (sources.length === 0 || keys.length === 0) return [];
+    const rows = await this.#access.ask(renderKnown(sources, subject, keys.slice(0, mostAsked), filter));
+    return rows.map(([key]) => String(key));
   }
 
   /** Of records: a part of `Store`, answered from the same sums. */

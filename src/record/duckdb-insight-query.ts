@@ -161,6 +161,26 @@ export function renderCandidates(
   };
 }
 
+/** Rows `key`: those of `keys` that have any hit. */
+export function renderKnown(
+  sources: readonly PartitionSource[],
+  subject: TopSubject | InsightSubject,
+  keys: readonly string[],
+  filter: Filter,
+): Sql {
+  const scope = scopeOf(sources, filter);
+  const what = ranked[subject];
+  const asked = scope.conditions.value(listValue([...keys]));
+  const rows =
+    'rows' in what
+      ? what.rows(scope)
+      : `SELECT ${what.key ?? 'key'} AS key, n FROM (${usesSums(scope) ? keyBounds(what.keys, scope) : pairs(what.keys, scope)})`;
+  return {
+    text: `SELECT DISTINCT key FROM (${rows}) WHERE n > 0 AND key IN (SELECT unnest(${asked}))`,
+    values: scope.conditions.values,
+  };
+}
+
 /** Rows `key, n, least, most`. */
 const boundsOf = ({ keys, key }: RankedKeys, scope: RelationScope): string =>
   `SELECT key, sum(n)::BIGINT AS n, max(least)::BIGINT AS least, sum(most)::BIGINT AS most FROM

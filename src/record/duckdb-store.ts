@@ -72,6 +72,7 @@ export class DuckDbStore implements Store {
   readonly #applier: DuckDbApplier;
   readonly #divider: DuckDbDivider;
   readonly #analysis: DuckDbAnalysis;
+  readonly knownKeys: Store['knownKeys'] = (...asked) => this.#analysis.knownKeys(...asked);
   readonly #blobs: BlobStore;
   readonly #directory: string;
   readonly #partitionBytes: number;

@@ -292,6 +292,12 @@ export class MemoryStore implements Store {
     return this.#analysis.topInsights(subject, by, filter);
   }
 
+  async knownKeys(subject: InsightSubject | 'ports', keys: readonly string[], filter: Filter): Promise<string[]> {
+    const all = { ...filter, limit: Number.POSITIVE_INFINITY };
+    const rows = await (subject === 'ports' ? this.top(subject, 'hits', all) : this.topInsights(subject, 'hits', all));
+    return rows.map(({ key }) => key).filter((key) => keys.includes(key));
+  }
+
   async rollups(step: RollupStep, filter: Filter): Promise<RollupRow[]> {
     return this.#analysis.rollups(step, filter);
   }

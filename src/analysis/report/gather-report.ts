@@ -4,7 +4,7 @@ import { type Micros, renderMicros } from '../../base/clock.ts';
 import { printableBytes } from '../../base/printable.ts';
 import type { Campaign, PayloadFamily, Verdict } from '../../model/insight.ts';
 import { portName } from '../../model/port-name.ts';
-import type { AnalysisStore, RollupRow, SourceFeatures, SourceSummary } from '../../record/analysis-store.ts';
+import type { AnalysisStore, InsightSubject, RollupRow, SourceFeatures, SourceSummary } from '../../record/analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from '../../record/day.ts';
 import type { Filter, Store, TopRow } from '../../record/store.ts';
 import { countryName } from './countries.ts';
@@ -119,12 +119,6 @@ function whole(rows: readonly RollupRow[], step: Micros): RollupRow[] {
 
 const nothing = { hits: 0, sessions: 0, probes: 0, sources: 0, ports: 0, destinations: 0, newSources: 0 };
 
-/** Those of `rows` whose key is not among `before`. */
-function unseen(rows: readonly TopRow[], before: readonly TopRow[]): TopRow[] {
-  const known = new Set(before.map(({ key }) => key));
-  return rows.filter(({ key }) => !known.has(key));
-}
-
 const noNews = {
   because: 'first',
   ports: [],
@@ -140,17 +134,23 @@ const noNews = {
 async function gatherNews(store: Source, question: ReportQuestion, newSources: number): Promise<ReportNews> {
   const { from, to, newSince } = question;
   const at = newSince?.at ?? from;
-  const then: Filter = { until: at, limit: allRows };
+  const then: Filter = { until: at, limit: 1 };
   const since: Filter = { since: at, until: to, limit: allRows };
   if (newSince === undefined && (await store.rollups('day', { until: at, limit: 1 })).length === 0)
     return { ...noNews, since: renderMicros(at), sources: newSources };
-  const fresh = async (ask: (filter: Filter) => Promise<readonly TopRow[]>): Promise<TopRow[]> =>
-    unseen(await ask(since), await ask(then));
-  const ports = await fresh((filter) => store.top('ports', 'sources', filter));
-  const countries = await fresh((filter) => store.topInsights('countries', 'sources', filter));
-  const families = await fresh((filter) => store.topInsights('families', 'sources', filter));
-  const signatures = await fresh((filter) => store.topInsights('signatures', 'sources', filter));
-  const urls = await fresh((filter) => store.topInsights('urls', 'sources', filter));
+  const fresh = async (subject: InsightSubject | 'ports'): Promise<TopRow[]> => {
+    const rows = await (subject === 'ports'
+      ? store.top(subject, 'sources', since)
+      : store.topInsights(subject, 'sources', since));
+    const keys = rows.map(({ key }) => key);
+    const known = new Set(await store.knownKeys(subject, keys, then));
+    return rows.filter(({ key }) => !known.has(key));
+  };
+  const ports = await fresh('ports');
+  const countries = await fresh('countries');
+  const families = await fresh('families');
+  const signatures = await fresh('signatures');
+  const urls = await fresh('urls');
   return {
     since: renderMicros(at),
     because: newSince?.because ?? 'period',
