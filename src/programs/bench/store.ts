@@ -194,6 +194,7 @@ async function askAll(store: DuckDbStore, ask: Ask): Promise<void> {
   const end = begin + days * dayMicros;
   const newSince = { at: begin + (days / 2) * dayMicros, because: 'asked' } as const;
   await ask('features of 1,000 sources', () => store.features({ limit: 1000 }));
+  await ask('features of 2,500 sources', () => store.features({ limit: 2500 }));
   await ask('features of 10,000 sources', () => store.features({ limit: 10_000 }));
   await ask('sessions', () => store.sessions(hundred));
   const since = dayStart(from) + 5.3 * dayMicros;
