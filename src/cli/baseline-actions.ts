@@ -12,15 +12,19 @@ export interface BaselineActions extends SnapshotFiles {
   /** Who reaches what now. Reads only; works with any privilege, what was not seen is said. */
   readAccess(): Promise<MatrixReading>;
   checkAccess(matrix: AccessMatrix): Promise<AccessCheck>;
-  /** Rules, routes and sysctls of this namespace. What could not be read is in it. */
-  readSettings(): Promise<NetworkSettings>;
+  /**
+   * Rules, routes and sysctls of this namespace. What could not be read is in it. `data`: of a Weir here, whose changes to sysctls are not
+   * counted, in this and the next two.
+   */
+  readSettings(data: string | undefined): Promise<NetworkSettings>;
   /** See netops/baseline/watch-settings.ts. */
   watch(
     options: SettingsWatchOptions,
     onReading: (settings: NetworkSettings, authors: readonly string[] | undefined) => Promise<void>,
+    data: string | undefined,
   ): Promise<number>;
   /** See netops/baseline/settings-restore.ts. */
-  restore(plan: RestorePlan, folder: string, confirmWithinMs: number | undefined): Promise<void>;
+  restore(plan: RestorePlan, folder: string, confirmWithinMs: number | undefined, data: string | undefined): Promise<void>;
   /** False: nothing waits for a confirmation. */
   confirm(folder: string): Promise<boolean>;
   /** Into the record of the Weir with this data directory. Throws `already-running`, `not-permitted`. */

@@ -107,6 +107,16 @@ async function folderOf(context: CommandContext, { dir }: Options): Promise<stri
   return path.join((await context.configuration()).data, 'baseline');
 }
 
+/** Of a Weir on this machine; a configuration that does not parse is no reason not to look. */
+async function dataOf(context: CommandContext): Promise<string | undefined> {
+  try {
+    return (await context.configuration()).data;
+  } catch (error) {
+    if (error instanceof WeirError && error.code.startsWith('config-')) return undefined;
+    throw error;
+  }
+}
+
 const matrixFile = async (context: CommandContext, options: Options): Promise<string> =>
   options.file === undefined
     ? path.join(await folderOf(context, options), 'access.yaml')
@@ -187,7 +197,7 @@ const missingOf = ({ missing }: { readonly missing: readonly { readonly part: st
   missing.map(({ part, why }) => `${part}: ${why}`);
 
 async function snapshot(context: CommandContext, options: Options): Promise<number> {
-  const settings = await actionsOf(context).readSettings();
+  const settings = await actionsOf(context).readSettings(await dataOf(context));
   if (Object.keys(settings.parts).length === 0)
     throw new WeirError('not-permitted', 'nothing of rules, routes and sysctls could be read', { next: 'run it as root' });
   const { version, fresh } = await (await storeOf(context, options)).add(settings, printable(options.note ?? '', 200));
@@ -215,7 +225,7 @@ async function watch(context: CommandContext, options: Options): Promise<number>
   const store = await storeOf(context, options);
   let before: NetworkSettings | undefined;
   let fresh = 0;
-  const overruns = await actionsOf(context).watch({ forMs, signal: context.environment.signal }, async (settings, authors) => {
+  const take = async (settings: NetworkSettings, authors: readonly string[] | undefined): Promise<void> => {
     const silent = ['not known: iptables-legacy, ipset and sysctls tell nobody'];
     const by = authors === undefined ? undefined : authors.length === 0 ? silent : authors;
     const added = await store.add(settings, by ? '' : 'watching begins', by);
@@ -225,18 +235,15 @@ async function watch(context: CommandContext, options: Options): Promise<number>
     if (!added.fresh) return;
     fresh += 1;
     const { number, takenAt } = added.version;
-    if (context.json)
-      await context.printJson({
-        number,
-        taken: new Date(takenAt).toISOString(),
-        changed_by: by,
-        ...changesJson(changes, [], []),
-      });
+    const taken = new Date(takenAt).toISOString();
+    if (context.json) await context.printJson({ number, taken, changed_by: by, ...changesJson(changes, [], []) });
     else {
       await context.print(`${renderInstant(takenAt * 1000)} version ${number}, by ${by.join(', ')}`);
       await printChanges(context, changes, []);
     }
-  });
+  };
+  const { signal } = context.environment;
+  const overruns = await actionsOf(context).watch({ forMs, signal }, take, await dataOf(context));
   if (overruns > 0)
     await context.note(
       `not measured: ${plural(overruns, 'time')} there was more than could be listened to: authors may be missing`,
@@ -268,7 +275,7 @@ async function diff(context: CommandContext, options: Options, [from, to]: reado
   const first = await store.find(from);
   const before = await store.read(first);
   const second = to === undefined ? undefined : await store.find(to);
-  const after = second ? await store.read(second) : await actionsOf(context).readSettings();
+  const after = second ? await store.read(second) : await actionsOf(context).readSettings(await dataOf(context));
   const changes = diffSettings(before, after);
   const gaps = incomparable(before, after);
   const between = (await store.versions()).filter(
@@ -311,7 +318,7 @@ async function restore(context: CommandContext, options: Options, [name]: readon
   const only = partsOf(options.only);
   const store = await storeOf(context, options);
   const version = await store.find(name);
-  const plan = planRestore(await actionsOf(context).readSettings(), await store.read(version), only);
+  const plan = planRestore(await actionsOf(context).readSettings(await dataOf(context)), await store.read(version), only);
   const { changes, steps, risks, left } = plan;
   const applied = options.yes === true && steps.length > 0;
   const shown = planLines(plan);
@@ -322,7 +329,7 @@ async function restore(context: CommandContext, options: Options, [name]: readon
   }
   if (applied) {
     const folder = path.join(await folderOf(context, options), 'restore');
-    await actionsOf(context).restore(plan, folder, confirmWithinMs);
+    await actionsOf(context).restore(plan, folder, confirmWithinMs, await dataOf(context));
   }
   if (context.json)
     await context.printJson({

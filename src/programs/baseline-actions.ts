@@ -15,9 +15,10 @@ import type { Machine } from '../model/machine.ts';
 import { alertsOf } from '../netops/baseline/access-alert.ts';
 import { readAccess } from '../netops/baseline/access-matrix.ts';
 import { checkAccess } from '../netops/baseline/matrix-check.ts';
-import { confirmRestore, restoreSettings } from '../netops/baseline/settings-restore.ts';
+import { confirmRestore, restoreSettings, type SettingsRead } from '../netops/baseline/settings-restore.ts';
 import { watchSettings } from '../netops/baseline/watch-settings.ts';
 import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
+import { StateFile } from '../plan/state-file.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { pruneJournal } from './account.ts';
 
@@ -29,6 +30,20 @@ const ask: RouteQuestioner = (namespace, question) => {
 };
 
 const readHere = (): Promise<Machine> => readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter', 'sysctls'] });
+
+/** With sysctls as they were before Weir changed them: what it changed is its own to put back. */
+const readerFor =
+  (data: string | undefined): SettingsRead =>
+  async (runner) => {
+    const settings = await readSettings(runner);
+    const state = data === undefined ? undefined : await new StateFile(join(data, 'state')).read(() => {}).catch(() => undefined);
+    const saved = Object.entries(state?.saved.sysctls ?? {});
+    const { sysctls } = settings.parts;
+    if (sysctls === undefined || saved.length === 0) return settings;
+    const values = new Map(saved.map(([key, value]) => [key, `${key} = ${value}`]));
+    const lines = sysctls.split('\n').map((line) => values.get(line.split(' = ')[0]) ?? line);
+    return { ...settings, parts: { ...settings.parts, sysctls: lines.join('\n') } };
+  };
 
 /** One short-lived writer: what it says is on disk when it returns. */
 async function writeAlerts(data: string, differences: Parameters<BaselineActions['alert']>[1], at: number): Promise<void> {
@@ -51,9 +66,9 @@ async function writeAlerts(data: string, differences: Parameters<BaselineActions
 export const baselineActions: BaselineActions = {
   readAccess: async () => readAccess(await readHere(), ask),
   checkAccess: async (matrix) => checkAccess(matrix, await readHere(), ask),
-  readSettings: () => readSettings(createCommandRunner()),
-  watch: watchSettings,
-  restore: restoreSettings,
+  readSettings: (data) => readerFor(data)(createCommandRunner()),
+  watch: (options, onReading, data) => watchSettings({ ...options, read: readerFor(data) }, onReading),
+  restore: (plan, folder, confirmWithinMs, data) => restoreSettings(plan, folder, confirmWithinMs, { read: readerFor(data) }),
   confirm: confirmRestore,
   readFile: readWhole,
   async writeFile(file, text) {

@@ -2,7 +2,7 @@
 // the result is another, or when nobody confirms in time. The last is done by a process of its own, which needs none of ours alive.
 
 import { spawn } from 'node:child_process';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureDirectory, readWhole, writeDurably } from '../../base/durable-file.ts';
 import { asWeirError, WeirError } from '../../base/errors.ts';
@@ -81,6 +81,24 @@ function differs(now: NetworkSettings, wanted: NetworkSettings): SettingsChange[
   });
 }
 
+export type SettingsRead = (runner: CommandRunner) => Promise<NetworkSettings>;
+
+export interface RestoreOptions {
+  /** A path; absent: the namespace this process is in. */
+  readonly netns?: string;
+  /** As the plan was read; default: readSettings. */
+  readonly read?: SettingsRead;
+}
+
+/** What is run from there must be ours alone to write. */
+async function refuseOthersFolder(folder: string): Promise<void> {
+  const { uid, mode } = await stat(folder);
+  if (uid !== process.getuid?.() || (mode & 0o022) !== 0)
+    throw new WeirError('not-permitted', `others may write to ${folder}: nothing was done`, {
+      next: 'keep baselines in a folder that is yours alone: `chown root`, `chmod 700`',
+    });
+}
+
 async function isWaiting(folder: string): Promise<boolean> {
   const text = await readWhole(join(folder, 'pending'));
   if (text === undefined) return false;
@@ -96,15 +114,16 @@ export async function restoreSettings(
   plan: RestorePlan,
   folder: string,
   confirmWithinMs: number | undefined,
-  netns?: string,
+  { netns, read = readSettings }: RestoreOptions = {},
 ): Promise<void> {
   await ensureDirectory(folder);
+  await refuseOthersFolder(folder);
   if (await isWaiting(folder))
     throw new WeirError('already-running', 'another restore waits for its confirmation', {
       next: '`weir baseline confirm` keeps it; otherwise wait until it is taken back',
     });
   const runner = createCommandRunner(netns);
-  const before = await readSettings(runner);
+  const before = await read(runner);
   const changed = differs(plan.now, before);
   if (changed.length > 0)
     throw new WeirError('kernel-refused', 'the settings changed since the plan was made: nothing was done', {
@@ -113,26 +132,26 @@ export async function restoreSettings(
   if (confirmWithinMs !== undefined) await startGuard(folder, plan, confirmWithinMs, netns);
   try {
     await runSteps(runner, plan.steps);
-    const rest = differs(await readSettings(runner), plan.wanted);
+    const rest = differs(await read(runner), plan.wanted);
     if (rest.length > 0)
       throw new WeirError(
         'kernel-refused',
         `the result is not what was wanted: ${rest.length} lines differ, the first: ${rest[0].text}`,
       );
   } catch (error) {
-    await takeBack(runner, before, error);
+    await takeBack(runner, read, before, error);
     await rm(join(folder, 'pending'), { force: true });
     throw error;
   }
 }
 
-async function takeBack(runner: CommandRunner, before: NetworkSettings, because: unknown): Promise<void> {
-  const steps = planSettings(await readSettings(runner), before);
+async function takeBack(runner: CommandRunner, read: SettingsRead, before: NetworkSettings, because: unknown): Promise<void> {
+  const steps = planSettings(await read(runner), before);
   const failures: string[] = [];
   // One that fails must not keep the others from coming back.
   for (const step of steps)
     await runSteps(runner, [step]).catch((error: unknown) => void failures.push(asWeirError(error).message));
-  const left = differs(await readSettings(runner), before);
+  const left = differs(await read(runner), before);
   if (left.length > 0)
     throw new WeirError(
       'fault',

@@ -4,11 +4,14 @@ import { createCommandRunner } from '../../kernel/command.ts';
 import { ChangeAuthors } from '../../kernel/settings/change-authors.ts';
 import { readSettings } from '../../kernel/settings/settings-reader.ts';
 import type { NetworkSettings } from '../../model/network-settings.ts';
+import type { SettingsRead } from './settings-restore.ts';
 
 export interface SettingsWatchOptions {
   readonly netns?: string;
   readonly forMs: number;
   readonly signal: AbortSignal;
+  /** Default: readSettings. */
+  readonly read?: SettingsRead;
 }
 
 /** Several changes in a row are one. */
@@ -21,7 +24,7 @@ const lookEveryMs = 15_000;
  * Gives how often the kernel had more to tell than fitted.
  */
 export async function watchSettings(
-  { netns, forMs, signal }: SettingsWatchOptions,
+  { netns, forMs, signal, read = readSettings }: SettingsWatchOptions,
   onReading: (settings: NetworkSettings, authors: readonly string[] | undefined) => Promise<void>,
 ): Promise<number> {
   const runner = createCommandRunner(netns);
@@ -43,7 +46,7 @@ export async function watchSettings(
   signal.addEventListener('abort', stop);
   const end = Date.now() + forMs;
   try {
-    await onReading(await readSettings(runner), undefined);
+    await onReading(await read(runner), undefined);
     while (!signal.aborted) {
       const left = end - Date.now();
       if (!changed && left <= 0) break;
@@ -52,7 +55,7 @@ export async function watchSettings(
         changed = false;
         await wait(quietMs);
       }
-      await onReading(await readSettings(runner), authors.take());
+      await onReading(await read(runner), authors.take());
     }
     return authors.overruns;
   } finally {
