@@ -25,7 +25,7 @@ export function rejectFixes(request: WalkRequest, walk: PathWalk, cause: WalkHop
     rejected.push({
       cmd: insideNamespace(namespace.path, 'nft flush ruleset'),
       why: 'the rule is of iptables-legacy, which nft neither shows nor touches',
-      proof: `nft accepts this packet; it is dropped by ${fault.detail}`,
+      proof: `nft accepts this packet; what becomes of it: ${fault.detail}`,
     });
   if (fault.id === 'rpfilter')
     rejected.push({
