@@ -83,7 +83,7 @@ export function readSocketOwners(query: OwnersQuery = {}): SocketOwners {
     try {
       names = readdirSync(`/proc/${pid}/fd`);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EACCES') owners.unreadable += 1;
+      if (mayNotSee(error)) owners.unreadable += 1;
       continue;
     }
     for (const name of names) {
@@ -95,8 +95,11 @@ export function readSocketOwners(query: OwnersQuery = {}): SocketOwners {
       let target: string;
       try {
         target = readlinkSync(`/proc/${pid}/fd/${name}`);
-      } catch {
-        continue;
+      } catch (error) {
+        if (!mayNotSee(error)) continue;
+        // Names of the same user's processes can be listed, what they lead to needs as many capabilities as theirs: proc_pid_fd(5).
+        owners.unreadable += 1;
+        break;
       }
       if (target.startsWith('socket:[')) owners.add(pid, Number(name), Number(target.slice(8, -1)));
       else if (target === '/dev/net/tun' || target === '/dev/tun') {
@@ -107,6 +110,8 @@ export function readSocketOwners(query: OwnersQuery = {}): SocketOwners {
   }
   return owners;
 }
+
+const mayNotSee = (error: unknown): boolean => ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 /** The kernel writes `iff:` and the device's name into fdinfo; see drivers/net/tun.c, tun_chr_show_fdinfo. */
 function readTunDevice(pid: number, fd: string): string | undefined {
