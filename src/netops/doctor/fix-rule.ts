@@ -17,6 +17,21 @@ export const fixComment = 'weir-doctor';
 /** For a shell: in single quotes unless there is nothing to quote. */
 export const quoted = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
+/** Of what another program printed: each word for itself. */
+export const quotedWords = (text: string): string =>
+  text
+    .split(/\s+/)
+    .filter((word) => word !== '')
+    .map(quoted)
+    .join(' ');
+
+/** What nft reads as a name (its scanner's `string`): its commands are one text, and anything else could be more of it than a name. */
+const nftName = /^[A-Za-z_.][\w/.-]*$/;
+
+/** Words for nft, which takes no quotes around names; undefined where one is none. */
+export const nftPlace = (...names: readonly string[]): string | undefined =>
+  names.every((name) => nftName.test(name)) ? names.join(' ') : undefined;
+
 /** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. It knows these tables alone. */
 export const isIptables = ({ text, family, table, chain }: RulePlace): boolean =>
   /^(?:\[\d+:\d+\] )?-A /.test(text.trim()) ||
@@ -72,7 +87,8 @@ export function exceptionFrom(
         scope,
       };
     }
-    const place = `${rule.family} ${quoted(rule.table)} ${quoted(rule.chain)}`;
+    const place = nftPlace(rule.family, rule.table, rule.chain);
+    if (place === undefined) return undefined;
     return {
       cmd: `nft insert rule ${place} handle ${rule.handle} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
       undo: undoNft(place),
@@ -84,9 +100,11 @@ export function exceptionFrom(
     const spec = `${iptablesMatch(packet, anySource)} -j ACCEPT`;
     const tool = iptablesOf(policyOf);
     const table = `-t ${quoted(policyOf.table)}`;
-    return { cmd: `${tool} ${table} -A ${policyOf.chain} ${spec}`, undo: `${tool} ${table} -D ${policyOf.chain} ${spec}`, scope };
+    const chain = quoted(policyOf.chain);
+    return { cmd: `${tool} ${table} -A ${chain} ${spec}`, undo: `${tool} ${table} -D ${chain} ${spec}`, scope };
   }
-  const place = `${policyOf.family} ${quoted(policyOf.table)} ${quoted(policyOf.chain)}`;
+  const place = nftPlace(policyOf.family, policyOf.table, policyOf.chain);
+  if (place === undefined) return undefined;
   return {
     cmd: `nft add rule ${place} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
     undo: undoNft(place),
@@ -100,8 +118,9 @@ const undoNft = (place: string): string =>
 /** `nsenter` in front of each command, for a namespace this process is not in. */
 export function insideNamespace(path: string | undefined, command: string): string {
   if (path === undefined || command === '' || command.startsWith('#')) return command;
-  const simple = !/[|$;&<>]/.test(command.replace(/'[^']*'/g, ''));
-  return simple ? `nsenter --net=${path} -- ${command}` : `nsenter --net=${path} -- sh -c ${quoted(command)}`;
+  const simple = !/[|$;&<>()`\\\n]/.test(command.replace(/'[^']*'/g, ''));
+  const inside = `nsenter --net=${quoted(path)} --`;
+  return simple ? `${inside} ${command}` : `${inside} sh -c ${quoted(command)}`;
 }
 
 export type { RulePlace };

@@ -5,7 +5,7 @@ import { type Address, bitsOf, renderAddress } from '../../model/address.ts';
 import type { DiagnosisFix } from '../../model/diagnosis.ts';
 import type { Machine, MachineNamespace } from '../../model/machine.ts';
 import { ruleAt } from './filter-hop.ts';
-import { exceptionFrom, insideNamespace, quoted } from './fix-rule.ts';
+import { exceptionFrom, insideNamespace, nftPlace, quoted, quotedWords } from './fix-rule.ts';
 import type { Fault, FaultParts, WalkHop } from './hop.ts';
 import { decideRoute } from './route-decision.ts';
 import { sameAddress } from './wire.ts';
@@ -53,7 +53,7 @@ function hostRoute(namespace: MachineNamespace, parts: FaultParts): Draft[] {
   return [
     {
       cmd: there ? `ip route replace ${prefix}${way}` : `ip route add ${prefix}${way}`,
-      undo: there ? `ip route replace ${there.text}` : `ip route del ${prefix}${way}`,
+      undo: there ? `ip route replace ${quotedWords(there.text)}` : `ip route del ${prefix}${way}`,
       risk: 'lost with the next restart of the network; a host behind the other way with that very address is not reached meanwhile',
       scope: `only what goes to ${renderAddress(address)}`,
     },
@@ -74,7 +74,7 @@ function sysctls(
   scope: string,
 ): Draft {
   const words = (of: (key: string, value: string) => string): string =>
-    values.map(([key, value]) => `${key.replaceAll('/', '.')}=${of(key, value)}`).join(' ');
+    values.map(([key, value]) => quoted(`${key.replaceAll('/', '.')}=${of(key, value)}`)).join(' ');
   return {
     cmd: `sysctl -w ${words((_, value) => value)}`,
     undo: `sysctl -w ${words((key) => namespace.sysctls[key] ?? '0')}`,
@@ -138,9 +138,10 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       const { set } = parts;
       if (!packet) return [];
       const source = renderAddress(packet.source);
-      const lasting = persist(`fail2ban-client set ${parts.jail ?? 'JAIL'} unbanip ${source}; and ignoreip for it in jail.local`);
+      const lasting = persist(`fail2ban-client set ${quoted(parts.jail ?? 'JAIL')} unbanip ${source}; and ignoreip for it in jail.local`);
       if (!set) return [...exception(namespace, fault, 'the ban had a reason: see the log of the jail'), lasting];
-      const place = `${set.family} ${quoted(set.table)} ${quoted(set.name)}`;
+      const place = nftPlace(set.family, set.table, set.name);
+      if (place === undefined) return [lasting];
       const timeout = parts.expires === undefined ? '' : ` timeout ${parts.timeout ?? parts.expires}s expires ${parts.expires}s`;
       return [
         {
@@ -232,7 +233,7 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       return [
         {
           cmd: `ip neigh del ${renderAddress(address ?? { family: 4, value: 0n })} dev ${quoted(link?.name ?? '')}`,
-          undo: `ip neigh replace ${renderAddress(address ?? { family: 4, value: 0n })} lladdr ${parts.mac} dev ${quoted(link?.name ?? '')} nud permanent`,
+          undo: `ip neigh replace ${renderAddress(address ?? { family: 4, value: 0n })} lladdr ${quoted(parts.mac ?? '')} dev ${quoted(link?.name ?? '')} nud permanent`,
           risk: 'a static entry is sometimes there against ARP spoofing',
           scope: 'one neighbour, which is then asked for again',
         },
@@ -327,7 +328,7 @@ function ipsec({ policy = '' }: FaultParts): Draft[] {
   const direction = /\bdir (in|out|fwd)/.exec(policy)?.[1];
   const priority = /\bpriority (\d+)/.exec(policy)?.[1] ?? '0';
   if (!selector || !direction) return [advice('take the policy away where it was made')];
-  const words = `dir ${direction} src ${selector[1]} dst ${selector[2]}${selector[3]}`;
+  const words = quotedWords(`dir ${direction} src ${selector[1]} dst ${selector[2]}${selector[3]}`);
   return [
     {
       cmd: `ip xfrm policy delete ${words}`,
@@ -351,7 +352,7 @@ function qdisc({ qdisc: found }: FaultParts): Draft[] {
   return [
     {
       cmd: `tc qdisc del dev ${device} root`,
-      undo: `tc qdisc add dev ${device} root handle ${words[2]} ${words[1]} ${tcParameters(words[3])}`,
+      undo: `tc qdisc add dev ${device} root ${quotedWords(`handle ${words[2]} ${words[1]} ${tcParameters(words[3])}`)}`,
       risk: 'what it shaped goes at full speed',
       scope: `all that leaves by ${found.device}`,
     },
@@ -365,7 +366,7 @@ function cgroup({ cgroup: path, packet }: FaultParts): Draft[] {
   return [
     advice(
       unit
-        ? `systemctl set-property --runtime ${unit} IPAddressAllow=${source}   (undo: systemctl revert --runtime ${unit})`
+        ? `systemctl set-property --runtime ${quoted(unit)} IPAddressAllow=${source}   (undo: systemctl revert --runtime ${quoted(unit)})`
         : `a BPF program of cgroup ${path ?? '?'} denies it: see who attached it (bpftool cgroup show), and its allow list`,
     ),
     persist('IPAddressAllow= in the unit'),

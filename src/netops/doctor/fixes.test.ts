@@ -1,0 +1,108 @@
+// Fixes as text: names of links, chains and sets are whatever somebody called them, and what takes a fix back is only given where it does.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { type Address, parseAddress } from '../../model/address.ts';
+import type { CauseId, DiagnosisFix } from '../../model/diagnosis.ts';
+import type { Machine, MachineNamespace } from '../../model/machine.ts';
+import type { FilterPacket, RulePlace } from '../../model/packet-filter.ts';
+import { planFixes } from './fixes.ts';
+import { type Fault, type FaultParts, hopOf } from './hop.ts';
+
+const at = (text: string): Address => parseAddress(text) as Address;
+const machine = { namespaces: [], processes: [] } as unknown as Machine;
+const packet: FilterPacket = {
+  family: 4,
+  protocol: 'tcp',
+  source: at('10.0.0.7'),
+  sourcePort: 50_000,
+  destination: at('10.0.0.9'),
+  destinationPort: 443,
+  mark: 0,
+  state: 'new',
+  tcpFlags: 'syn',
+};
+
+const fixesOf = (
+  id: CauseId,
+  parts: FaultParts,
+  more: Partial<MachineNamespace> & Partial<Pick<Fault, 'certain'>> = {},
+): DiagnosisFix[] => {
+  const { certain = true, ...rest } = more;
+  const namespace = {
+    inode: '1',
+    name: '',
+    links: [],
+    routes: [],
+    rules: [],
+    qdiscs: [],
+    sysctls: {},
+    ...rest,
+  } as unknown as MachineNamespace;
+  const fault = { id, detail: id, effect: 'silence' as const, certain, parts: { packet, ...parts } };
+  return planFixes(machine, hopOf({ namespace, way: 'there' }, { layer: 'x', state: 'fail', detail: id, fault }));
+};
+
+/** The words a program gets, of a command that a shell reads; a shell that finds more in it than one command says so. */
+function wordsOf(command: string): string[] {
+  const [program] = command.split(' ', 1);
+  const { stdout, stderr } = spawnSync('sh', ['-c', `${program}() { printf '%s\\n' "$@"; }; ${command}`], {
+    encoding: 'utf8',
+    env: { PATH: '' },
+  });
+  assert.equal(stderr, '', command);
+  return stdout.split('\n').slice(0, -1);
+}
+
+const hostile = ['x;$(id)', '`id`', "a'b", 'a"b', 'a|b&c', 'a>b', '*'];
+
+test('a name of a link is one word to the shell, whatever it is', () => {
+  for (const name of hostile) {
+    const text = `10.0.0.9 dev ${name} scope link`;
+    const there = { table: 254, destination: at('10.0.0.9'), prefixLength: 32, family: 4, type: 'unicast', hops: [], text };
+    const [route] = fixesOf('no-return-route', { address: at('10.0.0.9'), inputDevice: name }, {
+      routes: [there],
+    } as unknown as Partial<MachineNamespace>);
+    assert.deepEqual(wordsOf(route.cmd), ['route', 'replace', '10.0.0.9/32', 'dev', name]);
+    assert.deepEqual(wordsOf(route.undo), ['route', 'replace', ...text.split(' ')]);
+    const link = { name, up: false, addresses: [] } as unknown as FaultParts['link'];
+    const [up] = fixesOf('link-down', { link });
+    assert.ok(wordsOf(up.cmd).includes(name), up.cmd);
+    const [rp] = fixesOf('rpfilter', { inputDevice: name });
+    if (!rp.cmd.startsWith('#')) assert.ok(wordsOf(rp.cmd).some((word) => word.includes(name)));
+    const [inside] = fixesOf('link-down', { link }, { path: `/run/netns/${name}` });
+    assert.ok(wordsOf(inside.cmd).includes(`--net=/run/netns/${name}`), inside.cmd);
+  }
+});
+
+const rule = (more: Partial<RulePlace>): RulePlace => ({
+  backend: 'nft',
+  family: 'inet',
+  table: 't',
+  chain: 'c',
+  handle: 4,
+  text: 'drop',
+  ...more,
+});
+
+test('a name that nft would read as more than a name is in no command of it', () => {
+  assert.match(fixesOf('fw-rule-drop', { rule: rule({}) })[0].cmd, /^nft insert rule inet t c handle 4 /);
+  for (const name of [...hostile, 'a; flush ruleset', 'a b', '4a', '']) {
+    const named = [
+      fixesOf('fw-rule-drop', { rule: rule({ chain: name }) }),
+      fixesOf('fw-rule-drop', { rule: rule({ table: name }) }),
+      fixesOf('fw-rule-drop', { policyOf: { family: 'inet', table: 't', chain: name, backend: 'nft' } }),
+      fixesOf('banned', { set: { family: 'inet', table: 't', name } }),
+    ];
+    for (const fixes of named) {
+      assert.notEqual(fixes.length, 0);
+      assert.ok(
+        fixes.every(({ cmd, undo }) => cmd.startsWith('#') && undo === ''),
+        JSON.stringify(fixes),
+      );
+    }
+    const [legacy] = fixesOf('fw-legacy-drop', { rule: rule({ backend: 'legacy', family: 'ip', table: 'filter', chain: name }) });
+    assert.ok(wordsOf(legacy.cmd).includes(name), legacy.cmd);
+  }
+});
