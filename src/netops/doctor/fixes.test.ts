@@ -106,3 +106,17 @@ test('a name that nft would read as more than a name is in no command of it', ()
     assert.ok(wordsOf(legacy.cmd).includes(name), legacy.cmd);
   }
 });
+
+test('a dot in the name of a link is no separator of a key; two keys are both written or neither', () => {
+  const before = { 'net/ipv4/conf/eth0.100/rp_filter': '1', 'net/ipv4/conf/eth0.100/forwarding': '0' };
+  const [rp] = fixesOf('rpfilter', { inputDevice: 'eth0.100' }, { sysctls: before });
+  assert.equal(rp.cmd, 'sysctl -w net/ipv4/conf/eth0.100/rp_filter=2');
+  assert.equal(rp.undo, 'sysctl -w net/ipv4/conf/eth0.100/rp_filter=1');
+  assert.match(fixesOf('rpfilter', { inputDevice: 'a=b' })[0].cmd, /^#/);
+  const [two] = fixesOf('forwarding-disabled', { devices: ['eth0.100', 'eth1'] }, { sysctls: before });
+  const undone = 'sysctl -w net/ipv4/conf/eth0.100/forwarding=0 net/ipv4/conf/eth1/forwarding=0';
+  assert.equal(two.undo, undone);
+  assert.equal(two.cmd, `${undone.replaceAll('=0', '=1')} || { ${undone}; false; }`);
+  const [inside] = fixesOf('forwarding-disabled', { devices: ['a', 'b'] }, { path: '/run/netns/n' });
+  assert.match(inside.cmd, /^nsenter --net=\/run\/netns\/n -- sh -c '/);
+});

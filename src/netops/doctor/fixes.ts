@@ -67,20 +67,23 @@ function defaultGateway(namespace: MachineNamespace, address: Address, device: s
   return hop?.via;
 }
 
+/** Names of devices that sysctl(8) would read as more than a name: its separator, its patterns. */
+const oddToSysctl = /[=*?[\]\\\s]/;
+
+/** With slashes: a dot in a key may be one of a device's name (eth0.100). All of them or none. */
 function sysctls(
   namespace: MachineNamespace,
   values: readonly (readonly [key: string, value: string])[],
   risk: string,
   scope: string,
 ): Draft {
-  const words = (of: (key: string, value: string) => string): string =>
-    values.map(([key, value]) => quoted(`${key.replaceAll('/', '.')}=${of(key, value)}`)).join(' ');
-  return {
-    cmd: `sysctl -w ${words((_, value) => value)}`,
-    undo: `sysctl -w ${words((key) => namespace.sysctls[key] ?? '0')}`,
-    risk,
-    scope,
-  };
+  if (values.length === 0 || values.some(([key]) => oddToSysctl.test(key)))
+    return advice(`write into /proc/sys: ${values.map(([key, value]) => `${value} to ${key}`).join(', ')}`);
+  const write = (of: (key: string, value: string) => string): string =>
+    `sysctl -w ${values.map(([key, value]) => quoted(`${key}=${of(key, value)}`)).join(' ')}`;
+  const cmd = write((_, value) => value);
+  const undo = write((key) => namespace.sysctls[key] ?? '0');
+  return { cmd: values.length === 1 ? cmd : `${cmd} || { ${undo}; false; }`, undo, risk, scope };
 }
 
 function exception(namespace: MachineNamespace, fault: Fault, risk: string, options: { anySource?: boolean } = {}): Draft[] {
@@ -161,7 +164,7 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
           'forged sources that have a route by another device are no longer dropped there',
           `what comes in by ${parts.inputDevice}`,
         ),
-        persist(`net.ipv4.conf.${parts.inputDevice}.rp_filter=2 in /etc/sysctl.d, or route back the way it comes`),
+        persist(`net/ipv4/conf/${parts.inputDevice}/rp_filter=2 in /etc/sysctl.d, or route back the way it comes`),
       ];
     case 'return-route-captured-by-bridge':
       return [
