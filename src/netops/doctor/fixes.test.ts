@@ -120,3 +120,27 @@ test('a dot in the name of a link is no separator of a key; two keys are both wr
   const [inside] = fixesOf('forwarding-disabled', { devices: ['a', 'b'] }, { path: '/run/netns/n' });
   assert.match(inside.cmd, /^nsenter --net=\/run\/netns\/n -- sh -c '/);
 });
+
+test('a queue is taken away only where it lets nothing through, and where putting it back is one command', () => {
+  const queue = (kind: string, parameters: string) => ({
+    device: 'eth0',
+    kind,
+    drops: 9,
+    overlimits: 0,
+    text: `qdisc ${kind} 1: dev eth0 root refcnt 2 ${parameters}`,
+  });
+  const fixOf = (kind: string, parameters: string, certain: boolean, below = 0): string => {
+    const qdisc = queue(kind, parameters);
+    const qdiscs = [qdisc, ...Array.from({ length: below }, () => ({ ...queue('fq_codel', ''), text: 'qdisc fq_codel 2: parent 1:1' }))];
+    const [{ cmd, undo }] = fixesOf('qdisc-drop', { qdisc }, { qdiscs, certain });
+    return cmd.startsWith('#') ? 'advice' : `${cmd} / ${undo}`;
+  };
+  assert.equal(
+    fixOf('tbf', 'rate 8bit burst 10b lat 1ms', true),
+    'tc qdisc del dev eth0 root / tc qdisc add dev eth0 root handle 1: tbf rate 8bit burst 10b latency 1ms',
+  );
+  assert.equal(fixOf('tbf', 'rate 1Mbit burst 16Kb lat 50ms', false), 'advice');
+  assert.equal(fixOf('htb', 'r2q 10 default 0x30', false), 'advice');
+  assert.equal(fixOf('hfsc', 'default 1', false), 'advice');
+  assert.equal(fixOf('tbf', 'rate 8bit burst 10b lat 1ms', true, 1), 'advice');
+});

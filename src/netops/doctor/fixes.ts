@@ -218,7 +218,7 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
     case 'ipsec-policy':
       return ipsec(parts);
     case 'qdisc-drop':
-      return qdisc(parts);
+      return qdisc(namespace, fault);
     case 'link-down':
       return [
         ...(link && !link.up
@@ -347,9 +347,13 @@ function ipsec({ policy = '' }: FaultParts): Draft[] {
 const tcParameters = (text: string): string =>
   text.replace(/\blat 0us\b/, `limit ${/\bburst (\d+\w*)/.exec(text)?.[1] ?? '0'}`).replace(/\blat /, 'latency ');
 
-function qdisc({ qdisc: found }: FaultParts): Draft[] {
+/** Taken away only where it lets nothing through and is alone: what hangs below one (classes, filters) no command of one line brings back. */
+function qdisc(namespace: MachineNamespace, { certain, parts: { qdisc: found } }: Fault): Draft[] {
   if (!found) return [];
   const device = quoted(found.device);
+  const alone = namespace.qdiscs.filter((other) => other.device === found.device && !/^(ingress|clsact)$/.test(other.kind));
+  if (!certain || !/^(tbf|netem)$/.test(found.kind) || alone.length > 1)
+    return [advice(`tc -s qdisc show dev ${device}: whether what it drops is more than it should; give it a higher rate or limit`)];
   const words = /^qdisc (\S+) (\S+) (?:dev \S+ )?root (?:refcnt \d+ )?(.*?)\s*$/.exec(found.text);
   if (!words) return [advice(`tc qdisc show dev ${device}: give it parameters that let packets through`)];
   return [

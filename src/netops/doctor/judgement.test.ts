@@ -78,6 +78,19 @@ test('where the two disagree nothing is decided and both are said', () => {
   assert.equal(words([fine], met('timeout')), 'unreachable unknown - both said');
 });
 
+test('what may strike is the cause only where it was seen to', () => {
+  const queue = wrong('qdisc-drop', { certain: false });
+  assert.equal(words([queue], met('timeout')), 'inconclusive unknown - both said', 'an old count of drops explains no silence');
+  const dropped = { drops: [{ kind: 'drop', reason: 'QDISC_DROP', location: '__dev_queue_xmit' }] } as unknown as Partial<ProbeRun>;
+  assert.equal(words([queue], met('timeout', dropped)), 'inconclusive unknown - both said', 'of whatever flow');
+  const qdisc = { device: 'eth0', kind: 'htb', drops: 3, overlimits: 0, text: '' };
+  const now = { ...namespace, neighbours: [], qdiscs: [{ ...qdisc, drops: 5 }] } as unknown as MachineNamespace;
+  const counting = wrong('qdisc-drop', { certain: false, parts: { qdisc } });
+  assert.equal(words([counting], met('timeout', { after: new Map([['1', now]]) })), 'unreachable proven qdisc-drop');
+  const told = { ...wrong('fw-rule-drop', { certain: false }), evidence: [{ rung: 'trace', text: 'it ended there' }] };
+  assert.equal(words([told], met('timeout')), 'unreachable observed fw-rule-drop');
+});
+
 test('what leaves a connection possible: limits, resets, sizes, two backends', () => {
   const limit = wrong('fw-rate-limit', { certain: false });
   const second: ConnectOutcome = { result: 'timeout', sourcePort: 6, ms: 500, receivedBytes: 0 };

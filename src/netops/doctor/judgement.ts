@@ -159,19 +159,25 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
       };
     return { verdict: 'unreachable', confidence: signal.strong ? 'proven' : 'observed', cause, evidence };
   }
-  // Nothing sure: what may strike, where the kernel counted that it did, else the first of them.
+  // Nothing sure: what may strike is the cause where the kernel counted or told that it did, and nowhere else.
   const possible = hops.filter(({ fault }) => fault !== undefined);
   const struck =
-    possible.find((hop) => signalOf(hop, run).strong) ?? possible.find((hop) => signalOf(hop, run).fits) ?? possible[0];
+    possible.find((hop) => signalOf(hop, run).strong) ??
+    possible.find(({ evidence }) => evidence.some(({ rung }) => rung === rungs.trace));
   if (struck?.fault) {
     const signal = signalOf(struck, run);
     note(struck, signal.evidence);
-    const verdict = undecidable.has(struck.fault.id)
-      ? 'inconclusive'
-      : degrading.has(struck.fault.id) && failed === first
-        ? 'unreachable'
-        : 'unreachable';
+    const verdict = undecidable.has(struck.fault.id) ? 'inconclusive' : 'unreachable';
     return { verdict, confidence: signal.strong ? 'proven' : 'observed', cause: struck, evidence };
+  }
+  if (possible.length > 0) {
+    const might = possible.flatMap(({ fault }) => fault?.detail ?? []).join('; ');
+    return {
+      verdict: 'inconclusive',
+      confidence: 'unknown',
+      evidence,
+      disagreement: `the probe got: ${describe(run)}; nothing shows that what may strike did (${might})${droppedMeanwhile(run)}`,
+    };
   }
   return {
     verdict: 'unreachable',

@@ -58,7 +58,6 @@ const unheard = new Set<CauseId>([
 ]);
 
 export interface Signal {
-  readonly fits: boolean;
   /** A counter or an event of this cause and no other kind. */
   readonly strong: boolean;
   readonly evidence: readonly Evidence[];
@@ -68,7 +67,7 @@ export interface Signal {
 export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   const evidence: Evidence[] = [];
   const { fault, namespace } = hop;
-  if (!fault) return { fits: false, strong: false, evidence };
+  if (!fault) return { strong: false, evidence };
   const growth = run.growth.get(namespace.inode);
   const wanted = counted[fault.id];
   let fits = true;
@@ -135,7 +134,7 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   }
   if (run.resets.some(({ reason }) => reason === 'NO_SOCKET') && fault.effect === 'refused' && wanted?.grew)
     evidence.push({ rung: rungs.trace, text: 'tcp_send_reset: NO_SOCKET, to the probe' });
-  return { fits, strong: strong && fits, evidence };
+  return { strong: strong && fits, evidence };
 }
 
 export const ruleKey = (
