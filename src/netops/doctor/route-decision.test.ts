@@ -96,6 +96,8 @@ test('rules by priority: source, destination, device, mark, inversion, throw, go
   assert.equal(ask(through({ mark: { value: 1, mask: 1 } }), { mark: 3 }), 'unicast tun0');
   assert.equal(ask(through({ mark: { value: 1, mask: 1 } }), { mark: 2 }), 'unicast eth0');
   assert.equal(ask(through({}, 'prohibit'), {}), 'refused prohibit');
+  assert.equal(ask(through({}, 'l3mdev'), {}), 'unknown', 'the rule of VRFs refuses nothing');
+  assert.equal(ask(through({}, 'action 9'), {}), 'unknown');
   assert.equal(ask(through({ other: 'uidrange 0-0' }), {}), 'unknown');
   assert.equal(ask(through({ other: 'uidrange 0-0', to }), { to: '10.51.1.1' }), 'unicast eth0');
   const jump = place(other, [...usual, rule(50, 'goto', { text: '50: from all goto 32766' }), rule(100, '99')]);

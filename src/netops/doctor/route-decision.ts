@@ -27,6 +27,8 @@ export type RouteDecision =
   | { readonly kind: 'unknown'; readonly why: string };
 
 export const localTable = 255;
+/** Of routes and of rules. */
+const refusals: ReadonlySet<string> = new Set(['blackhole', 'prohibit', 'unreachable']);
 
 export function prefixHolds(prefix: { readonly address: Address; readonly prefixLength: number }, address: Address): boolean {
   if (prefix.address.family !== address.family) return false;
@@ -76,10 +78,11 @@ export function decideRoute(namespace: MachineNamespace, wish: RouteWish): Route
       from = Number(/goto (\d+)/.exec(rule.text)?.[1] ?? 0);
       continue;
     }
-    if (rule.action !== 'lookup') return { kind: 'refused', rule, how: rule.action };
+    if (refusals.has(rule.action)) return { kind: 'refused', rule, how: rule.action };
+    if (rule.action !== 'lookup') return { kind: 'unknown', why: `where this rule leads cannot be told: ${rule.text}` };
     const route = lookUpTable(namespace, rule.table ?? 0, wish);
     if (!route || route.type === 'throw') continue;
-    if (['blackhole', 'prohibit', 'unreachable'].includes(route.type)) return { kind: 'refused', rule, route, how: route.type };
+    if (refusals.has(route.type)) return { kind: 'refused', rule, route, how: route.type };
     const hop = route.hops.find(({ dead, device }) => !dead && (wish.oif === undefined || device === wish.oif)) ?? route.hops[0];
     return {
       kind: 'route',
