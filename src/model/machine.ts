@@ -49,7 +49,13 @@ export interface MachineLink {
   readonly master?: string;
   /** Of a veth or a device above another: the index there, and the namespace where it is another one and could be told. */
   readonly peer?: { readonly index: number; readonly netns?: string };
-  readonly addresses: readonly { readonly address: Address; readonly prefixLength: number; readonly usable: boolean }[];
+  readonly addresses: readonly {
+    readonly address: Address;
+    readonly prefixLength: number;
+    readonly usable: boolean;
+    /** Of IPv4: nothing else is written there (a broadcast address, a peer, a label, a time): `ip addr add` of these two makes it anew. */
+    readonly plain?: true;
+  }[];
   readonly qdisc?: string;
 }
 

@@ -64,5 +64,6 @@ export const faultCasesOfSix: readonly FaultCase[] = [
     hop: { at: 'router', layer: 'route' },
     stage: [['router', 'echo 0 >/proc/sys/net/ipv6/conf/all/forwarding']],
     heal: [['router', 'echo 1 >/proc/sys/net/ipv6/conf/all/forwarding']],
+    fix: 'advice',
   },
 ];

@@ -47,15 +47,21 @@ export interface ReadLink extends MachineLink {
 const macText = (bytes: Uint8Array | undefined): string =>
   [...(bytes ?? [])].map((b) => b.toString(16).padStart(2, '0')).join(':');
 
+function addressUnder(address: ReadAddress['address'], label: string | undefined, link: string | undefined): ReadAddress['address'] {
+  if (label === undefined || label === link) return address;
+  const { plain, ...labelled } = address;
+  return labelled;
+}
+
 /** With addresses. */
 export function readMachineLinks(socket: RouteSocket): ReadLink[] {
-  const addresses = new Map<number, MachineLink['addresses'][number][]>();
+  const addresses = new Map<number, ReadAddress[]>();
   for (const message of socket.dump(RTM_GETADDR, [new Uint8Array(8)], 'reading addresses')) {
     const found = parseAddressMessage(message);
     if (!found) continue;
     const list = addresses.get(found.index);
-    if (list) list.push(found.address);
-    else addresses.set(found.index, [found.address]);
+    if (list) list.push(found);
+    else addresses.set(found.index, [found]);
   }
   const links: (ReadLink & { readonly masterIndex: number })[] = [];
   for (const { type, body } of socket.dump(RTM_GETLINK, [new Uint8Array(16)], 'reading links')) {
@@ -81,7 +87,7 @@ export function readMachineLinks(socket: RouteSocket): ReadLink[] {
         ? {}
         : { peer: { index: longIn(below) } }),
       ...(namespaceId === undefined ? {} : { peerNamespaceId: longIn(namespaceId) | 0 }),
-      addresses: addresses.get(index) ?? [],
+      addresses: (addresses.get(index) ?? []).map(({ address, label }) => addressUnder(address, label, name)),
       ...(qdisc === '' ? {} : { qdisc }),
       counters: countersOf(index, name, attributes.get(IFLA_STATS64)),
     });
@@ -109,22 +115,49 @@ function countersOf(index: number, name: string, bytes: Uint8Array | undefined):
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
+const IFA_LABEL = 3;
+const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
+const IFA_RT_PRIORITY = 9;
 const IFA_F_DADFAILED = 0x08;
 const IFA_F_TENTATIVE = 0x40;
+const IFA_F_PERMANENT = 0x80;
 
-function parseAddressMessage({ body }: NetlinkMessage): { index: number; address: MachineLink['addresses'][number] } | undefined {
+/** Of IPv4, without what only an option of `ip addr add` makes; whether its label is more than the link's name is seen where that is known. */
+function isPlain(body: Uint8Array, attributes: ReturnType<typeof parseAttributes>, flags: number): boolean {
+  const [local, peer] = [attributes.get(IFA_LOCAL), attributes.get(IFA_ADDRESS)];
+  return (
+    body[0] === 2 &&
+    body[3] === 0 &&
+    flags === IFA_F_PERMANENT &&
+    !attributes.has(IFA_BROADCAST) &&
+    !attributes.has(IFA_RT_PRIORITY) &&
+    local !== undefined &&
+    (peer === undefined || Buffer.compare(local, peer) === 0)
+  );
+}
+
+interface ReadAddress {
+  readonly index: number;
+  readonly address: MachineLink['addresses'][number];
+  readonly label?: string;
+}
+
+function parseAddressMessage({ body }: NetlinkMessage): ReadAddress | undefined {
   if (body.length < 8) return undefined;
   const attributes = parseAttributes(body.subarray(8));
   const bytes = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
   if (!bytes || bytes.length !== (body[0] === 2 ? 4 : 16)) return undefined;
   const flags = attributes.has(IFA_FLAGS) ? longIn(attributes.get(IFA_FLAGS)) : body[2];
+  const label = textIn(attributes.get(IFA_LABEL));
   return {
     index: longIn(body.subarray(4)),
+    ...(label && { label }),
     address: {
       address: addressFromBytes(bytes),
       prefixLength: body[1],
       usable: (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) === 0,
+      ...(isPlain(body, attributes, flags) && { plain: true as const }),
     },
   };
 }

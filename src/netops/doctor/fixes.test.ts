@@ -144,3 +144,20 @@ test('a queue is taken away only where it lets nothing through, and where puttin
   assert.equal(fixOf('hfsc', 'default 1', false), 'advice');
   assert.equal(fixOf('tbf', 'rate 8bit burst 10b lat 1ms', true, 1), 'advice');
 });
+
+test('an address is taken away only where one command brings all of it back; IPv6 forwarding is never switched', () => {
+  const fixOf = (addresses: object[], routes: object[] = []): string => {
+    const link = { name: 'br0', addresses } as unknown as FaultParts['link'];
+    const namespace = { routes } as unknown as Partial<MachineNamespace>;
+    return fixesOf('gateway-ip-is-local', { link, address: at('10.0.0.1'), prefixLength: 24 }, namespace)[0].cmd;
+  };
+  const one = { address: at('10.0.0.1'), prefixLength: 24, usable: true, plain: true };
+  const six = { address: at('fe80::1'), prefixLength: 64, usable: true };
+  const connected = { family: 4, protocol: 'kernel', hops: [{ device: 'br0' }] };
+  assert.equal(fixOf([one, six], [connected]), 'ip addr del 10.0.0.1/24 dev br0');
+  assert.match(fixOf([{ ...one, plain: undefined }]), /^# /, 'with a broadcast address, a label or a time');
+  assert.match(fixOf([one, { ...one, address: at('10.0.0.2') }]), /^# /, 'secondaries go with the first');
+  assert.match(fixOf([one], [connected, { ...connected, protocol: 'static' }]), /^# /, 'routes by that link go too');
+  const sixth = { ...packet, family: 6 as const, source: at('fd00::7'), destination: at('fd00::9') };
+  assert.match(fixesOf('forwarding-disabled', { packet: sixth, devices: ['eth0'] })[0].cmd, /^# /);
+});

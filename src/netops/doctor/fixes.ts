@@ -3,7 +3,7 @@
 
 import { type Address, bitsOf, renderAddress } from '../../model/address.ts';
 import type { DiagnosisFix } from '../../model/diagnosis.ts';
-import type { Machine, MachineNamespace } from '../../model/machine.ts';
+import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
 import { ruleAt } from './filter-hop.ts';
 import { exceptionFrom, insideNamespace, nftPlace, quoted, quotedWords } from './fix-rule.ts';
 import type { Fault, FaultParts, WalkHop } from './hop.ts';
@@ -183,6 +183,9 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
     case 'gateway-ip-is-local': {
       if (!link || !address) return [advice('take the address off the other link')];
       const prefix = `${renderAddress(address)}/${parts.prefixLength ?? bitsOf(address.family)}`;
+      const lasting = persist('give that bridge another network: it has the one the machine itself is in');
+      if (!comesBack(namespace, link, address))
+        return [advice(`ip addr del ${prefix} dev ${quoted(link.name)}: with it goes what \`ip addr add\` does not bring back`), lasting];
       return [
         {
           cmd: `ip addr del ${prefix} dev ${quoted(link.name)}`,
@@ -190,20 +193,24 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
           risk: `what uses ${link.name} loses its gateway: containers there, most likely`,
           scope: `address ${renderAddress(address)} of ${link.name}`,
         },
-        persist('give that bridge another network: it has the one the machine itself is in'),
+        lasting,
       ];
     }
     case 'forwarding-disabled':
+      // It writes to every device and drops what routers announced: setting it back restores neither.
+      if (packet?.family === 6)
+        return [
+          advice('sysctl -w net/ipv6/conf/all/forwarding=1: default routes that routers announced go with it (accept_ra=2 keeps them)'),
+          persist('net.ipv6.conf.all.forwarding=1 in /etc/sysctl.d, and accept_ra=2 for links whose routes are announced'),
+        ];
       return [
         sysctls(
           namespace,
-          packet?.family === 6
-            ? [['net/ipv6/conf/all/forwarding', '1']]
-            : (parts.devices ?? []).map((device) => [`net/ipv4/conf/${device}/forwarding`, '1'] as const),
+          (parts.devices ?? []).map((device) => [`net/ipv4/conf/${device}/forwarding`, '1'] as const),
           'this machine routes between these devices, as far as its rules let it',
           `devices ${(parts.devices ?? []).join(' and ')}`,
         ),
-        persist(`${packet?.family === 6 ? 'net.ipv6.conf.all.forwarding' : 'net.ipv4.ip_forward'}=1 in /etc/sysctl.d`),
+        persist('net.ipv4.ip_forward=1 in /etc/sysctl.d'),
       ];
     case 'bridge-nf-drop':
       return [
@@ -302,6 +309,13 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       return [];
   }
 }
+
+/** Of an address that is taken away: that nothing else goes with it (other addresses of its network, routes by its link, what it was given). */
+const comesBack = ({ routes }: MachineNamespace, link: MachineLink, address: Address): boolean => {
+  const own = link.addresses.filter((one) => one.address.family === 4);
+  const others = routes.filter(({ family, protocol, hops }) => family === 4 && protocol !== 'kernel' && hops.some(({ device }) => device === link.name));
+  return own.length === 1 && sameAddress(own[0].address, address) && own[0].plain === true && others.length === 0;
+};
 
 const holderOf = (machine: Machine, pids: readonly number[] | undefined): string => {
   const process = machine.processes.find(({ pid }) => pids?.includes(pid));
