@@ -6,6 +6,9 @@ import type { Address, Family } from './address.ts';
 export type FilterBackend = 'nft' | 'legacy';
 export type FilterHook = 'ingress' | 'egress' | 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
 
+/** Which chain: two families, and two backends, may have one of the same name. */
+export type ChainPlace = Pick<RulePlace, 'backend' | 'family' | 'table' | 'chain'>;
+
 /** Where a rule stands: enough to show it, and to delete it. */
 export interface RulePlace {
   readonly backend: FilterBackend;
@@ -194,7 +197,7 @@ export interface FilterPacket {
 
 export type FilterVerdict =
   | { readonly kind: 'accept' }
-  | { readonly kind: 'drop'; readonly rule?: RulePlace; readonly policyOf?: { readonly table: string; readonly chain: string } }
+  | { readonly kind: 'drop'; readonly rule?: RulePlace; readonly policyOf?: ChainPlace }
   | { readonly kind: 'reject'; readonly answer: 'tcp-reset' | 'icmp'; readonly rule: RulePlace }
   | { readonly kind: 'queue'; readonly first: number; readonly last: number; readonly bypass: boolean; readonly rule: RulePlace }
   /** As long as a socket listens there. */

@@ -100,7 +100,7 @@ describe('a walk through the rules', () => {
     assert.equal(verdictOf(filterOf([jump, below])), 'accept');
     const goto = chain('in', { policy: 'drop' }, [{ kind: 'goto', chain: 'below' }], [accept]);
     const { verdict } = walkFilter(filterOf([goto, below]), packet, at('input'));
-    assert.deepEqual(verdict, { kind: 'drop', policyOf: { table: 't', chain: 'in' } });
+    assert.deepEqual(verdict, { kind: 'drop', policyOf: { backend: 'nft', family: 'inet', table: 't', chain: 'in' } });
   });
 
   it('says unknown where a limit decides, names its rule, and both ends it may come to', () => {

@@ -122,7 +122,8 @@ class Run {
       for (const chain of chains) {
         const ending = this.#walkChain(chain, chain, 0);
         if (ending === 'end') {
-          if (chain.base?.policy === 'drop') return { kind: 'drop', policyOf: { table: chain.table, chain: chain.name } };
+          const { backend, family, table, name } = chain;
+          if (chain.base?.policy === 'drop') return { kind: 'drop', policyOf: { backend, family, table, chain: name } };
         } else if (ending !== 'accept') return ending;
         // The first that translates is the last that is asked.
         if (this.#translated && chain.base?.type === 'nat') break;

@@ -5,6 +5,7 @@ import { renderAddress } from '../../model/address.ts';
 import type { CauseId } from '../../model/diagnosis.ts';
 import type { MachineNamespace } from '../../model/machine.ts';
 import type {
+  ChainPlace,
   FilterChain,
   FilterHook,
   FilterMatch,
@@ -80,7 +81,7 @@ export function visitHook(visit: HookVisit): HookOutcome {
     });
     const policyOf = verdict.kind === 'drop' ? verdict.policyOf : undefined;
     if (round >= mostFaults || (!place && !policyOf)) return { ...done, hops };
-    rest = place ? withoutRule(rest, place) : withoutPolicy(rest, policyOf as { table: string; chain: string }, hook);
+    rest = place ? withoutRule(rest, place) : withoutPolicy(rest, policyOf as ChainPlace);
   }
 }
 
@@ -141,11 +142,16 @@ const withoutRule = (filter: PacketFilter, place: RulePlace): PacketFilter => ({
   ),
 });
 
-const withoutPolicy = (filter: PacketFilter, of: { table: string; chain: string }, hook: FilterHook): PacketFilter => ({
+/** The same with the chain's policy being accept; a chain of that name of another family or backend keeps its own. */
+export const withoutPolicy = (filter: PacketFilter, of: ChainPlace): PacketFilter => ({
   ...filter,
   chains: filter.chains.map(
     (chain): FilterChain =>
-      chain.base?.hook === hook && chain.table === of.table && chain.name === of.chain
+      chain.base &&
+      chain.backend === of.backend &&
+      chain.family === of.family &&
+      chain.table === of.table &&
+      chain.name === of.chain
         ? { ...chain, base: { ...chain.base, policy: 'accept' } }
         : chain,
   ),
@@ -167,10 +173,7 @@ function faultOf(visit: HookVisit, verdict: FilterVerdict, walk: FilterWalk, fil
   const parts: FaultParts = { hook, packet: walk.packet };
   const back = way === 'back';
   if (verdict.kind === 'drop' && !verdict.rule && verdict.policyOf) {
-    const chain = filter.chains.find(
-      ({ base, table, name }) => base?.hook === hook && table === verdict.policyOf?.table && name === verdict.policyOf.chain,
-    );
-    const policyOf = { ...verdict.policyOf, family: chain?.family ?? 'ip', backend: chain?.backend ?? 'nft' };
+    const { policyOf } = verdict;
     const id: CauseId = bridged
       ? 'bridge-nf-drop'
       : back

@@ -33,7 +33,7 @@ export const nftPlace = (...names: readonly string[]): string | undefined =>
   names.every((name) => nftName.test(name)) ? names.join(' ') : undefined;
 
 /** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. It knows these tables alone. */
-export const isIptables = ({ text, family, table, chain }: RulePlace): boolean =>
+export const isIptables = ({ text = '', family, table, chain }: Pick<RulePlace, 'family' | 'table' | 'chain'> & { readonly text?: string }): boolean =>
   /^(?:\[\d+:\d+\] )?-A /.test(text.trim()) ||
   ((family === 'ip' || family === 'ip6') && /^(filter|nat|mangle|raw|security)$/.test(table) && /^[A-Z]/.test(chain));
 
@@ -96,7 +96,7 @@ export function exceptionFrom(
     };
   }
   if (!policyOf) return undefined;
-  if (policyOf.backend === 'legacy' || /^(INPUT|FORWARD|OUTPUT)$/.test(policyOf.chain)) {
+  if (policyOf.backend === 'legacy' || isIptables(policyOf)) {
     const spec = `${iptablesMatch(packet, anySource)} -j ACCEPT`;
     const tool = iptablesOf(policyOf);
     const table = `-t ${quoted(policyOf.table)}`;

@@ -6,8 +6,9 @@ import { test } from 'node:test';
 import { type Address, parseAddress } from '../../model/address.ts';
 import type { CauseId, DiagnosisFix } from '../../model/diagnosis.ts';
 import type { Machine, MachineNamespace } from '../../model/machine.ts';
-import type { FilterPacket, RulePlace } from '../../model/packet-filter.ts';
+import type { FilterPacket, PacketFilter, RulePlace } from '../../model/packet-filter.ts';
 import { planFixes } from './fixes.ts';
+import { withoutPolicy } from './filter-hop.ts';
 import { type Fault, type FaultParts, hopOf } from './hop.ts';
 
 const at = (text: string): Address => parseAddress(text) as Address;
@@ -160,4 +161,21 @@ test('an address is taken away only where one command brings all of it back; IPv
   assert.match(fixOf([one], [connected, { ...connected, protocol: 'static' }]), /^# /, 'routes by that link go too');
   const sixth = { ...packet, family: 6 as const, source: at('fd00::7'), destination: at('fd00::9') };
   assert.match(fixesOf('forwarding-disabled', { packet: sixth, devices: ['eth0'] })[0].cmd, /^# /);
+});
+
+test('a policy is that of its own chain: family, backend, and whose table it is', () => {
+  const cmdOf = (family: string, table: string, backend: 'nft' | 'legacy' = 'nft'): string =>
+    fixesOf('fw-rule-drop', { policyOf: { family, table, chain: 'INPUT', backend } })[0].cmd;
+  assert.match(cmdOf('ip', 'filter'), /^iptables-nft -t filter -A INPUT /);
+  assert.match(cmdOf('ip6', 'filter'), /^ip6tables-nft /);
+  assert.match(cmdOf('ip', 'filter', 'legacy'), /^iptables-legacy .*-t filter -A INPUT /);
+  assert.match(cmdOf('inet', 'filter'), /^nft add rule inet filter INPUT /);
+  assert.match(cmdOf('ip', 'mine'), /^nft add rule ip mine INPUT /);
+  const chain = (family: string, backend: string) => ({ family, backend, table: 'filter', name: 'INPUT', base: { policy: 'drop' } });
+  const filter = { chains: [chain('ip', 'nft'), chain('ip6', 'nft'), chain('ip', 'legacy')] } as unknown as PacketFilter;
+  const rest = withoutPolicy(filter, { family: 'ip6', backend: 'nft', table: 'filter', chain: 'INPUT' });
+  assert.deepEqual(
+    rest.chains.map(({ base }) => base?.policy),
+    ['drop', 'accept', 'drop'],
+  );
 });

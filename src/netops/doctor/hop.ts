@@ -3,7 +3,7 @@
 import type { Address } from '../../model/address.ts';
 import type { CauseId, DiagnosisFix, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { MachineLink, MachineListener, MachineNamespace, MachineQdisc } from '../../model/machine.ts';
-import type { FilterHook, FilterPacket, RulePlace } from '../../model/packet-filter.ts';
+import type { ChainPlace, FilterHook, FilterPacket, RulePlace } from '../../model/packet-filter.ts';
 
 export type Evidence = DiagnosisHop['evidence'][number];
 
@@ -21,12 +21,7 @@ export const seen = (text: string): Evidence => ({ rung: rungs.state, text });
 /** What a fault is made of, for the fix. */
 export interface FaultParts {
   readonly rule?: RulePlace;
-  readonly policyOf?: {
-    readonly family: string;
-    readonly table: string;
-    readonly chain: string;
-    readonly backend: 'nft' | 'legacy';
-  };
+  readonly policyOf?: ChainPlace;
   readonly hook?: FilterHook;
   readonly packet?: FilterPacket;
   readonly set?: { readonly family: string; readonly table: string; readonly name: string };
