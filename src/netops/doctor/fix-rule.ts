@@ -1,6 +1,7 @@
 // The smallest exception from a rule, as commands: one accept for one flow in front of what stops it, in the words of the tool that owns
-// the rule, and what takes it away again. Pure text; whether it is run is the user's matter.
+// the rule, and what takes it away again. Text alone; whether it is run is the user's matter.
 
+import { randomBytes } from 'node:crypto';
 import { renderAddress } from '../../model/address.ts';
 import type { FilterPacket, RulePlace } from '../../model/packet-filter.ts';
 import type { FaultParts } from './hop.ts';
@@ -11,8 +12,8 @@ export interface Commands {
   readonly scope: string;
 }
 
-/** Marks what a fix of ours made, so that its undo finds it. */
-export const fixComment = 'weir-doctor';
+/** Marks what one fix of ours made, so that its undo finds it and none of another's. */
+const newComment = (): string => `weir-doctor-${randomBytes(6).toString('hex')}`;
 
 /** For a shell: in single quotes unless there is nothing to quote. */
 export const quoted = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
@@ -39,7 +40,8 @@ export const isIptables = ({ text = '', family, table, chain }: Pick<RulePlace, 
 
 function iptablesOf({ backend, family }: { backend: string; family: string }): string {
   const six = family === 'ip6';
-  return `ip${six ? '6' : ''}tables-${backend === 'legacy' ? 'legacy' : 'nft'}`;
+  // Legacy tables are behind one lock, which another program may hold for a moment.
+  return `ip${six ? '6' : ''}tables-${backend === 'legacy' ? 'legacy -w 10' : 'nft'}`;
 }
 
 /** What selects the flow at that place: as it is there, after what was rewritten before. `-m conntrack` names a published port. */
@@ -70,6 +72,7 @@ export function exceptionFrom(
 ): Commands | undefined {
   const { packet, rule, policyOf } = parts;
   if (!packet) return undefined;
+  const comment = newComment();
   const { anySource = false } = options;
   const who = anySource ? 'every source' : renderAddress(packet.source);
   const scope = `lets ${packet.protocol} from ${who} to ${renderAddress(packet.destination)}${packet.protocol === 'icmp' ? '' : ` port ${packet.direction === 'reply' ? 'any' : packet.destinationPort}`} past this chain; nothing else`;
@@ -90,8 +93,8 @@ export function exceptionFrom(
     const place = nftPlace(rule.family, rule.table, rule.chain);
     if (place === undefined) return undefined;
     return {
-      cmd: `nft insert rule ${place} handle ${rule.handle} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
-      undo: undoNft(place),
+      cmd: `nft insert rule ${place} handle ${rule.handle} ${nftMatch(packet, anySource)} accept comment '"${comment}"'`,
+      undo: undoNft(place, comment),
       scope,
     };
   }
@@ -106,14 +109,14 @@ export function exceptionFrom(
   const place = nftPlace(policyOf.family, policyOf.table, policyOf.chain);
   if (place === undefined) return undefined;
   return {
-    cmd: `nft add rule ${place} ${nftMatch(packet, anySource)} accept comment '"${fixComment}"'`,
-    undo: undoNft(place),
+    cmd: `nft add rule ${place} ${nftMatch(packet, anySource)} accept comment '"${comment}"'`,
+    undo: undoNft(place, comment),
     scope,
   };
 }
 
-const undoNft = (place: string): string =>
-  `nft delete rule ${place} handle $(nft -a list chain ${place} | sed -n 's/.*comment "${fixComment}" # handle //p')`;
+const undoNft = (place: string, comment: string): string =>
+  `nft delete rule ${place} handle $(nft -a list chain ${place} | sed -n 's/.*comment "${comment}" # handle //p')`;
 
 /** `nsenter` in front of each command, for a namespace this process is not in. */
 export function insideNamespace(path: string | undefined, command: string): string {

@@ -179,3 +179,13 @@ test('a policy is that of its own chain: family, backend, and whose table it is'
     ['drop', 'accept', 'drop'],
   );
 });
+
+test('the undo of one fix names what that fix made, not what another did; legacy tables wait for their lock', () => {
+  const [first, second] = [1, 2].map(() => fixesOf('fw-rule-drop', { rule: rule({}) })[0]);
+  const commentOf = (text: string): string => /weir-doctor-[0-9a-f]{12}/.exec(text)?.[0] ?? assert.fail(text);
+  assert.equal(commentOf(first.cmd), commentOf(first.undo));
+  assert.notEqual(commentOf(first.cmd), commentOf(second.undo));
+  const [legacy] = fixesOf('fw-legacy-drop', { rule: rule({ backend: 'legacy', family: 'ip', table: 'filter', chain: 'INPUT' }) });
+  assert.match(legacy.cmd, /^iptables-legacy -w 10 -t filter -I INPUT 4 /);
+  assert.match(legacy.undo, /^iptables-legacy -w 10 -t filter -D INPUT /);
+});
