@@ -47,8 +47,8 @@ const fixesOf = (
 
 /** The words a program gets, of a command that a shell reads; a shell that finds more in it than one command says so. */
 function wordsOf(command: string): string[] {
-  const [program] = command.split(' ', 1);
-  const { stdout, stderr } = spawnSync('sh', ['-c', `${program}() { printf '%s\\n' "$@"; }; ${command}`], {
+  const words = command.slice(command.indexOf(' '));
+  const { stdout, stderr } = spawnSync('/bin/sh', ['-c', `words() { printf '%s\\n' "$@"; }; words${words}`], {
     encoding: 'utf8',
     env: { PATH: '' },
   });
