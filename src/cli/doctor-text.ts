@@ -48,9 +48,10 @@ export function renderDiagnosis(diagnosis: Diagnosis, tried: TriedFix | undefine
     if (!cmd.startsWith('#')) lines.push(dim(`  risk   ${safe(risk)}`), dim(`  scope  ${safe(scope)}`));
   }
   if (tried) {
-    const outcome = tried.verdict ? `${tried.verdict} (${tried.confidence}) while it was applied` : 'it was not applied';
+    const outcome = tried.verdict ? `${tried.verdict} (${tried.confidence}) while it was applied` : 'nothing was seen of it';
     lines.push('', `${bold('Tried')}  ${outcome}; ${tried.undone ? 'taken back' : 'NOT taken back'}`);
     if (tried.error) lines.push(`  ${safe(tried.error)}`);
+    if (!tried.undone) lines.push(`  type   ${safe(tried.undo)}`);
   }
   for (const { cmd, why, proof } of rejected)
     lines.push('', `${bold('Does not help')}  ${safe(cmd)}`, `  why    ${safe(why)}`, `  proof  ${safe(proof)}`);

@@ -63,7 +63,12 @@ describe('weir doctor', () => {
       },
       tryFix: async ({ cmd }, forMs) => {
         trials.push(`${cmd} for ${forMs}`);
-        return { end: async () => void trials.push('taken back') };
+        return {
+          end: async () => {
+            trials.push('taken back');
+            return { lasted: true };
+          },
+        };
       },
     };
   });
@@ -159,6 +164,34 @@ Not measured
     const failed = JSON.parse((await bed.run('doctor --from 10.0.0.7 --to 10.0.0.9:443 --try-fix 30s --json')).out);
     assert.equal(trials.at(-1), 'taken back');
     assert.deepEqual([failed.tried_fix.undone, failed.tried_fix.error], [true, 'gone']);
+  });
+
+  it('says nothing of a fix whose time was up before the look was over, and what to type where it is still there', async () => {
+    const line = 'doctor --from 10.0.0.7 --to 10.0.0.9:443 --try-fix 30s';
+    bed.doctor.tryFix = async () => ({ end: async () => ({ lasted: false }) });
+    answers = [found(), found({ verdict: 'reachable' })];
+    const short = await bed.run(`${line} --json`);
+    assert.equal(short.code, 10);
+    const { tried_fix: tried } = JSON.parse(short.out);
+    assert.deepEqual([tried.verdict, tried.undone], [undefined, true]);
+    assert.match(tried.error, /time was up/);
+    bed.doctor.tryFix = async () => ({
+      end: async () => {
+        throw new WeirError('kernel-refused', 'the fix was not taken back: no');
+      },
+    });
+    answers = [found(), found({ verdict: 'reachable' })];
+    const left = await bed.run(line);
+    assert.equal(left.code, 1);
+    assert.match(left.out, /NOT taken back\n {2}the fix was not taken back: no\n {2}type {3}nft delete rule x\n/);
+  });
+
+  it('tries no fix where nothing is broken, or nobody knows', async () => {
+    for (const verdict of ['reachable', 'inconclusive'] as const) {
+      answers = [found({ verdict })];
+      await bed.run('doctor --from 10.0.0.7 --to 10.0.0.9:443 --try-fix 30s');
+    }
+    assert.deepEqual(trials, []);
   });
 
   it('refuses what is no address, no port, no time', async () => {

@@ -27,7 +27,7 @@ interface Options extends CommonOptions {
 export interface TriedFix {
   readonly cmd: string;
   readonly undo: string;
-  /** While it was applied; undefined where it could not be. */
+  /** While it was applied; undefined where it could not be, and where it did not last until the look was over. */
   readonly verdict?: Diagnosis['verdict'];
   readonly confidence?: Diagnosis['confidence'];
   readonly undone: boolean;
@@ -40,6 +40,8 @@ const exitCodes: Readonly<Record<Diagnosis['verdict'], number>> = {
   degraded: 11,
   inconclusive: 12,
 };
+/** A fix that was tried is still applied. */
+const leftApplied = 1;
 const longestTrialMs = 600_000;
 
 export const doctorVerb: Verb = (run) =>
@@ -110,13 +112,15 @@ async function doctor(context: CommandContext, options: Options): Promise<number
   const found = await actions.diagnose(wishFor(source));
   const other = contrast && (await actions.diagnose(wishFor(contrast)));
   const diagnosis: Diagnosis = { ...found, ...(other && { contrast: other }) };
-  const fix = diagnosis.fix.find(canTry);
+  const broken = diagnosis.verdict === 'unreachable' || diagnosis.verdict === 'degraded';
+  const fix = broken ? diagnosis.fix.find(canTry) : undefined;
   const tried =
     forMs === undefined || !fix ? undefined : await tryOnce(context, fix, forMs, () => actions.diagnose(wishFor(source)));
-  if (forMs !== undefined && !fix) await context.note('there is no fix that could be tried');
+  if (forMs !== undefined && !fix)
+    await context.note(broken ? 'there is no fix that could be tried' : `no fix is tried: it is ${diagnosis.verdict}`);
   if (context.json) await context.printJson({ ...diagnosis, ...(tried && { tried_fix: tried }) });
   else await context.print(renderDiagnosis(diagnosis, tried, context.style));
-  return exitCodes[diagnosis.verdict];
+  return tried?.undone === false ? leftApplied : exitCodes[diagnosis.verdict];
 }
 
 function trialTimeOf(text: string): number {
@@ -137,15 +141,19 @@ async function tryOnce(
   let error: string | undefined;
   let seen: Diagnosis | undefined;
   let undone = true;
+  let lasted = false;
   try {
     const trial = await context.environment.actions.doctor.tryFix(fix, forMs);
     try {
       seen = await look();
     } finally {
-      await trial.end().catch((failed: unknown) => {
+      try {
+        ({ lasted } = await trial.end());
+        if (!lasted) error = 'its time was up before the look was over: what was seen says nothing of it; give it more time';
+      } catch (failed) {
         undone = false;
         error = failed instanceof Error ? failed.message : String(failed);
-      });
+      }
     }
   } catch (failed) {
     error ??= failed instanceof Error ? failed.message : String(failed);
@@ -153,7 +161,7 @@ async function tryOnce(
   return {
     cmd,
     undo,
-    ...(seen && { verdict: seen.verdict, confidence: seen.confidence }),
+    ...(seen && lasted && { verdict: seen.verdict, confidence: seen.confidence }),
     undone,
     ...(error !== undefined && { error }),
   };

@@ -7,12 +7,17 @@ import { printable } from '../../base/printable.ts';
 import type { DiagnosisFix } from '../../model/diagnosis.ts';
 
 export interface FixTrial {
-  /** Takes the fix back and waits for that. Throws `kernel-refused` when the undo failed, with its words. Idempotent. */
-  end(): Promise<void>;
+  /**
+   * Takes the fix back and waits for that; whether it lasted until then, or its time was up before. Throws `kernel-refused` when the undo failed,
+   * with its words. Idempotent.
+   */
+  end(): Promise<{ readonly lasted: boolean }>;
 }
 
+/** Exit code where the time was up before the input ended. */
+const timeUp = 7;
 /** Applies in a shell of its own, waits for the end of input or of its time, undoes. Undoes only what it applied. */
-const script = 'sh -c "$2" || exit 9; echo applied; timeout "$1" cat >/dev/null; sh -c "$3"';
+const script = `sh -c "$2" || exit 9; echo applied; timeout "$1" cat >/dev/null && told=1; sh -c "$3" || exit 8; [ -n "$told" ] || exit ${timeUp}`;
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const mostWords = 4000;
 
@@ -46,11 +51,12 @@ export async function tryFix({ cmd, undo }: DiagnosisFix, forMs: number): Promis
     async end() {
       child.stdin.end();
       const code = await ended;
-      if (code !== 0)
+      if (code !== 0 && code !== timeUp)
         throw new WeirError('kernel-refused', `the fix was not taken back: ${printable(words.trim(), 500)}`, {
           undo,
           next: `run it by hand: ${undo}`,
         });
+      return { lasted: code === 0 };
     },
   };
 }
