@@ -104,6 +104,8 @@ test('what leaves a connection possible: limits, resets, sizes, two backends', (
     words([wrong('pmtu-blackhole', { effect: 'stall' })], met('connected', again)),
     'degraded observed pmtu-blackhole',
   );
+  assert.equal(words([fine], met('connected', { ending: 'reset' })), 'degraded observed - both said', 'nobody told why');
+  assert.equal(words([fine], met('connected', { ending: 'closed' })), 'reachable proven -');
   const counted = { growth: new Map([['1', { 'TcpExt.TCPAbortOnClose': 1 }]]) };
   assert.equal(
     words([wrong('app-abort', { effect: 'stall' })], met('connected', { ...counted, ending: 'reset' })),

@@ -136,6 +136,13 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
       const confidence = stalled ? 'observed' : stall.fault.certain ? 'predicted' : 'unknown';
       return { verdict: 'degraded', confidence, cause: stall, evidence };
     }
+    if (first.ending === 'reset')
+      return {
+        verdict: 'degraded',
+        confidence: 'observed',
+        evidence,
+        disagreement: `by what was read it must work, but the probe ${describe(run)}; nothing told who reset it`,
+      };
     return { verdict: 'reachable', confidence: run.injected ? 'observed' : 'proven', evidence };
   }
 
