@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Address, parseAddress } from '../../model/address.ts';
 import type { MachineNamespace, MachineRoute, MachineRule } from '../../model/machine.ts';
+import type { FilterPacket } from '../../model/packet-filter.ts';
 import { decideRoute, isLocalAddress, type RouteDecision } from './route-decision.ts';
+import { checkReversePath } from './route-hop.ts';
 
 const at = (text: string): Address => parseAddress(text) as Address;
 
@@ -110,4 +112,16 @@ test('routes whose every next hop is dead are not taken; ranges of AnyIP are loc
   assert.equal(words(decideRoute(namespace, { to: at('10.0.0.9') })), 'unicast eth1');
   assert.equal(isLocalAddress(place(['local 10.66.0.0/17 lo 255']), at('10.66.99.1')), true);
   assert.equal(isLocalAddress(place(['local 10.66.0.0/17 lo 255']), at('10.67.0.1')), false);
+});
+
+test('the way back that rp_filter looks for is without the mark, unless it is asked to count', () => {
+  const routes = ['unicast 0.0.0.0/0 eth1', 'unicast 0.0.0.0/0 eth0 99'];
+  const packet = { family: 4, source: at('10.9.0.1'), destination: at('10.0.0.2'), mark: 1 } as unknown as FilterPacket;
+  const judged = (sysctls: Record<string, string>): string | undefined => {
+    const namespace = place(routes, [...usual, rule(100, '99', { mark: { value: 1, mask: 1 } })]);
+    return checkReversePath({ ...namespace, sysctls: { 'net/ipv4/conf/eth0/rp_filter': '1', ...sysctls } }, 'eth0', packet)?.state;
+  };
+  assert.equal(judged({}), 'fail');
+  assert.equal(judged({ 'net/ipv4/conf/eth0/src_valid_mark': '1' }), undefined);
+  assert.equal(judged({ 'net/ipv4/conf/all/src_valid_mark': '1' }), undefined);
 });

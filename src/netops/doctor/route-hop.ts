@@ -165,7 +165,9 @@ export function checkReversePath(namespace: MachineNamespace, iif: string, packe
   const value = (device: string): number => Number(namespace.sysctls[`net/ipv4/conf/${device}/rp_filter`] ?? 0);
   const mode = Math.max(value('all'), value(iif));
   if (mode === 0 || iif === 'lo') return undefined;
-  const back = decideRoute(namespace, { to: packet.source, from: packet.destination, mark: packet.mark });
+  // The mark counts only where it is asked to: __fib_validate_source, IN_DEV_SRC_VMARK.
+  const marked = ['all', iif].some((device) => namespace.sysctls[`net/ipv4/conf/${device}/src_valid_mark`] === '1');
+  const back = decideRoute(namespace, { to: packet.source, from: packet.destination, mark: marked ? packet.mark : 0 });
   if (back.kind === 'unknown') return undefined;
   if (back.kind === 'route' && (mode === 2 || back.route.hops.some(({ device }) => device === iif))) return undefined;
   const goes = back.kind === 'route' ? `goes out by ${back.device ?? back.route.type}` : 'has no route';
