@@ -6,6 +6,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import type { WeirError } from '../../src/base/errors.ts';
+import { parseAddress } from '../../src/model/address.ts';
+import type { MachineLink, MachineNamespace } from '../../src/model/machine.ts';
+import { touchDecoy } from '../../src/netops/doctor/decoy-touch.ts';
 import { tryFix } from '../../src/netops/doctor/try-fix.ts';
 import { type CaseFigures, runAtOnce, runCase, runFromServerAlone, runPair } from '../support/doctor-bed.ts';
 import type { FaultCase } from '../support/fault-case.ts';
@@ -107,5 +110,16 @@ test('a fix that is being tried goes when whoever tries it is killed', { skip: l
     const bad = tryFix({ ...fix, cmd: 'false', when: 'now', risk: '', scope: '' }, 1000);
     await assert.rejects(bad, (error: WeirError) => error.code === 'kernel-refused');
     assert.equal(await place.snapshot(), before, 'what was not applied is not undone');
+  });
+});
+
+test('a touch that cannot be made leaves no table', { skip: lacking }, async () => {
+  await withLab(async (lab) => {
+    const place = await lab.namespace('t');
+    const before = await place.snapshot();
+    const decoy = parseAddress('10.0.0.9') ?? assert.fail();
+    const gone = { name: 'gone0', index: 4711, mac: '' } as unknown as MachineLink;
+    await assert.rejects(touchDecoy({ path: place.path } as unknown as MachineNamespace, gone, decoy, 80));
+    assert.equal(await place.snapshot(), before);
   });
 });

@@ -76,23 +76,25 @@ export async function touchDecoy(
     );
   // A router that knows no such address says so, and the kernel would forget the half-open connection at once.
   const guard = await holdTable(namespace.path, [{ hook: 'prerouting', rules: [unreachable(source)] }]);
-  const begun = performance.now();
-  const { fd } = openPacketSocket({
-    interface: link.name,
-    ...(namespace.path !== undefined && { netns: namespace.path }),
-    filter: portsFilter([sourcePort]),
-    bufferBytes,
-    outgoing: true,
-    receives: {},
-  });
+  let fd: number | undefined;
   let timer: NodeJS.Timeout | undefined;
   let reader: SniffReader | undefined;
   try {
+    const begun = performance.now();
+    const socket = openPacketSocket({
+      interface: link.name,
+      ...(namespace.path !== undefined && { netns: namespace.path }),
+      filter: portsFilter([sourcePort]),
+      bufferBytes,
+      outgoing: true,
+      receives: {},
+    }).fd;
+    fd = socket;
     return await new Promise<DecoyTouch>((resolve, reject) => {
       const end = (result: DecoyTouch['result']): void =>
         resolve({ result, source: renderAddress(source), sourcePort, ms: Math.round(performance.now() - begun) });
       let done = false;
-      reader = new SniffReader(fd, (frame) => {
+      reader = new SniffReader(socket, (frame) => {
         const answer = answerOf(frame, sourcePort, sequence);
         if (!answer || done) return;
         done = true;
@@ -120,7 +122,7 @@ export async function touchDecoy(
   } finally {
     clearTimeout(timer);
     reader?.close();
-    closeDescriptor(fd);
+    if (fd !== undefined) closeDescriptor(fd);
     await guard.close();
   }
 }

@@ -92,14 +92,16 @@ export async function measured(wish: MeasureWish, body: (notMeasured: string[]) 
     if (place && packets !== undefined) rules.set(ruleKey(namespace.inode, place), { namespace, place, packets });
   }
   const rulesAsTheyAct = await openRuleTraces(wish, notMeasured);
-  const trace = openTrace(notMeasured);
+  let trace: Trace | undefined;
   let attempts: ConnectOutcome[];
   try {
+    trace = openTrace(notMeasured);
     attempts = await body(notMeasured);
-  } finally {
     trace?.collect();
+  } finally {
+    // Tables of ours first: nothing that fails may leave one.
+    await Promise.allSettled(rulesAsTheyAct.map(({ nft }) => nft.close()));
     trace?.close();
-    for (const { nft } of rulesAsTheyAct) await nft.close();
   }
   const growth = counterGrowth(before, readCountersOf(wish.through));
   const rulePackets = new Map<string, number>();
