@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { FilterPacket } from '../model/packet-filter.ts';
 import { askBpf, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY, runBpfProgram } from './bpf-run.ts';
 import { renderEthernet, renderTcpPacket } from './frame-injection.ts';
-import { addressOf } from './libc.ts';
+import { addressOf, callFailed } from './libc.ts';
 
 const BPF_F_QUERY_EFFECTIVE = 1;
 const attachTypes = { ingress: 0, egress: 1 } as const;
@@ -37,8 +37,10 @@ export function judgeByCgroup(cgroup: string, direction: 'ingress' | 'egress', p
   let directory: number;
   try {
     directory = openSync(`${root}${cgroup}`, 'r');
-  } catch {
-    return [];
+  } catch (error) {
+    const { code, errno = 0 } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    throw callFailed('opening a cgroup', Math.abs(errno));
   }
   const ids = new Uint32Array(mostPrograms);
   try {

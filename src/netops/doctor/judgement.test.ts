@@ -50,8 +50,10 @@ test('without a probe everything is a prediction, and what was not seen is no pr
     'unreachable predicted no-return-route',
   );
   assert.equal(words([fine], undefined, { ...whole, back: 'left' }), 'inconclusive predicted -');
-  const unread = hopOf(where, { layer: 'filter', state: 'not-measured', detail: 'the rules could not be read' });
-  assert.equal(words([fine, unread]), 'inconclusive unknown -');
+  for (const layer of ['filter', 'cgroup', 'xfrm', 'socket']) {
+    const unread = hopOf(where, { layer, state: 'not-measured', detail: 'it could not be read' });
+    assert.equal(words([fine, unread]), 'inconclusive unknown -', layer);
+  }
   assert.equal(words([hopOf(where, { layer: 'filter', state: 'unknown', detail: 'undecided' })]), 'inconclusive unknown -');
 });
 

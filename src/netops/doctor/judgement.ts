@@ -23,6 +23,9 @@ const degrading = new Set<CauseId>(['pmtu-blackhole', 'app-abort', 'fw-rate-limi
 /** What nobody can decide from here, however sure the rest is. */
 const undecidable = new Set<CauseId>(['reply-lost-off-host']);
 
+/** Layers that let a packet by or do not: where one was not read, nothing is foretold. */
+const deciding: ReadonlySet<string> = new Set(['filter', 'cgroup', 'xfrm', 'socket']);
+
 const firstFault = (hops: readonly WalkHop[], fits: (fault: Fault) => boolean): WalkHop | undefined =>
   hops.find(({ fault }) => fault !== undefined && fits(fault));
 
@@ -47,7 +50,7 @@ function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
   }
   const whole = walk.there !== 'stopped' && walk.back !== 'stopped' && walk.listener !== undefined;
   const known = hops.every(({ state }) => state === 'pass' || state === 'not-measured');
-  const read = hops.every(({ state, layer }) => state !== 'not-measured' || layer !== 'filter');
+  const read = hops.every(({ state, layer }) => state !== 'not-measured' || !deciding.has(layer));
   if (whole && known && read)
     // What was not seen is no proof of anything: outside this machine nobody looked.
     return {
