@@ -1,6 +1,6 @@
 // One fault of the catalogue as data, and the words cases are written with.
 
-import type { CauseId, DiagnosisVerdict } from '../../src/model/diagnosis.ts';
+import type { CauseId, Confidence, DiagnosisVerdict } from '../../src/model/diagnosis.ts';
 import type { FaultLab, Listening, Place, Step } from './fault-lab.ts';
 
 export interface FaultCase {
@@ -25,6 +25,10 @@ export interface FaultCase {
   readonly more?: (lab: FaultLab) => Promise<() => Promise<void>>;
   /** `command`: the fix heals it; `advice`: only the application or its operator can. */
   readonly fix: 'command' | 'advice';
+  /** How sure a diagnosis with a probe is: `proven` when absent. */
+  readonly confidence?: Confidence;
+  /** false: only a probe finds it. */
+  readonly foretold?: false;
   /** What the detail of the cause must say. */
   readonly says?: RegExp;
   /** Of the fixes that are refused. */
