@@ -47,7 +47,11 @@ export interface ReadLink extends MachineLink {
 const macText = (bytes: Uint8Array | undefined): string =>
   [...(bytes ?? [])].map((b) => b.toString(16).padStart(2, '0')).join(':');
 
-function addressUnder(address: ReadAddress['address'], label: string | undefined, link: string | undefined): ReadAddress['address'] {
+function addressUnder(
+  address: ReadAddress['address'],
+  label: string | undefined,
+  link: string | undefined,
+): ReadAddress['address'] {
   if (label === undefined || label === link) return address;
   const { plain, ...labelled } = address;
   return labelled;

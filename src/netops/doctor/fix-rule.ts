@@ -34,7 +34,12 @@ export const nftPlace = (...names: readonly string[]): string | undefined =>
   names.every((name) => nftName.test(name)) ? names.join(' ') : undefined;
 
 /** iptables on nft writes its rules by a form of its own: they are changed by iptables, not by nft. It knows these tables alone. */
-export const isIptables = ({ text = '', family, table, chain }: Pick<RulePlace, 'family' | 'table' | 'chain'> & { readonly text?: string }): boolean =>
+export const isIptables = ({
+  text = '',
+  family,
+  table,
+  chain,
+}: Pick<RulePlace, 'family' | 'table' | 'chain'> & { readonly text?: string }): boolean =>
   /^(?:\[\d+:\d+\] )?-A /.test(text.trim()) ||
   ((family === 'ip' || family === 'ip6') && /^(filter|nat|mangle|raw|security)$/.test(table) && /^[A-Z]/.test(chain));
 

@@ -7,8 +7,8 @@ import { type Address, parseAddress } from '../../model/address.ts';
 import type { CauseId, DiagnosisFix } from '../../model/diagnosis.ts';
 import type { Machine, MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket, PacketFilter, RulePlace } from '../../model/packet-filter.ts';
-import { planFixes } from './fixes.ts';
 import { withoutPolicy } from './filter-hop.ts';
+import { planFixes } from './fixes.ts';
 import { type Fault, type FaultParts, hopOf } from './hop.ts';
 
 const at = (text: string): Address => parseAddress(text) as Address;
@@ -132,7 +132,10 @@ test('a queue is taken away only where it lets nothing through, and where puttin
   });
   const fixOf = (kind: string, parameters: string, certain: boolean, below = 0): string => {
     const qdisc = queue(kind, parameters);
-    const qdiscs = [qdisc, ...Array.from({ length: below }, () => ({ ...queue('fq_codel', ''), text: 'qdisc fq_codel 2: parent 1:1' }))];
+    const qdiscs = [
+      qdisc,
+      ...Array.from({ length: below }, () => ({ ...queue('fq_codel', ''), text: 'qdisc fq_codel 2: parent 1:1' })),
+    ];
     const [{ cmd, undo }] = fixesOf('qdisc-drop', { qdisc }, { qdiscs, certain });
     return cmd.startsWith('#') ? 'advice' : `${cmd} / ${undo}`;
   };
@@ -171,7 +174,13 @@ test('a policy is that of its own chain: family, backend, and whose table it is'
   assert.match(cmdOf('ip', 'filter', 'legacy'), /^iptables-legacy .*-t filter -A INPUT /);
   assert.match(cmdOf('inet', 'filter'), /^nft add rule inet filter INPUT /);
   assert.match(cmdOf('ip', 'mine'), /^nft add rule ip mine INPUT /);
-  const chain = (family: string, backend: string) => ({ family, backend, table: 'filter', name: 'INPUT', base: { policy: 'drop' } });
+  const chain = (family: string, backend: string) => ({
+    family,
+    backend,
+    table: 'filter',
+    name: 'INPUT',
+    base: { policy: 'drop' },
+  });
   const filter = { chains: [chain('ip', 'nft'), chain('ip6', 'nft'), chain('ip', 'legacy')] } as unknown as PacketFilter;
   const rest = withoutPolicy(filter, { family: 'ip6', backend: 'nft', table: 'filter', chain: 'INPUT' });
   assert.deepEqual(
@@ -185,7 +194,9 @@ test('the undo of one fix names what that fix made, not what another did; legacy
   const commentOf = (text: string): string => /weir-doctor-[0-9a-f]{12}/.exec(text)?.[0] ?? assert.fail(text);
   assert.equal(commentOf(first.cmd), commentOf(first.undo));
   assert.notEqual(commentOf(first.cmd), commentOf(second.undo));
-  const [legacy] = fixesOf('fw-legacy-drop', { rule: rule({ backend: 'legacy', family: 'ip', table: 'filter', chain: 'INPUT' }) });
+  const [legacy] = fixesOf('fw-legacy-drop', {
+    rule: rule({ backend: 'legacy', family: 'ip', table: 'filter', chain: 'INPUT' }),
+  });
   assert.match(legacy.cmd, /^iptables-legacy -w 10 -t filter -I INPUT 4 /);
   assert.match(legacy.undo, /^iptables-legacy -w 10 -t filter -D INPUT /);
 });

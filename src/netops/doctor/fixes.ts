@@ -141,7 +141,9 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       const { set } = parts;
       if (!packet) return [];
       const source = renderAddress(packet.source);
-      const lasting = persist(`fail2ban-client set ${quoted(parts.jail ?? 'JAIL')} unbanip ${source}; and ignoreip for it in jail.local`);
+      const lasting = persist(
+        `fail2ban-client set ${quoted(parts.jail ?? 'JAIL')} unbanip ${source}; and ignoreip for it in jail.local`,
+      );
       if (!set) return [...exception(namespace, fault, 'the ban had a reason: see the log of the jail'), lasting];
       const place = nftPlace(set.family, set.table, set.name);
       if (place === undefined) return [lasting];
@@ -185,7 +187,10 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       const prefix = `${renderAddress(address)}/${parts.prefixLength ?? bitsOf(address.family)}`;
       const lasting = persist('give that bridge another network: it has the one the machine itself is in');
       if (!comesBack(namespace, link, address))
-        return [advice(`ip addr del ${prefix} dev ${quoted(link.name)}: with it goes what \`ip addr add\` does not bring back`), lasting];
+        return [
+          advice(`ip addr del ${prefix} dev ${quoted(link.name)}: with it goes what \`ip addr add\` does not bring back`),
+          lasting,
+        ];
       return [
         {
           cmd: `ip addr del ${prefix} dev ${quoted(link.name)}`,
@@ -200,7 +205,9 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
       // It writes to every device and drops what routers announced: setting it back restores neither.
       if (packet?.family === 6)
         return [
-          advice('sysctl -w net/ipv6/conf/all/forwarding=1: default routes that routers announced go with it (accept_ra=2 keeps them)'),
+          advice(
+            'sysctl -w net/ipv6/conf/all/forwarding=1: default routes that routers announced go with it (accept_ra=2 keeps them)',
+          ),
           persist('net.ipv6.conf.all.forwarding=1 in /etc/sysctl.d, and accept_ra=2 for links whose routes are announced'),
         ];
       return [
@@ -313,7 +320,9 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
 /** Of an address that is taken away: that nothing else goes with it (other addresses of its network, routes by its link, what it was given). */
 const comesBack = ({ routes }: MachineNamespace, link: MachineLink, address: Address): boolean => {
   const own = link.addresses.filter((one) => one.address.family === 4);
-  const others = routes.filter(({ family, protocol, hops }) => family === 4 && protocol !== 'kernel' && hops.some(({ device }) => device === link.name));
+  const others = routes.filter(
+    ({ family, protocol, hops }) => family === 4 && protocol !== 'kernel' && hops.some(({ device }) => device === link.name),
+  );
   return own.length === 1 && sameAddress(own[0].address, address) && own[0].plain === true && others.length === 0;
 };
 
@@ -367,7 +376,9 @@ function qdisc(namespace: MachineNamespace, { certain, parts: { qdisc: found } }
   const device = quoted(found.device);
   const alone = namespace.qdiscs.filter((other) => other.device === found.device && !/^(ingress|clsact)$/.test(other.kind));
   if (!certain || !/^(tbf|netem)$/.test(found.kind) || alone.length > 1)
-    return [advice(`tc -s qdisc show dev ${device}: whether what it drops is more than it should; give it a higher rate or limit`)];
+    return [
+      advice(`tc -s qdisc show dev ${device}: whether what it drops is more than it should; give it a higher rate or limit`),
+    ];
   const words = /^qdisc (\S+) (\S+) (?:dev \S+ )?root (?:refcnt \d+ )?(.*?)\s*$/.exec(found.text);
   if (!words) return [advice(`tc qdisc show dev ${device}: give it parameters that let packets through`)];
   return [

@@ -83,7 +83,9 @@ test('where the two disagree nothing is decided and both are said', () => {
 test('what may strike is the cause only where it was seen to', () => {
   const queue = wrong('qdisc-drop', { certain: false });
   assert.equal(words([queue], met('timeout')), 'inconclusive unknown - both said', 'an old count of drops explains no silence');
-  const dropped = { drops: [{ kind: 'drop', reason: 'QDISC_DROP', location: '__dev_queue_xmit' }] } as unknown as Partial<ProbeRun>;
+  const dropped = {
+    drops: [{ kind: 'drop', reason: 'QDISC_DROP', location: '__dev_queue_xmit' }],
+  } as unknown as Partial<ProbeRun>;
   assert.equal(words([queue], met('timeout', dropped)), 'inconclusive unknown - both said', 'of whatever flow');
   const qdisc = { device: 'eth0', kind: 'htb', drops: 3, overlimits: 0, text: '' };
   const now = { ...namespace, neighbours: [], qdiscs: [{ ...qdisc, drops: 5 }] } as unknown as MachineNamespace;

@@ -119,7 +119,8 @@ test('the way back that rp_filter looks for is without the mark, unless it is as
   const packet = { family: 4, source: at('10.9.0.1'), destination: at('10.0.0.2'), mark: 1 } as unknown as FilterPacket;
   const judged = (sysctls: Record<string, string>): string | undefined => {
     const namespace = place(routes, [...usual, rule(100, '99', { mark: { value: 1, mask: 1 } })]);
-    return checkReversePath({ ...namespace, sysctls: { 'net/ipv4/conf/eth0/rp_filter': '1', ...sysctls } }, 'eth0', packet)?.state;
+    return checkReversePath({ ...namespace, sysctls: { 'net/ipv4/conf/eth0/rp_filter': '1', ...sysctls } }, 'eth0', packet)
+      ?.state;
   };
   assert.equal(judged({}), 'fail');
   assert.equal(judged({ 'net/ipv4/conf/eth0/src_valid_mark': '1' }), undefined);
