@@ -85,6 +85,7 @@ const serviceCases: readonly FaultCase[] = [
   {
     number: '22',
     cause: 'cgroup-bpf-deny',
+    confidence: 'observed',
     verdict: 'unreachable',
     hop: { at: 'server', layer: 'cgroup' },
     contrast: { from: otherClient, verdict: 'reachable' },
@@ -98,6 +99,7 @@ const serviceCases: readonly FaultCase[] = [
   {
     number: '32',
     cause: 'app-abort',
+    foretold: false,
     verdict: 'degraded',
     hop: { at: 'server', layer: 'application' },
     contrast: { from: neighbour, verdict: 'degraded' },
