@@ -55,11 +55,15 @@ function orderHolds(operator: '<' | '>' | '<=' | '>=', value: FilterValue, range
   return operator === '<=' ? value.value <= range.last : value.value >= range.first;
 }
 
-/** Of the elements of a set: those that are one value each by that value, blocks of a power of two by their size, others as a list. */
+/**
+ * Of the elements of a set: those that are one value each by that value, blocks of a power of two by their size, others as a list;
+ * nft's `*` apart: one part, however many the key has, and the answer where no other element is.
+ */
 interface SetIndex {
   readonly exact: ReadonlyMap<string, FilterElement>;
   readonly blocks: readonly { readonly size: bigint; readonly byFirst: ReadonlyMap<bigint, FilterElement> }[];
   readonly rest: readonly FilterElement[];
+  readonly catchAll?: FilterElement;
 }
 
 const indexes = new WeakMap<readonly FilterElement[], SetIndex>();
@@ -77,11 +81,16 @@ function exactText(key: FilterKey): string | undefined {
 const valueText = (value: FilterValue): string | undefined =>
   value.kind === 'number' ? value.value.toString(36) : value.kind === 'name' ? `n${value.name}` : undefined;
 
+const isCatchAll = ({ key: [part, ...more] }: FilterElement): boolean =>
+  more.length === 0 && part !== undefined && 'first' in part && part.first === 0n && part.last === (1n << 128n) - 1n;
+
 function makeIndex(elements: readonly FilterElement[]): SetIndex {
+  const catchAll = elements.find(isCatchAll);
   const exact = new Map<string, FilterElement>();
   const blocks = new Map<bigint, Map<bigint, FilterElement>>();
   const rest: FilterElement[] = [];
   for (const element of elements) {
+    if (element === catchAll) continue;
     const text = exactText(element.key);
     const [part] = element.key;
     if (text !== undefined) exact.set(text, element);
@@ -98,7 +107,7 @@ function makeIndex(elements: readonly FilterElement[]): SetIndex {
   const spread = ({ key }: FilterElement): bigint =>
     key.reduce((sum, part) => sum + ('first' in part ? part.last - part.first : part.wildcard ? 1n : 0n), 0n);
   rest.sort((a, b) => (spread(a) < spread(b) ? -1 : spread(a) > spread(b) ? 1 : 0));
-  return { exact, blocks: sorted, rest };
+  return { exact, blocks: sorted, rest, ...(catchAll ? { catchAll } : {}) };
 }
 
 /** The element that holds these values, the narrowest where several do; `undecided` where that cannot be told. */
@@ -128,10 +137,11 @@ export function findElement(
       if (holds) return unsure ? 'undecided' : element;
       if (holds === undefined) unsure = true;
     }
-    return unsure ? 'undecided' : undefined;
+    return unsure ? 'undecided' : index.catchAll;
   }
   if (values.some(({ kind }) => kind === 'absent')) return undefined;
-  return elements.some(({ key }) => keyHolds(key, values) !== false) ? 'undecided' : undefined;
+  const { catchAll } = index;
+  return elements.some((one) => one !== catchAll && keyHolds(one.key, values) !== false) ? 'undecided' : catchAll;
 }
 
 /** Finds sets: of nft in the rule's own table, of ipset in the whole namespace. */
@@ -173,7 +183,10 @@ export function elementOf(
   if (typeof map !== 'string') return findElement(map, values);
   const set = sets.find(place, map);
   if (!set) return 'undecided';
-  return findElement(set.elements, values) ?? (set.truncated ? 'undecided' : undefined);
+  const found = findElement(set.elements, values);
+  // What was not read may be narrower.
+  if (set.truncated && (found === undefined || (found !== 'undecided' && isCatchAll(found)))) return 'undecided';
+  return found;
 }
 
 /** Why it cannot be told, for people; the first reason in the values. */

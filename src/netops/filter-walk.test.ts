@@ -5,6 +5,8 @@ import { describe, it } from 'node:test';
 import { type Address, parseAddress, renderAddress } from '../model/address.ts';
 import type {
   FilterChain,
+  FilterElement,
+  FilterExpression,
   FilterHook,
   FilterKey,
   FilterPacket,
@@ -226,6 +228,28 @@ describe('a walk through the rules', () => {
     ])
       assert.equal(verdictOf(filter(false), at('input'), { ...packet, source: address(source) }), verdict, source);
     assert.equal(verdictOf(filter(true), at('input'), { ...packet, source: address('10.0.0.10') }), 'unknown');
+  });
+
+  it("takes nft's catch-all where no other element is, of names and of concatenations too", () => {
+    const star: FilterKey = [{ first: 0n, last: (1n << 128n) - 1n }];
+    const field = (name: string): FilterExpression => ({ kind: 'field', field: name });
+    const map = (key: FilterExpression, first: FilterKey): PacketFilter => {
+      const elements = [
+        { key: first, verdict: drop },
+        { key: star, verdict: accept },
+      ] as FilterElement[];
+      return filterOf([chain('in', { policy: 'drop' }, [{ kind: 'vmap', key, map: elements }])]);
+    };
+    const byName = map(field('meta.iifname'), [{ name: 'wan0', wildcard: false }]);
+    assert.equal(verdictOf(byName), 'accept');
+    assert.equal(verdictOf(byName, at('input'), { ...packet, inputDevice: 'wan0' }), 'drop');
+    const pair: FilterExpression = { kind: 'concatenation', parts: [field('ip.saddr'), field('tcp.dport')] };
+    const byPair = map(pair, [...one(packet.source.value), ...one(22)]);
+    assert.equal(verdictOf(byPair), 'accept');
+    assert.equal(verdictOf(byPair, at('input'), { ...packet, destinationPort: 22 }), 'drop');
+    assert.equal(verdictOf(map(field('tcp.dport'), one(22))), 'accept');
+    // What is not there at all ends the rule before it is looked up.
+    assert.equal(verdictOf(map(field('udp.dport'), one(22))), 'drop');
   });
 
   it("lets ipset's narrowest entry win, also when it is an exception", () => {

@@ -129,7 +129,16 @@ const nftVerdict = (below: readonly string[]): fc.Arbitrary<string> =>
               (chain) => `ip saddr . meta l4proto vmap { 10.70.0.1 . tcp : goto ${chain}, 10.70.0.2 . udp : drop }`,
             ),
           },
-          { weight: 1, arbitrary: fc.constant('udp dport vmap @verdicts') },
+          {
+            weight: 2,
+            arbitrary: pick(
+              'iifname vmap { "gs" : drop, * : accept }',
+              'iifname vmap { "lo" : accept, * : continue }',
+              'ip saddr . tcp dport vmap { 10.70.0.1 . 22 : accept, * : drop }',
+              'tcp dport vmap { 22 : accept, 80 : continue, * : drop }',
+            ),
+          },
+          { weight: 1, arbitrary: pick('udp dport vmap @verdicts', 'ip daddr vmap @others') },
         ]),
   );
 
@@ -214,6 +223,7 @@ const nftTable = (name: string, family: string): fc.Arbitrary<string> =>
         '  set pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.70.0.0/24 . 22, 10.70.0.2 . 80-9000 } }\n',
         '  map marks { type ipv4_addr : mark; elements = { 10.70.0.1 : 1, 10.70.0.2 : 16 } }\n',
         '  map verdicts { type inet_service : verdict; elements = { 22 : drop, 80 : accept, 443 : continue } }\n',
+        '  map others { type ipv4_addr : verdict; elements = { 10.70.0.254 : accept, * : drop } }\n',
         chain('c2', '', c2),
         chain('c1', '', c1),
         chain('c0', '', c0),
