@@ -212,6 +212,8 @@ export interface FilterStep {
   /** What the rule did there: `accept`, `jump`, `dnat`, ... */
   readonly action?: FilterAction['kind'];
   readonly why?: string;
+  /** Of what is undecided: it depends on a rate, a count, the clock or chance, not on something unknown. */
+  readonly limited?: boolean;
 }
 
 export interface FilterWalk {

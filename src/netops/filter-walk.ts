@@ -151,13 +151,14 @@ class Run {
     return taken;
   }
 
-  #step(rule: FilterRule, outcome: FilterStep['outcome'], action?: FilterAction['kind'], why?: string): void {
+  #step(rule: FilterRule, outcome: FilterStep['outcome'], action?: FilterAction['kind'], why?: string, limited?: boolean): void {
     if (this.#steps.length >= maxSteps) return;
     this.#steps.push({
       rule: placeOf(rule),
       outcome,
       ...(action === undefined ? {} : { action }),
       ...(why === undefined ? {} : { why }),
+      ...(limited ? { limited } : {}),
     });
   }
 
@@ -209,9 +210,10 @@ class Run {
         const { truth, why } = matchHolds(this.#sight(base), statement, rule, this.#sets);
         if (truth === false) return undefined;
         if (truth === undefined) {
-          const limited = kind === 'undecided' && statement.limited ? `${limitedWhy}: ${why}` : (why ?? 'not known');
-          this.#step(rule, 'undecided', undefined, limited);
-          if (this.#choose({ options: 2, rule: placeOf(rule), why: limited }) === 0) return undefined;
+          const limited = kind === 'undecided' && statement.limited;
+          const reason = limited ? `${limitedWhy}: ${why}` : (why ?? 'not known');
+          this.#step(rule, 'undecided', undefined, reason, limited);
+          if (this.#choose({ options: 2, rule: placeOf(rule), why: reason }) === 0) return undefined;
         }
         continue;
       }

@@ -87,6 +87,30 @@ describe('how far a service is exposed', () => {
     assert.deepEqual([absent.reach, absent.atWorst], ['local', 'internet']);
   });
 
+  it('is limited by what a rate decides, not by a name that reads like one, and a doubt outweighs a rate', () => {
+    const certaintyOf = (...chains: PacketFilter['chains'][]): string =>
+      exposed({ chains: chains.flat(), sets: [], unreadable: [] })[0].paths[0].certainty;
+    const rate: FilterStatement = { kind: 'undecided', text: 'limit rate 5/second', limited: true };
+    const country: FilterStatement = { kind: 'undecided', text: '@country_de', limited: false };
+    const at = (table: string, priority: number, doubt: FilterStatement): PacketFilter['chains'] =>
+      filterOf([doubt, { kind: 'drop' }]).chains.map((chain) => ({
+        ...chain,
+        table,
+        ...(chain.base ? { base: { ...chain.base, priority } } : {}),
+        rules: chain.rules.map((rule) => ({ ...rule, table })),
+      }));
+    assert.equal(certaintyOf(at('a', 0, rate)), 'limited');
+    assert.equal(certaintyOf(at('a', 0, country)), 'unknown');
+    // Both in one hook, with the same handle: the tables are what tells them apart.
+    assert.equal(certaintyOf(at('a', 0, country), at('b', 1, { kind: 'undecided', text: 'quota', limited: true })), 'unknown');
+    // One in prerouting, the other in input.
+    const early = at('a', 0, rate).map((chain) => ({
+      ...chain,
+      ...(chain.base ? { base: { ...chain.base, hook: 'prerouting' as const } } : {}),
+    }));
+    assert.equal(certaintyOf(early, at('b', 0, country)), 'unknown');
+  });
+
   it('is not the Internet where only some public hosts are let in', () => {
     const [some] = exposed(filterOf([fromSource('8.8.8.8'), { kind: 'drop' }]));
     assert.equal(some.reach, 'listed');

@@ -10,6 +10,7 @@ import type {
   FilterVerdict,
   FilterWalk,
   PacketFilter,
+  RulePlace,
   WalkContext,
 } from '../../model/packet-filter.ts';
 import type { Transport } from '../../model/session.ts';
@@ -165,7 +166,7 @@ class Journey {
       });
     // What stops it among the rules that were read does so all the same; that none does proves nothing.
     const unread = namespace.filter.unreadable.find((what) => /^(rules of nft|legacy tables|\d+ rules of nft)/.test(what));
-    if (unread !== undefined) this.#undecided ??= { text: `rules that could not be read forbid it (${unread})`, limited: false };
+    if (unread !== undefined) this.#doubt({ text: `rules that could not be read forbid it (${unread})`, limited: false });
     const early = this.#hook(namespace, 'ingress', packet);
     if ('end' in early) return early.end;
     const routed = this.#hook(namespace, 'prerouting', early.packet);
@@ -231,14 +232,20 @@ class Journey {
     const worst = walk.possible.find(({ kind }) => kind === 'drop' || kind === 'reject');
     if (worst && walk.possible.every(({ kind }) => kind === 'drop' || kind === 'reject'))
       return { end: this.#answer({ kind: 'stopped', by: stopText(namespace, worst) }) };
-    const limited = walk.steps.some(
-      ({ outcome, rule, why }) => outcome === 'undecided' && rule.handle === verdict.rule?.handle && /rate|count/.test(why ?? ''),
-    );
+    const doubts = walk.steps.filter(({ outcome }) => outcome === 'undecided');
+    const unsure = doubts.find((step) => step.limited !== true);
+    // What cannot be told may forbid what the rate lets through.
+    const limited = unsure === undefined && doubts.some(({ rule }) => isSamePlace(rule, verdict.rule));
     const by: DecidedBy = { ...(verdict.rule ? { rule: verdict.rule } : {}), text: verdict.why };
     if (!walk.possible.some(({ kind }) => kind === 'accept') || walk.blurred.includes('destination'))
       return { end: this.#answer({ kind: 'unknown', by }) };
-    this.#undecided ??= { ...by, limited };
+    this.#doubt(unsure ? { rule: unsure.rule, text: unsure.why ?? verdict.why, limited } : { ...by, limited });
     return { packet: walk.packet };
+  }
+
+  /** The first one; but what cannot be told at all outweighs a rate. */
+  #doubt(doubt: DecidedBy & { readonly limited: boolean }): void {
+    if (!this.#undecided || (this.#undecided.limited && !doubt.limited)) this.#undecided = doubt;
   }
 
   /** Which rule let it through: the last that accepted, or that none stands in the way. */
@@ -319,6 +326,15 @@ class Journey {
     return found.find(({ joined }) => joined) ?? (found.length === 1 ? found[0] : undefined);
   }
 }
+
+/** Handles are numbered by table, positions by chain. */
+const isSamePlace = (a: RulePlace, b: RulePlace | undefined): boolean =>
+  b !== undefined &&
+  a.backend === b.backend &&
+  a.family === b.family &&
+  a.table === b.table &&
+  a.chain === b.chain &&
+  a.handle === b.handle;
 
 const isAccept = ({ outcome, action }: FilterStep): boolean => outcome === 'matched' && action === 'accept';
 
