@@ -141,6 +141,19 @@ describe('weir baseline', () => {
     assert.deepEqual([code, /is not what was written there/.test(err), restored.length], [1, true, 0]);
   });
 
+  it('confirms in vain with exit 1, names where it looked, and what failed when it was taken back', async () => {
+    const folder = path.join(bed.directory, 'data/baseline/restore');
+    const none = await bed.run('baseline confirm');
+    assert.deepEqual([none.code, none.out.includes(folder), none.err], [1, true, '']);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'return-errors'), 'RTNETLINK answers: File exists\n');
+    const { code, err } = await bed.run('baseline confirm');
+    assert.deepEqual([code, /failed: RTNETLINK answers: File exists/.test(err)], [1, true]);
+    assert.equal(JSON.parse((await bed.run('baseline confirm --json')).out).confirmed, false);
+    bed.baseline.confirm = async () => true;
+    assert.equal((await bed.run('baseline confirm')).code, 0);
+  });
+
   it('restores only with --yes, and waits for a confirmation unless told not to', async () => {
     await bed.run('baseline snapshot');
     assert.deepEqual([(await bed.run('baseline restore last --yes')).code, restored.length], [0, 0]);

@@ -10,7 +10,7 @@ import { type NetworkSettings, type SettingsPart, settingsParts } from '../model
 import type { AccessDifference } from '../netops/baseline/matrix-check.ts';
 import { parseMatrix, renderMatrix } from '../netops/baseline/matrix-file.ts';
 import { diffSettings, incomparable } from '../netops/baseline/settings-diff.ts';
-import { planRestore } from '../netops/baseline/settings-restore.ts';
+import { planRestore, returnErrorsFile } from '../netops/baseline/settings-restore.ts';
 import { SnapshotStore } from '../netops/baseline/snapshot-store.ts';
 import type { BaselineActions } from './baseline-actions.ts';
 import { changesJson, planLines, printAccessCheck, printChanges, printVersions, recordedJson } from './baseline-text.ts';
@@ -351,8 +351,16 @@ async function restore(context: CommandContext, options: Options, [name]: readon
 }
 
 async function confirm(context: CommandContext, options: Options): Promise<number> {
-  const kept = await actionsOf(context).confirm(path.join(await folderOf(context, options), 'restore'));
-  if (context.json) await context.printJson({ confirmed: kept });
-  else await context.print(kept ? 'Confirmed: what was restored stays.' : 'Nothing waits for confirmation.');
-  return 0;
+  const folder = path.join(await folderOf(context, options), 'restore');
+  const kept = await actionsOf(context).confirm(folder);
+  const errors = kept ? '' : ((await actionsOf(context).readFile(path.join(folder, returnErrorsFile))) ?? '').trim();
+  if (context.json) await context.printJson({ confirmed: kept, folder, ...(errors === '' ? {} : { return_errors: errors }) });
+  else
+    await context.print(
+      kept
+        ? 'Confirmed: what was restored stays.'
+        : `Nothing waits for confirmation in ${folder}: there was no restore, it was confirmed, or it has been taken back.`,
+    );
+  if (errors !== '') await context.note(`when it was taken back, this failed: ${printable(errors, 600)}`);
+  return kept ? 0 : 1;
 }

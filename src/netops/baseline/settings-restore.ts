@@ -56,10 +56,23 @@ const keepParts = ({ parts, ...rest }: NetworkSettings, only: ReadonlySet<Settin
   parts: Object.fromEntries(settingsParts.flatMap((part) => (only.has(part) && part in parts ? [[part, parts[part]]] : []))),
 });
 
+/** Where the process that took a restore back leaves what its steps failed with; empty where none did. */
+export const returnErrorsFile = 'return-errors';
+
 /** Waits until nobody waits any more, or its time is over; whoever renames the file first decides. */
 const guardScript =
   'n=0; while [ "$n" -lt "$1" ]; do [ -e "$2/pending" ] || exit 0; sleep 1; n=$((n+1)); done; ' +
-  'mv "$2/pending" "$2/returning" 2>/dev/null || exit 0; sh "$2/return.sh"; mv "$2/returning" "$2/returned"';
+  'mv "$2/pending" "$2/returning" 2>/dev/null || exit 0; sh "$2/return.sh" 2>"$2/' +
+  returnErrorsFile +
+  '"; mv "$2/returning" "$2/returned"';
+
+/** Where things are put back: one line that fails must not keep those behind it from being tried. */
+const tryingAll = (steps: readonly SettingsStep[]): SettingsStep[] =>
+  steps.map((step) => (step.program === 'ip' ? { ...step, args: ['-force', ...step.args] } : step));
+
+/** What a process of its own runs to undo the whole of a plan. Pure. */
+export const renderReturnScript = ({ now, wanted }: Pick<RestorePlan, 'now' | 'wanted'>): string =>
+  renderStepsScript(tryingAll(planSettings(wanted, now)));
 
 async function runSteps(runner: CommandRunner, steps: readonly SettingsStep[]): Promise<void> {
   for (const { what, program, args, input } of steps)
@@ -139,14 +152,18 @@ export async function restoreSettings(
         `the result is not what was wanted: ${rest.length} lines differ, the first: ${rest[0].text}`,
       );
   } catch (error) {
-    await takeBack(runner, read, before, error);
-    await rm(join(folder, 'pending'), { force: true });
+    try {
+      await takeBack(runner, read, before, error);
+    } finally {
+      // Also where something is left: the guard would undo what is not there any more.
+      await rm(join(folder, 'pending'), { force: true });
+    }
     throw error;
   }
 }
 
 async function takeBack(runner: CommandRunner, read: SettingsRead, before: NetworkSettings, because: unknown): Promise<void> {
-  const steps = planSettings(await read(runner), before);
+  const steps = tryingAll(planSettings(await read(runner), before));
   const failures: string[] = [];
   // One that fails must not keep the others from coming back.
   for (const step of steps)
@@ -161,9 +178,9 @@ async function takeBack(runner: CommandRunner, read: SettingsRead, before: Netwo
     );
 }
 
-async function startGuard(folder: string, { now, wanted }: RestorePlan, forMs: number, netns: string | undefined): Promise<void> {
-  for (const name of ['returning', 'returned', 'confirmed']) await rm(join(folder, name), { force: true });
-  await writeDurably(join(folder, 'return.sh'), renderStepsScript(planSettings(wanted, now)));
+async function startGuard(folder: string, plan: RestorePlan, forMs: number, netns: string | undefined): Promise<void> {
+  for (const name of ['returning', 'returned', 'confirmed', returnErrorsFile]) await rm(join(folder, name), { force: true });
+  await writeDurably(join(folder, 'return.sh'), renderReturnScript(plan));
   // There before the guard looks for it; its number comes as soon as it is known.
   await writeDurably(join(folder, 'pending'), '0 0\n');
   const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
