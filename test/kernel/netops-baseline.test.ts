@@ -119,7 +119,7 @@ test('the matrix agrees with real connections, and names what changed it', { ski
 
 const rules = `
 table inet shop {
-	set bans { type ipv4_addr; flags timeout; elements = { 192.0.2.9 timeout 1h }; }
+	set bans { type ipv4_addr; flags timeout; elements = { 192.0.2.9 timeout 1h, 192.0.2.99 }; }
 	set nets { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.0.2.0/24, 198.51.100.7 }; }
 	map ports { type inet_service : verdict; elements = { 22 : accept, 80 : jump web }; }
 	counter seen { }
@@ -148,6 +148,7 @@ test(
       const before = await readSettings(runner);
       assert.deepEqual(before.missing, []);
       assert.doesNotMatch(before.parts.nft ?? '', /weir|timeout 1h|packets/);
+      assert.match(before.parts.nft ?? '', /elements = \{ 192\.0\.2\.99 \}/, 'what has no end in a set with ends');
       assert.equal((await baseline(host, directory, 'snapshot', '--note', 'first')).json.number, 1);
       // Counters, lifetimes and rules of Weir are no change.
       await connects(peer, '10.88.0.7', 80);

@@ -9,14 +9,25 @@ export type TextBlocks = ReadonlyMap<string, string>;
 
 const isWeirs = (name: string): boolean => /^weir(-|$)/.test(name);
 
-/** Elements of sets that expire or that packets put there: state, no rules. */
+/** What an element says of itself, its comment apart: that it goes by itself, or that a packet put it there with a limit of its own. */
+const isPassing = (element: string): boolean =>
+  / (?:expires |timeout (?!never|0s\b)|limit rate |ct count )/.test(element.replace(/"[^"]*"/g, '""'));
+
+/** Elements of sets that expire or that packets put there: state, no rules. Those without an end are rules as any other. */
 function withoutPassingElements(table: string): string {
-  return table.replace(/^\t(?:set|map) [^\n]*\{\n(?:\t\t[^\n]*\n)*?\t\}\n/gm, (block) =>
-    /^\t\tflags [^\n]*\b(dynamic|timeout)\b/m.test(block)
-      ? block.replace(/^\t\telements = \{(?:"[^"]*"|[^"}])*\}\n/m, '')
-      : block,
-  );
+  return table.replace(/^\t(?:set|map) [^\n]*\{\n(?:\t\t[^\n]*\n)*?\t\}\n/gm, (block) => {
+    if (!/^\t\tflags [^\n]*\b(dynamic|timeout)\b/m.test(block)) return block;
+    // Elements that last as long as the set says are printed without it (nft -s).
+    const allExpire = /^\t\ttimeout /m.test(block);
+    return block.replace(/^\t\telements = \{((?:"[^"]*"|[^"}])*)\}\n/m, (_, list: string) => {
+      const elements = [...list.matchAll(/(?:"[^"]*"|[^",])+/g)].map(([element]) => element.trim());
+      const lasting = elements.filter((element) => element !== '' && !isPassing(element) && (!allExpire || isEndless(element)));
+      return lasting.length === 0 ? '' : `\t\telements = { ${lasting.sort().join(',\n\t\t\t     ')} }\n`;
+    });
+  });
 }
+
+const isEndless = (element: string): boolean => / timeout (?:never|0s)\b/.test(element.replace(/"[^"]*"/g, '""'));
 
 /** `listing` of `nft -s -n list ruleset`; `managed` are tables that iptables answers for, as `family name`. */
 export function canonicalNft(listing: string, managed: ReadonlySet<string>): string {

@@ -56,6 +56,23 @@ describe('canonical text of rules', () => {
     assert.match(canonicalNft(listing, new Set()), /ip saddr 192\.0\.2\.1/);
   });
 
+  it('keeps elements without an end in sets that let them expire, so that a restore brings them back', () => {
+    const set = (flags: string, elements: string): string =>
+      `table inet shop {\n\tset allow {\n\t\ttype ipv4_addr\n\t\tflags ${flags}\n\t\telements = { ${elements} }\n\t}\n}\n`;
+    const mixed = set(
+      'timeout',
+      '192.0.2.9 timeout 1h comment "a, } b",\n\t\t\t     192.0.2.8 comment "no timeout 1h", 192.0.2.7',
+    );
+    const kept = canonicalNft(mixed, new Set());
+    assert.match(kept, /\t\telements = \{ 192\.0\.2\.7,\n\t\t\t {5}192\.0\.2\.8 comment "no timeout 1h" \}\n/);
+    assert.doesNotMatch(kept, /192\.0\.2\.9/);
+    assert.match(nftSteps('', kept)[0].input, /192\.0\.2\.7/);
+    const metered = canonicalNft(set('dynamic', '192.0.2.1 limit rate 5/second, 192.0.2.2'), new Set());
+    assert.match(metered, /elements = \{ 192\.0\.2\.2 \}/);
+    // Of a set with a lifetime of its own all of them go by themselves.
+    assert.doesNotMatch(canonicalNft(set('timeout\n\t\ttimeout 1h', '192.0.2.1, 192.0.2.2'), new Set()), /elements/);
+  });
+
   it('replaces tables that differ in one transaction, and no other', () => {
     const now = canonicalNft(listing, new Set());
     assert.deepEqual(nftSteps(now, now), []);
