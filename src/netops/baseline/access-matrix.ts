@@ -90,9 +90,10 @@ export class AccessReader {
     const namespace = this.namespaceOf(source);
     const addresses = source.addresses.filter(({ family }) => family === target.address.family);
     if (addresses.length === 0) return undefined;
-    if (!namespace) return { outcome: 'refuse', by: [{ text: `there is no namespace ${source.netns}` }] };
+    // Its services may listen elsewhere now, or the reading was not of everything: that proves no refusal.
+    if (!namespace) return { outcome: 'unknown', by: [{ text: `there is no namespace ${source.netns}` }] };
     if (!namespace.links.some(({ name }) => name === source.device))
-      return { outcome: 'refuse', by: [{ text: `there is no device ${source.device}` }] };
+      return { outcome: 'unknown', by: [{ text: `there is no device ${source.device}` }] };
     const answers = addresses.map((address) => this.#walk(namespace, source.device, address, target));
     const [first] = answers;
     if (answers.every(({ outcome }) => outcome === first.outcome)) return first;
