@@ -6,6 +6,8 @@ export interface ExposureReading {
   readonly report: ExposureReport;
   /** Devices of the namespace looked from that lead to containers. */
   readonly insideDevices: readonly string[];
+  /** Links of the namespace looked from that are down: nobody comes in by them now. */
+  readonly downDevices: readonly string[];
   /** Whether rules of Weir divert ports here. */
   readonly diverts: boolean;
 }

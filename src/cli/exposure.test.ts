@@ -65,7 +65,7 @@ const reportOf = (services: readonly ExposedService[], more: Partial<ExposureRep
 
 function show(report: ExposureReport, diverts = false): void {
   bed.exposure = {
-    read: async () => ({ report, insideDevices: ['docker0'], diverts }),
+    read: async () => ({ report, insideDevices: ['docker0'], downDevices: ['eth1'], diverts }),
     recall: readWhole,
     remember: (file, text) => writeDurably(file, text),
   };
@@ -153,9 +153,14 @@ describe('weir exposure', () => {
       out,
       /# It closes:\n# {3}tcp 0\.0\.0\.0:6379 .*\n# It keeps open:\n# {3}tcp 0\.0\.0\.0:2222.*\n# {3}tcp 0\.0\.0\.0:443/,
     );
-    assert.match(out, /tcp dport \{ 443, 2222 \} accept\n\t\tudp dport \{ 53 \} accept\n\t\tcounter drop/);
+    assert.match(
+      out,
+      /tcp dport \{ 443, 2222 \} accept\n\t\tudp dport \{ 53 \} accept\n\t\tmeta l4proto \{ tcp, udp \} counter drop/,
+    );
     assert.match(out, /socket transparent 1 accept/);
-    assert.match(out, /oifname \{ "docker0" \} counter drop/);
+    assert.match(out, /oifname \{ "docker0" \} meta l4proto \{ tcp, udp \} counter drop/);
+    assert.doesNotMatch(out, /^\t*(?:ct status dnat )?counter drop/m, 'ESP, VRRP and the like are nobody here to close');
+    assert.match(out, /# not in it, because they are down .*: eth1; plan again/);
     assert.match(out, /# To take it back: nft delete table inet exposure_guard/);
     // Everything said beside the rules is a comment.
     const rules = out.split('\n').filter((line) => !line.startsWith('#'));

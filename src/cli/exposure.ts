@@ -123,11 +123,13 @@ async function compare(context: CommandContext, report: ExposureReport, options:
 }
 
 async function exposure(context: CommandContext, options: Options): Promise<number> {
-  const { report, insideDevices, diverts } = await context.environment.actions.exposure.read(options.outside?.split(',') ?? []);
+  const { report, insideDevices, downDevices, diverts } = await context.environment.actions.exposure.read(
+    options.outside?.split(',') ?? [],
+  );
   // What changed is told of the whole machine.
   const comparison = options.netns === undefined ? await compare(context, report, options) : undefined;
   const guard = options.propose
-    ? planExposureGuard(report, keptPorts(options.allow, context), insideDevices, diverts)
+    ? planExposureGuard(report, keptPorts(options.allow, context), insideDevices, diverts, downDevices)
     : undefined;
   const chosen = report.services.filter(
     ({ netns, container }) => options.netns === undefined || netns === options.netns || container === options.netns,

@@ -41,10 +41,10 @@ export async function readExposure(outside: readonly string[] = [], limitMs = ti
     outside,
     isOver: () => performance.now() > end,
   });
-  const insideDevices = (home?.links ?? [])
-    .filter((link) => link.name !== 'lo' && link.master === undefined && !leadsOut(machine, home, link, outside))
-    .map(({ name }) => name);
-  return { report, insideDevices, diverts };
+  const links = home?.links.filter(({ name, master }) => name !== 'lo' && master === undefined) ?? [];
+  const insideDevices = links.filter((link) => link.up && !leadsOut(machine, home, link, outside)).map(({ name }) => name);
+  const downDevices = links.filter(({ up }) => !up).map(({ name }) => name);
+  return { report, insideDevices, downDevices, diverts };
 }
 
 export const exposureActions: ExposureActions = {

@@ -27,6 +27,8 @@ export const guardTable = 'exposure_guard';
 /** Rules of Docker and most others stand at 0: earlier drops count whatever they accept. */
 const priority = -10;
 
+const dropped = 'meta l4proto { tcp, udp } counter drop';
+
 const quote = (name: string): string => `"${name.replaceAll(/["\\\n]/g, '')}"`;
 const setOf = (items: readonly string[]): string => `{ ${items.join(', ')} }`;
 const rangeText = ({ first, last }: PortRange): string => (first === last ? String(first) : `${first}-${last}`);
@@ -42,14 +44,16 @@ const dialledPorts = ({ paths }: ExposedService): number[] => [
 const isOutside = ({ from }: ExposedService['paths'][number]): boolean => from.zone !== 'container';
 
 /**
- * For the namespace the report was made in. `keep` stays open; `inside` are devices that lead to containers. `undefined` where no link
- * leads out: there is nothing to close.
+ * For the namespace the report was made in. `keep` stays open; `inside` are devices that lead to containers, `down` those of which it cannot
+ * be told where they lead. `undefined` where no link leads out: there is nothing to close. Other protocols than TCP and UDP stay: what
+ * speaks them (ESP, VRRP, OSPF) is in no report.
  */
 export function planExposureGuard(
   report: ExposureReport,
   keep: readonly KeptPort[],
   inside: readonly string[],
   diverts: boolean,
+  down: readonly string[] = [],
 ): ExposureGuard | undefined {
   const devices = [
     ...new Set(report.vantages.filter(({ netns, zone }) => netns === '' && zone !== 'container').map(({ device }) => device)),
@@ -75,10 +79,9 @@ export function planExposureGuard(
     '\t\tct state established,related accept',
     // What Weir diverts ends in a transparent socket of its own.
     ...(diverts ? ['\t\tsocket transparent 1 accept'] : []),
-    '\t\tmeta l4proto { icmp, ipv6-icmp } accept',
     '\t\tudp dport { 68, 546 } accept',
     ...accepts((transport, ports) => `${transport} dport ${ports}`),
-    '\t\tcounter drop',
+    `\t\t${dropped}`,
     '\t}',
     ...forwardChain(out, inside, accepts),
     '}',
@@ -89,6 +92,12 @@ export function planExposureGuard(
     closes,
     keeps,
     risks: [
+      'it closes TCP and UDP; other protocols come in as before',
+      ...(down.length === 0
+        ? []
+        : [
+            `not in it, because they are down and it cannot be told where they lead: ${down.join(', ')}; plan again once they are up`,
+          ]),
       'whoever comes in by a port that is not kept is cut off; sessions that stand stay',
       'it lasts until the next boot: to keep it, put its text where this machine keeps its rules (often /etc/nftables.conf)',
     ],
@@ -107,8 +116,8 @@ function forwardChain(
     `\t\tiifname != ${out} accept`,
     '\t\tct state established,related accept',
     ...accepts((transport, ports) => `ct status dnat meta l4proto ${transport} ct original proto-dst ${ports}`),
-    '\t\tct status dnat counter drop',
-    ...(inside.length === 0 ? [] : [`\t\toifname ${setOf(inside.map(quote))} counter drop`]),
+    `\t\tct status dnat ${dropped}`,
+    ...(inside.length === 0 ? [] : [`\t\toifname ${setOf(inside.map(quote))} ${dropped}`]),
     '\t}',
   ];
 }
