@@ -20,17 +20,19 @@ const attempts: Readonly<Record<NftFeature, string>> = {
 
 export const nftFeatures = Object.keys(attempts) as NftFeature[];
 
-/** Those of the wanted that are missing. Needs CAP_SYS_ADMIN; modules may be loaded for them, as when they are used. */
+/** What every kernel with nftables takes: where it is refused, it is not for a missing part. */
+const neutral = 'table inet probe { chain c { }; }\n';
+
+/** Those of the wanted that are missing; undefined where nothing can be tried here, and that says nothing of the kernel. Needs CAP_SYS_ADMIN; modules may be loaded for them, as when they are used. */
 export async function readMissingNftFeatures(
   runner: CommandRunner,
   wanted: readonly NftFeature[] = nftFeatures,
-): Promise<NftFeature[]> {
-  const found = await Promise.all(
-    wanted.map(async (feature) => {
-      const input = attempts[feature];
-      const { code } = await runner.run('unshare', ['--net', '--', 'nft', '-c', '-f', '-'], { input, anyCode: true });
-      return code === 0 ? [] : [feature];
-    }),
-  );
+): Promise<NftFeature[] | undefined> {
+  const loads = async (input: string): Promise<boolean> => {
+    const { code } = await runner.run('unshare', ['--net', '--', 'nft', '-c', '-f', '-'], { input, anyCode: true });
+    return code === 0;
+  };
+  if (!(await loads(neutral))) return undefined;
+  const found = await Promise.all(wanted.map(async (feature) => ((await loads(attempts[feature])) ? [] : [feature])));
   return found.flat();
 }
