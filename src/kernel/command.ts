@@ -28,8 +28,11 @@ export interface CommandRunner {
   readonly netns: string | undefined;
   /** Throws `tool-missing`, `timeout`, or `kernel-refused` with the program's own message. */
   run(program: string, args: readonly string[], options?: CommandOptions): Promise<CommandOutput>;
-  /** A file below /proc as seen from the namespace; undefined when it does not exist. */
-  readProc(path: string): Promise<string | undefined>;
+  /**
+   * A file below /proc as seen from the namespace; undefined when it does not exist or cannot be read. With `refusalThrows` one
+   * that this process may not read throws `not-permitted`: where "there is none" is an answer.
+   */
+  readProc(path: string, options?: { readonly refusalThrows?: boolean }): Promise<string | undefined>;
   writeProc(path: string, text: string): Promise<void>;
 }
 
@@ -95,11 +98,14 @@ export function createCommandRunner(netns?: string): CommandRunner {
     async run(program, args, options = {}) {
       return insideNetns(netns, () => execute(program, args, options));
     },
-    async readProc(path) {
+    async readProc(path, { refusalThrows = false } = {}) {
       return insideNetns(netns, () => {
         try {
           return readFileSync(ofThread(path), 'utf8');
-        } catch {
+        } catch (error) {
+          const { code } = error as NodeJS.ErrnoException;
+          if (refusalThrows && (code === 'EACCES' || code === 'EPERM'))
+            throw new WeirError('not-permitted', `may not read ${path}`, { path, next: 'run it as root' }, error);
           return undefined;
         }
       });

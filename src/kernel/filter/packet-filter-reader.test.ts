@@ -198,6 +198,21 @@ describe('reading the rules of a namespace', () => {
     assert.deepEqual(ran, ['nft -n -j list ruleset', 'nft -n -a -t list ruleset']);
   });
 
+  it('does not take a list of legacy tables that it may not read for none', async () => {
+    const runner: CommandRunner = {
+      ...fakeRunner({ programs: { 'nft -n -j list ruleset': json(), 'nft -n -a -t list ruleset': '' } }),
+      readProc: async (path, options) => {
+        if (options?.refusalThrows) throw new WeirError('not-permitted', `may not read ${path}`);
+        return undefined;
+      },
+    };
+    const { unreadable } = await readPacketFilter(runner);
+    assert.deepEqual(unreadable, [
+      'legacy tables of iptables, if there are any: may not read /proc/net/ip_tables_names',
+      'legacy tables of ip6tables, if there are any: may not read /proc/net/ip6_tables_names',
+    ]);
+  });
+
   it('reads legacy tables with their built-in chains, and the sets of ipset they ask', async () => {
     const save = [
       '*filter',

@@ -80,11 +80,27 @@ async function readSaved(
   unreadable: string[],
 ): Promise<{ family: 'ip' | 'ip6'; nft: SavedTable[]; legacy: SavedTable[] }> {
   const nft = iptablesTables.has(family) ? await readSave(runner, [`${program}-nft-save`], `${program} on nft`, unreadable) : [];
-  const present = ((await runner.readProc(names)) ?? '').split('\n').filter((name) => name !== '');
+  const present = await readTableNames(runner, names, program, unreadable);
   if (present.length === 0) return { family, nft, legacy: [] };
   const programs = [`${program}-legacy-save`, ...((await isLegacy(runner, program)) ? [`${program}-save`] : [])];
   const legacy = await readSave(runner, programs, `legacy tables ${present.join(', ')} of ${program}`, unreadable);
   return { family, nft, legacy };
+}
+
+/** The kernel's own list: without the file there is no table, without permission that is not known. */
+async function readTableNames(
+  runner: CommandRunner,
+  names: string,
+  program: string,
+  unreadable: string[],
+): Promise<readonly string[]> {
+  try {
+    const text = (await runner.readProc(names, { refusalThrows: true })) ?? '';
+    return text.split('\n').filter((name) => name !== '');
+  } catch (error) {
+    unreadable.push(`legacy tables of ${program}, if there are any: ${reason(error)}`);
+    return [];
+  }
 }
 
 /** Whether the plain name is the legacy backend's: so on machines that have but one. */

@@ -39,7 +39,7 @@ export async function readSettings(runner: CommandRunner): Promise<NetworkSettin
   for (const { prefix, route, routes, rules, names, nft } of families) {
     await attempt(`${prefix}-nft`, () => readIptablesNft(runner, { prefix, family: nft }, listing, managed));
     await attempt(`${prefix}-legacy`, async () => {
-      const present = (await runner.readProc(names))?.trim() ?? '';
+      const present = (await runner.readProc(names, { refusalThrows: true }))?.trim() ?? '';
       return present === '' ? '' : canonicalIptables(await save(runner, `${prefix}-legacy-save`));
     });
     await attempt(routes, async () =>
