@@ -4,10 +4,10 @@
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { Machine, MachineListener, MachineNamespace } from '../../model/machine.ts';
 import type { Transport } from '../../model/session.ts';
-import { type Dial, dialsAt, dialsBehind, publishedPorts } from '../exposure/exposed-services.ts';
+import { type Dial, dialsAt, dialsBehind, publishedAddresses, publishedPorts } from '../exposure/exposed-services.ts';
 import type { DecidedBy } from '../exposure/exposure-report.ts';
 import { type PathAnswer, PathWalker, type RouteQuestioner } from '../exposure/path-walk.ts';
-import { type Standpoint, standpointsOf } from '../exposure/vantages.ts';
+import { canDial, type Standpoint, standpointsOf } from '../exposure/vantages.ts';
 
 /** Somebody who may knock: an example of a group, where it comes in. */
 export interface MatrixSource {
@@ -132,12 +132,14 @@ export class AccessReader {
   /** What may be dialled by somebody at one place, as it is now; by its text. */
   targets(namespace: MachineNamespace, standpoints: readonly Standpoint[]): Map<string, MatrixTarget> {
     const published = publishedPorts(namespace.filter);
+    const translated = publishedAddresses(namespace.filter);
     const targets = new Map<string, MatrixTarget>();
-    for (const { device, zone, address } of standpoints) {
+    for (const standpoint of standpoints) {
+      const { device, zone } = standpoint;
       const inside = zone === 'link' || zone === 'container' ? this.#behind(namespace) : [];
-      for (const dial of [...dialsAt(namespace, device, published), ...inside]) {
+      for (const dial of [...dialsAt(namespace, device, published, translated), ...inside]) {
         const target = targetOf(dial);
-        if (target.address.family === address.family) targets.set(renderTarget(target), target);
+        if (canDial(standpoint, target.address)) targets.set(renderTarget(target), target);
       }
     }
     return targets;

@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Address, parseAddress } from '../../model/address.ts';
-import type { Machine, MachineListener, MachineNamespace } from '../../model/machine.ts';
+import type { Machine, MachineLink, MachineListener, MachineNamespace } from '../../model/machine.ts';
 import type { FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
 import { findExposure } from './exposed-services.ts';
-import type { ExposedService } from './exposure-report.ts';
+import type { ExposedService, ExposureReport } from './exposure-report.ts';
 import type { RouteQuestioner } from './path-walk.ts';
 
 const address = (text: string): Address => parseAddress(text) ?? assert.fail(text);
@@ -21,21 +21,24 @@ const listener = (ip: string, port: number): MachineListener => ({
   pids: [],
 });
 
-function exposed(filter: PacketFilter, more: Partial<MachineNamespace> = {}, ownIp = '203.0.113.9'): ExposedService[] {
+const link = (...ips: string[]): MachineLink => ({
+  index: 2,
+  name: 'eth0',
+  mac: '02:00:00:00:00:01',
+  mtu: 1500,
+  up: true,
+  operstate: 'up',
+  addresses: ips.map((ip) => ({ address: address(ip), prefixLength: ip.includes(':') ? 64 : 24, usable: true })),
+});
+
+const exposed = (...given: Parameters<typeof reportOf>): ExposedService[] =>
+  [...reportOf(...given).services].sort((a, b) => a.port - b.port);
+
+function reportOf(filter: PacketFilter, more: Partial<MachineNamespace> = {}, ownIp = '203.0.113.9'): ExposureReport {
   const namespace: MachineNamespace = {
     inode: '1',
     name: '',
-    links: [
-      {
-        index: 2,
-        name: 'eth0',
-        mac: '02:00:00:00:00:01',
-        mtu: 1500,
-        up: true,
-        operstate: 'up',
-        addresses: [{ address: address(ownIp), prefixLength: 24, usable: true }],
-      },
-    ],
+    links: [link(ownIp)],
     routes: [],
     rules: [],
     neighbours: [],
@@ -50,8 +53,10 @@ function exposed(filter: PacketFilter, more: Partial<MachineNamespace> = {}, own
   };
   const machine: Machine = { takenAt: 0, kernel: '6.18', namespaces: [namespace], processes: [], unseen: [] };
   const ask: RouteQuestioner = (_namespace, { to }) =>
-    to.value === address(ownIp).value ? { kind: 'route', type: 'local' } : { kind: 'route', type: 'unicast', device: 'eth0' };
-  return [...findExposure(machine, ask).services].sort((a, b) => a.port - b.port);
+    (more.links ?? [link(ownIp)]).some(({ addresses }) => addresses.some((own) => own.address.value === to.value))
+      ? { kind: 'route', type: 'local' }
+      : { kind: 'route', type: 'unicast', device: 'eth0' };
+  return findExposure(machine, ask);
 }
 
 function filterOf(statements: FilterStatement[], unreadable: string[] = []): PacketFilter {
@@ -85,6 +90,49 @@ describe('how far a service is exposed', () => {
     assert.equal(exposed(filterOf([{ kind: 'drop' }], [why]))[0].atWorst, undefined);
     const [absent] = exposed(filterOf([]), { filter: undefined as unknown as PacketFilter });
     assert.deepEqual([absent.reach, absent.atWorst], ['local', 'internet']);
+  });
+
+  it('is asked at every own address, and at those that rules publish: what is open at the second one is open', () => {
+    const onlyAt = (text: string, end: FilterStatement): FilterStatement[] => [
+      { kind: 'compare', left: { kind: 'field', field: 'ip.daddr' }, operator: '!=', right: [one(text)] },
+      end,
+    ];
+    const one = (text: string): [{ first: bigint; last: bigint }] => [{ first: address(text).value, last: address(text).value }];
+    const two = [link('203.0.113.9', '203.0.113.10')];
+    const [ssh] = exposed(filterOf(onlyAt('203.0.113.10', { kind: 'drop' })), { links: two });
+    assert.deepEqual([ssh.reach, ssh.paths[0].dialled], ['internet', '203.0.113.10:22']);
+    const many = Array.from({ length: 17 }, (_, index) => `203.0.113.${index + 9}`);
+    assert.match(
+      reportOf(filterOf([]), { links: [link(...many)] }).notMeasured.join(),
+      /1 addresses of eth0, after the first 16/,
+    );
+    // An address routed here that only a rule knows.
+    const floating: PacketFilter['chains'] = filterOf([
+      { kind: 'compare', left: { kind: 'field', field: 'ip.daddr' }, operator: '==', right: [one('198.51.100.77')] },
+      { kind: 'compare', left: { kind: 'field', field: 'tcp.dport' }, operator: '==', right: [[{ first: 2222n, last: 2222n }]] },
+      {
+        kind: 'dnat',
+        address: { kind: 'constant', value: one('203.0.113.9') },
+        port: { kind: 'constant', value: [{ first: 22n, last: 22n }] },
+        prefix: false,
+        random: false,
+      },
+    ]).chains.map((chain) => ({
+      ...chain,
+      ...(chain.base ? { base: { ...chain.base, hook: 'prerouting', type: 'nat', priority: -100 } as const } : {}),
+    }));
+    const [published] = exposed({ chains: floating, sets: [], unreadable: [] });
+    assert.ok(published.paths.some(({ dialled, by }) => dialled === '198.51.100.77:2222' && by === 'published'));
+  });
+
+  it('is asked at a link-local address where the link has no other of IPv6, by neighbours alone', () => {
+    const listeners = [{ ...listener('::', 22), v6only: true }];
+    const lone = [link('203.0.113.9', 'fe80::9')];
+    const [ssh] = exposed(filterOf([]), { links: lone, listeners }, 'fe80::9');
+    assert.deepEqual([...new Set(ssh.paths.map(({ from, dialled }) => `${from.zone} ${dialled}`))], ['link [fe80::9]:22']);
+    const both = [link('2001:db8::9', 'fe80::9')];
+    const [wide] = exposed(filterOf([]), { links: both, listeners }, '2001:db8::9');
+    assert.ok(wide.paths.every(({ dialled }) => dialled === '[2001:db8::9]:22'));
   });
 
   it('is limited by what a rate decides, not by a name that reads like one, and a doubt outweighs a rate', () => {

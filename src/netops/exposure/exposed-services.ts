@@ -15,7 +15,17 @@ import {
   type Vantage,
 } from './exposure-report.ts';
 import { isLoopback, type PathAnswer, PathWalker, type RouteQuestioner } from './path-walk.ts';
-import { firstOfEachFamily, isPublic, publicSources, type Standpoint, standpointsOf } from './vantages.ts';
+import {
+  canDial,
+  dialledAddresses,
+  firstOfEachFamily,
+  isLinkLocal,
+  isPublic,
+  maxOwnAddresses,
+  publicSources,
+  type Standpoint,
+  standpointsOf,
+} from './vantages.ts';
 
 export interface ExposureOptions {
   /** Paths walked at most; default 60,000. */
@@ -88,19 +98,47 @@ export function publishedPorts(filter: PacketFilter | undefined): number[] {
   return [...ports].sort((a, b) => a - b);
 }
 
-/** What somebody at a device may dial: this machine's addresses there, and what is bound elsewhere. */
-export function dialsAt(namespace: MachineNamespace, device: string, published: readonly number[]): Dial[] {
+const maxPublishedAddresses = 16;
+
+/** Addresses that rules with address translation name as the one that is dialled: not all of them are an own one. */
+export function publishedAddresses(filter: PacketFilter | undefined): Address[] {
+  const found = new Map<string, Address>();
+  for (const { rules } of filter?.chains ?? [])
+    for (const { statements } of rules) {
+      if (!statements.some(({ kind }) => kind === 'dnat' || kind === 'redirect')) continue;
+      for (const statement of statements) {
+        if (statement.kind !== 'compare' || statement.operator !== '==' || statement.left.kind !== 'field') continue;
+        const side = /^(ip6?)\.daddr$/.exec(statement.left.field);
+        if (!side) continue;
+        const family = side[1] === 'ip' ? 4 : 6;
+        for (const [part] of statement.right)
+          if (part && 'first' in part && part.first === part.last && found.size < maxPublishedAddresses)
+            found.set(`${family} ${part.first}`, { family, value: part.first });
+      }
+    }
+  return [...found.values()].filter((address) => !isLoopback(address));
+}
+
+/** What somebody at a device may dial: this machine's addresses there, what is bound elsewhere, and what rules publish. */
+export function dialsAt(
+  namespace: MachineNamespace,
+  device: string,
+  published: readonly number[],
+  addresses: readonly Address[] = [],
+): Dial[] {
   const link = namespace.links.find(({ name }) => name === device);
   const dials = new Map<string, Dial>();
   const add = (destination: Address, port: number, transport: Transport, direct: boolean): void => {
     dials.set(`${transport} ${renderAddress(destination)} ${port}`, { destination, port, transport, direct });
   };
-  for (const { address } of link ? firstOfEachFamily(link) : []) {
+  for (const { address } of link ? dialledAddresses(link).addresses : []) {
     for (const { transport, port, address: bound, v6only } of namespace.listeners)
       if (bound.value === 0n && (bound.family === address.family || (bound.family === 6 && !v6only)))
         add(address, port, transport, false);
     for (const port of published) for (const transport of ['tcp', 'udp'] as const) add(address, port, transport, false);
   }
+  for (const address of addresses)
+    for (const port of published) for (const transport of ['tcp', 'udp'] as const) add(address, port, transport, false);
   // Hosts answer for all their addresses on every link.
   const families = new Set(link?.addresses.map(({ address }) => address.family));
   for (const { transport, port, address } of namespace.listeners)
@@ -116,7 +154,8 @@ export function dialsBehind(machine: Machine, namespace: MachineNamespace): Dial
     const addresses = other.links
       .filter(({ name, up }) => name !== 'lo' && up)
       .flatMap(firstOfEachFamily)
-      .map(({ address }) => address);
+      .map(({ address }) => address)
+      .filter((address) => !isLinkLocal(address));
     for (const { transport, port, address, v6only } of other.listeners) {
       if (isLoopback(address)) continue;
       for (const own of addresses)
@@ -146,7 +185,7 @@ interface Gathered {
   readonly stoppedBy: Map<string, ExposedService['stoppedBy'][number]>;
 }
 
-const maxPaths = 64;
+const maxPaths = 256;
 
 const pathKey = ({ from, dialled, by, certainty }: ExposurePath): string =>
   `${from.netns} ${from.device} ${dialled} ${by} ${certainty}`;
@@ -215,17 +254,25 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   for (const namespace of machine.namespaces) {
     const standpoints = standpointsOf(machine, namespace, options.outside);
     const published = publishedPorts(namespace.filter);
+    const translated = publishedAddresses(namespace.filter);
     // Who has one link leads nowhere.
     const leads = namespace.links.filter(({ name, master }) => name !== 'lo' && master === undefined).length > 1;
     const behind = leads ? dialsBehind(machine, namespace) : [];
     for (const text of namespace.filter?.unreadable ?? []) notMeasured.add(text);
+    for (const device of new Set(standpoints.map((one) => one.device))) {
+      const beyond = namespace.links.filter(({ name }) => name === device).map((link) => dialledAddresses(link).left)[0] ?? 0;
+      if (beyond > 0) notMeasured.add(`${beyond} addresses of ${device}, after the first ${maxOwnAddresses}`);
+    }
     for (const standpoint of standpoints) {
       const { netns, device, zone, source, range, address } = standpoint;
       vantages.push({ netns, device, zone, source, ...(range === undefined ? {} : { range }) });
       // Who is not on a link cannot route to a container's own address by this machine, save by its route to it.
-      const dials = [...dialsAt(namespace, device, published), ...(zone === 'link' || zone === 'container' ? behind : [])];
+      const dials = [
+        ...dialsAt(namespace, device, published, translated),
+        ...(zone === 'link' || zone === 'container' ? behind : []),
+      ];
       for (const dial of dials) {
-        if (dial.destination.family !== address.family) continue;
+        if (!canDial(standpoint, dial.destination)) continue;
         walks += 1;
         if (walks > maxWalks || options.isOver?.()) {
           left += 1;

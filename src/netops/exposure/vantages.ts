@@ -176,11 +176,32 @@ export function standpointsOf(machine: Machine, namespace: MachineNamespace, out
   return found;
 }
 
-/** Link-local addresses are left out: who is on the link is asked with another one. */
+const linkLocal: AddressRange = { family: 6, first: 0xfe80n << 112n, last: (0xfec0n << 112n) - 1n };
+
+export const isLinkLocal = (address: Address): boolean => rangeHolds(linkLocal, address);
+
+/** Link-local ones only where the link has no other of IPv6: who is on the link is asked with another one. */
+const usableAddresses = ({ addresses }: MachineLink): MachineLink['addresses'] => {
+  const wide = addresses.filter(({ address }) => !isLinkLocal(address));
+  return wide.some(({ address }) => address.family === 6) ? wide : addresses;
+};
+
 export function firstOfEachFamily(link: MachineLink): MachineLink['addresses'] {
-  const linkLocal = parseRange('fe80::/10');
-  const usable = link.addresses.filter(({ address }) => !linkLocal || !rangeHolds(linkLocal, address));
+  const usable = usableAddresses(link);
   const first4 = usable.find(({ address }) => address.family === 4);
   const first6 = usable.find(({ address }) => address.family === 6);
   return [...(first4 ? [first4] : []), ...(first6 ? [first6] : [])];
 }
+
+/** Of one link: more are not dialled. */
+export const maxOwnAddresses = 16;
+
+/** Those of a link that are dialled: rules may tell each from the others. */
+export function dialledAddresses(link: MachineLink): { readonly addresses: MachineLink['addresses']; readonly left: number } {
+  const usable = usableAddresses(link);
+  return { addresses: usable.slice(0, maxOwnAddresses), left: Math.max(0, usable.length - maxOwnAddresses) };
+}
+
+/** Routers pass nothing on to a link-local address (RFC 4291 section 2.5.6): only neighbours dial one. */
+export const canDial = ({ address, zone }: Standpoint, destination: Address): boolean =>
+  destination.family === address.family && (!isLinkLocal(destination) || zone === 'link' || zone === 'container');
