@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { frameOf, tcpBits, tcpPacket } from '../../../test/support/capture-file.ts';
 import type { ResetSent } from '../../kernel/trace/tcp-events.ts';
 import { viewPacket } from '../capture/packet-view.ts';
-import { judgeReset, judgeSent, type ResetContext, type ResetVerdict } from './judge-reset.ts';
+import { judgeReset, judgeSent, type ResetContext, type ResetVerdict, tellsEveryReset } from './judge-reset.ts';
 import { ResetTable } from './reset-table.ts';
 import type { SeenReset } from './tcp-flow.ts';
 
@@ -101,6 +101,9 @@ test('of an address of this machine: no event is evidence only where events were
   const unmeasured = judge(packets, { traced: false, senderHere: true, rejectRules: [] });
   assert.equal(short(unmeasured), 'passive unknown-connection observed');
   assert.match(unmeasured.evidence.at(-1)?.text ?? '', /not measured/);
+  // Some namespace has the address, this packet need not be its.
+  const elsewhere: ResetContext = { traced: true, rejectRules: [] };
+  assert.equal(short(judgeReset(resetOf(packets), elsewhere)), 'passive unknown-connection observed');
   const off = [...handshake, request, bare({ ...back, flags: rst, sequence: 901, ttl: 9 })];
   assert.equal(short(judge(off, { traced: true, senderHere: true, rejectRules: [rule] })), 'forged forged proven');
 });
@@ -155,4 +158,9 @@ test('what kernels say', () => {
   const named = judgeSent({ ...base, reason: 'TCP_ABORT_ON_CLOSE', socket: 's' });
   assert.deepEqual([named.comm, named.pid], ['x\\x1b[2J', 7]);
   assert.equal(judgeSent({ ...base, inTask: false, reason: 'TCP_KEEPALIVE_TIMEOUT' }).comm, undefined);
+});
+
+test('only a kernel that gives reasons tells of every RST', () => {
+  assert.equal(tellsEveryReset(['skbaddr', 'skaddr', 'state', 'reason', 'saddr', 'daddr']), true);
+  assert.equal(tellsEveryReset(['skbaddr', 'skaddr', 'state', 'sport', 'dport', 'saddr', 'daddr']), false);
 });

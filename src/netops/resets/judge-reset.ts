@@ -60,17 +60,23 @@ export interface ResetContext {
   readonly sent?: ResetSent;
   /** A socket of this machine took it. */
   readonly received?: ResetReceived;
-  /** Trace events were on and none was lost: that there is none means it was not sent by a socket of this machine. */
+  /**
+   * Trace events were on, this kernel makes one for every RST, none was lost and every translation is known: that there is none means
+   * no socket of this machine sent it.
+   */
   readonly traced: boolean;
   /** Growth of the namespace's counters around it, and how many RSTs were seen in that time. */
   readonly counters?: { readonly growth: Readonly<Record<string, number>>; readonly resets: number };
-  /** Whether the address it bears is one of this machine's; undefined where that was not looked at. */
+  /** Whether it is from this machine by its address and where it was seen; undefined where that cannot be told. */
   readonly senderHere?: boolean;
   /** Rules that answer with a RST and may have, in the namespaces that were looked at; undefined where none was. */
   readonly rejectRules?: readonly RejectRule[];
   /** What `sent` says was sent of another tuple: addresses are translated on the way. */
   readonly translated?: string;
 }
+
+/** By the fields of tcp_send_reset: since 6.10, which added the reason, it also tells of RSTs that belong to no socket. */
+export const tellsEveryReset = (fields: readonly string[]): boolean => fields.includes('reason');
 
 /** By enum sk_rst_reason; states tell TCP_STATE apart. */
 function causeOfEvent({ reason, state, socket }: ResetSent): { kind: ResetKind; cause: ResetCause } {

@@ -6,8 +6,14 @@ import { asWeirError } from '../../base/errors.ts';
 import { createCommandRunner } from '../../kernel/command.ts';
 import { readPacketFilter } from '../../kernel/filter/packet-filter-reader.ts';
 import { type ConntrackTuple, readConntrack } from '../../kernel/machine/conntrack-dump.ts';
-import { readMachineLinks } from '../../kernel/machine/link-reader.ts';
-import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace } from '../../kernel/machine/namespace-finder.ts';
+import { type ReadLink, readMachineLinks } from '../../kernel/machine/link-reader.ts';
+import {
+  type FoundNamespace,
+  findNamespaces,
+  firstProcessOf,
+  nameNamespace,
+  readPeerNamespaces,
+} from '../../kernel/machine/namespace-finder.ts';
 import { readNamespaceIdentity } from '../../kernel/namespace-handle.ts';
 import { withRouteSocket } from '../../kernel/route-socket.ts';
 import { renderAddress } from '../../model/address.ts';
@@ -47,9 +53,49 @@ const reversed = ({ source, sourcePort, destination, destinationPort }: Tuple): 
   destinationPort: sourcePort,
 });
 
+/** Where links of a namespace lead without a route between: to a veth's other end, through a bridge to that of each of its ports. */
+export function leadsOf(
+  links: readonly Pick<ReadLink, 'name' | 'master' | 'peerNamespaceId'>[],
+  inodeOf: ReadonlyMap<number, string>,
+): Map<string, Set<string>> {
+  const leads = new Map<string, Set<string>>();
+  for (const { name, master, peerNamespaceId } of links) {
+    const inode = peerNamespaceId === undefined ? undefined : inodeOf.get(peerNamespaceId);
+    if (inode === undefined) continue;
+    for (const from of master === undefined ? [name] : [name, master])
+      leads.set(from, (leads.get(from) ?? new Set<string>()).add(inode));
+  }
+  return leads;
+}
+
+export interface SenderPlace {
+  readonly interface?: string;
+  readonly outgoing?: boolean;
+}
+
+/**
+ * Whether what bears this address, seen at this place, is from this machine. Other networks may have the same addresses as some
+ * namespace here: only the namespace's own, or one that the link it came in by leads to, is. Undefined: it cannot be told.
+ */
+export function isSenderHere(
+  ip: string,
+  { interface: name, outgoing }: SenderPlace,
+  own: ReadonlySet<string>,
+  owners: ReadonlySet<string> | undefined,
+  leads: ReadonlyMap<string, ReadonlySet<string>>,
+): boolean | undefined {
+  if (own.has(ip) || ip.startsWith('127.') || ip === '::1') return true;
+  if (owners === undefined || owners.size === 0) return false;
+  if (outgoing === true || name === undefined) return undefined;
+  return [...(leads.get(name) ?? [])].some((inode) => owners.has(inode)) ? true : undefined;
+}
+
 export class MachineFacts {
+  /** The namespace that is looked in: a path, or undefined for this one. */
+  readonly #watched: string | undefined;
+  #own: ReadonlySet<string> = new Set();
+  #leads: ReadonlyMap<string, ReadonlySet<string>> = new Map();
   #namespaces: readonly FoundNamespace[] = [];
-  #addresses = new Set<string>();
   /** Inodes of namespaces, by address. */
   #owners = new Map<string, Set<string>>();
   #addressesAt = Number.NEGATIVE_INFINITY;
@@ -58,26 +104,31 @@ export class MachineFacts {
   #rulesAt = 0;
   #tuples = new Map<string, Tuple[]>();
   #tuplesAt = Number.NEGATIVE_INFINITY;
+  /** False: more connections are tracked than were read, so that a translation that was not found may be there all the same. */
+  tuplesComplete = true;
   /** What could not be read, each once. */
   readonly unseen = new Set<string>();
 
-  /** Whether an address is one of this machine's, in any namespace that could be entered. */
-  isLocal(ip: string): boolean {
-    if (performance.now() - this.#addressesAt > keepAddressesMs) this.#readAddresses();
-    return this.#addresses.has(ip) || ip.startsWith('127.') || ip === '::1';
+  constructor(watched: string | undefined) {
+    this.#watched = watched;
   }
 
-  /** Of one namespace: a path, or undefined for this one. */
-  addressesOf(netns: string | undefined): Set<string> {
-    const links = withRouteSocket(netns, readMachineLinks);
-    return new Set(links.flatMap(({ addresses }) => addresses.map(({ address }) => renderAddress(address))));
+  /** See `isSenderHere`. */
+  senderAt(ip: string, place: SenderPlace): boolean | undefined {
+    this.#refresh();
+    return isSenderHere(ip, place, this.#own, this.#owners.get(ip), this.#leads);
+  }
+
+  /** Whether the namespace that is looked in has this address. */
+  isOwn(ip: string): boolean {
+    this.#refresh();
+    return this.#own.has(ip) || ip.startsWith('127.') || ip === '::1';
   }
 
   /**
-   * Rules of every namespace that may have answered TCP with a RST as `ip`, at that time; `watched` is the namespace we look in,
-   * a path. Those that count and counted nothing have not.
+   * Rules of every namespace that may have answered TCP with a RST as `ip`, at that time. Those that count and counted nothing have not.
    */
-  async rejectRules(ip: string, at: Micros, watched: string | undefined): Promise<readonly RejectRule[]> {
+  async rejectRules(ip: string, at: Micros): Promise<readonly RejectRule[]> {
     const now = Date.now();
     if (
       this.#rules === undefined ||
@@ -88,7 +139,7 @@ export class MachineFacts {
       this.#rules = this.#readRules();
     }
     const readAt = this.#rulesAt;
-    const here = String(readNamespaceIdentity(watched ?? '/proc/thread-self/ns/net') ?? '');
+    const here = String(readNamespaceIdentity(this.#watched ?? '/proc/thread-self/ns/net') ?? '');
     const owners = this.#owners.get(ip);
     return (await this.#rules)
       .filter(({ packets }) => packets !== 0 || readAt * 1000 < at)
@@ -101,10 +152,13 @@ export class MachineFacts {
     return this.#tuples.get(textOf(tuple)) ?? [];
   }
 
+  #refresh(): void {
+    if (performance.now() - this.#addressesAt > keepAddressesMs) this.#readAddresses();
+  }
+
   #readAddresses(): void {
     const { namespaces, hidden } = findNamespaces();
     if (hidden > 0) this.unseen.add(`namespaces of ${hidden} processes of other users`);
-    const addresses = new Set<string>();
     const owners = new Map<string, Set<string>>();
     this.#namespaces = namespaces.slice(0, maxNamespaces);
     for (const { path, inode } of this.#namespaces)
@@ -112,7 +166,6 @@ export class MachineFacts {
         for (const link of withRouteSocket(path, readMachineLinks))
           for (const { address } of link.addresses) {
             const ip = renderAddress(address);
-            addresses.add(ip);
             const known = owners.get(ip);
             if (known) known.add(inode);
             else owners.set(ip, new Set([inode]));
@@ -120,7 +173,16 @@ export class MachineFacts {
       } catch (error) {
         this.unseen.add(`addresses of namespace ${inode}: ${asWeirError(error).message}`);
       }
-    this.#addresses = addresses;
+    try {
+      withRouteSocket(this.#watched, (socket) => {
+        const links = readMachineLinks(socket);
+        this.#own = new Set(links.flatMap(({ addresses }) => addresses.map(({ address }) => renderAddress(address))));
+        const wanted = new Set(links.flatMap(({ peerNamespaceId: id }) => (id === undefined ? [] : [id])));
+        this.#leads = leadsOf(links, wanted.size === 0 ? new Map() : readPeerNamespaces(socket, wanted, this.#namespaces));
+      });
+    } catch (error) {
+      this.unseen.add(`links of the namespace that is looked in: ${asWeirError(error).message}`);
+    }
     this.#owners = owners;
     this.#addressesAt = performance.now();
   }
@@ -154,10 +216,10 @@ export class MachineFacts {
       tuples.set(key, others);
     };
     let left = maxTuples;
+    this.tuplesComplete = true;
     for (const { path } of this.#namespaces) {
-      if (left <= 0) break;
       try {
-        readConntrack(
+        const whole = readConntrack(
           path,
           ({ protocol, original, reply }) => {
             left -= 1;
@@ -170,6 +232,10 @@ export class MachineFacts {
           },
           left,
         );
+        if (whole) continue;
+        this.tuplesComplete = false;
+        this.unseen.add(`tracked connections beyond the first ${maxTuples}: translations among them are not known`);
+        break;
       } catch {
         // No connection tracking there: nothing is translated by it.
       }

@@ -11,6 +11,7 @@ import { TraceSession } from '../../kernel/trace/trace-session.ts';
 import type { CaptureAccount, CaptureLimits } from '../capture/live-capture.ts';
 import { LiveCapture } from '../capture/live-capture.ts';
 import { viewPacket } from '../capture/packet-view.ts';
+import { tellsEveryReset } from './judge-reset.ts';
 import { MachineFacts, type Tuple } from './machine-facts.ts';
 import { findingOfChallenge, findingOfReset, findingOfUnseen, type ResetFinding } from './reset-finding.ts';
 import { ResetTable } from './reset-table.ts';
@@ -126,23 +127,25 @@ const growthOf = (from: Record<string, number>, to: Record<string, number>): Rec
 class Watch {
   readonly #options: WatchOptions;
   readonly #onFinding: (finding: ResetFinding) => void;
-  readonly #facts = new MachineFacts();
+  readonly #facts: MachineFacts;
   readonly #sent = new EventTable<ResetSent>();
   readonly #received = new EventTable<ResetReceived>();
   readonly #table = new ResetTable((reset) => this.#wait(reset));
   readonly #notMeasured = new Set<string>();
   #trace: TraceSession | undefined;
+  /** That there is no event of a RST means that the kernel sent none. */
+  #tellsAll = false;
   #pending: SeenReset[] = [];
   #resetTimes: Micros[] = [];
   #snapshots: Snapshot[] = [];
   #dropped = 0;
   #judging = Promise.resolve();
-  #own = new Set<string>();
   findings = 0;
 
   constructor(options: WatchOptions, onFinding: (finding: ResetFinding) => void) {
     this.#options = options;
     this.#onFinding = onFinding;
+    this.#facts = new MachineFacts(options.netns);
   }
 
   async run(onListening: (interfaces: readonly string[]) => void): Promise<WatchOutcome> {
@@ -157,6 +160,9 @@ class Watch {
     try {
       try {
         this.#trace = new TraceSession([{ event: 'tcp:tcp_send_reset' }, { event: 'tcp:tcp_receive_reset', optional: true }]);
+        this.#tellsAll = tellsEveryReset(this.#trace.fieldsOf('tcp:tcp_send_reset'));
+        if (!this.#tellsAll)
+          this.#notMeasured.add('which RSTs the kernel sent for no socket: before 6.10 it tells only of those of a socket');
       } catch (error) {
         const { code, message } = asWeirError(error);
         const why = code === 'not-permitted' ? 'needs root and tracefs' : message;
@@ -236,12 +242,12 @@ class Watch {
   #tidy(now: Micros, last: boolean): void {
     for (const seen of this.#table.takeChallenges(last ? now + 1 : now - quietMicros)) {
       const growth = this.#growth(seen.tally.firstAt, seen.tally.lastAt);
-      this.#tell(findingOfChallenge(seen, growth, this.#facts.isLocal(seen.tally.from.ip)));
+      this.#tell(findingOfChallenge(seen, growth, this.#facts.isOwn(seen.tally.from.ip)));
     }
     const before = last ? now + 1 : now - 2e6;
     this.#sent.expire(before, (event) => {
       // Events are of all namespaces, which may have the same addresses: what it answered must have been seen here.
-      if (!event.source || !event.destination || !this.#isOwn(event.source.ip)) return;
+      if (!event.source || !event.destination || !this.#facts.isOwn(event.source.ip)) return;
       if (!this.#table.knows(event.source, event.destination)) return;
       const finding = findingOfUnseen(event);
       if (finding) this.#tell(finding);
@@ -254,17 +260,11 @@ class Watch {
     this.#onFinding(finding);
   }
 
-  /** Of the namespace that is listened in. */
-  #isOwn(ip: string): boolean {
-    if (this.#own.size === 0) this.#own = this.#facts.addressesOf(this.#options.netns);
-    return this.#own.has(ip);
-  }
-
   async #judgeAll(due: readonly SeenReset[]): Promise<void> {
     for (const reset of due) {
       const { source, destination, sourcePort, destinationPort } = reset.view;
       const tuple = { source, sourcePort, destination, destinationPort };
-      const senderHere = this.#facts.isLocal(source);
+      const senderHere = this.#facts.senderAt(source, reset);
       const find = <T extends ResetSent | ResetReceived>(events: EventTable<T>): T | undefined => {
         const exact = events.take(keyOf(tuple), reset.at);
         if (exact || !this.#trace) return exact;
@@ -277,9 +277,8 @@ class Watch {
       };
       const sent = find(this.#sent);
       const received = find(this.#received);
-      const traced = this.#trace !== undefined && this.#trace.lost === 0 && this.#sent.lost === 0;
-      const rejectRules =
-        sent || !senderHere || !traced ? undefined : await this.#facts.rejectRules(source, reset.at, this.#options.netns);
+      const traced = this.#tellsAll && this.#trace?.lost === 0 && this.#sent.lost === 0 && this.#facts.tuplesComplete;
+      const rejectRules = sent || !senderHere || !traced ? undefined : await this.#facts.rejectRules(source, reset.at);
       const growth = this.#growth(reset.at, reset.at);
       const resets = this.#resetTimes.filter((at) => Math.abs(at - reset.at) < 2 * everyMs * 1000).length;
       this.#tell(
@@ -289,7 +288,7 @@ class Watch {
           ...(received ? { received } : {}),
           traced,
           ...(growth ? { counters: { growth, resets } } : {}),
-          senderHere,
+          ...(senderHere === undefined ? {} : { senderHere }),
           ...(rejectRules ? { rejectRules } : {}),
         }),
       );
