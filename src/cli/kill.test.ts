@@ -48,7 +48,7 @@ describe('weir kill', () => {
     const { code, out, err } = await bed.run('kill peer=10.0.0.9 port=22');
     assert.equal(code, 10);
     assert.deepEqual([asked[0][0].yes, asked[0][0].max, asked[0][0].method, asked[0][1]], [false, 10, 'auto', undefined]);
-    assert.match(out, /tcp 10\.0\.0\.1:22-10\.0\.0\.9:5000 +ESTABLISHED +here +x\\x1b\[2J \(4\)/);
+    assert.match(out, /tcp 10\.0\.0\.1:22-10\.0\.0\.9:5000 +ESTABLISHED +here +x\\x1b\[2J \(4\) +17\n/);
     assert.match(
       err,
       /1 connection would be ended \(with any address port 22 at either end, with 10\.0\.0\.9 there\): say --yes/,

@@ -75,6 +75,7 @@ const columns: Column<KillItem>[] = [
   { title: 'STATE', text: ({ state }) => state },
   { title: 'NETNS', text: ({ netns }) => netns || 'here' },
   { title: 'PROCESS', text: whose },
+  { title: 'COOKIE', text: ({ cookie }) => cookie ?? '' },
   { title: 'ALSO KNOWN AS', text: ({ also }) => also ?? '' },
 ];
 

@@ -43,6 +43,8 @@ test('what is selected', () => {
     'container=web',
     'container=abcdef01',
     'cookie=17 state=established',
+    'cookie=sk:11',
+    'cookie=0x11',
   ])
     assert.equal(selects(text), true, text);
   for (const text of [
@@ -55,6 +57,7 @@ test('what is selected', () => {
     'comm=ngin',
     'container=abc',
     'cookie=1',
+    'cookie=sk:17',
     'state=close-wait',
     'proto=udp',
     'peer=::/0',
@@ -85,6 +88,9 @@ test('what is no selector is refused, nothing at all most of all', () => {
     '*',
     ':',
     'cookie=x',
+    'cookie=1a',
+    'cookie=sk:',
+    'cookie=sk:11223344556677889',
     'proto=sctp',
   ])
     assert.throws(() => parseSelector(text.split(' ')), { code: 'bad-request' }, text);

@@ -82,6 +82,15 @@ function whole(text: string, what: string, most = Number.MAX_SAFE_INTEGER): numb
   return Number(text);
 }
 
+/** Decimal, as `weir kill --json` has it; `sk:` and 0x are hexadecimal, the first as ss(8) prints it. */
+function cookieOf(value: string): string {
+  const [, hex] = /^(?:sk:|0x)([0-9a-f]{1,16})$/i.exec(value) ?? [];
+  if (hex !== undefined) return BigInt(`0x${hex}`).toString();
+  if (!/^\d{1,20}$/.test(value))
+    throw wrong('cookie is the number `weir kill --json` prints, or sk: and hexadecimal digits as `ss -e` prints it');
+  return BigInt(value).toString();
+}
+
 /** Throws `bad-request`; also for no word at all: nobody means every connection. */
 export function parseSelector(words: readonly string[]): KillSelector {
   const text = words.join(' ').trim();
@@ -134,8 +143,7 @@ export function parseSelector(words: readonly string[]): KillSelector {
         add({ [key]: value });
         break;
       case 'cookie':
-        if (!/^\d{1,20}$/.test(value)) throw wrong('cookie is the number `weir who` and `ss -e` print');
-        add({ cookie: value });
+        add({ cookie: cookieOf(value) });
         break;
       default:
         throw wrong(`'${printable(key ?? word, 40)}' is nothing a connection is selected by`);
