@@ -65,11 +65,11 @@ export async function findConnections(
   const owners = readSocketOwners();
   if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of other users: needs root`);
   const { names } = await readContainerNames(dockerSocket);
-  const processes = new Map<number, MachineProcess | undefined>();
+  const read = new Map<number, MachineProcess | undefined>();
   const holders = (inode: number): Candidate['processes'] =>
     owners.of(inode).flatMap(({ pid }) => {
-      if (!processes.has(pid)) processes.set(pid, readProcess(pid));
-      const process = processes.get(pid);
+      if (!read.has(pid)) read.set(pid, readProcess(pid));
+      const process = read.get(pid);
       if (!process) return [];
       const id = process.container?.id;
       const name = id === undefined ? undefined : (process.container?.name ?? names.get(id));
@@ -119,6 +119,7 @@ export async function findConnections(
     if (entry.state === 'TIME_WAIT' && selector.state !== 'TIME_WAIT' && selector.cookie === undefined) continue;
     const { transport, state, local, localPort, remote, remotePort, cookie, uid, inode } = entry;
     const translated = views.get(keyOf(entry));
+    const processes = holders(inode);
     const candidate: Candidate = {
       transport,
       state,
@@ -129,7 +130,8 @@ export async function findConnections(
       cookie,
       uid,
       ...(translated ? { translated } : {}),
-      processes: holders(inode),
+      ...(inode !== 0 && processes.length === 0 ? { holderUnseen: true } : {}),
+      processes,
     };
     if (isSelected(selector, candidate))
       targets.push({ ...candidate, netns, netnsName: nameOf(netns), socket: entry, ends: endsOf(entry) });

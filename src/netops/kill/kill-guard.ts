@@ -32,7 +32,13 @@ export function refusalOf(one: Candidate, { operator, operatorPort, ancestors, c
   const ssh = one.processes.find(({ comm }) => sshServer.test(comm));
   if (ssh && !certain && !exact)
     return `it is an SSH session (pid ${ssh.pid}), and which one is yours cannot be told here: cookie=${one.cookie} ends it all the same`;
-  const views = [one, ...(one.translated ?? [])];
+  if (one.transport === 'tcp' && one.holderUnseen && !certain && !exact)
+    return `who holds it cannot be seen, and your own session may be it: root sees it, cookie=${one.cookie} ends it all the same`;
+  // What passes through has no end of ours: the client may be either one.
+  const views = [one, ...(one.translated ?? [])].flatMap((view) => [
+    view,
+    { local: view.remote, localPort: view.remotePort, remote: view.local, remotePort: view.localPort },
+  ]);
   if (
     operator &&
     views.some(

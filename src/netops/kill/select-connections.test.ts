@@ -111,6 +111,32 @@ test('servers and what carries the operator are refused', () => {
   assert.match(refusalOf(one, { ...facts, operator, operatorPort: 5000 }) ?? '', /SSH session, from 203\.0\.113\.9/);
   assert.equal(refusalOf(one, { ...facts, operator, operatorPort: 5001 }), undefined);
   assert.match(refusalOf(one, { ...facts, operator }) ?? '', /SSH session/);
+  const { local, localPort, remote, remotePort } = one;
+  const passing: Candidate = {
+    transport: 'tcp',
+    state: 'ESTABLISHED',
+    local: remote,
+    localPort: remotePort,
+    remote: local,
+    remotePort: localPort,
+    processes: [],
+  };
+  const view = { local: remote, localPort: remotePort, remote: address('10.0.0.1'), remotePort: 8080 };
+  assert.match(
+    refusalOf({ ...passing, translated: [view] }, { ...facts, operator, operatorPort: 5000 }) ?? '',
+    /SSH session, from 203\.0\.113\.9/,
+    'it passes through: the client is the first end',
+  );
+  assert.equal(refusalOf(passing, { ...facts, operator, operatorPort: 5000 }), undefined);
+});
+
+test('a connection whose holder cannot be seen may be your own session', () => {
+  const facts = { ancestors: new Set([1000]), certain: false, exact: false };
+  const unseen: Candidate = { ...one, processes: [], holderUnseen: true };
+  assert.match(refusalOf(unseen, facts) ?? '', /cannot be seen.*cookie=17/);
+  assert.equal(refusalOf(unseen, { ...facts, exact: true }), undefined);
+  assert.equal(refusalOf(unseen, { ...facts, certain: true }), undefined);
+  assert.equal(refusalOf({ ...one, processes: [] }, facts), undefined, 'nobody holds it');
 });
 
 test('exit codes', () => {

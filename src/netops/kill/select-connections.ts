@@ -47,6 +47,8 @@ export interface Candidate {
   }[];
   readonly cookie?: string;
   readonly uid?: number;
+  /** A process has it open, and which one cannot be seen. */
+  readonly holderUnseen?: boolean;
   readonly processes: readonly {
     readonly pid: number;
     readonly comm: string;
