@@ -171,3 +171,16 @@ test('limits end it; an interface that is not there is said', { skip, timeout: 6
     await assert.rejects(begin(wish({ netns: sensor.path, expression: 'prot' })), { code: 'bad-request' });
   }),
 );
+
+test('a fault while packets are kept ends the capture as that fault', { skip, timeout: 60_000 }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const capture = await LiveCapture.open(wish({ netns: sensor.path, expression: 'udp' }));
+    const done = capture.run(() => {
+      throw new Error('no room');
+    });
+    const refused = assert.rejects(done, /no room/);
+    await send(attacker, 9, 'x');
+    await refused;
+  }),
+);

@@ -159,8 +159,17 @@ export class CaptureFiles {
     while (this.#kept.length > ring.files) {
       const oldest = this.#kept.shift() as string;
       this.overwritten += this.#inFile.shift() ?? 0;
-      unlinkSync(oldest);
+      removeFile(oldest);
     }
+  }
+}
+
+/** Somebody may have taken it away before. */
+function removeFile(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw writeFault(error, file);
   }
 }
 

@@ -71,7 +71,7 @@ export class FlowNotes {
     const comments: string[] = [];
     if (!told.process) {
       told.process = true;
-      const process = this.#processOf(transport, view);
+      const process = this.#tryProcessOf(transport, view);
       if (process !== undefined) comments.push(process);
     }
     const session = told.session ? undefined : this.#sessions.get(key);
@@ -83,6 +83,15 @@ export class FlowNotes {
     this.#told.set(flow, told);
     while (this.#told.size > maxFlows && this.#told.oldest) this.#told.delete(this.#told.oldest[0]);
     return comments;
+  }
+
+  /** A remark is not worth a packet: what cannot be asked is not told. */
+  #tryProcessOf(transport: 'tcp' | 'udp', view: PacketView): string | undefined {
+    try {
+      return this.#processOf(transport, view);
+    } catch {
+      return undefined;
+    }
   }
 
   #processOf(
@@ -101,6 +110,7 @@ export class FlowNotes {
     const find = (): number | undefined => names.map((name) => this.#sockets.get(name)).find((inode) => inode !== undefined);
     let inode = find();
     if (inode === undefined && now - this.#socketsAt > socketsEveryMs) {
+      this.#socketsAt = now;
       this.#readSockets();
       this.#socketsAt = performance.now();
       inode = find();

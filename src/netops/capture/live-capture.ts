@@ -126,8 +126,9 @@ export class LiveCapture {
             try {
               onFrame(frame, number);
             } catch (error) {
-              finish('stopped');
+              // The first of them counts.
               reject(error);
+              finish('stopped');
               return;
             }
             if (this.#packets >= limits.packets) finish('packets');
