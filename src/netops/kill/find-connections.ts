@@ -34,9 +34,12 @@ const maxTracked = 300_000;
 const passing = new Set(['SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT', 'LAST_ACK']);
 
 type Ends = Pick<Candidate, 'local' | 'localPort' | 'remote' | 'remotePort'>;
+type SocketEnds = Ends & Pick<SocketEntry, 'transport'>;
+type TrackedEnds = Pick<ConntrackEntry, 'protocol' | 'original' | 'reply'>;
 
 const keyOf = ({ local, localPort, remote, remotePort }: Ends): string =>
   `${renderAddress(local)} ${localPort} ${renderAddress(remote)} ${remotePort}`;
+const socketKey = (entry: SocketEnds): string => `${entry.transport} ${keyOf(entry)}`;
 const forth = ({ source, sourcePort, destination, destinationPort }: ConntrackTuple): Ends => ({
   local: source,
   localPort: sourcePort,
@@ -109,8 +112,12 @@ export async function findConnections(
     }
   }
   if (closed > 0) unseen.push(`sockets or tracked connections of ${closed} namespaces: needs root`);
-  const views = translationsOf(tracked.map(({ entry }) => entry));
-  const own = new Set(sockets.map(({ entry }) => keyOf(entry)));
+  const { views, unclear } = translatedViews(sockets, tracked);
+  if (unclear > 0)
+    unseen.push(
+      `as what ${unclear} connections are known behind a translation: several namespaces have the same addresses and ports`,
+    );
+  const own = new Set(sockets.map(({ entry }) => socketKey(entry)));
   const nameOf = (netns: FoundNamespace): string => nameNamespace(netns, firstProcessOf(netns));
 
   const targets: KillTarget[] = [];
@@ -118,7 +125,7 @@ export async function findConnections(
     // What only waits out its time is no connection, unless it is asked for.
     if (entry.state === 'TIME_WAIT' && selector.state !== 'TIME_WAIT' && selector.cookie === undefined) continue;
     const { transport, state, local, localPort, remote, remotePort, cookie, uid, inode } = entry;
-    const translated = views.get(keyOf(entry));
+    const translated = views.get(socketKey(entry));
     const processes = holders(inode);
     const candidate: Candidate = {
       transport,
@@ -141,7 +148,7 @@ export async function findConnections(
     const [there, back] = [forth(entry.original), forth(entry.reply)];
     if (entry.protocol !== 6 || entry.tcpState === undefined || !passing.has(entry.tcpState)) continue;
     // An end of it is a socket of this machine, which is ended there.
-    if ([there, turned(there), back, turned(back)].some((one) => own.has(keyOf(one)))) continue;
+    if ([there, turned(there), back, turned(back)].some((one) => own.has(`tcp ${keyOf(one)}`))) continue;
     const key = keyOf(there);
     if (known.has(key)) continue;
     known.add(key);
@@ -154,22 +161,48 @@ export async function findConnections(
   return { targets, unseen };
 }
 
-/** Other ends of a connection than those one of its sockets has. */
-function translationsOf(entries: readonly ConntrackEntry[]): Map<string, Ends[]> {
+interface Translated {
+  readonly views: ReadonlyMap<string, readonly Ends[]>;
+  /** Connections for which none is given, since it may be another one's. */
+  readonly unclear: number;
+}
+
+/**
+ * Other ends of a connection than those one of its sockets has, by `socketKey`. Networks may have the same addresses: where several
+ * namespaces have sockets with such ends, or translate them, whose translation it is cannot be told.
+ */
+export function translatedViews(
+  sockets: readonly { readonly netns: Pick<FoundNamespace, 'inode'>; readonly entry: SocketEnds }[],
+  tracked: readonly { readonly netns: Pick<FoundNamespace, 'inode'>; readonly entry: TrackedEnds }[],
+): Translated {
   const views = new Map<string, Ends[]>();
-  const add = (one: Ends, other: Ends): void => {
-    const [key, its] = [keyOf(one), keyOf(other)];
-    if (key === its) return;
-    const known = views.get(key);
-    if (!known) views.set(key, [other]);
-    else if (!known.some((view) => keyOf(view) === its)) known.push(other);
-  };
-  for (const { original, reply } of entries) {
-    const [there, back] = [forth(original), forth(reply)];
+  const translators = new Map<string, Set<string>>();
+  for (const { netns, entry } of tracked) {
+    const transport = entry.protocol === 17 ? 'udp' : 'tcp';
+    const add = (one: Ends, other: Ends): void => {
+      const [key, its] = [`${transport} ${keyOf(one)}`, keyOf(other)];
+      if (keyOf(one) === its) return;
+      translators.set(key, (translators.get(key) ?? new Set<string>()).add(netns.inode));
+      const known = views.get(key);
+      if (!known) views.set(key, [other]);
+      else if (!known.some((view) => keyOf(view) === its)) known.push(other);
+    };
+    const [there, back] = [forth(entry.original), forth(entry.reply)];
     add(there, turned(back));
     add(turned(there), back);
     add(turned(back), there);
     add(back, turned(there));
   }
-  return views;
+  const holders = new Map<string, Set<string>>();
+  for (const { netns, entry } of sockets) {
+    const key = socketKey(entry);
+    if (views.has(key)) holders.set(key, (holders.get(key) ?? new Set<string>()).add(netns.inode));
+  }
+  let unclear = 0;
+  for (const [key, { size }] of holders)
+    if (size > 1 || (translators.get(key)?.size ?? 0) > 1) {
+      views.delete(key);
+      unclear += 1;
+    }
+  return { views, unclear };
 }

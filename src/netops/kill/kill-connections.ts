@@ -5,7 +5,7 @@ import { asWeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import { type FoundNamespace, findNamespaces } from '../../kernel/machine/namespace-finder.ts';
 import { readProcess } from '../../kernel/machine/process-reader.ts';
-import { destroySocket, readConnections, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
+import { destroySocket, readConnections, type SocketAnswer, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import { readAncestors } from '../../kernel/process-identity.ts';
 import { parseSshConnection } from '../../plan/guard.ts';
 import { endOnPath, type PathOutcome } from './end-on-path.ts';
@@ -91,10 +91,21 @@ const itemOf = (target: KillTarget): KillItem => {
 const isServer = ({ state, transport, remotePort }: KillTarget): boolean =>
   state === 'LISTEN' || (transport === 'udp' && remotePort === 0);
 
-/** Whether a socket with this cookie is still there. */
-function isAlive(path: string | undefined, { cookie, transport }: SocketEntry): boolean {
-  return readConnections(path, { transports: [transport] }).sockets.some((one) => one.cookie === cookie);
+type Presence = 'alive' | 'gone' | 'unknown';
+
+/** Whether a socket with this cookie is among them; one that is not may be among those that were not read. */
+export function presenceOf({ sockets, complete }: Pick<SocketAnswer, 'complete' | 'sockets'>, cookie: string): Presence {
+  if (sockets.some((one) => one.cookie === cookie)) return 'alive';
+  return complete ? 'gone' : 'unknown';
 }
+
+const isThere = (path: string | undefined, { cookie, transport }: SocketEntry): Presence =>
+  presenceOf(readConnections(path, { transports: [transport] }), cookie);
+
+const unproven: Readonly<Record<Exclude<Presence, 'gone'>, string>> = {
+  alive: 'the kernel took it, the socket is still there',
+  unknown: 'the kernel took it, there are more sockets than are read',
+};
 
 async function endTarget(target: KillTarget, method: KillOptions['method']): Promise<KillResult> {
   const begun = performance.now();
@@ -110,13 +121,13 @@ async function endTarget(target: KillTarget, method: KillOptions['method']): Pro
     if (socket && method !== 'path') {
       const outcome = destroySocket(path, socket);
       if (outcome.kind === 'gone')
-        return result({ method: 'gone', verified: !isAlive(path, socket), detail: 'it ended before it was touched' });
+        return result({ method: 'gone', verified: isThere(path, socket) === 'gone', detail: 'it ended before it was touched' });
       if (outcome.kind === 'destroyed') {
-        const alive = isAlive(path, socket);
+        const left = isThere(path, socket);
         return result({
           method: 'sock-destroy',
-          verified: !alive,
-          ...(alive ? { detail: 'the kernel took it, the socket is still there' } : {}),
+          verified: left === 'gone',
+          ...(left === 'gone' ? {} : { detail: unproven[left] }),
         });
       }
       refusal = outcome.kind === 'refused' ? outcome.errno : undefined;
@@ -125,7 +136,7 @@ async function endTarget(target: KillTarget, method: KillOptions['method']): Pro
       return result({ method: 'none', verified: false, detail: `SOCK_DESTROY is not possible: ${refusal}` });
     const outcome: PathOutcome = await endOnPath(path, target.ends);
     // Of a socket here its cookie is the better proof.
-    const verified = socket ? !isAlive(path, socket) : outcome.verified;
+    const verified = socket ? isThere(path, socket) === 'gone' : outcome.verified;
     return result({ method: outcome.method, verified, detail: outcome.detail });
   } catch (error) {
     return result({ method: 'none', verified: false, detail: asWeirError(error).message });

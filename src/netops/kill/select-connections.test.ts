@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../../model/address.ts';
 import { parseSshConnection } from '../../plan/guard.ts';
-import { exitCodeOfKill, type KillReport } from './kill-connections.ts';
+import { exitCodeOfKill, type KillReport, presenceOf } from './kill-connections.ts';
 import { refusalOf } from './kill-guard.ts';
 import { type Candidate, describeSelector, isSelected, parseSelector, renderEnds } from './select-connections.ts';
 
@@ -164,4 +164,11 @@ test('exit codes', () => {
     [{ dry_run: true, results: [], refused: [{ ...item, why: 'too many' }] }, 5],
   ];
   for (const [more, code] of cases) assert.equal(exitCodeOfKill({ ...report, ...more }), code, JSON.stringify(more));
+});
+
+test('that a socket is gone is proven by all of them alone', () => {
+  const sockets = [{ cookie: '17' }] as Parameters<typeof presenceOf>[0]['sockets'];
+  assert.equal(presenceOf({ sockets, complete: false }, '17'), 'alive');
+  assert.equal(presenceOf({ sockets, complete: true }, '18'), 'gone');
+  assert.equal(presenceOf({ sockets, complete: false }, '18'), 'unknown');
 });
