@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { WeirError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { Configuration } from '../model/configuration.ts';
 import type { ActionContext, ActionResult } from './actions.ts';
 import type { CommandEnvironment } from './environment.ts';
@@ -15,6 +16,8 @@ export interface CommonOptions {
   readonly json?: boolean;
 }
 
+/** Of a line: many file names are one. */
+const longestNote = 65_536;
 const systemConfiguration = '/etc/weir/weir.yaml';
 
 export class CommandContext {
@@ -132,8 +135,9 @@ export class CommandContext {
     return this.environment.stdout.isTerminal ? this.environment.stdout.columns() : 0;
   }
 
-  /** Progress and remarks: standard error. */
+  /** Progress and remarks: standard error. Names in it may be somebody else's choice, of interfaces too: only its line ends are kept. */
   async note(text: string): Promise<void> {
-    await this.environment.stderr.write(`weir: ${text}\n`);
+    const lines = text.split('\n').map((line) => printable(line, longestNote));
+    await this.environment.stderr.write(`weir: ${lines.join('\n')}\n`);
   }
 }

@@ -53,6 +53,18 @@ describe('weir rst', () => {
     assert.equal((await bed.run('rst --for never')).code, 2);
   });
 
+  it('shows names of interfaces without what they would do to a terminal', async () => {
+    bed.packets = {
+      async watchResets(_wish, _onFinding, onListening) {
+        onListening(['eth\u001b[2J']);
+        return { account: {} as never, findings: 0, notMeasured: ['interface eth\u001b[2J: it went away'] };
+      },
+    };
+    const { err } = await bed.run('rst');
+    assert.match(err, /watching eth\\x1b\[2J\n[\s\S]*interface eth\\x1b\[2J: it went away\n/);
+    assert.ok(!err.includes('\u001b'));
+  });
+
   it('reads a capture', { skip: lacksProgram('tcpdump', 'tcpdump') }, async () => {
     bed.packets = {
       readResets: (input, expression, onFinding) =>

@@ -88,3 +88,19 @@ test('tshark reads it too, comments and all', { skip: lacksProgram('tshark', 'ts
     rmSync(directory, { recursive: true });
   }
 });
+
+test('times that cannot be are said by the reader, and written as the first there is', () => {
+  const bad: string[] = [];
+  const times: number[] = [];
+  const read = (bytes: Buffer): void => {
+    const reader = new CaptureReader({ frame: ({ at: seen }) => times.push(seen), bad: (why) => bad.push(why) }, 0);
+    reader.push(bytes);
+    reader.finish();
+  };
+  const one = { interface: 0, bytes: packet, wireLength: packet.length };
+  const head = [renderSection('weir 1'), renderInterface({ name: 'tun0', linkType: 101 })];
+  const late = renderPacket({ ...one, at });
+  late.writeUInt32LE(0xffffffff, 12);
+  read(Buffer.concat([...head, late, renderPacket({ ...one, at: -5 }), renderPacket({ ...one, at })]));
+  assert.deepEqual([bad, times], [['a packet of a time that cannot be'], [0, at]]);
+});

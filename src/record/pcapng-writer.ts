@@ -73,9 +73,11 @@ export function renderInterface({ name, linkType, filter }: CaptureInterface): B
   return block(interfaceBlock, fixed, options);
 }
 
+/** A time before 1970 has no form there: it becomes the first there is. */
 const timeOf = (bytes: Buffer, at: Micros, offset: number): void => {
-  bytes.writeUInt32LE(Math.floor(at / 2 ** 32), offset);
-  bytes.writeUInt32LE(at % 2 ** 32, offset + 4);
+  const units = Math.max(0, at);
+  bytes.writeUInt32LE(Math.floor(units / 2 ** 32), offset);
+  bytes.writeUInt32LE(units % 2 ** 32, offset + 4);
 };
 
 export interface CapturePacket {

@@ -29,6 +29,8 @@ const maxFrame = 262_144;
 /** Packets of older files may be longer than their header's limit says, no block of a kind we read is longer than this. */
 const maxBlock = maxFrame + 65_536;
 const maxInterfaces = 4096;
+/** In the year 2243: below 2^53, and a time that a Date has. */
+const latest: Micros = 8.64e15;
 
 interface Interface {
   readonly linkType: number;
@@ -138,6 +140,11 @@ export class CaptureReader {
   #frame(bytes: Buffer, start: number, length: number, original: number, { linkType }: Interface, at: Micros): void {
     if (length === 0) {
       this.#sink.bad('a packet without bytes');
+      return;
+    }
+    // Resolution and offset are the file's word: what comes of them need be no time at all.
+    if (!(at >= 0 && at <= latest)) {
+      this.#sink.bad('a packet of a time that cannot be');
       return;
     }
     this.#last = at;
