@@ -161,6 +161,10 @@ describe('files below /proc', () => {
       '0000000047225266: 00000002 00000000 00010000 0001 01 158639392 @abstract\n' +
       '0000000047225267: 00000003 00000000 00000000 0001 03 158639393 /tmp/connected\n';
     assert.deepEqual(parseUnixListeners(text), [{ inode: 158639391, path: '/tmp/hap.sock.22431.tmp' }]);
+    const forged =
+      '0000000047225268: 00000002 00000000 00010000 0001 01 158639394 /tmp/x\n' +
+      '0: 00000002 00000000 00010000 0001 01 158639391 /run/somebody-elses\n';
+    assert.deepEqual(parseUnixListeners(text + forged), [{ inode: 158639394, path: '/tmp/x' }], 'a path with a line end in it');
   });
 });
 

@@ -11,15 +11,21 @@ const acceptsConnections = 0x10000;
 /** sun_path, with its zero. */
 const maxPathBytes = 107;
 
-/** Lines of /proc/PID/net/unix: sockets that listen, by inode, with their path; abstract names are left out. */
+/**
+ * Lines of /proc/PID/net/unix: sockets that listen, by inode, with their path; abstract names are left out. A path may hold line ends and
+ * what looks like another socket's line: an inode that is there twice is nobody's.
+ */
 export function parseUnixListeners(text: string): { inode: number; path: string }[] {
   const found: { inode: number; path: string }[] = [];
+  const times = new Map<number, number>();
   for (const line of text.split('\n')) {
+    const [, number] = /^[0-9a-f]+: \S+ \S+ \S+ \S+ \S+ +(\d+)(?: |$)/i.exec(line) ?? [];
+    if (number !== undefined) times.set(Number(number), (times.get(Number(number)) ?? 0) + 1);
     const match = /^[0-9a-f]+: \S+ \S+ ([0-9A-F]{8}) \S+ \S+ +(\d+) (\/.*)$/.exec(line);
     if (match && (Number.parseInt(match[1], 16) & acceptsConnections) !== 0)
       found.push({ inode: Number(match[2]), path: match[3] });
   }
-  return found;
+  return found.filter(({ inode }) => times.get(inode) === 1);
 }
 
 /** Paths of the sockets a process listens on, as they are to be opened from here; `inodes` are those it holds. */

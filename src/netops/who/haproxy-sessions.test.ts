@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseHaproxySessions } from './haproxy-sessions.ts';
+import { askHaproxies, parseHaproxySessions } from './haproxy-sessions.ts';
 
 test('sessions name both of their descriptors, and what has only one is left out', () => {
   const legs = parseHaproxySessions(
@@ -22,4 +22,29 @@ test('sessions name both of their descriptors, and what has only one is left out
       [21, 20],
     ],
   );
+});
+
+test('many that say they are HAProxy and never answer cost one time together', async () => {
+  const asked: string[] = [];
+  const faults: string[] = [];
+  const processes = Array.from({ length: 50 }, (_, pid) => ({
+    pid,
+    listeners: () => Array.from({ length: 1000 }, (__, index) => `/run/${pid}-${index}`),
+  }));
+  const silent = (path: string, timeoutMs: number): Promise<string> => {
+    asked.push(path);
+    return new Promise((_, reject) => setTimeout(() => reject(new Error('timeout')), timeoutMs));
+  };
+  const begun = performance.now();
+  assert.equal((await askHaproxies(processes, silent, (what) => faults.push(what), 50)).size, 0);
+  assert.ok(performance.now() - begun < 2000 && asked.length <= 2, String(asked.length));
+  assert.ok(faults.length > 0);
+  asked.length = 0;
+  const legs = 'scf=[8,0h,fd=11] scb=[8,1h,fd=12]';
+  const quick = async (path: string): Promise<string> => {
+    asked.push(path);
+    return legs;
+  };
+  const answers = await askHaproxies(processes, quick, (what) => faults.push(what));
+  assert.deepEqual([answers.size, asked.length, faults.at(-1)], [16, 32, 'sessions of further haproxies']);
 });

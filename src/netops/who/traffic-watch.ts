@@ -16,7 +16,7 @@ import type { Machine, MachineNamespace, Unseen } from '../../model/machine.ts';
 import { type CarriedFlow, PathExtender } from './extend-path.ts';
 import { type Flow, type FlowSelector, flowKey, matchesFlow } from './flow.ts';
 import type { FlowExposure } from './flow-exposure.ts';
-import { type HaproxyLegs, parseHaproxySessions } from './haproxy-sessions.ts';
+import { askHaproxies, type HaproxyLegs, type HaproxyProcess } from './haproxy-sessions.ts';
 import { LiveSource } from './live-source.ts';
 import { KeptOrigins } from './origin-book.ts';
 import type { PathHop, TracedFlow } from './path.ts';
@@ -320,21 +320,20 @@ export class TrafficWatch {
     });
   }
 
-  async #askHaproxies(world: World): Promise<Map<number, HaproxyLegs>> {
-    const answers = new Map<number, HaproxyLegs>();
-    for (const pid of world.owners.pids) {
-      const process = world.process(pid);
-      if (process?.comm !== 'haproxy' || answers.size >= 8) continue;
-      const inodes = new Set(world.owners.socketsOf(pid).map(([, inode]) => inode));
-      for (const path of readUnixListeners(pid, inodes))
-        try {
-          const legs = parseHaproxySessions(await askUnixSocket(path, 'show sess', 2000, haproxyAnswerBytes));
-          if (legs.size > 0) answers.set(pid, legs);
-        } catch (error) {
-          this.#note(`sessions of haproxy ${pid}`, asWeirError(error).message);
-        }
+  #askHaproxies(world: World): Promise<Map<number, HaproxyLegs>> {
+    const { owners } = world;
+    function* processes(): Generator<HaproxyProcess> {
+      for (const pid of owners.pids) {
+        if (world.process(pid)?.comm !== 'haproxy') continue;
+        const inodes = new Set(owners.socketsOf(pid).map(([, inode]) => inode));
+        yield { pid, listeners: () => readUnixListeners(pid, inodes) };
+      }
     }
-    return answers;
+    return askHaproxies(
+      processes(),
+      (path, timeoutMs) => askUnixSocket(path, 'show sess', timeoutMs, haproxyAnswerBytes),
+      (what, why) => this.#note(what, why),
+    );
   }
 
   /** For the next reading: what each connection of a process that was looked into had moved. */
