@@ -1,7 +1,20 @@
 // Files of a capture: whose they are, and that a ring goes on when somebody takes one of its files away.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -30,3 +43,36 @@ test('a ring whose old file somebody removed goes on', () =>
     files.close();
     assert.deepEqual([readdirSync(directory), files.overwritten], [['a.00002.pcapng'], 1]);
   }));
+
+test('a file that was readable by all is not any more, and begins anew', () =>
+  within((directory) => {
+    const file = path.join(directory, 'a.pcapng');
+    writeFileSync(file, 'x'.repeat(10_000));
+    chmodSync(file, 0o644);
+    new CaptureFiles({ file, application, comments: [] }).close();
+    assert.deepEqual([statSync(file).mode & 0o777, statSync(file).size < 1000], [0o600, true]);
+  }));
+
+test('a pipe is refused', () =>
+  within((directory) => {
+    const file = path.join(directory, 'pipe');
+    execFileSync('mkfifo', [file]);
+    // Opened for reading as well, or there is nobody to write to.
+    for (const reading of [false, true]) {
+      const reader = reading ? openSync(file, constants.O_RDWR | constants.O_NONBLOCK) : undefined;
+      assert.throws(() => new CaptureFiles({ file, application, comments: [] }), {
+        code: reading ? 'not-permitted' : 'system-call',
+      });
+      if (reader !== undefined) closeSync(reader);
+    }
+  }));
+
+test("somebody else's file is refused, with what is in it", { skip: process.geteuid?.() === 0 ? false : 'needs root' }, () =>
+  within((directory) => {
+    const file = path.join(directory, 'a.pcapng');
+    writeFileSync(file, 'kept');
+    chownSync(file, 65_534, 65_534);
+    assert.throws(() => new CaptureFiles({ file, application, comments: [] }), { code: 'not-permitted' });
+    assert.equal(readFileSync(file, 'utf8'), 'kept');
+  }),
+);

@@ -1,7 +1,7 @@
 // Where captured packets are kept: one pcapng file, or a ring of them of which the oldest goes. Owns the files; bounded by size. Only
 // their owner may read them: what passes by holds secrets.
 
-import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { Micros } from '../../base/clock.ts';
 import { WeirError } from '../../base/errors.ts';
@@ -59,7 +59,7 @@ export class CaptureFiles {
   overwritten = 0;
   #inFile: number[] = [0];
 
-  /** Overwrites. Throws `system-call` where it cannot be made. */
+  /** Overwrites a file of ours. Throws `not-permitted` for another's, `system-call` where it cannot be made. */
   constructor(options: CaptureFileOptions) {
     this.#options = options;
     this.#fd = this.#begin();
@@ -136,13 +136,7 @@ export class CaptureFiles {
   #begin(): number {
     const { file, ring, application, comments } = this.#options;
     const name = ring ? ringFileName(file, this.#number) : file;
-    let fd: number;
-    try {
-      // A link somebody else put there is not followed.
-      fd = openSync(name, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600);
-    } catch (error) {
-      throw writeFault(error, name);
-    }
+    const fd = openOwn(name);
     this.#kept.push(name);
     this.#fileBytes = 0;
     const head = [renderSection(application, comments), ...this.#interfaces.map((one) => renderInterface(one))];
@@ -161,6 +155,32 @@ export class CaptureFiles {
       this.overwritten += this.#inFile.shift() ?? 0;
       removeFile(oldest);
     }
+  }
+}
+
+/**
+ * Emptied, readable by its owner alone, and ours: a file that somebody else made for us to write to is refused, and so is what is none. Of
+ * what is there nothing is lost before that is known.
+ */
+function openOwn(name: string): number {
+  let fd: number | undefined;
+  try {
+    // A link somebody else put there is not followed, a pipe is not waited for.
+    fd = openSync(name, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK, 0o600);
+    const status = fstatSync(fd);
+    const next = 'name another file, or remove it';
+    if (!status.isFile()) throw new WeirError('not-permitted', `${name} is no file`, { file: name, next });
+    if (status.uid !== process.geteuid?.())
+      throw new WeirError('not-permitted', `${name} is somebody else's: who owns it would read what is kept`, {
+        file: name,
+        next,
+      });
+    fchmodSync(fd, 0o600);
+    ftruncateSync(fd);
+    return fd;
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    throw error instanceof WeirError ? error : writeFault(error, name);
   }
 }
 
