@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { WeirError } from '../../base/errors.ts';
 import { renderAddress } from '../../model/address.ts';
 import { IPS_DST_NAT, parseConntrackMessage } from './conntrack-dump.ts';
 import { parseContainerNames } from './container-names.ts';
@@ -15,7 +16,7 @@ import { parseNamespaceMounts } from './namespace-finder.ts';
 import { splitPolicies } from './namespace-reader.ts';
 import { parsePairedCounters, parseQueueConsumers } from './proc-tables.ts';
 import { parseContainer } from './process-reader.ts';
-import { parseSocketMessage, renderSocketRequest } from './socket-diag.ts';
+import { askTransports, parseSocketMessage, renderSocketRequest } from './socket-diag.ts';
 import { parseUnixListeners, resolveBelow } from './unix-question.ts';
 import { parseUserNames } from './user-names.ts';
 
@@ -212,4 +213,25 @@ it('names of users, containers and policies are those that are written, without 
     'src 10.0.0.0/8 dst 0.0.0.0/0 dir out action block',
     'src ::/0 dst ::/0 dir in',
   ]);
+});
+
+it('sockets of a transport the kernel does not tell of are left out, those of the others are not', () => {
+  const lack = () => new WeirError('system-call', 'reading sockets: ENOENT', { errno: 'ENOENT' });
+  const asked: string[] = [];
+  const without =
+    (...names: string[]) =>
+    (transport: string, family: number): boolean => {
+      asked.push(`${transport}${family}`);
+      if (names.includes(`${transport}${family}`)) throw lack();
+      return true;
+    };
+  assert.deepEqual(askTransports(['tcp', 'udp'], without('udp4')), { complete: true, missing: ['udp'] });
+  assert.deepEqual(asked, ['tcp4', 'tcp6', 'udp4']);
+  assert.deepEqual(askTransports(['tcp', 'udp'], without('tcp6', 'udp6')), { complete: true, missing: [] });
+  assert.throws(() => askTransports(['tcp', 'udp'], without('tcp4', 'udp4')), { code: 'kernel-missing' });
+  assert.throws(() => askTransports(['udp'], without('udp4')), { code: 'kernel-missing' });
+  assert.deepEqual(
+    askTransports(['tcp', 'udp'], () => false),
+    { complete: false, missing: [] },
+  );
 });

@@ -1,8 +1,9 @@
 // One network namespace, read from inside: links, routes, rules, neighbours, listeners, sysctls, qdiscs, IPsec policies, queue consumers,
 // counters. What could not be read is told. Which namespaces there are is namespace-finder.ts, all of them together machine-reader.ts.
 
-import { asWeirError } from '../../base/errors.ts';
+import { asWeirError, WeirError } from '../../base/errors.ts';
 import type { MachineListener, MachineNamespace, Unseen } from '../../model/machine.ts';
+import type { Transport } from '../../model/session.ts';
 import { createCommandRunner } from '../command.ts';
 import { insideNetns } from '../libc.ts';
 import { RouteSocket, withRouteSocket } from '../route-socket.ts';
@@ -10,7 +11,7 @@ import { readMachineLinks, readMachineNeighbours, readMachineQdiscs } from './li
 import { type FoundNamespace, readPeerNamespaces } from './namespace-finder.ts';
 import { readCounters, readNetworkSysctls, readQueueConsumers } from './proc-tables.ts';
 import { readMachineRoutes, readMachineRules } from './route-reader.ts';
-import { readConnections, type SocketEntry } from './socket-diag.ts';
+import { readConnections, type SocketEntry, type TcpState } from './socket-diag.ts';
 import type { SocketOwners } from './socket-owners.ts';
 
 /** Parts that cost time and that not every question needs; links, routes and rules are always read. */
@@ -78,7 +79,7 @@ export async function readNamespace(
     };
   });
   const { names, ...rest } = net;
-  const listeners = parts.has('listeners') ? attempt('listeners', [], () => readListeners(path, names, owners)) : [];
+  const listeners = parts.has('listeners') ? attempt('listeners', [], () => readListeners(path, names, owners, miss)) : [];
   const proc = insideNetns(path, () => ({
     counters: parts.has('counters') ? readCounters() : {},
     sysctls: parts.has('sysctls') ? readNetworkSysctls() : { sysctls: {}, complete: true },
@@ -111,10 +112,18 @@ function readListeners(
   path: string | undefined,
   names: ReadonlyMap<number, string>,
   owners: SocketOwners | undefined,
+  miss: (what: string, why: string) => void,
 ): MachineListener[] {
-  const tcp = readConnections(path, { transports: ['tcp'], states: ['LISTEN'] });
-  const udp = readConnections(path, { transports: ['udp'], states: ['CLOSE'] });
-  return [...tcp.sockets, ...udp.sockets]
+  const read = (transport: Transport, state: TcpState): SocketEntry[] => {
+    try {
+      return readConnections(path, { transports: [transport], states: [state] }).sockets;
+    } catch (error) {
+      if (!(error instanceof WeirError) || error.code !== 'kernel-missing') throw error;
+      miss(`listeners of ${transport}`, error.message);
+      return [];
+    }
+  };
+  return [...read('tcp', 'LISTEN'), ...read('udp', 'CLOSE')]
     .filter(({ localPort }) => localPort !== 0)
     .map((socket) => listenerOf(socket, names, owners));
 }

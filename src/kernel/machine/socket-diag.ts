@@ -91,7 +91,10 @@ export interface SocketQuery {
 
 export interface SocketAnswer {
   readonly sockets: SocketEntry[];
+  /** All of those transports that this kernel tells of. */
   readonly complete: boolean;
+  /** Transports asked for that it does not tell of: their module (udp_diag) is not there. */
+  readonly missing: readonly Transport[];
 }
 
 const NETLINK_SOCK_DIAG = 4;
@@ -226,42 +229,60 @@ function readTcpInfo(view: DataView, at: number, size: number): TcpCounters {
   };
 }
 
+/** `ask` gives whether that was all, and throws what the kernel refused with. Throws `kernel-missing` when no transport is told of. */
+export function askTransports(
+  transports: readonly Transport[],
+  ask: (transport: Transport, family: Family) => boolean,
+): Omit<SocketAnswer, 'sockets'> {
+  const missing: Transport[] = [];
+  let complete = true;
+  let cause: WeirError | undefined;
+  for (const transport of transports)
+    for (const family of [4, 6] as const) {
+      if (!complete || missing.includes(transport)) break;
+      try {
+        complete = ask(transport, family);
+      } catch (error) {
+        if (!(error instanceof WeirError) || error.details.errno !== 'ENOENT') throw error;
+        // A machine without IPv6 answers so for family 6; one without inet_diag for both.
+        if (family === 6) continue;
+        missing.push(transport);
+        cause = error;
+      }
+    }
+  if (missing.length > 0 && missing.length === transports.length)
+    throw new WeirError('kernel-missing', `this kernel has no inet_diag for ${missing.join(' and ')}`, {}, cause);
+  return { complete, missing };
+}
+
 /**
  * Sockets of one namespace (a path; undefined: this one). Needs no privilege in this namespace, CAP_SYS_ADMIN to enter
- * another. Throws `not-found` (no such namespace), `not-permitted`, `kernel-missing` (no inet_diag).
+ * another. Throws `not-found` (no such namespace), `not-permitted`, `kernel-missing` (no inet_diag for any transport).
  */
 export function readConnections(netns: string | undefined, query: SocketQuery = {}): SocketAnswer {
   const limit = query.limit ?? defaultLimit;
   const sockets: SocketEntry[] = [];
   const states = query.states ? query.states.reduce((bits, state) => bits | (1 << tcpStates.indexOf(state)), 0) : 0xfff;
-  let complete = true;
-  for (const transport of query.transports ?? (['tcp', 'udp'] as const))
-    for (const family of [4, 6] as const) {
-      if (!complete) break;
-      const socket = new RouteSocket(netns, NETLINK_SOCK_DIAG);
-      try {
-        const extensions = query.counters && transport === 'tcp' ? 1 << (INET_DIAG_INFO - 1) : 0;
-        const answer = socket.each(
-          SOCK_DIAG_BY_FAMILY,
-          [renderSocketRequest(family, transport, states, extensions)],
-          'reading sockets',
-          (message) => {
-            if (sockets.length >= limit) return false;
-            const entry = parseSocketMessage(message, transport);
-            if (entry) sockets.push(entry);
-            return true;
-          },
-        );
-        complete = answer.complete;
-      } catch (error) {
-        if (!(error instanceof WeirError) || error.details.errno !== 'ENOENT') throw error;
-        // A machine without IPv6 answers so for family 6; one without inet_diag for both.
-        if (family === 4) throw new WeirError('kernel-missing', `this kernel has no inet_diag for ${transport}`, {}, error);
-      } finally {
-        socket.close();
-      }
+  const account = askTransports(query.transports ?? ['tcp', 'udp'], (transport, family) => {
+    const socket = new RouteSocket(netns, NETLINK_SOCK_DIAG);
+    try {
+      const extensions = query.counters && transport === 'tcp' ? 1 << (INET_DIAG_INFO - 1) : 0;
+      return socket.each(
+        SOCK_DIAG_BY_FAMILY,
+        [renderSocketRequest(family, transport, states, extensions)],
+        'reading sockets',
+        (message) => {
+          if (sockets.length >= limit) return false;
+          const entry = parseSocketMessage(message, transport);
+          if (entry) sockets.push(entry);
+          return true;
+        },
+      ).complete;
+    } finally {
+      socket.close();
     }
-  return { sockets, complete };
+  });
+  return { sockets, ...account };
 }
 
 /** `gone`: no such socket (any more); `refused`: the kernel's own error, EOPNOTSUPP where it has no SOCK_DESTROY. */

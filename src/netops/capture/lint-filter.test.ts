@@ -18,6 +18,7 @@ test('what each expression is told', () => {
   assert.deepEqual(codes('tcp[13] & 2 != 0'), ['ipv4-only', 'no-vlan']);
   assert.deepEqual(codes('tcp[tcpflags] = tcp-syn'), ['ipv4-only', 'exact-flags', 'no-vlan']);
   assert.deepEqual(codes('(tcp[13] & 2 != 0) or (ip6[6] = 6 and ip6[53] & 2 != 0)').includes('ipv4-only'), false);
+  assert.deepEqual(codes('tcp[tcpflags] = 0'), ['ipv4-only', 'no-vlan']);
   assert.deepEqual(codes('icmp[icmptype] = 8'), ['ipv4-only', 'no-vlan']);
   assert.deepEqual(codes('port 80'), ['no-vlan', 'first-fragment']);
   assert.deepEqual(codes('(host 10.0.0.1) or (vlan and (host 10.0.0.1))'), []);
@@ -44,6 +45,12 @@ test('what is offered instead compiles, and sees what the expression misses', {
     ['tcp[2:2] = 80', 'ipv4-only', frameOf(tcpPacket({ ...six, ...syn }), 1)],
     ['port 80', 'no-vlan', frameOf(tcpPacket({ ...ends, ...syn }), 1, [5])],
     ['tcp[13] = 2', 'exact-flags', frameOf(tcpPacket({ ...ends, flags: tcpBits.syn | 0xc0, sequence: 1 }), 1)],
+    ...['tcp-syn|tcp-ack', '(tcp-ack | tcp-syn)', '18', '0x12', '(tcp-syn|16)'].map((flags): [string, string, Buffer] => [
+      `tcp[tcpflags] = ${flags}`,
+      'exact-flags',
+      frameOf(tcpPacket({ ...ends, flags: tcpBits.syn | tcpBits.ack | 0xc0, sequence: 1 }), 1),
+    ]),
+    ['tcp[13] = tcp-push|tcp-ack', 'exact-flags', frameOf(tcpPacket({ ...ends, flags: 8 | 16 | 0x40, sequence: 1 }), 1)],
     ['port 80', 'first-fragment', frameOf(ipPacket(ends, 6, Buffer.alloc(40), { fragment: 5 }), 1)],
     ['ip6 and tcp port 80', 'extension-headers', frameOf(ipPacket(six, 44, Buffer.alloc(40)), 1)],
     ['not host 10.0.0.9 and 10.0.0.8', 'not-binds', frameOf(tcpPacket({ ...ends, ...syn }), 1)],

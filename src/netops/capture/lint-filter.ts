@@ -30,6 +30,9 @@ const named: Readonly<Record<string, number>> = { tcpflags: 13, icmptype: 0, icm
 const protocolNumbers: Readonly<Record<string, number>> = { tcp: 6, udp: 17, icmp: 1 };
 
 const accessPattern = /\b(tcp|udp|icmp)\s*\[\s*([^\]:]+?)\s*(?::\s*([124])\s*)?\]/gi;
+/** A value of one part or of several, in brackets or not. */
+const exactPattern =
+  /\btcp\s*\[\s*(?:13|tcpflags)\s*\]\s*={1,2}\s*(?:\(([\w\s|-]+)\)|(\w+(?:-\w+)?(?:\s*\|(?!\|)\s*\w+(?:-\w+)?)*))/i;
 const portPattern = /\b(port|portrange)\b/i;
 const addressPattern = /\b(host|net|port|portrange|tcp|udp|icmp6?|arp|ip6?)\b|\b(?:src|dst)\s+\d/i;
 const namePattern = /\bhost\s+((?!\d|and\b|or\b)[a-z_][\w-]*(?:\.[\w-]+)*)/gi;
@@ -52,12 +55,13 @@ export function lintFilter(expression: string, { any = false }: LintOptions = {}
       instead: protocol.toLowerCase() === 'icmp' ? 'icmp6[icmp6type] for IPv6' : inIpv6(text),
     });
   }
-  const exact = /\btcp\s*\[\s*(?:13|tcpflags)\s*\]\s*={1,2}\s*(\w+(?:-\w+)?)/i.exec(text);
-  if (exact)
+  const exact = exactPattern.exec(text);
+  const instead = exact ? exactly(exact[1] ?? exact[2]) : undefined;
+  if (exact && instead !== undefined)
     remarks.push({
       code: 'exact-flags',
       what: `\`${exact[0]}\` wants exactly these flags: a SYN that offers ECN, or data with PSH, does not match`,
-      instead: exactly(exact[1]),
+      instead,
     });
   const vlan = /\bvlan\b/i.test(text);
   if (!vlan && addressPattern.test(text))
@@ -131,20 +135,37 @@ function inIpv6(text: string): string {
   return `(${text}) or (ip6[6] = ${protocolNumbers[protocol]} and (${six}))`;
 }
 
-function exactly(value: string): string {
-  const flags: Readonly<Record<string, string>> = {
-    '2': 'tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn',
-    '18': 'tcp[tcpflags] & (tcp-syn|tcp-ack) = (tcp-syn|tcp-ack)',
-    '4': 'tcp[tcpflags] & tcp-rst != 0',
-    '1': 'tcp[tcpflags] & tcp-fin != 0',
-    '0x02': 'tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn',
-    '0x12': 'tcp[tcpflags] & (tcp-syn|tcp-ack) = (tcp-syn|tcp-ack)',
-    '0x04': 'tcp[tcpflags] & tcp-rst != 0',
-    'tcp-syn': 'tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn',
-    'tcp-rst': 'tcp[tcpflags] & tcp-rst != 0',
-    'tcp-fin': 'tcp[tcpflags] & tcp-fin != 0',
-  };
-  return flags[value.toLowerCase()] ?? `tcp[tcpflags] & ${value} = ${value}`;
+const flagBits: Readonly<Record<string, number>> = {
+  'tcp-fin': 1,
+  'tcp-syn': 2,
+  'tcp-rst': 4,
+  'tcp-push': 8,
+  'tcp-ack': 16,
+  'tcp-urg': 32,
+  'tcp-ece': 64,
+  'tcp-cwr': 128,
+};
+
+/** Undefined where exactly that is what can be meant: no flag at all. */
+function exactly(value: string): string | undefined {
+  const parts = value.split('|').map((part) => part.trim().toLowerCase());
+  const bits = parts.reduce((sum, part) => sum | (flagBits[part] ?? Number(part)), 0);
+  switch (bits) {
+    case 0:
+      return undefined;
+    case 1:
+      return 'tcp[tcpflags] & tcp-fin != 0';
+    case 2:
+      return 'tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn';
+    case 4:
+      return 'tcp[tcpflags] & tcp-rst != 0';
+    case 18:
+      return 'tcp[tcpflags] & (tcp-syn|tcp-ack) = (tcp-syn|tcp-ack)';
+    default: {
+      const flags = parts.length === 1 ? parts[0] : `(${parts.join('|')})`;
+      return `tcp[tcpflags] & ${flags} = ${flags}`;
+    }
+  }
 }
 
 /** How an expression with both `and` and `or` on one level is read; undefined where there is nothing to tell. */

@@ -93,6 +93,8 @@ export async function findConnections(
     try {
       const answer = readConnections(netns.path, {});
       if (!answer.complete) unseen.push(`sockets of namespace ${netns.inode} beyond those that were read`);
+      if (answer.missing.length > 0)
+        unseen.push(`${answer.missing.join(' and ')} sockets of namespace ${netns.inode}: this kernel has no inet_diag for them`);
       for (const entry of answer.sockets) sockets.push({ netns, entry });
     } catch (error) {
       lacks(`sockets of namespace ${netns.inode}`, error);
