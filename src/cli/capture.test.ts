@@ -89,6 +89,9 @@ describe('weir capture', () => {
       '--reveal',
       '--decoy 10.0.0',
       '--decoy 10.0.0.1 -r f',
+      '-r f --for 5s',
+      '-r f --if eth0',
+      '-r f --netns x',
     ])
       assert.equal((await bed.run(`capture ${mistake}`)).code, 2, mistake);
   });
@@ -144,6 +147,13 @@ describe('weir capture', () => {
     assert.equal((await bed.run(`capture -r ${file} -w ${out} tcp and port 21`)).code, 0);
     assert.equal(statSync(out).mode & 0o777, 0o600);
     assert.match((await bed.run(`capture -r ${out} --json`)).out, /"matched":8/);
+    const few = await bed.run(`capture -r ${file} --packets 2`);
+    assert.equal(few.out.trim().split('\n').length, 2);
+    assert.match(few.err, /2 packets of 2 packets \(as many packets as asked for; the rest was not read\)/);
+    assert.equal((await bed.run(`capture -r ${file} --size 1`)).out.trim().split('\n').length, 1);
+    const short = path.join(bed.directory, 'short.pcapng');
+    await bed.run(`capture -r ${file} --snap 60 -w ${short} tcp`);
+    assert.ok(readFileSync(out).includes('USER bob') && !readFileSync(short).includes('USER bob'));
     const hidden = await bed.run(`capture -r ${out} --credentials`);
     assert.match(hidden.out, /ftp password user bob secret \(7 characters\)\n$/);
     assert.match((await bed.run(`capture -r ${out} --credentials --reveal`)).out, /secret \\x1bsecret\n$/);

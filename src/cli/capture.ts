@@ -106,11 +106,12 @@ function ringOf(options: Options): CaptureWish['ring'] {
   return { files: Number(match[1]), bytes };
 }
 
-function wishOf(context: CommandContext, expression: string, options: Options): CaptureWish {
+/** `ofFile`: not of the wire. */
+function wishOf(context: CommandContext, expression: string, options: Options, ofFile: boolean): CaptureWish {
   const ring = ringOf(options);
   const interfaces = options.if === undefined || options.if === 'any' ? [] : options.if.split(',');
-  // A ring bounds itself in size: then time alone ends it.
-  const most = ring ? Number.MAX_SAFE_INTEGER : undefined;
+  // A ring bounds itself in size: then time alone ends it. A file ends by itself.
+  const most = ring || ofFile ? Number.MAX_SAFE_INTEGER : undefined;
   return {
     expression,
     interfaces,
@@ -137,6 +138,9 @@ const both = (one: string, other: string): string => (other === '' ? one : `(${o
 async function capture(context: CommandContext, typed: string, options: Options): Promise<number> {
   const chosen = [options.session, options.decoy, options.read].filter((one) => one !== undefined);
   if (chosen.length > 1) throw wrong('--session, --decoy and --read are three different things', 'choose one of them');
+  const live = (['for', 'if', 'netns'] as const).find((name) => options[name] !== undefined);
+  if (options.read !== undefined && live !== undefined)
+    throw wrong(`--${live} is of the wire, not of a file`, 'leave it out, or leave out -r');
   if (options.reveal && !options.credentials) throw wrong('--reveal is of --credentials', 'weir capture --credentials --reveal');
   const remarks = lintFilter(typed, { any: options.if === 'any' });
   if (options.explain) return explain(context, typed, remarks);
@@ -157,7 +161,7 @@ async function capture(context: CommandContext, typed: string, options: Options)
       stored = undefined;
     }
   }
-  const wish = wishOf(context, expression, options);
+  const wish = wishOf(context, expression, options, options.read !== undefined || stored !== undefined);
   const screen = new Screen(context, options.reveal === true);
   for (const { what, instead } of remarks) await context.note(`${what}\n  instead: ${instead}`);
   const { packets } = context.environment.actions;
@@ -307,6 +311,7 @@ async function summarise(
         overwritten,
         lines_left_out: leftOut,
         ...(bad === undefined ? {} : { bad }),
+        ...(outcome.ended === undefined ? {} : { ended: outcome.ended }),
         filters: filters.map(({ linkType, hash, instructions }) => ({
           link_type: linkType,
           hash,
@@ -320,7 +325,7 @@ async function summarise(
   const found = wish.credentials ? plural(outcome.credentials, 'credential') : plural(outcome.matched, 'packet');
   const of = account
     ? ` in ${account.seconds.toFixed(1)} s (${endings[account.ended]})`
-    : ` of ${plural(outcome.packets, 'packet')}`;
+    : ` of ${plural(outcome.packets, 'packet')}${outcome.ended === undefined ? '' : ` (${endings[outcome.ended]}; the rest was not read)`}`;
   await context.note(`${found}${of}${files.length > 0 ? `, in ${files.join(', ')}` : ''}`);
   if (overwritten > 0) await context.note(`${plural(overwritten, 'packet')} went with the files the ring removed`);
   if (leftOut > 0) await context.note(`${plural(leftOut, 'line')} were not shown: nobody read them in time`);

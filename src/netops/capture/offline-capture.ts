@@ -20,11 +20,11 @@ export interface OfflineAccount {
 const linkTypes = [1, 101, 113, 276, 0, 12, 108, 228, 229];
 const maxReasons = 32;
 
-/** `bytes`: a pcap or pcapng file. Throws `bad-request` for the expression; a frame is valid during the call. */
+/** `bytes`: a pcap or pcapng file. Throws `bad-request` for the expression; a frame is valid during the call, `stop` makes it the last. */
 export async function filterCapture(
   bytes: Readable | AsyncIterable<Uint8Array>,
   expression: string,
-  onMatch: (frame: CapturedFrame) => void,
+  onMatch: (frame: CapturedFrame, stop: () => void) => void,
 ): Promise<OfflineAccount> {
   const programs = new Map<number, FilterProgram | WeirError>();
   const runner = createCommandRunner();
@@ -40,14 +40,21 @@ export async function filterCapture(
   const bad: Record<string, number> = {};
   let packets = 0;
   let matched = 0;
+  let over = false;
+  const stop = (): void => {
+    over = true;
+  };
   const refuse = (reason: string): void => {
     const key = Object.hasOwn(bad, reason) || Object.keys(bad).length < maxReasons ? reason : 'of other kinds';
     bad[key] = (bad[key] ?? 0) + 1;
   };
   const reader = new CaptureReader(
     {
-      bad: refuse,
+      bad: (reason) => {
+        if (!over) refuse(reason);
+      },
       frame(frame) {
+        if (over) return;
         packets += 1;
         const program = programs.get(frame.linkType);
         if (program === undefined) refuse(`link type ${frame.linkType} is not read`);
@@ -56,13 +63,16 @@ export async function filterCapture(
           used.add(program);
           if (runFilter(program.instructions, frame.bytes, frame.start, frame.end, frame.wireLength) === 0) return;
           matched += 1;
-          onMatch(frame);
+          onMatch(frame, stop);
         }
       },
     },
     Date.now() * 1000,
   );
-  for await (const piece of bytes) reader.push(piece);
+  for await (const piece of bytes) {
+    reader.push(piece);
+    if (over) break;
+  }
   reader.finish();
   return { packets, matched, filters: [...used], bad };
 }

@@ -8,7 +8,7 @@ import { linkTypeName } from '../../kernel/capture/filter-program.ts';
 import { CredentialFinder, type SeenCredential } from '../credentials/credential-finder.ts';
 import { CaptureFiles, type RingShape } from './capture-files.ts';
 import { FlowNotes, type SessionKey } from './flow-notes.ts';
-import { type CaptureAccount, type CaptureLimits, LiveCapture } from './live-capture.ts';
+import { type CaptureAccount, type CaptureEnd, type CaptureLimits, LiveCapture } from './live-capture.ts';
 import { filterCapture } from './offline-capture.ts';
 import { describeFrame, viewPacket } from './packet-view.ts';
 
@@ -61,6 +61,8 @@ export interface CaptureOutcome {
   readonly account?: CaptureAccount;
   /** Of a file: packets that could not be judged, by reason. */
   readonly bad?: Readonly<Record<string, number>>;
+  /** Of a file that was not read to its end: the limit that was reached. */
+  readonly ended?: CaptureEnd;
   /** What was not seen was not there. */
   readonly complete: boolean;
 }
@@ -159,7 +161,7 @@ export async function runLiveCapture(
 const describeSession = ({ id, transport, source, sourcePort, destination, destinationPort }: SessionKey): string =>
   `weir session ${id}: ${transport} from ${source} port ${sourcePort} to ${destination} port ${destinationPort}`;
 
-/** The same over a capture file. Throws `bad-request` (the expression), and as CaptureFiles does. */
+/** The same over a capture file; of the limits the time is no matter. Throws `bad-request` (the expression), and as CaptureFiles does. */
 export async function runOfflineCapture(
   wish: CaptureWish,
   input: Readable | AsyncIterable<Uint8Array>,
@@ -168,13 +170,24 @@ export async function runOfflineCapture(
 ): Promise<CaptureOutcome> {
   let files: CaptureFiles | undefined;
   let credentials = 0;
+  let packets = 0;
+  let bytesKept = 0;
+  let ended: CaptureEnd | undefined;
+  const { limits, snap = Number.POSITIVE_INFINITY } = wish;
   const numbers = new Map<number, number>();
   const finder = new CredentialFinder((one) => {
     credentials += 1;
     screen.credential(one);
   });
   try {
-    const account = await filterCapture(input, wish.expression, ({ bytes, start, end, at, wireLength, linkType }) => {
+    const account = await filterCapture(input, wish.expression, (frame, stop) => {
+      const { bytes, start, at, wireLength, linkType } = frame;
+      const end = Math.min(frame.end, start + snap);
+      packets += 1;
+      bytesKept += end - start;
+      if (packets >= limits.packets) ended = 'packets';
+      else if (bytesKept >= limits.bytes) ended = 'size';
+      if (ended) stop();
       if (wish.credentials) finder.frame(bytes, start, end, linkType, at);
       if (wish.file !== undefined) {
         // Not before something matches: a wrong file name must not empty another.
@@ -199,7 +212,8 @@ export async function runOfflineCapture(
       credentials,
       files: files?.files ?? [],
       overwritten: files?.overwritten ?? 0,
-      complete: Object.keys(account.bad).length === 0,
+      ...(ended === undefined ? {} : { ended }),
+      complete: ended === undefined && Object.keys(account.bad).length === 0,
     };
   } finally {
     files?.close();
