@@ -131,6 +131,33 @@ describe('weir exposure', () => {
     assert.equal((await bed.run('exposure --state last.json')).code, 0);
   });
 
+  it('does not call a service closed that was not walked, nor remember a run that was cut short', async () => {
+    show(reportOf([service(22, 'lan'), service(23, 'internet')]));
+    await bed.run('exposure --state cut.json');
+    const cut = { atWorst: 'internet', notWalked: 3 } as const;
+    show(reportOf([service(22, 'local', cut), service(23, 'internet'), service(8080, 'lan', cut)], { notMeasured: ['6 ways'] }));
+    const { out, err } = await bed.run('exposure --state cut.json');
+    assert.match(out, /^not walked +tcp 0\.0\.0\.0:22 .* 3 ways not walked$/m);
+    assert.match(out, /^the LAN, perhaps the Internet +tcp 0\.0\.0\.0:8080 .*; 3 ways not walked$/m);
+    assert.doesNotMatch(out, /narrower|wider/);
+    assert.match(err, /the next run is compared with what was remembered before this one/);
+    show(reportOf([service(22, 'lan'), service(23, 'internet')]));
+    assert.match((await bed.run('exposure --state cut.json')).err, /nothing changed since/);
+    const proposed = await bed.run('exposure --propose --state cut.json');
+    assert.equal(JSON.parse((await bed.run('exposure --json --state cut.json')).out).services[0].not_walked, undefined);
+    assert.equal(proposed.code, 0);
+  });
+
+  it('says first that a proposal may lock out whoever applies it, where their own session is not known', async () => {
+    show(reportOf([service(2200, 'internet', { processes: [{ pid: 7, comm: 'sshd', uid: 0 }] }), service(443, 'internet')]));
+    const { out } = await bed.run('exposure --propose --state p.json');
+    assert.match(out, /^# it may lock you out: .* it closes 2200, where SSH logins come in: add --allow 2200/);
+    const json = JSON.parse((await bed.run('exposure --propose --json --allow 2200 --state p.json')).out);
+    assert.match(json.proposal.risks[0], /it may lock you out: .*sudo.*: add it with --allow/);
+    bed.variables = { SSH_CONNECTION: '192.0.2.9 50000 203.0.113.1 2200' };
+    assert.doesNotMatch((await bed.run('exposure --propose --state p.json')).out, /lock you out/);
+  });
+
   it('compares with nothing where there is no data directory, or the file is not its own', async () => {
     show(reportOf([service(22, 'lan')]));
     assert.match((await bed.run('exposure')).err, /nothing is remembered for the next run: name a file with --state/);

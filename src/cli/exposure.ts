@@ -10,11 +10,12 @@ import type { Transport } from '../model/session.ts';
 import {
   changesSince,
   type ExposureChange,
+  isCutShort,
   isWider,
   parseRemembered,
   rememberExposure,
 } from '../netops/exposure/exposure-changes.ts';
-import { type ExposureGuard, type KeptPort, planExposureGuard } from '../netops/exposure/exposure-guard.ts';
+import { type ExposureGuard, type KeptPort, ownSession, planExposureGuard } from '../netops/exposure/exposure-guard.ts';
 import {
   type DecidedBy,
   type ExposedService,
@@ -79,7 +80,7 @@ function keptPorts(text: string | undefined, context: CommandContext): KeptPort[
   const { SSH_CONNECTION: connection } = context.environment.variables;
   const port = Number(connection?.trim().split(/\s+/)[3]);
   if (parseSshConnection(connection) && Number.isInteger(port))
-    kept.push({ transport: 'tcp', ports: { first: port, last: port }, why: 'your own session' });
+    kept.push({ transport: 'tcp', ports: { first: port, last: port }, why: ownSession });
   return kept;
 }
 
@@ -112,7 +113,10 @@ async function compare(context: CommandContext, report: ExposureReport, options:
     const text = await actions.recall(file);
     const before = text === undefined ? undefined : parseRemembered(text);
     if (text !== undefined && !before) await context.note(`${file} is not what an earlier run left: nothing to compare with`);
-    if (options.remember) await actions.remember(file, `${JSON.stringify(rememberExposure(report))}\n`);
+    const isCut = isCutShort(report);
+    if (isCut && options.remember)
+      await context.note('not every way was walked: the next run is compared with what was remembered before this one');
+    if (options.remember && !isCut) await actions.remember(file, `${JSON.stringify(rememberExposure(report))}\n`);
     return before && { since: before.takenAt, changes: changesSince(before, report) };
   } catch (error) {
     // Asked for by name it is a fault; by default it is a loss worth a line.
@@ -169,9 +173,10 @@ function asJson(
 ): object {
   return {
     '@timestamp': new Date(report.takenAt).toISOString(),
-    services: services.map(({ paths, stoppedBy, atWorst, isWeir, ...rest }) => ({
+    services: services.map(({ paths, stoppedBy, atWorst, isWeir, notWalked, ...rest }) => ({
       ...rest,
       at_worst: atWorst ?? rest.reach,
+      ...(notWalked === undefined ? {} : { not_walked: notWalked }),
       weir: isWeir,
       paths: paths.map(({ allowedBy, undecided, ...path }) => ({
         ...path,
@@ -205,15 +210,21 @@ const programOf = ({ processes, uid }: ExposedService): string => {
   return names.length === 0 ? `uid ${uid}` : names.slice(0, 3).join(', ');
 };
 
+function reachText({ reach, atWorst, notWalked, paths }: ExposedService): string {
+  if (notWalked !== undefined && paths.length === 0) return 'not walked';
+  return atWorst === undefined ? words[reach] : `${words[reach]}, perhaps ${words[atWorst]}`;
+}
+
 /** The widest way, and what let it in. */
-function wayOf({ paths }: ExposedService): string {
+function wayOf({ paths, notWalked }: ExposedService): string {
   const [path] = paths;
-  if (!path) return '-';
+  const left = notWalked === undefined ? '' : `${plural(notWalked, 'way')} not walked`;
+  if (!path) return left || '-';
   // A rule says more than that none is in the way.
   const allowed = (path.allowedBy.findLast(({ rule }) => rule !== undefined) ?? path.allowedBy.at(-1))?.text ?? '';
   const published = path.by === 'published' ? 'published, ' : path.by === 'routed' ? 'by routing to it, ' : '';
   const doubt = path.undecided ? ` unless ${path.undecided.text}` : '';
-  return `${path.from.device} ${path.dialled}: ${published}${allowed}${doubt}`;
+  return `${path.from.device} ${path.dialled}: ${published}${allowed}${doubt}${left === '' ? '' : `; ${left}`}`;
 }
 
 const placeOf = ({ container, netns }: ExposedService): string => container ?? (netns === '' ? '-' : netns);
@@ -235,7 +246,7 @@ async function printReport(
   const columns: Column<ExposedService>[] = [
     {
       title: 'REACHED FROM',
-      text: ({ reach, atWorst }) => (atWorst === undefined ? words[reach] : `${words[reach]}, perhaps ${words[atWorst]}`),
+      text: reachText,
       paint: paintReach,
     },
     { title: 'SERVICE', text: (service) => nameOf(service), paint: style.bold },
@@ -285,9 +296,10 @@ async function printGuard(context: CommandContext, guard: ExposureGuard | undefi
       .join('');
   await context.print(
     [
+      ...guard.risks.slice(0, 1).map(line),
       line('Proposed by weir exposure, applied by nobody. Read it, then: nft -f THIS-FILE'),
       line(`To take it back: ${guard.undo}`),
-      ...guard.risks.map(line),
+      ...guard.risks.slice(1).map(line),
       line(guard.closes.length === 0 ? 'It closes nothing that is open now.' : 'It closes:'),
       services(guard.closes),
       ...(guard.keeps.length === 0 ? [] : [line('It keeps open:'), services(guard.keeps)]),

@@ -7,7 +7,7 @@ import type { Transport } from '../../model/session.ts';
 import { type Dial, dialsAt, dialsBehind, publishedAddresses, publishedPorts } from '../exposure/exposed-services.ts';
 import type { DecidedBy } from '../exposure/exposure-report.ts';
 import { type PathAnswer, PathWalker, type RouteQuestioner } from '../exposure/path-walk.ts';
-import { canDial, type Standpoint, standpointsOf } from '../exposure/vantages.ts';
+import { canDial, notLookedFrom, type Standpoint, standpointsOf } from '../exposure/vantages.ts';
 
 /** Somebody who may knock: an example of a group, where it comes in. */
 export interface MatrixSource {
@@ -199,7 +199,8 @@ export function readAccess(machine: Machine, ask: RouteQuestioner): MatrixReadin
   const rows = new Map<string, Row>();
   let passing = 0;
   let left = 0;
-  for (const { filter } of machine.namespaces) for (const text of filter?.unreadable ?? []) notMeasured.add(text);
+  for (const namespace of machine.namespaces)
+    for (const text of [...(namespace.filter?.unreadable ?? []), ...notLookedFrom(namespace)]) notMeasured.add(text);
   for (const { namespace, source, standpoints } of placesOf(machine)) {
     sources.push(source);
     for (const [key, target] of reader.targets(namespace, standpoints)) {

@@ -4,7 +4,7 @@
 import type { Machine } from '../../model/machine.ts';
 import type { DecidedBy } from '../exposure/exposure-report.ts';
 import type { RouteQuestioner } from '../exposure/path-walk.ts';
-import { isPublic } from '../exposure/vantages.ts';
+import { isPublic, notLookedFrom } from '../exposure/vantages.ts';
 import {
   type AccessMatrix,
   AccessReader,
@@ -73,7 +73,8 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
   }
   findUnlisted(matrix, machine, reader, add, notMeasured);
   for (const { what, why } of machine.unseen) notMeasured.add(`${what}: ${why}`);
-  for (const { filter } of machine.namespaces) for (const text of filter?.unreadable ?? []) notMeasured.add(text);
+  for (const namespace of machine.namespaces)
+    for (const text of [...(namespace.filter?.unreadable ?? []), ...notLookedFrom(namespace)]) notMeasured.add(text);
   return { compared, differences, notMeasured: [...notMeasured] };
 }
 

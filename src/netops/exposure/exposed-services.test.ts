@@ -2,12 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Address, parseAddress } from '../../model/address.ts';
+import { type Address, parseAddress, renderAddress } from '../../model/address.ts';
 import type { Machine, MachineLink, MachineListener, MachineNamespace } from '../../model/machine.ts';
 import type { FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
-import { findExposure } from './exposed-services.ts';
+import { type ExposureOptions, findExposure } from './exposed-services.ts';
 import type { ExposedService, ExposureReport } from './exposure-report.ts';
 import type { RouteQuestioner } from './path-walk.ts';
+import { maxPaths, ServiceWays } from './service-ways.ts';
+import { publicSources, type Standpoint } from './vantages.ts';
 
 const address = (text: string): Address => parseAddress(text) ?? assert.fail(text);
 
@@ -34,7 +36,12 @@ const link = (...ips: string[]): MachineLink => ({
 const exposed = (...given: Parameters<typeof reportOf>): ExposedService[] =>
   [...reportOf(...given).services].sort((a, b) => a.port - b.port);
 
-function reportOf(filter: PacketFilter, more: Partial<MachineNamespace> = {}, ownIp = '203.0.113.9'): ExposureReport {
+function reportOf(
+  filter: PacketFilter,
+  more: Partial<MachineNamespace> = {},
+  ownIp = '203.0.113.9',
+  options: ExposureOptions = {},
+): ExposureReport {
   const namespace: MachineNamespace = {
     inode: '1',
     name: '',
@@ -56,7 +63,7 @@ function reportOf(filter: PacketFilter, more: Partial<MachineNamespace> = {}, ow
     (more.links ?? [link(ownIp)]).some(({ addresses }) => addresses.some((own) => own.address.value === to.value))
       ? { kind: 'route', type: 'local' }
       : { kind: 'route', type: 'unicast', device: 'eth0' };
-  return findExposure(machine, ask);
+  return findExposure(machine, ask, options);
 }
 
 function filterOf(statements: FilterStatement[], unreadable: string[] = []): PacketFilter {
@@ -65,6 +72,8 @@ function filterOf(statements: FilterStatement[], unreadable: string[] = []): Pac
   const chain = { backend: 'nft', family: 'ip', table: 't', name: 'in', base, rules: [{ ...place, statements }] } as const;
   return { chains: statements.length === 0 ? [] : [chain], sets: [], unreadable };
 }
+
+const key = (text: string): [{ first: bigint; last: bigint }] => [{ first: address(text).value, last: address(text).value }];
 
 const fromSource = (text: string): FilterStatement => ({
   kind: 'compare',
@@ -163,5 +172,86 @@ describe('how far a service is exposed', () => {
     const [some] = exposed(filterOf([fromSource('8.8.8.8'), { kind: 'drop' }]));
     assert.equal(some.reach, 'listed');
     assert.match(some.paths[0].from.range ?? '', /8\.8\.8\.8/);
+  });
+
+  it('keeps a way that is sure for some apart from the doubt it is for others', () => {
+    const { chains } = filterOf([{ kind: 'undecided', text: '@country_de', limited: false }, { kind: 'drop' }]);
+    const [first] = chains;
+    const accept = {
+      ...first.rules[0],
+      handle: 2,
+      statements: [{ ...fromSource('8.8.8.8'), operator: '==' }, { kind: 'accept' }],
+    };
+    const rules = [accept as (typeof first.rules)[number], ...first.rules];
+    const [ssh] = exposed({ chains: [{ ...first, rules }], sets: [], unreadable: [] });
+    const publicWays = ssh.paths.flatMap(({ from, reach, certainty }) =>
+      from.source.startsWith('192.') || from.zone === 'private' || from.zone === 'link'
+        ? []
+        : [`${from.zone} ${reach} ${certainty}`],
+    );
+    assert.deepEqual([ssh.reach, ssh.atWorst], ['listed', 'internet'], publicWays.join());
+    assert.ok(publicWays.includes('listed listed proven') && publicWays.includes('public internet unknown'), publicWays.join());
+  });
+
+  it('is not its own only where the ways were not walked, nor where a published one was not', () => {
+    const web = listener('203.0.113.9', 80);
+    const none = exposed(filterOf([]), { listeners: [web, listener('127.0.0.1', 3306)] }, '203.0.113.9', { maxWalks: 0 });
+    assert.deepEqual(
+      none.map(({ reach, atWorst, notWalked }) => [reach, atWorst, (notWalked ?? 0) > 0]),
+      [
+        ['local', 'internet', true],
+        ['local', undefined, false],
+      ],
+    );
+    const statements: FilterStatement[] = [
+      { kind: 'compare', left: { kind: 'field', field: 'tcp.dport' }, operator: '==', right: [[{ first: 8080n, last: 8080n }]] },
+      { kind: 'dnat', address: { kind: 'constant', value: key('203.0.113.9') }, prefix: false, random: false },
+    ];
+    // Somewhere the published port leads to: to which service nobody asked.
+    const [published] = exposed(filterOf(statements), { listeners: [listener('203.0.113.77', 80)] }, '203.0.113.9', {
+      maxWalks: 0,
+    });
+    assert.equal(published.atWorst, 'internet');
+    assert.equal(exposed(filterOf([]))[0].notWalked, undefined);
+  });
+
+  it('keeps the widest of too many ways, and says how many it left out', () => {
+    const ways = new ServiceWays();
+    const answer = { allowedBy: [], translated: false, forwarded: false, tproxied: false };
+    const from = (zone: 'link' | 'public', index: number): Standpoint => ({
+      ...{ netns: '', device: `e${index}`, zone, source: '8.8.8.8', address: address('8.8.8.8') },
+      namespace: undefined as unknown as MachineNamespace,
+    });
+    const dial = { destination: address('203.0.113.9'), port: 22, direct: false };
+    for (let index = 0; index < maxPaths; index += 1) ways.found(from('link', index), dial, answer);
+    assert.equal(ways.beyond, 0);
+    for (const source of publicSources.filter(({ family }) => family === 4))
+      ways.found({ ...from('public', 999), source: renderAddress(source) }, dial, answer);
+    assert.deepEqual([ways.beyond, ways.paths.length], [1, maxPaths]);
+    assert.ok(ways.paths.some(({ reach }) => reach === 'internet'));
+    // Of a whole report: sixteen addresses, each dialled by more sources than fit.
+    const many = Array.from({ length: 16 }, (_, index) => `203.0.113.${index + 9}`);
+    const right = Array.from({ length: 32 }, (_, index) => key(`198.51.100.${index + 1}`));
+    const named: FilterStatement = { kind: 'compare', left: { kind: 'field', field: 'ip.saddr' }, operator: '==', right };
+    const { notMeasured } = reportOf(filterOf([named, { kind: 'accept' }]), { links: [link(...many)] });
+    assert.match(notMeasured.join(), /\d+ ways to tcp 0\.0\.0\.0 port 22, beyond the 256 widest/);
+  });
+
+  it('says of which sources and links it did not look; whom a rule only refuses is no loss', () => {
+    const elements = Array.from({ length: 40 }, (_, index) => ({ key: key(`198.51.100.${index + 1}`) }));
+    const set = { backend: 'nft', family: 'ip', table: 't', name: 's', type: 'ipv4_addr', elements, truncated: false } as const;
+    const match: FilterStatement = { kind: 'set', left: { kind: 'field', field: 'ip.saddr' }, set: 's', inverted: false };
+    const withSet = (...statements: FilterStatement[]): PacketFilter => ({ ...filterOf(statements), sets: [set] });
+    assert.match(
+      reportOf(withSet(match, { kind: 'accept' })).notMeasured.join(),
+      /8 sources that rules name, after the first 32/,
+    );
+    assert.deepEqual(reportOf(withSet(match, { kind: 'drop' })).notMeasured, []);
+    assert.match(reportOf(withSet({ ...match, inverted: true }, { kind: 'drop' })).notMeasured.join(), /8 sources/);
+    const vrf = [
+      { ...link('203.0.113.9'), master: 'red' },
+      { ...link(), name: 'red', kind: 'vrf' },
+    ];
+    assert.match(reportOf(filterOf([]), { links: vrf }).notMeasured.join(), /who comes in by eth0: ports of VRF red/);
   });
 });

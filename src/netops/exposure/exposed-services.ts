@@ -6,7 +6,6 @@ import type { Machine, MachineListener, MachineNamespace } from '../../model/mac
 import type { FilterExpression, FilterKey, FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
 import type { Transport } from '../../model/session.ts';
 import {
-  type DecidedBy,
   type ExposedService,
   type ExposurePath,
   type ExposureReport,
@@ -14,16 +13,15 @@ import {
   reachRank,
   type Vantage,
 } from './exposure-report.ts';
-import { isLoopback, type PathAnswer, PathWalker, type RouteQuestioner } from './path-walk.ts';
+import { isLoopback, PathWalker, type RouteQuestioner } from './path-walk.ts';
+import { maxPaths, reachOf, ServiceWays, vantageOf } from './service-ways.ts';
 import {
   canDial,
   dialledAddresses,
   firstOfEachFamily,
   isLinkLocal,
-  isPublic,
   maxOwnAddresses,
-  publicSources,
-  type Standpoint,
+  notLookedFrom,
   standpointsOf,
 } from './vantages.ts';
 
@@ -169,84 +167,22 @@ export function dialsBehind(machine: Machine, namespace: MachineNamespace): Dial
   return dials;
 }
 
-function reachOf(zone: Vantage['zone'], dialled: Address): Reach {
-  if (zone === 'public') return isPublic(dialled) ? 'internet' : 'anywhere';
-  if (zone === 'listed') return 'listed';
-  return zone === 'container' ? 'containers' : 'lan';
-}
-
 const listenerKey = (namespace: MachineNamespace, { transport, address, port, inode }: MachineListener): string =>
   `${namespace.inode} ${transport} ${renderAddress(address)} ${port} ${inode}`;
-
-interface Gathered {
-  readonly paths: ExposurePath[];
-  /** Of public sources: which came through, by path. */
-  readonly publicSources: Map<string, Set<string>>;
-  readonly stoppedBy: Map<string, ExposedService['stoppedBy'][number]>;
-}
-
-const maxPaths = 256;
-
-const pathKey = ({ from, dialled, by, certainty }: ExposurePath): string =>
-  `${from.netns} ${from.device} ${dialled} ${by} ${certainty}`;
-
-/** What lets in only some of the public hosts it was tried with is a list, whatever made it one. */
-function onlySome(path: ExposurePath, gathered: Gathered): ExposurePath {
-  const sources = gathered.publicSources.get(pathKey(path));
-  if (path.from.zone !== 'public' || sources === undefined) return path;
-  const family = path.from.source.includes(':') ? 6 : 4;
-  if (sources.size >= publicSources.filter((one) => one.family === family).length) return path;
-  const range = `some public addresses, ${[...sources].join(', ')} among them`;
-  return { ...path, reach: 'listed', from: { ...path.from, zone: 'listed', range } };
-}
-
-function notePath(gathered: Gathered, from: Standpoint, dial: Dial, answer: PathAnswer): void {
-  const { netns, device, zone, source, range } = from;
-  const vantage: Vantage = { netns, device, zone, source, ...(range === undefined ? {} : { range }) };
-  const text = renderAddress(dial.destination);
-  const { undecided } = answer;
-  const { limited: _, ...doubt } = undecided ?? { limited: false, text: '' };
-  const path: ExposurePath = {
-    from: vantage,
-    dialled: `${text.includes(':') ? `[${text}]` : text}:${dial.port}`,
-    by: answer.tproxied ? 'tproxy' : answer.translated ? 'published' : dial.direct ? 'routed' : 'direct',
-    certainty: undecided === undefined ? 'proven' : undecided.limited ? 'limited' : 'unknown',
-    reach: reachOf(zone, dial.destination),
-    allowedBy: answer.allowedBy,
-    ...(undecided === undefined ? {} : { undecided: doubt }),
-  };
-  if (zone === 'public') {
-    const sources = gathered.publicSources.get(pathKey(path)) ?? new Set();
-    gathered.publicSources.set(pathKey(path), sources.add(source));
-  }
-  // Several public sources that come to the same are one way.
-  const known = gathered.paths.find(
-    (one) =>
-      one.dialled === path.dialled &&
-      one.from.device === device &&
-      one.from.zone === zone &&
-      one.by === path.by &&
-      one.from.range === range &&
-      one.from.netns === netns,
-  );
-  if (!known && gathered.paths.length < maxPaths) gathered.paths.push(path);
-}
-
-function noteStop(gathered: Gathered, { zone, device }: Standpoint, by: DecidedBy): void {
-  const key = `${zone} ${device} ${by.text}`;
-  if (gathered.stoppedBy.size < 24) gathered.stoppedBy.set(key, { zone, device, by });
-}
 
 /** The namespace one looked from, and others that have a link out of the machine: where strangers come in. */
 export function findExposure(machine: Machine, ask: RouteQuestioner, options: ExposureOptions = {}): ExposureReport {
   const maxWalks = options.maxWalks ?? 60_000;
   const walker = new PathWalker(machine, ask);
-  const gathered = new Map<string, Gathered>();
-  const of = (key: string): Gathered => {
-    const known = gathered.get(key) ?? { paths: [], publicSources: new Map(), stoppedBy: new Map() };
+  const gathered = new Map<string, ServiceWays>();
+  const of = (key: string): ServiceWays => {
+    const known = gathered.get(key) ?? new ServiceWays();
     gathered.set(key, known);
     return known;
   };
+  const wantedBy = listenersWanted(machine);
+  /** Where published ways lead to is not known before they are walked: as far as those that were not would reach. */
+  let publishedLeft: Reach = 'local';
   const notMeasured = new Set<string>();
   const vantages: Vantage[] = [];
   let walks = 0;
@@ -254,18 +190,20 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   for (const namespace of machine.namespaces) {
     const standpoints = standpointsOf(machine, namespace, options.outside);
     const published = publishedPorts(namespace.filter);
+    const publishedSet = new Set(published);
     const translated = publishedAddresses(namespace.filter);
     // Who has one link leads nowhere.
     const leads = namespace.links.filter(({ name, master }) => name !== 'lo' && master === undefined).length > 1;
     const behind = leads ? dialsBehind(machine, namespace) : [];
     for (const text of namespace.filter?.unreadable ?? []) notMeasured.add(text);
+    for (const text of notLookedFrom(namespace)) notMeasured.add(text);
     for (const device of new Set(standpoints.map((one) => one.device))) {
       const beyond = namespace.links.filter(({ name }) => name === device).map((link) => dialledAddresses(link).left)[0] ?? 0;
       if (beyond > 0) notMeasured.add(`${beyond} addresses of ${device}, after the first ${maxOwnAddresses}`);
     }
     for (const standpoint of standpoints) {
-      const { netns, device, zone, source, range, address } = standpoint;
-      vantages.push({ netns, device, zone, source, ...(range === undefined ? {} : { range }) });
+      const { device, zone, address } = standpoint;
+      vantages.push(vantageOf(standpoint));
       // Who is not on a link cannot route to a container's own address by this machine, save by its route to it.
       const dials = [
         ...dialsAt(namespace, device, published, translated),
@@ -276,6 +214,9 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
         walks += 1;
         if (walks > maxWalks || options.isOver?.()) {
           left += 1;
+          const reach = reachOf(zone, dial.destination);
+          for (const key of wantedBy(namespace, dial)) of(key).left(reach);
+          if (publishedSet.has(dial.port) && reachRank(reach) < reachRank(publishedLeft)) publishedLeft = reach;
           continue;
         }
         const question = {
@@ -288,14 +229,13 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
         };
         const answer = walker.walk(question);
         if (answer.kind === 'reached') {
-          const entry = of(listenerKey(answer.namespace, answer.listener));
           // A service asked by its own namespace's link is not reached from elsewhere.
-          notePath(entry, standpoint, dial, answer);
+          of(listenerKey(answer.namespace, answer.listener)).found(standpoint, dial, answer);
         } else
-          for (const key of wantedBy(machine, namespace, dial)) {
+          for (const key of wantedBy(namespace, dial)) {
             if (answer.kind === 'unknown')
-              notePath(of(key), standpoint, dial, { ...answer, undecided: { ...answer.by, limited: false } });
-            else noteStop(of(key), standpoint, answer.by);
+              of(key).found(standpoint, dial, { ...answer, undecided: { ...answer.by, limited: false } });
+            else of(key).stopped(standpoint, answer.by);
           }
       }
     }
@@ -306,9 +246,16 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   }
   if (left > 0) notMeasured.add(`${left} ways, after ${walks - left} others: they are too many for the time there is`);
   const services = machine.namespaces.flatMap((namespace) =>
-    namespace.listeners.map((listener) =>
-      serviceOf(machine, namespace, listener, gathered.get(listenerKey(namespace, listener)), options),
-    ),
+    namespace.listeners.map((listener) => {
+      const ways = of(listenerKey(namespace, listener));
+      if (publishedLeft !== 'local' && !isLoopback(listener.address)) ways.left(publishedLeft);
+      const service = serviceOf(machine, namespace, listener, ways, options);
+      if (ways.beyond > 0)
+        notMeasured.add(
+          `${ways.beyond} ways to ${service.transport} ${service.address} port ${service.port}, beyond the ${maxPaths} widest`,
+        );
+      return service;
+    }),
   );
   return {
     takenAt: machine.takenAt,
@@ -319,17 +266,34 @@ export function findExposure(machine: Machine, ask: RouteQuestioner, options: Ex
   };
 }
 
-/** Listeners that dial would have reached, were nothing in the way. */
-function wantedBy(machine: Machine, namespace: MachineNamespace, dial: Dial): string[] {
-  const fits = ({ transport, port, address }: MachineListener): boolean =>
-    transport === dial.transport && port === dial.port && (address.value === 0n || address.value === dial.destination.value);
-  if (!dial.direct) return namespace.listeners.filter(fits).map((listener) => listenerKey(namespace, listener));
-  const owner = machine.namespaces.find(({ links }) =>
-    links.some(({ addresses }) =>
-      addresses.some(({ address }) => address.value === dial.destination.value && address.family === dial.destination.family),
-    ),
-  );
-  return owner ? owner.listeners.filter(fits).map((listener) => listenerKey(owner, listener)) : [];
+/** Asks for the listeners that a dial would reach, were nothing in the way. */
+function listenersWanted(machine: Machine): (namespace: MachineNamespace, dial: Dial) => string[] {
+  const listeners = new Map<MachineNamespace, Map<string, MachineListener[]>>();
+  const owners = new Map<string, MachineNamespace>();
+  for (const namespace of machine.namespaces) {
+    const byPort = new Map<string, MachineListener[]>();
+    for (const listener of namespace.listeners) {
+      const key = `${listener.transport} ${listener.port}`;
+      const known = byPort.get(key);
+      if (known) known.push(listener);
+      else byPort.set(key, [listener]);
+    }
+    listeners.set(namespace, byPort);
+    for (const { addresses } of namespace.links)
+      for (const { address } of addresses) {
+        const text = renderAddress(address);
+        if (!owners.has(text)) owners.set(text, namespace);
+      }
+  }
+  return (namespace, { transport, port, destination, direct }) => {
+    const owner = direct ? owners.get(renderAddress(destination)) : namespace;
+    const there = (owner && listeners.get(owner)?.get(`${transport} ${port}`)) ?? [];
+    return there.flatMap((listener) =>
+      owner && (listener.address.value === 0n || listener.address.value === destination.value)
+        ? [listenerKey(owner, listener)]
+        : [],
+    );
+  };
 }
 
 const byReach = (a: ExposedService, b: ExposedService): number =>
@@ -342,19 +306,19 @@ const byReach = (a: ExposedService, b: ExposedService): number =>
 const byWidth = (a: ExposurePath, b: ExposurePath): number =>
   reachRank(a.reach) - reachRank(b.reach) || a.from.netns.length - b.from.netns.length;
 
-const widest = (paths: readonly ExposurePath[]): Reach =>
+const widest = (paths: readonly Pick<ExposurePath, 'reach'>[]): Reach =>
   paths.reduce<Reach>((so, { reach }) => (reachRank(reach) < reachRank(so) ? reach : so), 'local');
 
 function serviceOf(
   machine: Machine,
   namespace: MachineNamespace,
   listener: MachineListener,
-  gathered: Gathered | undefined,
+  ways: ServiceWays,
   { isWeir }: ExposureOptions,
 ): ExposedService {
-  const paths = (gathered?.paths ?? []).map((path) => (gathered ? onlySome(path, gathered) : path)).sort(byWidth);
+  const paths = ways.paths.sort(byWidth);
   const reach = widest(paths.filter(({ certainty }) => certainty !== 'unknown'));
-  const atWorst = widest(paths);
+  const atWorst = widest([...paths, { reach: ways.widestNotWalked }]);
   const processes = listener.pids.flatMap((pid) => machine.processes.filter((process) => process.pid === pid));
   const container =
     namespace.container?.name ?? namespace.container?.id.slice(0, 12) ?? processes.find((one) => one.container)?.container?.name;
@@ -368,8 +332,9 @@ function serviceOf(
     uid: listener.uid,
     reach,
     ...(reachRank(atWorst) < reachRank(reach) ? { atWorst } : {}),
+    ...(ways.notWalked > 0 ? { notWalked: ways.notWalked } : {}),
     paths,
-    stoppedBy: [...(gathered?.stoppedBy.values() ?? [])],
+    stoppedBy: ways.stoppedBy,
     isWeir: isWeir?.(listener) ?? false,
   };
 }

@@ -66,15 +66,20 @@ export function parseRemembered(text: string): RememberedExposure | undefined {
     : undefined;
 }
 
-/** The most alarming first. */
+/** Ways were left out: how far something is reached is not known, and nothing to compare a later run with. */
+export const isCutShort = ({ services }: ExposureReport): boolean => services.some(({ notWalked = 0 }) => notWalked > 0);
+
+/** The most alarming first. Of services whose ways were not all walked only that they are new is told. */
 export function changesSince(before: RememberedExposure, report: ExposureReport): ExposureChange[] {
+  const cut = new Set(report.services.filter(({ notWalked = 0 }) => notWalked > 0).map(serviceLabel));
   const now = new Map(rememberExposure(report).services.map(({ key, reach }) => [key, reach]));
   const then = new Map(before.services.map(({ key, reach }) => [key, reach]));
   const changes: ExposureChange[] = [];
   for (const [service, to] of now) {
     const from = then.get(service);
     if (from === undefined) changes.push({ kind: 'new', service, to });
-    else if (from !== to) changes.push({ kind: reachRank(to) < reachRank(from) ? 'wider' : 'narrower', service, from, to });
+    else if (from !== to && !cut.has(service))
+      changes.push({ kind: reachRank(to) < reachRank(from) ? 'wider' : 'narrower', service, from, to });
   }
   for (const [service, from] of then) if (!now.has(service)) changes.push({ kind: 'gone', service, from });
   const rank = ({ kind, to = 'local' }: ExposureChange): number =>

@@ -3,14 +3,16 @@
 
 import type { PortRange } from '../../model/port-set.ts';
 import type { Transport } from '../../model/session.ts';
+import { sshServer } from '../kill/kill-guard.ts';
 import { type ExposedService, type ExposureReport, reachRank } from './exposure-report.ts';
 
 export interface KeptPort {
   readonly transport: Transport;
   readonly ports: PortRange;
-  /** `your own session`, or `asked for`. */
-  readonly why: string;
+  readonly why: typeof ownSession | 'asked for';
 }
+
+export const ownSession = 'your own session';
 
 export interface ExposureGuard {
   /** For `nft -f`; one transaction. */
@@ -19,6 +21,7 @@ export interface ExposureGuard {
   /** Services that can be reached from outside now and no longer then. */
   readonly closes: readonly ExposedService[];
   readonly keeps: readonly ExposedService[];
+  /** The worst first: what may cut off whoever applies it. */
   readonly risks: readonly string[];
 }
 
@@ -65,6 +68,7 @@ export function planExposureGuard(
   );
   const closes = outside.filter((service) => dialledPorts(service).some((port) => !isKept(service, port, keep)));
   const keeps = outside.filter((service) => !closes.includes(service));
+  const notWalked = report.services.filter((one) => (one.notWalked ?? 0) > 0).length;
   const out = setOf(devices.map(quote));
   const accepts = (match: (transport: Transport, ports: string) => string): string[] =>
     (['tcp', 'udp'] as const).flatMap((transport) => {
@@ -92,6 +96,10 @@ export function planExposureGuard(
     closes,
     keeps,
     risks: [
+      ...lockOutRisk(closes, keep),
+      ...(notWalked === 0
+        ? []
+        : [`not every way was walked to ${notWalked} services: what it closes and keeps of theirs is not all listed`]),
       'it closes TCP and UDP; other protocols come in as before',
       ...(down.length === 0
         ? []
@@ -102,6 +110,22 @@ export function planExposureGuard(
       'it lasts until the next boot: to keep it, put its text where this machine keeps its rules (often /etc/nftables.conf)',
     ],
   };
+}
+
+/** sudo(8) and consoles leave no SSH_CONNECTION: then the port whoever applies it came in by may be one of those that close. */
+function lockOutRisk(closes: readonly ExposedService[], keep: readonly KeptPort[]): string[] {
+  if (closes.length === 0 || keep.some(({ why }) => why === ownSession)) return [];
+  const logins = closes.filter(
+    ({ transport, port, processes }) =>
+      transport === 'tcp' && (port === 22 || processes.some(({ comm }) => sshServer.test(comm))),
+  );
+  const ports = [...new Set(logins.flatMap(dialledPorts))].sort((a, b) => a - b).join(',');
+  const unknown = 'it may lock you out: which port you came in by is not known (sudo drops SSH_CONNECTION)';
+  return [
+    ports === ''
+      ? `${unknown}: add it with --allow, unless you sit at this machine`
+      : `${unknown}, and it closes ${ports}, where SSH logins come in: add --allow ${ports}, unless you sit at this machine`,
+  ];
 }
 
 /** What is published to containers, or routed to them, does not pass the input hook. */

@@ -60,8 +60,10 @@ export interface ExposedService {
   readonly uid: number;
   /** The widest that is proven or within a limit. */
   readonly reach: Reach;
-  /** The widest if what cannot be decided goes the wrong way; absent where it is the same. */
+  /** The widest if what cannot be decided, or was not walked, goes the wrong way; absent where it is the same. */
   readonly atWorst?: Reach;
+  /** Ways that were not walked, and may let in as far as `atWorst` says; absent: all were. */
+  readonly notWalked?: number;
   readonly paths: readonly ExposurePath[];
   /** Of vantages that are not let in: which rule stops them, each said once. */
   readonly stoppedBy: readonly { readonly zone: Vantage['zone']; readonly device: string; readonly by: DecidedBy }[];

@@ -14,7 +14,7 @@ import {
   renderRange,
 } from '../../model/address.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
-import type { FilterKey, FilterMatch, FilterSet, FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
+import type { FilterKey, FilterMatch, FilterRule, FilterSet, FilterStatement, PacketFilter } from '../../model/packet-filter.ts';
 import type { Vantage } from './exposure-report.ts';
 
 /** With the addresses it is walked with; a Vantage as text. */
@@ -106,37 +106,76 @@ function neighbourOf(address: Address, prefixLength: number, taken: ReadonlySet<
   return undefined;
 }
 
-const maxListed = 32;
+/** Of one namespace: more are not walked with. */
+export const maxListed = 32;
+const maxCounted = 65_536;
 
-/** Public source addresses that rules compare with or look up: the ones somebody thought of. */
-export function listedSources(filter: PacketFilter | undefined): { readonly address: Address; readonly range: string }[] {
+export interface ListedSources {
+  readonly sources: readonly { readonly address: Address; readonly range: string }[];
+  /** Further ones that rules name; what a rule only refuses is not among them. */
+  readonly left: number;
+}
+
+/** Whether a rule does nothing for whom it names but refuse them: the general public is let in no further than they are. */
+const onlyRefuses = ({ statements }: FilterRule, match: FilterStatement): boolean => {
+  const last = statements.at(-1)?.kind;
+  const isPositive = match.kind === 'compare' ? match.operator === '==' : match.kind === 'set' && !match.inverted;
+  return isPositive && (last === 'drop' || last === 'reject');
+};
+
+/** Public source addresses that rules compare with or look up: the ones somebody thought of. Whom a rule only refuses comes last. */
+export function listedSources(filter: PacketFilter | undefined): ListedSources {
   const found = new Map<string, { address: Address; range: string }>();
-  const take = (family: Family, key: FilterKey): void => {
+  const left = new Set<string>();
+  const take = (family: Family, key: FilterKey, isRefused: boolean): void => {
     const [part] = key;
-    if (part === undefined || !('first' in part) || found.size >= maxListed) return;
+    if (part === undefined || !('first' in part) || (found.size >= maxListed && (isRefused || left.size >= maxCounted))) return;
     const range: AddressRange = { family, first: part.first, last: part.last };
     const address = { family, value: part.first === part.last ? part.first : part.first + 1n };
     // What holds private addresses too is no list of public ones.
     if (!isPublic(address) || overlapRanges([range], [...notPublic]).length > 0 || part.last - part.first > 1n << 96n) return;
     const text = renderRange(range);
-    found.set(text, { address, range: text });
+    if (found.size < maxListed) found.set(text, { address, range: text });
+    else if (!found.has(text)) left.add(text);
   };
   const setOf = (name: string, table: string, family: string): FilterSet | undefined =>
     filter?.sets.find((set) =>
       set.backend === 'legacy' ? `ipset:${set.name}` === name : set.name === name && set.table === table && set.family === family,
     );
-  const visit = (match: FilterStatement | FilterMatch, table: string, family: string): void => {
-    if (match.kind === 'any') for (const one of match.of) visit(one, table, family);
+  // Many rules may look into one large set.
+  const looked = new Set<FilterSet>();
+  const visit = (match: FilterStatement | FilterMatch, { table, family }: FilterRule, isRefused: boolean): void => {
+    if (match.kind === 'any') for (const one of match.of) visit(one, { table, family } as FilterRule, isRefused);
     if ((match.kind !== 'compare' && match.kind !== 'set') || match.left.kind !== 'field') return;
     const side = /^(ip6?)\.saddr$/.exec(match.left.field);
     if (!side) return;
     const of: Family = side[1] === 'ip' ? 4 : 6;
-    if (match.kind === 'compare') for (const key of match.right) take(of, key);
-    else for (const { key } of setOf(match.set, table, family)?.elements.slice(0, maxListed) ?? []) take(of, key);
+    if (match.kind === 'compare') {
+      for (const key of match.right) take(of, key, isRefused);
+      return;
+    }
+    const set = setOf(match.set, table, family);
+    if (!set || looked.has(set)) return;
+    looked.add(set);
+    for (const { key } of set.elements) take(of, key, isRefused);
   };
-  for (const chain of filter?.chains ?? [])
-    for (const rule of chain.rules) for (const statement of rule.statements) visit(statement, chain.table, chain.family);
-  return [...found.values()];
+  const rules = (filter?.chains ?? []).flatMap((chain) => chain.rules);
+  for (const isRefused of [false, true])
+    for (const rule of rules)
+      for (const statement of rule.statements) if (onlyRefuses(rule, statement) === isRefused) visit(statement, rule, isRefused);
+  return { sources: [...found.values()], left: left.size };
+}
+
+/** In words: places and sources of a namespace that nothing is walked from. */
+export function notLookedFrom({ name, links, filter }: MachineNamespace): string[] {
+  const where = name === '' ? '' : ` in ${name}`;
+  const { left } = listedSources(filter);
+  const words = left === 0 ? [] : [`${left} sources that rules name${where}, after the first ${maxListed}`];
+  for (const { name: vrf } of links.filter(({ kind }) => kind === 'vrf')) {
+    const ports = links.filter(({ master, up }) => master === vrf && up).map((link) => link.name);
+    if (ports.length > 0) words.push(`who comes in by ${ports.join(', ')}${where}: ports of VRF ${vrf}`);
+  }
+  return words;
 }
 
 /** Where to look from at one namespace. */
@@ -146,7 +185,9 @@ export function standpointsOf(machine: Machine, namespace: MachineNamespace, out
     addresses.map(({ address, prefixLength }) => prefixRange(address, prefixLength)),
   );
   // Whoever is on a link is asked for as such.
-  const listed = listedSources(namespace.filter).filter(({ address }) => !subnets.some((subnet) => rangeHolds(subnet, address)));
+  const listed = listedSources(namespace.filter).sources.filter(
+    ({ address }) => !subnets.some((subnet) => rangeHolds(subnet, address)),
+  );
   const found: Standpoint[] = [];
   for (const link of namespace.links) {
     if (link.name === 'lo' || !link.up || link.master !== undefined) continue;
