@@ -62,17 +62,25 @@ export const exportVerb: Verb = (run) =>
               : await open(path.resolve(context.environment.cwd, options.output), 'w', 0o600);
           let lines = 0;
           let bytes = 0;
+          const { stdout, signal } = context.environment;
+          let stopped = signal.aborted;
+          const stop = (): void => {
+            stopped = true;
+          };
+          // A piece that is being written is written whole.
+          signal.addEventListener('abort', stop);
           try {
             const selected = { ...filterTextOf(options), ...findingTextOf(options) };
             for await (const piece of reader.exported(format, kindsOf(format, options.kinds), selected)) {
-              if (context.environment.stdout.closed || context.environment.signal.aborted) break;
+              if (stdout.closed || stopped) break;
               const data = typeof piece === 'string' ? Buffer.from(piece) : piece;
               lines += countLines(data);
               bytes += data.length;
               if (file) await file.writeFile(data);
-              else await context.environment.stdout.write(data);
+              else await stdout.write(data);
             }
           } finally {
+            signal.removeEventListener('abort', stop);
             await file?.close();
           }
           await context.note(format === 'parquet' ? renderBytes(bytes) : `${plural(lines, 'line')}, ${renderBytes(bytes)}`);

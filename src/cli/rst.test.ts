@@ -98,5 +98,10 @@ describe('weir rst', () => {
     );
     assert.match(err, /1 finding: 1 closed-port\nweir: 2 packets read; whether a socket sent a RST cannot be asked of a file/);
     assert.match((await bed.run(`rst -r ${file} udp`)).err, /no RST was seen/);
+    for (const option of ['--for 5s', '--if eth0', '--netns web']) {
+      const refused = await bed.run(`rst -r ${file} ${option}`);
+      assert.equal(refused.code, 2);
+      assert.match(refused.err, new RegExp(`${option.split(' ')[0]} is of the wire, not of a file`));
+    }
   });
 });

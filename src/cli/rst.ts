@@ -35,6 +35,9 @@ export const rstVerb: Verb = (run) =>
 const maxWaiting = 10_000;
 
 async function rst(context: CommandContext, expression: string, options: Options): Promise<number> {
+  const live = (['for', 'if', 'netns'] as const).find((name) => options[name] !== undefined);
+  if (options.read !== undefined && live !== undefined)
+    throw new WeirError('bad-request', `--${live} is of the wire, not of a file`, { next: 'leave it out, or leave out -r' });
   const durationMs = options.for === undefined ? defaultLimits.durationMs : parseDuration(options.for);
   if (durationMs === undefined || durationMs < 10 || durationMs > 2_147_483_647)
     throw new WeirError('bad-request', `--for: '${printable(options.for ?? '', 40)}' is not a time up to 24d`, {

@@ -1,6 +1,8 @@
 // The `weir` command: builds the real environment and hands over to the command line.
 
+import { getEventListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { runCommandLine } from '../cli/command-line.ts';
@@ -13,8 +15,13 @@ import { ownInstallation } from './installation.ts';
 const { root } = ownInstallation();
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 const interrupt = new AbortController();
-// `up` and `demo` end in order by themselves; everything else ends by this signal.
-process.once('SIGINT', () => interrupt.abort());
+// `up` and `demo` listen to signals themselves; what follows `interrupt` ends in order, the rest at once, taking back what it made (`exit`).
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => {
+    const followed = getEventListeners(interrupt.signal, 'abort').length > 0;
+    interrupt.abort();
+    if (!followed && process.listenerCount(signal) === 0) process.exit(128 + constants.signals[signal]);
+  });
 
 process.exitCode = await runCommandLine(process.argv.slice(2), {
   version,

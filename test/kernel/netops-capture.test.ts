@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { be16 } from '../../src/kernel/packet-header.ts';
 import { defaultLimits, LiveCapture } from '../../src/netops/capture/live-capture.ts';
 import { type CaptureWish, type PacketLine, runLiveCapture } from '../../src/netops/capture/run-capture.ts';
@@ -182,5 +183,40 @@ test('a fault while packets are kept ends the capture as that fault', { skip, ti
     const refused = assert.rejects(done, /no room/);
     await send(attacker, 9, 'x');
     await refused;
+  }),
+);
+
+const program = fileURLToPath(new URL('../../src/programs/weir.js', import.meta.url));
+
+test('told to end it ends in order: what was kept is written, what was seen is said', { skip, timeout: 60_000 }, () =>
+  withLab(async (lab) => {
+    const { attacker, sensor } = await createSegment(lab);
+    const directory = mkdtempSync(path.join(tmpdir(), 'weir-capture-'));
+    const start = (argv: readonly string[], ready: RegExp) => {
+      const child = sensor.spawn([process.execPath, program, ...argv]);
+      let said = '';
+      child.stderr?.on('data', (bytes) => {
+        said += String(bytes);
+      });
+      const ended = new Promise((resolve) => child.once('exit', (code, by) => resolve(code ?? by)));
+      const listening = until('it listens', () => ready.test(said));
+      return { child, ended, listening, said: () => said };
+    };
+    try {
+      const running = (['SIGTERM', 'SIGHUP'] as const).map((signal) => {
+        const file = path.join(directory, `${signal}.pcapng`);
+        return { signal, file, ...start(['capture', 'udp', '--if', 'sv', '-w', file], /listening on sv/) };
+      });
+      for (const { listening } of running) await listening;
+      await send(attacker, 9, 'kept');
+      for (const { signal, file, child, ended, said } of running) {
+        child.kill(signal);
+        assert.equal(await ended, 0, said());
+        assert.match(said(), /^weir: 1 packet in .* \(stopped\), in /m);
+        assert.ok(readFileSync(file).includes('kept'));
+      }
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   }),
 );

@@ -58,9 +58,16 @@ test(
     }),
 );
 
-test('what a killed process left is removed by the next', { skip: lacksKernelTests(), timeout: 30_000 }, async () => {
+test('one that is told to end leaves nothing; what a killed one left is removed by the next', {
+  skip: lacksKernelTests(),
+  timeout: 30_000,
+}, async () => {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) await endBy(signal);
+});
+
+async function endBy(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   const script = `const { TraceSession } = await import(${JSON.stringify(new URL('../../src/kernel/trace/trace-session.js', import.meta.url).href)});
-new TraceSession([{ event: 'tcp:tcp_send_reset' }]); console.log('up'); setInterval(() => {}, 1000);`;
+new TraceSession([{ event: 'tcp:tcp_send_reset' }]); process.once('SIGTERM', () => process.exit(143)); console.log('up'); setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(child.stdout, 'data');
   const ofChild = (): string[] => {
@@ -72,9 +79,9 @@ new TraceSession([{ event: 'tcp:tcp_send_reset' }]); console.log('up'); setInter
     }
   };
   assert.equal(ofChild().length, 1);
-  child.kill('SIGKILL');
+  child.kill(signal);
   await once(child, 'exit');
-  assert.equal(ofChild().length, 1);
+  assert.equal(ofChild().length, signal === 'SIGKILL' ? 1 : 0);
   new TraceSession([{ event: 'tcp:tcp_send_reset' }]).close();
   assert.deepEqual(ofChild(), []);
-});
+}

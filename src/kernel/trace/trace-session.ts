@@ -75,6 +75,8 @@ export class TraceSession {
   #rest = '';
   #timer: NodeJS.Timeout | undefined;
   #open = true;
+  /** A signal may end the process where it stands. */
+  readonly #atExit = (): void => this.close();
   /** Events of the kernel nobody read in time. */
   lost = 0;
   /** Lines that are no event: a program may choose its own name, line ends and all. */
@@ -95,6 +97,7 @@ export class TraceSession {
       this.#write('buffer_size_kb', String(bufferKiB));
       this.#pipe = openSync(`${this.#path}/trace_pipe`, constants.O_RDONLY | constants.O_NONBLOCK);
       for (const request of requests) this.#enable(request);
+      process.once('exit', this.#atExit);
     } catch (error) {
       this.#remove();
       throw asTraceError(error);
@@ -146,6 +149,7 @@ export class TraceSession {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    process.off('exit', this.#atExit);
     clearInterval(this.#timer);
     closeSync(this.#pipe);
     this.#remove();

@@ -113,13 +113,19 @@ export class LiveCapture {
           resolve(how);
         };
         let over = false;
-        const stop = (): void => finish('stopped');
-        const timer = setTimeout(() => finish('time'), limits.durationMs);
+        const takers: (() => void)[] = [];
+        /** What came before it ends is in the sockets. */
+        const end = (how: 'stopped' | 'time'): void => {
+          for (const take of takers) if (!over) take();
+          if (!over) finish(how);
+        };
+        const stop = (): void => end('stopped');
+        const timer = setTimeout(() => end('time'), limits.durationMs);
         const watch = setInterval(() => {
           if (this.#opened.every(({ socket }) => socket.failed !== undefined)) finish('interface-gone');
         }, 200);
-        for (const [number, { socket }] of this.#opened.entries())
-          socket.follow((frame) => {
+        for (const [number, { socket }] of this.#opened.entries()) {
+          const take = (frame: LiveFrame): void => {
             if (over) return;
             this.#packets += 1;
             this.#bytes += frame.end - frame.start;
@@ -133,7 +139,10 @@ export class LiveCapture {
             }
             if (this.#packets >= limits.packets) finish('packets');
             else if (this.#bytes >= limits.bytes) finish('size');
-          });
+          };
+          takers.push(() => socket.read(take));
+          socket.follow(take);
+        }
         if (signal?.aborted) finish('stopped');
         else signal?.addEventListener('abort', stop, { once: true });
       });

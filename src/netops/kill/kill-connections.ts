@@ -173,11 +173,19 @@ export async function killConnections(options: KillOptions): Promise<KillReport>
   if (tooMany)
     for (const item of would)
       refused.push({ ...item, why: `${allowed.length} connections match, more than --max ${max}: none is touched` });
-  else if (yes)
+  else if (yes) {
+    let stopped = signal?.aborted === true;
+    const stop = (): void => {
+      stopped = true;
+    };
+    signal?.addEventListener('abort', stop);
+    // One that is being ended is proven or not before it stops.
     for (const target of allowed) {
-      if (signal?.aborted) refused.push({ ...itemOf(target), why: 'stopped before it' });
+      if (stopped) refused.push({ ...itemOf(target), why: 'stopped before it' });
       else results.push(await endTarget(target, method));
     }
+    signal?.removeEventListener('abort', stop);
+  }
   return {
     selector: selector.text,
     matched,
