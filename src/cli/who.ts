@@ -35,7 +35,10 @@ export const whoVerb: Verb = (run) =>
     'weir who --netns all --json',
   ])
     .option('--if <device>', 'the device to count on (default: where the default routes leave)')
-    .option('--netns <name>', 'the network namespace it is in, or `all` (default: this one)')
+    .option(
+      '--netns <name>',
+      'the network namespace it is in: a name of `ip netns`, a path, an inode or pid:123, or `all` (default: this one)',
+    )
     .option('--top <rows>', 'the largest flows, 1 to 1000', wholeNumber(1000), 20)
     .option('--flow <tuple>', 'only this flow, seen anywhere on its way: "tcp 10.0.0.1:80 192.0.2.7", "10.0.0.1", ":443"')
     .option('--interval <seconds>', 'how long is counted, 1 to 60', wholeNumber(60), 2)

@@ -7,7 +7,7 @@ import type { Machine, MachineContainer, MachineNamespace, MachineProcess, Unsee
 import { createCommandRunner } from '../command.ts';
 import { readPacketFilter } from '../filter/packet-filter-reader.ts';
 import { readContainerNames } from './container-names.ts';
-import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace } from './namespace-finder.ts';
+import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace, selectNamespace } from './namespace-finder.ts';
 import { type MachinePart, machineParts, readNamespace } from './namespace-reader.ts';
 import { readProcess } from './process-reader.ts';
 import { readSocketOwners, type SocketOwners } from './socket-owners.ts';
@@ -15,7 +15,7 @@ import { readSocketOwners, type SocketOwners } from './socket-owners.ts';
 export interface MachineReadOptions {
   /** `one`: the one this process is in, or `netns`; default `all`. Peers' inodes are told for those that are read or found. */
   readonly namespaces?: 'one' | 'all';
-  /** With `one`: a name of /run/netns, a path, or an inode instead of the one this process is in. */
+  /** With `one`: a name of /run/netns, a path, an inode or `pid:123` instead of the one this process is in. */
   readonly netns?: string;
   /** Default: all. */
   readonly parts?: readonly MachinePart[];
@@ -23,18 +23,6 @@ export interface MachineReadOptions {
   readonly dockerSocket?: string;
   /** Used instead of a pass over /proc of its own. */
   readonly owners?: SocketOwners;
-}
-
-/** Which of those found is meant: a name of /run/netns, a path, an inode, `pid:123`; undefined: none of them. */
-export function selectNamespace(namespaces: readonly FoundNamespace[], wanted: string): FoundNamespace | undefined {
-  return namespaces.find(
-    ({ inode, path, givenName, firstPid }) =>
-      wanted === givenName ||
-      wanted === path ||
-      wanted === inode ||
-      `/run/netns/${givenName}` === wanted ||
-      `pid:${firstPid}` === wanted,
-  );
 }
 
 /** Throws `not-found` only when `netns` names none. */

@@ -2,7 +2,7 @@
 // One held only by an open descriptor or a socket cannot be found. What is inside is namespace-reader.ts.
 // Sources: namespaces(7), ip-netns(8), proc(5) (mountinfo).
 
-import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
 import type { MachineProcess } from '../../model/machine.ts';
 import { readNamespaceIdentity } from '../namespace-handle.ts';
 import { attribute, longIn, longOf, parseAttributes } from '../netlink-message.ts';
@@ -64,6 +64,41 @@ export function findNamespaces(): { namespaces: FoundNamespace[]; hidden: number
     (a, b) => rank(a) - rank(b) || (a.givenName ?? '').localeCompare(b.givenName ?? '') || (a.firstPid ?? 0) - (b.firstPid ?? 0),
   );
   return { namespaces, hidden, cut };
+}
+
+/** What `pid:123` or a path leads to now; undefined for another form, and where there is no network namespace. */
+function typedNamespace(wanted: string): { readonly inode: string; readonly path: string } | undefined {
+  const pid = /^pid:([1-9]\d{0,9})$/.exec(wanted)?.[1];
+  const path = pid === undefined ? wanted : `/proc/${pid}/ns/net`;
+  if (!path.includes('/')) return undefined;
+  const link = pid === undefined ? undefined : readProcessNetns(Number(pid));
+  const inode = link ?? (readNamespaceIdentity(path) === undefined ? undefined : readNetworkNamespace(path));
+  return inode === undefined ? undefined : { inode, path };
+}
+
+/** Other kinds of namespaces are files of the same file system. */
+function readNetworkNamespace(path: string): string | undefined {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      return namespaceInode(readlinkSync(`/proc/self/fd/${fd}`));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Which namespace is meant: a name of /run/netns, an inode, `pid:123` of any process in it, a path, also one that nothing found leads to.
+ * Undefined: none.
+ */
+export function selectNamespace(namespaces: readonly FoundNamespace[], wanted: string): FoundNamespace | undefined {
+  const named = namespaces.find(({ inode, givenName }) => wanted === givenName || wanted === inode);
+  if (named) return named;
+  const typed = typedNamespace(wanted);
+  return typed && (namespaces.find(({ inode }) => inode === typed.inode) ?? typed);
 }
 
 /** Files of nsfs that are mounted somewhere: `net:[4026532281]` is the root of such a mount. One entry each. */

@@ -25,7 +25,7 @@ export interface DiagnosisWish {
   readonly source: Address;
   readonly destination: Address;
   readonly port: number;
-  /** A name of /run/netns, a path or an inode; undefined: the namespace this process is in. */
+  /** A name of /run/netns, a path, an inode or `pid:123`; undefined: the namespace this process is in. */
   readonly netns?: string;
   /** By which device it comes in, where its namespace is not on this machine; else it is guessed from the addresses. */
   readonly iif?: string;

@@ -8,6 +8,7 @@ import { readContainerNames } from '../../kernel/machine/container-names.ts';
 import { FlowTally } from '../../kernel/machine/flow-tally.ts';
 import { readMachineLinks } from '../../kernel/machine/link-reader.ts';
 import { readMachine } from '../../kernel/machine/machine-reader.ts';
+import { findNamespaces, selectNamespace } from '../../kernel/machine/namespace-finder.ts';
 import { readConnections } from '../../kernel/machine/socket-diag.ts';
 import { readSocketOwners, type SocketOwners } from '../../kernel/machine/socket-owners.ts';
 import { askUnixSocket, readUnixListeners } from '../../kernel/machine/unix-question.ts';
@@ -373,9 +374,9 @@ const look = ({ dockerSocket }: WatchOptions): Promise<Machine> =>
 function selectTargets(machine: Machine, netns: string | undefined): readonly MachineNamespace[] {
   if (netns === 'all') return machine.namespaces;
   if (netns === undefined) return machine.namespaces.slice(0, 1);
-  const found = machine.namespaces.find(
-    ({ inode, name, path }) =>
-      netns === inode || netns === path || (name !== '' && netns === name) || path === `/run/netns/${netns}`,
+  const wanted = selectNamespace(findNamespaces().namespaces, netns);
+  const found = machine.namespaces.find(({ inode, name }) =>
+    wanted === undefined ? name !== '' && netns === name : inode === wanted.inode,
   );
   if (!found)
     throw new WeirError('not-found', `there is no network namespace ${netns} that can be looked into`, {
