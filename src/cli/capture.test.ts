@@ -28,6 +28,7 @@ const outcome: CaptureOutcome = {
     filters: [],
     interfaces: [{ interface: 'eth0', linkType: 1, received: 0, dropped: 0 }],
     left: [],
+    down: [],
     complete: true,
   },
   complete: true,
@@ -115,9 +116,13 @@ describe('weir capture', () => {
       ...outcome.account,
       complete: false,
       left: [{ interface: 'can0', why: 'frames of hardware type 280 are not read' }],
+      down: ['tun\u001b0'],
     };
     bed.packets = answering({ ...outcome, complete: false, account: left } as CaptureOutcome);
-    assert.match((await bed.run('capture arp')).err, /not listened on: can0[\s\S]*proves nothing/);
+    assert.match(
+      (await bed.run('capture arp')).err,
+      /down at some time, when nothing passed: tun\\x1b0\nweir: not listened on: can0[\s\S]*proves nothing/,
+    );
   });
 
   it('lints before it captures, and explains without capturing', { skip: lacksProgram('tcpdump', 'tcpdump') }, async () => {

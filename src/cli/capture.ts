@@ -329,6 +329,8 @@ async function summarise(
   await context.note(`${found}${of}${files.length > 0 ? `, in ${files.join(', ')}` : ''}`);
   if (overwritten > 0) await context.note(`${plural(overwritten, 'packet')} went with the files the ring removed`);
   if (leftOut > 0) await context.note(`${plural(leftOut, 'line')} were not shown: nobody read them in time`);
+  if (account && account.down.length > 0)
+    await context.note(`down at some time, when nothing passed: ${account.down.map((name) => printable(name, 20)).join(', ')}`);
   for (const { interface: name, why } of account?.left ?? []) await context.note(`not listened on: ${name}: ${why}`);
   for (const [reason, count] of Object.entries(bad ?? {}))
     await context.note(`${plural(count, 'packet')} not judged: ${printable(reason)}`);

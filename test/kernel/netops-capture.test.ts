@@ -168,6 +168,20 @@ test('limits end it; an interface that is not there is said', { skip, timeout: 6
     const outcome = await running.done;
     assert.deepEqual([outcome.packets, outcome.account?.ended], [3, 'packets']);
     assert.deepEqual(outcome.account?.interfaces.map(({ interface: name }) => name).sort(), ['lo', 'sv']);
+    await sensor.ip('link add name nowhere type veth peer name no-peer\n');
+    const both = await begin(wish({ netns: sensor.path, interfaces: ['nowhere', 'sv'], expression: 'icmp' }));
+    await sensor.ip('link set sv down\nlink set sv up\n');
+    await attacker.run(['ping', '-c', '1', '-W', '5', '10.99.0.2']);
+    both.stop();
+    const { account, complete } = await both.done;
+    assert.deepEqual(
+      [account?.ended, account?.packets, account?.down, account?.left, complete],
+      ['stopped', 2, ['nowhere', 'sv'], [], true],
+    );
+    const gone = await begin(wish({ netns: sensor.path, interfaces: ['nowhere'] }));
+    await sensor.ip('link del nowhere\n');
+    const last = (await gone.done).account;
+    assert.deepEqual([last?.ended, last?.left[0]?.why], ['interface-gone', 'it went away (ENETDOWN)']);
     await assert.rejects(begin(wish({ netns: sensor.path, interfaces: ['nosuch'] })), { code: 'not-found' });
     await assert.rejects(begin(wish({ netns: sensor.path, expression: 'prot' })), { code: 'bad-request' });
   }),

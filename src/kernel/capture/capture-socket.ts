@@ -8,6 +8,8 @@ import {
   closeDescriptor,
   EAGAIN,
   EINTR,
+  errnoName,
+  readSocketName,
   readSocketOption,
   receiveMessages,
   SOL_SOCKET,
@@ -104,6 +106,8 @@ export class CaptureSocket {
   #dropped = 0;
   #received = 0;
   #open = true;
+  #failed: number | undefined;
+  #down: number | undefined;
 
   /** Needs CAP_NET_RAW (CAP_SYS_ADMIN for another namespace). Throws `not-permitted`, `system-call` (ENODEV), `kernel-missing` (its link type). */
   constructor(options: CaptureSocketOptions) {
@@ -148,8 +152,11 @@ export class CaptureSocket {
       this.#batch.reset(batchFrames);
       const got = receiveMessages(this.#fd, this.#batch.headers, batchFrames);
       if (got <= 0) {
-        // ENETDOWN: the interface went away; an error is told once, then the socket is silent.
-        if (got < 0 && -got !== EAGAIN && -got !== EINTR) this.failed ??= -got;
+        // An error is told once, then the socket is silent. ENETDOWN is also that of a link that is only down, and may come up again.
+        if (got < 0 && -got !== EAGAIN && -got !== EINTR) {
+          if (errnoName(-got) === 'ENETDOWN') this.#down = -got;
+          else this.#failed ??= -got;
+        }
         break;
       }
       for (let index = 0; index < got && this.#open; index += 1) this.#show(index, onFrame);
@@ -159,8 +166,22 @@ export class CaptureSocket {
     return seen;
   }
 
-  /** The errno of what went wrong on the way, such as ENETDOWN. */
-  failed: number | undefined;
+  /** The errno of what went wrong on the way: ENETDOWN for an interface that went away. */
+  get failed(): number | undefined {
+    if (this.#failed === undefined && this.#down !== undefined && this.#open && !this.#isBound()) this.#failed = this.#down;
+    return this.#failed;
+  }
+
+  /** The link was down at some time: nothing passes it then, and what passes later is seen. */
+  get wasDown(): boolean {
+    return this.#down !== undefined;
+  }
+
+  /** The kernel takes the number of an interface that went away out of the socket's address. */
+  #isBound(): boolean {
+    const name = new Uint8Array(20);
+    return readSocketName(this.#fd, name) >= 8 && new DataView(name.buffer).getInt32(4, true) > 0;
+  }
 
   /** Since the beginning: frames that passed the filter in the kernel, and those of them there was no room for. */
   get statistics(): { readonly received: number; readonly dropped: number } {
@@ -177,6 +198,7 @@ export class CaptureSocket {
   close(): void {
     if (!this.#open) return;
     void this.statistics;
+    void this.failed;
     this.#open = false;
     this.#readiness?.close();
     closeDescriptor(this.#fd);

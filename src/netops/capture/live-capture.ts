@@ -46,6 +46,8 @@ export interface CaptureAccount {
   readonly interfaces: readonly (CapturedOn & { readonly received: number; readonly dropped: number })[];
   /** Interfaces of the namespace that were not listened on, and why. */
   readonly left: readonly { readonly interface: string; readonly why: string }[];
+  /** Interfaces that were down at some time: nothing passed them then. */
+  readonly down: readonly string[];
   /** True only when nothing was lost and nothing left out: then what was not seen was not there. */
   readonly complete: boolean;
 }
@@ -177,6 +179,7 @@ export class LiveCapture {
       filters: this.filters,
       interfaces,
       left,
+      down: this.#opened.filter(({ socket }) => socket.failed === undefined && socket.wasDown).map(({ on }) => on.interface),
       complete: left.length === 0 && interfaces.every(({ dropped }) => dropped === 0),
     };
   }

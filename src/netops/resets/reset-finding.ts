@@ -50,12 +50,13 @@ export function findingOfReset(reset: SeenReset, context: ResetContext): ResetFi
   };
 }
 
-/** The kernel sent it, and no interface that was listened on showed it. */
-export function findingOfUnseen(sent: ResetSent): ResetFinding | undefined {
+/** The kernel sent it, and no interface that was listened on showed it. `lost`: packets the capture had no room for until then. */
+export function findingOfUnseen(sent: ResetSent, lost: number): ResetFinding | undefined {
   const { source, destination, at } = sent;
   if (!source || !destination) return undefined;
   const verdict = judgeSent(sent);
-  const text = 'no packet was seen of it: a rule dropped it on its way out, or it left by an interface that is not listened on';
+  const among = lost === 0 ? '' : `, or it is among ${lost} packets there was no room for`;
+  const text = `no packet was seen of it: a rule dropped it on its way out, or it left by an interface that is not listened on${among}`;
   return {
     at,
     flow: { proto: 'tcp', src: source.ip, sport: source.port, dst: destination.ip, dport: destination.port },

@@ -133,6 +133,7 @@ class Watch {
   readonly #table = new ResetTable((reset) => this.#wait(reset));
   readonly #notMeasured = new Set<string>();
   #trace: TraceSession | undefined;
+  #lost: () => number = () => 0;
   /** That there is no event of a RST means that the kernel sent none. */
   #tellsAll = false;
   #pending: SeenReset[] = [];
@@ -157,6 +158,7 @@ class Watch {
       promiscuous: false,
       snap: snapBytes,
     });
+    this.#lost = () => capture.dropped;
     try {
       try {
         this.#trace = new TraceSession([{ event: 'tcp:tcp_send_reset' }, { event: 'tcp:tcp_receive_reset', optional: true }]);
@@ -249,7 +251,7 @@ class Watch {
       // Events are of all namespaces, which may have the same addresses: what it answered must have been seen here.
       if (!event.source || !event.destination || !this.#facts.isOwn(event.source.ip)) return;
       if (!this.#table.knows(event.source, event.destination)) return;
-      const finding = findingOfUnseen(event);
+      const finding = findingOfUnseen(event, this.#lost());
       if (finding) this.#tell(finding);
     });
     this.#received.expire(before);
