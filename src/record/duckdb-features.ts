@@ -1,13 +1,13 @@
 // What campaigns are made from, of many sources at once: a table of the sources, and what each shares as lists of numbers, because
 // a row for each entry costs more to hand over than to find. Reads only.
 
-import { type DuckDBDataChunk, listValue } from '@duckdb/node-api';
+import type { DuckDBDataChunk } from '@duckdb/node-api';
 import type { Place } from '../model/insight.ts';
 import type { AnalysisStore, SourceFeatures } from './analysis-store.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
 import { halfBits, holders, type RelationScope, touches } from './duckdb-relations.ts';
 import { besideRows, renderBeside, renderSharedLists, renderTexts } from './duckdb-shared-keys.ts';
-import { SharedLists } from './shared-lists.ts';
+import { type Attempts, numbersOf, SharedLists, wordsAt } from './shared-lists.ts';
 import type { Filter } from './store.ts';
 
 /** What it asks of the store. */
@@ -146,59 +146,47 @@ export class DuckDbFeatures {
     try {
       if (rows !== undefined)
         await this.#access.ask({ text: `CREATE TEMP TABLE ${beside} AS ${renderBeside(rows, ranked(batch))}`, values });
-      const lists = new SharedLists();
+      const lists = new SharedLists(batch.from, batch.to);
       const plain = scopeOf(sources, filter);
       await this.#access.visit(
         { text: renderSharedLists(plain, ranked(batch), beside), values: plain.conditions.values },
         (chunk) => lists.add(chunk),
       );
-      const codes = new Map<number, ReturnType<SharedLists['codes']>>();
-      const needed = new Set<number>();
-      for (let rank = batch.from; rank <= batch.to; rank += 1) {
-        const own = lists.codes(rank);
-        codes.set(rank, own);
-        for (const list of own.least) for (const code of list) needed.add(code);
-        for (const { code } of own.attempts) needed.add(code);
-      }
-      const texts = await this.#texts(sources, filter, needed, beside);
-      const named = (list: readonly number[]): string[] => {
+      const texts = await this.#texts(sources, filter, lists.all(), beside);
+      const named = (codes: Float64Array): string[] => {
         const found: string[] = [];
-        for (const code of list) {
+        for (const code of codes) {
           const text = texts.get(code);
           if (text !== undefined) found.push(text);
         }
         return found;
       };
       return (rank) => {
-        const own = codes.get(rank);
-        const [families = [], fingerprints = [], urls = []] = own?.least ?? [];
-        return {
-          families: named(families),
-          credentials: (own?.attempts ?? [])
-            .map(({ code, moment }) => ({ text: texts.get(code) ?? '', moment }))
-            .sort((a, b) =>
-              a.moment < b.moment ? -1 : a.moment > b.moment ? 1 : Buffer.compare(Buffer.from(a.text), Buffer.from(b.text)),
-            )
-            .map(({ text }) => text),
-          fingerprints: named(fingerprints),
-          urls: named(urls),
-        };
+        const [families, fingerprints, urls] = lists.least(rank).map(named);
+        return { families, credentials: triedTexts(lists.attempts(rank), texts), fingerprints, urls };
       };
     } finally {
       if (beside !== undefined) await this.#access.ask({ text: `DROP TABLE IF EXISTS ${beside}`, values: [] });
     }
   }
 
+  /** Of codes that are ascending. */
   async #texts(
     sources: readonly PartitionSource[],
     filter: Filter,
-    codes: ReadonlySet<number>,
+    codes: Float64Array,
     beside: string | undefined,
   ): Promise<ReadonlyMap<number, string>> {
+    const texts = new Map<number, string>();
+    if (codes.length === 0) return texts;
     const scope = scopeOf(sources, filter);
-    const list = scope.conditions.value(listValue([...codes]));
-    const rows = await this.#access.ask({ text: renderTexts(scope, list, beside), values: scope.conditions.values });
-    return new Map(rows.map(([code, text]) => [Number(code), String(text)]));
+    // As one text: a value for each number takes longer than to look them up.
+    const list = scope.conditions.value(codes.join(' '));
+    await this.#access.visit({ text: renderTexts(scope, list, beside), values: scope.conditions.values }, (chunk) => {
+      const [found, named] = [numbersOf(chunk.getColumnVector(0)), chunk.getColumnVector(1)];
+      for (let row = 0; row < chunk.rowCount; row += 1) texts.set(wordsAt(found, row), String(named.getItem(row)));
+    });
+    return texts;
   }
 
   async #sources({ name, from, to }: Batch): Promise<Row[]> {
@@ -214,17 +202,39 @@ export class DuckDbFeatures {
 
   async #halves(sources: readonly PartitionSource[], filter: Filter, batch: Batch): Promise<Map<number, number[]>> {
     const halves = new Map<number, number[]>();
-    for (const [rank, day, bits] of await this.#access.ask(renderHalves(sources, filter, batch))) {
-      const list = halves.get(Number(rank)) ?? [];
-      pushHalves(list, Number(day) * 48, Number(bits) % 2 ** 24);
-      pushHalves(list, Number(day) * 48 + 24, Math.floor(Number(bits) / 2 ** 24));
-      halves.set(Number(rank), list);
-    }
+    await this.#access.visit(renderHalves(sources, filter, batch), (chunk) => {
+      const [ranks, days] = [chunk.getColumnVector(0), chunk.getColumnVector(1)];
+      const bits = numbersOf(chunk.getColumnVector(2)).halves;
+      for (let row = 0; row < chunk.rowCount; row += 1) {
+        const rank = Number(ranks.getItem(row));
+        const list = halves.get(rank) ?? [];
+        if (list.length === 0) halves.set(rank, list);
+        const first = Number(days.getItem(row)) * 48;
+        pushHalves(list, first, bits[2 * row]);
+        pushHalves(list, first + 32, bits[2 * row + 1]);
+      }
+    });
     return halves;
   }
 }
 
-/** One for each bit that is set, of 24. */
+/** In the order they were tried; those of one moment by their texts. */
+function triedTexts({ codes, together }: Attempts, texts: ReadonlyMap<number, string>): string[] {
+  const found: string[] = [];
+  let first = 0;
+  for (let at = 0; at < codes.length; at += 1) {
+    found.push(texts.get(codes[at]) ?? '');
+    if (at + 1 < codes.length && together(at, at + 1)) continue;
+    if (at > first) {
+      const run = found.splice(first).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      for (const text of run) found.push(text);
+    }
+    first = at + 1;
+  }
+  return found;
+}
+
+/** One for each bit that is set, of 32. */
 function pushHalves(list: number[], first: number, bits: number): void {
   for (let rest = bits; rest !== 0; rest &= rest - 1) list.push(first + 31 - Math.clz32(rest & -rest));
 }

@@ -106,7 +106,7 @@ export function renderSharedLists(scope: RelationScope, ranked: string, beside: 
   ].join(' UNION ALL ');
 }
 
-/** Rows `code, text` of these codes; of two texts with one code, which is by chance one in a thousand million, the first. */
+/** Rows `code, text` of these codes, a text with blanks between; of two texts with one code, which is by chance one in a thousand million, the first. */
 export function renderTexts(scope: RelationScope, codes: string, beside: string | undefined): string {
   const summed = usesSums(scope)
     ? summedAndBeside(
@@ -115,13 +115,10 @@ export function renderTexts(scope: RelationScope, codes: string, beside: string 
         (catalog, days) => `SELECT subject, key, code FROM ${catalog}.agg_key WHERE code IS NOT NULL AND ${days}`,
       ).summed
     : [];
+  const asked = `code IN (SELECT unnest(string_split(${codes}, ' '))::BIGINT)`;
   const rows = [
-    ...(summed.length === 0
-      ? []
-      : [
-          `SELECT code, ${sharedText} AS text FROM (${summed.join(' UNION ALL ')}) WHERE code IN (SELECT unnest(${codes})::BIGINT)`,
-        ]),
-    ...(beside === undefined ? [] : [`SELECT code, text FROM ${beside} WHERE code IN (SELECT unnest(${codes})::BIGINT)`]),
+    ...(summed.length === 0 ? [] : [`SELECT code, ${sharedText} AS text FROM (${summed.join(' UNION ALL ')}) WHERE ${asked}`]),
+    ...(beside === undefined ? [] : [`SELECT code, text FROM ${beside} WHERE ${asked}`]),
   ];
   return `SELECT code, min(text) FROM (${rows.join(' UNION ALL ')}) GROUP BY code`;
 }
