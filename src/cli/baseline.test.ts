@@ -6,6 +6,7 @@ import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { CommandBed } from '../../test/support/command-bed.ts';
+import { WeirError } from '../base/errors.ts';
 import { parseAddress } from '../model/address.ts';
 import type { NetworkSettings } from '../model/network-settings.ts';
 import type { AccessMatrix } from '../netops/baseline/access-matrix.ts';
@@ -109,6 +110,14 @@ describe('weir baseline', () => {
     assert.equal(alerted.length, 1);
     await bed.run('baseline check --alert');
     assert.equal(alerted.length, 1, 'told once');
+    // Shown also where it cannot be written down.
+    const { alert } = bed.baseline;
+    bed.baseline.alert = () => Promise.reject(new WeirError('disk-full', 'no room'));
+    const other = { ...opened, target: 'tcp 203.0.113.1:6379' };
+    found = { ...found, differences: [opened, other] };
+    const unwritten = await bed.run('baseline check --alert');
+    assert.deepEqual([unwritten.code, /203\.0\.113\.1:6379/.test(unwritten.out)], [1, true], unwritten.err);
+    bed.baseline.alert = alert;
     found = { ...found, differences: [] };
     await bed.run('baseline check --alert');
     found = { ...found, differences: [opened] };
@@ -120,6 +129,10 @@ describe('weir baseline', () => {
   it('keeps a version only when something changed, and compares', async () => {
     assert.match((await bed.run('baseline snapshot --note first')).out, /^Version 1 /);
     assert.match((await bed.run('baseline snapshot')).out, /^Nothing changed since version 1 /);
+    const text = now;
+    now = settings({ ...text.parts, routes: 'default via 10.0.0.1 dev eth0 proto bird\n' });
+    assert.match((await bed.run('baseline snapshot --dir others')).err, /1 route of bird: .*a restore leaves them alone/);
+    now = text;
     now = settings({ nft: now.parts.nft ?? '', sysctls: 'net/ipv4/ip_forward = 1\n' });
     const diff = await bed.run('baseline diff 1');
     assert.deepEqual([diff.code, /\+ net\/ipv4\/ip_forward = 1/.test(diff.out)], [10, true]);

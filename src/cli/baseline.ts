@@ -10,7 +10,7 @@ import { type NetworkSettings, type SettingsPart, settingsParts } from '../model
 import type { AccessDifference } from '../netops/baseline/matrix-check.ts';
 import { parseMatrix, renderMatrix } from '../netops/baseline/matrix-file.ts';
 import { diffSettings, incomparable } from '../netops/baseline/settings-diff.ts';
-import { planRestore, returnErrorsFile } from '../netops/baseline/settings-restore.ts';
+import { planRestore, returnErrorsFile, routeKeepers } from '../netops/baseline/settings-restore.ts';
 import { SnapshotStore } from '../netops/baseline/snapshot-store.ts';
 import type { BaselineActions } from './baseline-actions.ts';
 import { changesJson, planLines, printAccessCheck, printChanges, printVersions, recordedJson } from './baseline-text.ts';
@@ -156,7 +156,6 @@ async function check(context: CommandContext, options: Options): Promise<number>
   const matrix = parseMatrix(text, file);
   const found = await actionsOf(context).checkAccess(matrix);
   const { differences, notMeasured, compared } = found;
-  if (options.alert) await alertNews(context, options, differences);
   if (context.json)
     await context.printJson({
       file,
@@ -169,6 +168,8 @@ async function check(context: CommandContext, options: Options): Promise<number>
     await printAccessCheck(context, found);
     await noteMissing(context, notMeasured);
   }
+  // What was found is shown even where it cannot be written down.
+  if (options.alert) await alertNews(context, options, differences);
   if (differences.length > 0) return differsCode;
   return notMeasured.length > 0 ? notMeasuredCode : 0;
 }
@@ -202,13 +203,23 @@ async function snapshot(context: CommandContext, options: Options): Promise<numb
     throw new WeirError('not-permitted', 'nothing of rules, routes and sysctls could be read', { next: 'run it as root' });
   const { version, fresh } = await (await storeOf(context, options)).add(settings, printable(options.note ?? '', 200));
   const { number, id, takenAt } = version;
+  const keepers = routeKeepers(settings);
   if (context.json)
-    await context.printJson({ number, id, taken: new Date(takenAt).toISOString(), fresh, missing: version.missing });
+    await context.printJson({
+      number,
+      id,
+      taken: new Date(takenAt).toISOString(),
+      fresh,
+      missing: version.missing,
+      routes_of_others: Object.fromEntries(keepers),
+    });
   else {
     const since = renderInstant(takenAt * 1000);
     await context.print(
       fresh ? `Version ${number} (${id}) is kept.` : `Nothing changed since version ${number} (${id}) of ${since}.`,
     );
+    for (const [keeper, count] of keepers)
+      await context.note(`${plural(count, 'route')} of ${keeper}: kept by whoever made them, a restore leaves them alone`);
     await noteMissing(context, missingOf(settings));
   }
   return settings.missing.length > 0 ? notMeasuredCode : 0;

@@ -44,6 +44,9 @@ const packages: Record<string, string> = {
   'ip6tables-nft-save': 'iptables',
   'iptables-legacy-save': 'iptables',
   'ip6tables-legacy-save': 'iptables',
+  'ebtables-nft-save': 'iptables',
+  'arptables-nft-save': 'iptables',
+  ipset: 'ipset',
 };
 const maxOutputBytes = 128 << 20;
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };

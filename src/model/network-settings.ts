@@ -7,6 +7,8 @@ export const settingsParts = [
   'ip6tables-nft',
   'iptables-legacy',
   'ip6tables-legacy',
+  'ebtables-nft',
+  'arptables-nft',
   'ipset',
   'routes',
   'routes6',

@@ -2,6 +2,7 @@
 
 import { readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { systemClock } from '../base/clock.ts';
 import { ensureDirectory, readWhole, writeDurably } from '../base/durable-file.ts';
 import { WeirError } from '../base/errors.ts';
@@ -9,7 +10,6 @@ import { openLog } from '../base/log.ts';
 import type { BaselineActions } from '../cli/baseline-actions.ts';
 import { createCommandRunner } from '../kernel/command.ts';
 import { readMachine } from '../kernel/machine/machine-reader.ts';
-import { routeGet } from '../kernel/machine/route-get.ts';
 import { readSettings } from '../kernel/settings/settings-reader.ts';
 import type { Machine } from '../model/machine.ts';
 import { alertsOf } from '../netops/baseline/access-alert.ts';
@@ -17,16 +17,17 @@ import { readAccess } from '../netops/baseline/access-matrix.ts';
 import { checkAccess } from '../netops/baseline/matrix-check.ts';
 import { confirmRestore, restoreSettings, type SettingsRead } from '../netops/baseline/settings-restore.ts';
 import { watchSettings } from '../netops/baseline/watch-settings.ts';
-import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
 import { StateFile } from '../plan/state-file.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { pruneJournal } from './account.ts';
+import { askKernel } from './route-questioner.ts';
 
-const ask: RouteQuestioner = (namespace, question) => {
-  const answer = routeGet(namespace.path, question);
-  return answer.kind === 'none'
-    ? answer
-    : { kind: 'route', type: answer.route.type, ...(answer.device === undefined ? {} : { device: answer.device }) };
+/** Tens of thousands of rules make each way take milliseconds; what is left then is said. */
+const timeLimitMs = 60_000;
+
+const timeLimit = (): (() => boolean) => {
+  const end = performance.now() + timeLimitMs;
+  return () => performance.now() > end;
 };
 
 const readHere = (): Promise<Machine> => readMachine({ namespaces: 'all', parts: ['listeners', 'queues', 'filter', 'sysctls'] });
@@ -64,8 +65,8 @@ async function writeAlerts(data: string, differences: Parameters<BaselineActions
 }
 
 export const baselineActions: BaselineActions = {
-  readAccess: async () => readAccess(await readHere(), ask),
-  checkAccess: async (matrix) => checkAccess(matrix, await readHere(), ask),
+  readAccess: async () => readAccess(await readHere(), askKernel, timeLimit()),
+  checkAccess: async (matrix) => checkAccess(matrix, await readHere(), askKernel, timeLimit()),
   readSettings: (data) => readerFor(data)(createCommandRunner()),
   watch: (options, onReading, data) => watchSettings({ ...options, read: readerFor(data) }, onReading),
   restore: (plan, folder, confirmWithinMs, data) => restoreSettings(plan, folder, confirmWithinMs, { read: readerFor(data) }),

@@ -2,33 +2,14 @@
 
 import { performance } from 'node:perf_hooks';
 import { readWhole, writeDurably } from '../base/durable-file.ts';
-import { asWeirError } from '../base/errors.ts';
 import type { ExposureActions, ExposureReading } from '../cli/exposure-actions.ts';
 import { readMachine } from '../kernel/machine/machine-reader.ts';
-import { type RouteAnswer, type RouteQuestion, routeGet } from '../kernel/machine/route-get.ts';
 import { findExposure } from '../netops/exposure/exposed-services.ts';
-import type { RouteQuestioner } from '../netops/exposure/path-walk.ts';
 import { leadsOut } from '../netops/exposure/vantages.ts';
+import { askKernel } from './route-questioner.ts';
 
 /** Tens of thousands of rules make each way take milliseconds. */
 const timeLimitMs = 60_000;
-
-/** A namespace that ended since it was read leads nowhere. */
-function askKernel(netns: string | undefined, question: RouteQuestion): RouteAnswer {
-  try {
-    return routeGet(netns, question);
-  } catch (error) {
-    if (asWeirError(error).code === 'not-found') return { kind: 'none', errno: 'ENETUNREACH' };
-    throw error;
-  }
-}
-
-const ask: RouteQuestioner = (namespace, question) => {
-  const answer = askKernel(namespace.path, question);
-  return answer.kind === 'none'
-    ? answer
-    : { kind: 'route', type: answer.route.type, ...(answer.device === undefined ? {} : { device: answer.device }) };
-};
 
 /** Ways beyond the time limit are not walked, and the report says so. */
 export async function readExposure(outside: readonly string[] = [], limitMs = timeLimitMs): Promise<ExposureReading> {
@@ -36,7 +17,7 @@ export async function readExposure(outside: readonly string[] = [], limitMs = ti
   const [home] = machine.namespaces;
   const diverts = home?.filter?.chains.some(({ table }) => table === 'weir') ?? false;
   const end = performance.now() + limitMs;
-  const report = findExposure(machine, ask, {
+  const report = findExposure(machine, askKernel, {
     isWeir: ({ transparent }) => diverts && transparent === true,
     outside,
     isOver: () => performance.now() > end,

@@ -142,7 +142,9 @@ test(
         'iptables-nft -A INPUT -p tcp --dport 25 -m conntrack --ctstate NEW -j DROP; iptables-legacy -N jail; iptables-legacy -A INPUT -s 192.0.2.1 -j jail; ' +
           'ipset create block hash:net; ipset add block 192.0.2.128/25; iptables-legacy -A jail -m set --match-set block src -j DROP; ' +
           'ip route add 10.77.0.0/16 via 10.88.0.7; ip route add 10.78.0.0/16 nexthop via 10.88.0.7 weight 1 nexthop via 10.88.0.8 weight 2; ip route add blackhole 10.79.0.0/16 table 100; ' +
-          'ip rule add from 10.3.0.0/16 lookup 100 pref 500; echo 1 > /proc/sys/net/ipv4/ip_forward',
+          'ip rule add from 10.3.0.0/16 lookup 100 pref 500; echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/lan/forwarding; ' +
+          'ebtables-nft -A FORWARD -p IPv4 --ip-proto tcp -j DROP; ipset create spare hash:ip timeout 60; ipset add spare 192.0.2.77 timeout 0; ' +
+          'ipset create all list:set; ipset add all spare; ipset add all block',
       );
       const runner = createCommandRunner(host.path);
       const before = await readSettings(runner);
@@ -159,7 +161,8 @@ test(
 
       await sh(
         'nft flush chain inet shop in; nft add table inet extra; nft delete element inet shop nets "{ 198.51.100.7 }"; iptables-nft -F INPUT; iptables-legacy -D INPUT 1; iptables-legacy -P FORWARD DROP; ipset del block 192.0.2.128/25; ' +
-          'ip route del 10.77.0.0/16; ip route add 10.80.0.0/16 via 10.88.0.8 proto static; ip route del 10.78.0.0/16; ip rule del pref 500; echo 0 > /proc/sys/net/ipv4/ip_forward',
+          'ip route del 10.77.0.0/16; ip route add 10.80.0.0/16 via 10.88.0.8 proto static; ip route del 10.78.0.0/16; ip rule del pref 500; echo 0 > /proc/sys/net/ipv4/ip_forward; ' +
+          'ebtables-nft -F FORWARD; ipset del spare 192.0.2.77; ipset del all spare; ipset add all spare; ip route add 10.81.0.0/16 via 10.88.0.7 proto bird',
       );
       const diff = await baseline(host, directory, 'diff', '1');
       assert.equal(diff.code, 10);
@@ -174,6 +177,8 @@ test(
         /^routes \+ {2}10\.80\.0\.0\/16 via 10\.88\.0\.8 dev lan proto static/,
         /^rules - {2}500: from 10\.3\.0\.0\/16 lookup 100/,
         /^sysctls \+ {2}net\/ipv4\/ip_forward = 0/,
+        /^ebtables-nft - filter FORWARD .*-j DROP/,
+        /^ipset - {2}add spare 192\.0\.2\.77 timeout 0/,
       ])
         assert.ok(
           lines.some((line) => expected.test(line)),
@@ -195,6 +200,8 @@ test(
       assert.equal(restored.code, 0, restored.text);
       assert.match((await baseline(host, directory, 'restore', '1', '--yes', '--only', 'sysctls')).text, /applied":false/);
       assert.equal((await baseline(host, directory, 'confirm')).json.confirmed, true);
+      // A daemon's route was there all the time: nobody took it away, and nobody else would put it back.
+      await sh('ip route del 10.81.0.0/16 via 10.88.0.7 proto bird');
       assert.deepEqual(diffSettings(before, await readSettings(runner)), []);
       assert.equal((await baseline(host, directory, 'diff', '1')).code, 0);
       const { stdout: own } = await host.run(['nft', 'list', 'table', 'ip', 'weir']);

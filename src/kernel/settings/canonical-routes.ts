@@ -1,6 +1,6 @@
-// Routes, policy rules and sysctls as text that stays the same while they do, and what brings them back. Pure. Routes the kernel makes of
-// addresses, those of Weir (protocol 87) and those with a lifetime are no settings.
-// Sources: ip-route(8), ip-rule(8), Documentation/networking/ip-sysctl.rst.
+// Routes and policy rules as text that stays the same while they do, and what brings them back. Pure. Routes the kernel makes of addresses,
+// those of Weir (protocol 87) and those with a lifetime are no settings; those of a routing daemon are, but it puts them back itself.
+// Sources: ip-route(8), ip-rule(8), ip-nexthop(8), /etc/iproute2/rt_protos, include/uapi/linux/rtnetlink.h (RTPROT_).
 
 import type { SettingsStep } from '../../model/network-settings.ts';
 
@@ -18,6 +18,8 @@ export function canonicalRoutes(listing: string): string {
       line
         .replace(/\\/g, ' ')
         .replace(/ (?:linkdown|dead|offload|trap)(?= |$)/g, '')
+        // Numbers of nexthop objects are new each time a daemon starts; that there is one stays.
+        .replace(/ nhid \d+(?= |$)/g, ' nhid')
         .replace(/\s+/g, ' ')
         .trim(),
     )
@@ -41,17 +43,6 @@ export const canonicalPolicyRules = (listing: string): string =>
     .map((line) => `${line}\n`)
     .join('');
 
-/** Devices that come and go with containers and tunnels, and Weir's own. */
-const passingDevice = /^net\/ipv[46]\/conf\/(?:veth|weir|wm|cali|tap|tun|vnet|br-[0-9a-f]{12}\/)/;
-const passingKeys = new Set(['net/netfilter/nf_conntrack_count']);
-
-export const canonicalSysctls = (sysctls: Readonly<Record<string, string>>): string =>
-  sortedLines(
-    Object.entries(sysctls)
-      .filter(([key]) => !passingKeys.has(key) && !passingDevice.test(key))
-      .map(([key, value]) => `${key} = ${value.replace(/\s+/g, ' ')}`),
-  );
-
 const linesOf = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
 function difference(now: string, wanted: string): { readonly gone: string[]; readonly fresh: string[] } {
@@ -61,15 +52,66 @@ function difference(now: string, wanted: string): { readonly gone: string[]; rea
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
-/** In one batch of ip(8), which stops at the first that fails. What is reached directly comes first: gateways need it. */
+/** Who makes routes and keeps them: routing daemons and clients of DHCP, by name and by number. */
+const daemons: ReadonlyMap<string, string> = new Map(
+  (
+    '8 gated, 10 mrt, 11 zebra, 12 bird, 13 dnrouted, 14 xorp, 15 ntk, 16 dhcp, 17 mrouted, 18 keepalived, 42 babel, 84 ovn, ' +
+    '99 openr, 186 bgp, 187 isis, 188 ospf, 189 rip, 192 eigrp'
+  )
+    .split(', ')
+    .flatMap((word) => {
+      const [number, name] = word.split(' ');
+      return [
+        [number, name],
+        [name, name],
+      ] as const;
+    }),
+);
+
+/** Whose a line of canonicalRoutes is, where they will put it back themselves: `bird`, `dhcp`, `a nexthop object`; undefined: nobody's. */
+export function routeKeeper(line: string): string | undefined {
+  const daemon = daemons.get(/ proto (\S+)/.exec(line)?.[1] ?? '');
+  // The object itself is no part of this text: what points to it cannot be made again from it.
+  return daemon ?? (/ nhid(?: |$)/.test(line) ? 'a nexthop object' : undefined);
+}
+
+/** Two routes of one kind cannot be there at once, where all of these are the same. */
+function routePlace(line: string): string {
+  const [first, second] = line.split(' ');
+  const isTyped = /^(?:unicast|blackhole|unreachable|prohibit|throw|nat)$/.test(first);
+  const of = (word: string): string => new RegExp(` ${word} (\\S+)`).exec(line)?.[1] ?? '';
+  return [isTyped ? second : first, of('table'), of('metric'), of('tos'), of('from')].join(' ');
+}
+
+/**
+ * In one batch of ip(8), which stops at the first that fails. What is reached directly comes first: gateways need it. Others go only when
+ * those that come are there, and one that takes the place of another replaces it: no packet meets none. Routes with a keeper stay.
+ */
 export function routeSteps(family: '-4' | '-6', now: string, wanted: string): SettingsStep[] {
-  const { gone, fresh } = difference(now, wanted);
+  const all = difference(now, wanted);
+  const gone = all.gone.filter((line) => routeKeeper(line) === undefined);
+  const fresh = all.fresh.filter((line) => routeKeeper(line) === undefined);
   if (gone.length + fresh.length === 0) return [];
+  const count = (lines: readonly string[]): Map<string, number> => {
+    const places = new Map<string, number>();
+    for (const line of lines) places.set(routePlace(line), (places.get(routePlace(line)) ?? 0) + 1);
+    return places;
+  };
+  const goneLines = new Set(all.gone);
+  const [goes, comes, stays] = [count(gone), count(fresh), count(linesOf(now).filter((line) => !goneLines.has(line)))];
+  // Where several are in one place (IPv6, multipath) it cannot be said which one is replaced.
+  const isReplaced = (line: string): boolean => {
+    const place = routePlace(line);
+    return goes.get(place) === 1 && comes.get(place) === 1 && !stays.has(place);
+  };
   const direct = fresh.filter((line) => !/ via /.test(line));
   const behind = fresh.filter((line) => / via /.test(line));
-  const input = [...gone.map((line) => `route del ${line}`), ...[...direct, ...behind].map((line) => `route add ${line}`)].join(
-    '\n',
-  );
+  const ordered = [...direct, ...behind];
+  const input = [
+    ...gone.filter((line) => !isReplaced(line) && comes.has(routePlace(line))).map((line) => `route del ${line}`),
+    ...ordered.map((line) => `route ${isReplaced(line) ? 'replace' : 'add'} ${line}`),
+    ...gone.filter((line) => !comes.has(routePlace(line))).map((line) => `route del ${line}`),
+  ].join('\n');
   const what = `ip ${family} route: ${plural(fresh.length, 'route')} added, ${gone.length} removed`;
   return [{ what, program: 'ip', args: [family, '-batch', '-'], input: `${input}\n` }];
 }
@@ -85,27 +127,4 @@ export function policyRuleSteps(family: '-4' | '-6', now: string, wanted: string
   const input = [...fresh.map((line) => command('add', line)), ...gone.map((line) => command('del', line))].join('\n');
   const what = `ip ${family} rule: ${plural(fresh.length, 'rule')} added, ${gone.length} removed`;
   return [{ what, program: 'ip', args: [family, '-batch', '-'], input: `${input}\n` }];
-}
-
-const keyPattern = /^net\/[A-Za-z0-9_./@:-]+$/;
-
-/** Values that differ; of devices that are gone nothing can be put back. */
-export function sysctlSteps(now: string, wanted: string): SettingsStep[] {
-  const values = (text: string): Map<string, string> =>
-    new Map(
-      linesOf(text).flatMap((line) => {
-        const at = line.indexOf(' = ');
-        return at < 0 ? [] : [[line.slice(0, at), line.slice(at + 3)] as const];
-      }),
-    );
-  const current = values(now);
-  const steps: SettingsStep[] = [];
-  // `forwarding` of all sets that of every device: it comes before them.
-  const rank = (key: string): number => (/ip_forward$|\/conf\/all\//.test(key) ? 0 : /\/conf\/default\//.test(key) ? 1 : 2);
-  for (const [key, value] of [...values(wanted)].sort(([a], [b]) => rank(a) - rank(b))) {
-    const before = current.get(key);
-    if (before === undefined || before === value || !keyPattern.test(key) || key.includes('..')) continue;
-    steps.push({ what: `sysctl ${key}: ${before} -> ${value}`, program: 'tee', args: [`/proc/sys/${key}`], input: value });
-  }
-  return steps;
 }

@@ -45,25 +45,36 @@ export function canonicalNft(listing: string, managed: ReadonlySet<string>): str
 export const nftTables = (text: string): TextBlocks =>
   new Map([...text.matchAll(/^table (\S+ \S+) \{\n[\s\S]*?^\}\n/gm)].map(([block, name]) => [name, block]));
 
-/** One transaction: tables that differ are replaced, those that were not there removed. */
-export function nftSteps(now: string, wanted: string): SettingsStep[] {
-  const [current, goal] = [nftTables(now), nftTables(wanted)];
-  const lines: string[] = [];
-  const names: string[] = [];
-  for (const name of [...new Set([...current.keys(), ...goal.keys()])].sort()) {
-    const text = goal.get(name);
-    if (current.get(name) === text) continue;
-    names.push(`${text === undefined ? 'remove' : current.has(name) ? 'replace' : 'add'} table ${name}`);
-    lines.push(`table ${name}\ndelete table ${name}\n`, text ?? '');
-  }
-  if (names.length === 0) return [];
-  return [{ what: `nft, one transaction: ${names.join(', ')}`, program: 'nft', args: ['-f', '-'], input: lines.join('') }];
+/** In two: what comes can only close, what goes can only open. */
+export interface OrderedSteps {
+  readonly before: readonly SettingsStep[];
+  readonly after: readonly SettingsStep[];
 }
 
-/** Of `iptables-save` without counters. A table with nothing in it is as good as none. */
+/** Each of both in one transaction: tables that are new or differ, then those that were not there. */
+export function nftSteps(now: string, wanted: string): OrderedSteps {
+  const [current, goal] = [nftTables(now), nftTables(wanted)];
+  const transaction = (names: readonly string[]): SettingsStep[] => {
+    if (names.length === 0) return [];
+    const words = names.map((name) => `${!goal.has(name) ? 'remove' : current.has(name) ? 'replace' : 'add'} table ${name}`);
+    const input = names.map((name) => `table ${name}\ndelete table ${name}\n${goal.get(name) ?? ''}`).join('');
+    return [{ what: `nft, one transaction: ${words.join(', ')}`, program: 'nft', args: ['-f', '-'], input }];
+  };
+  const differing = [...new Set([...current.keys(), ...goal.keys()])]
+    .sort()
+    .filter((name) => current.get(name) !== goal.get(name));
+  return {
+    before: transaction(differing.filter((name) => goal.has(name))),
+    after: transaction(differing.filter((name) => !goal.has(name))),
+  };
+}
+
+/** Of `iptables-save` without counters, and of those for bridges and ARP. A table with nothing in it is as good as none. */
 export function canonicalIptables(saved: string): string {
   const blocks: string[] = [];
-  for (const [, name, body] of saved.matchAll(/^\*(\S+)\n([\s\S]*?)^COMMIT$/gm)) {
+  // Those for bridges and ARP end a table with a remark alone, and take one that ends as the others do.
+  const ended = /^COMMIT$/m.test(saved) ? saved : saved.replace(/^# Completed.*$/gm, 'COMMIT');
+  for (const [, name, body] of ended.matchAll(/^\*(\S+)\n([\s\S]*?)^COMMIT$/gm)) {
     const lines = body
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'))
@@ -85,62 +96,40 @@ const builtIn: Readonly<Record<string, readonly string[]>> = {
   mangle: ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
   raw: ['PREROUTING', 'OUTPUT'],
   security: ['INPUT', 'FORWARD', 'OUTPUT'],
+  'ebtables nat': ['PREROUTING', 'OUTPUT', 'POSTROUTING'],
+  'ebtables broute': ['BROUTING'],
+  'arptables filter': ['INPUT', 'OUTPUT'],
 };
 
 /** `program` is the one that restores this part. Each table is one transaction. */
-export function iptablesSteps(program: string, now: string, wanted: string): SettingsStep[] {
+export function iptablesSteps(program: string, now: string, wanted: string): OrderedSteps {
   const [current, goal] = [iptablesTables(now), iptablesTables(wanted)];
+  const chainsOf = (name: string): readonly string[] => builtIn[`${program.split('-')[0]} ${name}`] ?? builtIn[name] ?? [];
+  const restore = (names: readonly string[], verb: string): SettingsStep[] => {
+    if (names.length === 0) return [];
+    const input = names
+      .map(
+        (name) =>
+          goal.get(name) ??
+          `*${name}\n${chainsOf(name)
+            .map((chain) => `:${chain} ACCEPT\n`)
+            .join('')}COMMIT\n`,
+      )
+      .join('')
+      .replace(/^(:\S+ \S+)$/gm, '$1 [0:0]');
+    return [{ what: `${program}: ${verb}table ${names.join(', ')}`, program, args: [], input }];
+  };
   const differing = [...new Set([...current.keys(), ...goal.keys()])]
     .filter((name) => current.get(name) !== goal.get(name))
     .sort();
-  if (differing.length === 0) return [];
-  const input = differing
-    .map((name) => goal.get(name) ?? `*${name}\n${(builtIn[name] ?? []).map((chain) => `:${chain} ACCEPT\n`).join('')}COMMIT\n`)
-    .join('')
-    .replace(/^(:\S+ \S+)$/gm, '$1 [0:0]');
-  return [{ what: `${program}: table ${differing.join(', ')}`, program, args: [], input }];
-}
-
-/** Of `ipset save -sorted`. Elements of sets that let them expire are left out, as are sizes that grow by themselves. */
-export function canonicalIpsets(saved: string): string {
-  const blocks = new Map<string, { head: string; expires: boolean; elements: string[] }>();
-  for (const line of saved.split('\n')) {
-    const [verb, name] = line.split(' ', 2);
-    if (verb === 'create')
-      blocks.set(name, {
-        head: line.replace(/ (?:initval|hashsize|bucketsize) \S+/g, '').trim(),
-        expires: / timeout \d+/.test(line),
-        elements: [],
-      });
-    else if (verb === 'add') {
-      const block = blocks.get(name);
-      if (block && !block.expires) block.elements.push(line.replace(/ (?:packets|bytes) \d+/g, '').trim());
-    }
-  }
-  return [...blocks.values()]
-    .sort((a, b) => (a.head < b.head ? -1 : 1))
-    .map(({ head, elements }) => `${[head, ...elements.sort()].join('\n')}\n`)
-    .join('');
-}
-
-const ipsets = (text: string): TextBlocks =>
-  new Map([...text.matchAll(/^create (\S+) [^\n]*\n(?:add [^\n]*\n)*/gm)].map(([block, name]) => [name, block]));
-
-/** In two: sets must be there before rules that name them, and may go only after those. */
-export function ipsetSteps(now: string, wanted: string): { readonly before: SettingsStep[]; readonly after: SettingsStep[] } {
-  const [current, goal] = [ipsets(now), ipsets(wanted)];
-  const made: string[] = [];
-  const names: string[] = [];
-  for (const [name, block] of goal) {
-    if (current.get(name) === block) continue;
-    const [head, ...elements] = block.split('\n');
-    names.push(name);
-    made.push(`${head} -exist\n${/ timeout \d+/.test(head) ? '' : `flush ${name}\n`}${elements.join('\n')}`);
-  }
-  const gone = [...current.keys()].filter((name) => !goal.has(name));
-  const step = (what: string, input: string): SettingsStep => ({ what, program: 'ipset', args: ['restore'], input });
   return {
-    before: names.length === 0 ? [] : [step(`ipset: ${names.join(', ')}`, made.join(''))],
-    after: gone.length === 0 ? [] : [step(`ipset: remove ${gone.join(', ')}`, gone.map((name) => `destroy ${name}\n`).join(''))],
+    before: restore(
+      differing.filter((name) => goal.has(name)),
+      '',
+    ),
+    after: restore(
+      differing.filter((name) => !goal.has(name)),
+      'empty ',
+    ),
   };
 }

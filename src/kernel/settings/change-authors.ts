@@ -1,11 +1,12 @@
 // Which programs change rules of nftables, routes and policy rules of a network namespace, as netlink tells it: with each transaction of
-// nftables the process that made it, with each route the netlink port of who asked, which most programs have their process number as. Whoever
-// listens to nftables makes large transactions of everybody dearer (generation-watch.ts): for a bounded time only.
+// nftables the process that made it, with each route the netlink port of who asked, of most programs their process number. Whoever listens to
+// nftables makes large transactions of everybody dearer (generation-watch.ts): for a bounded time only.
 // Sources: include/uapi/linux/netfilter/{nfnetlink.h,nf_tables.h} (NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME), netlink(7).
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { printable } from '../../base/printable.ts';
 import { AF_NETLINK, bindSocket, closeDescriptor, EAGAIN, EINTR, insideNetns, openSocket, receive, SOCK_RAW } from '../libc.ts';
+import { readNamespaceIdentity } from '../namespace-handle.ts';
 import { parseAttributes, textIn } from '../netlink-message.ts';
 import { NETLINK_NETFILTER } from '../nft-digest.ts';
 import { attachFilter, type FilterInstruction } from '../packet-socket.ts';
@@ -34,7 +35,8 @@ const onlyGenerations: readonly FilterInstruction[] = [
 ];
 
 export class ChangeAuthors {
-  readonly #sockets: { readonly fd: number; readonly watch: Readiness }[] = [];
+  readonly #sockets: { readonly fd: number; readonly watch: Readiness; readonly read: () => void }[] = [];
+  readonly #netns: string | undefined;
   readonly #buffer = new Uint8Array(bufferBytes);
   readonly #view = new DataView(this.#buffer.buffer);
   readonly #onChange: () => void;
@@ -46,17 +48,19 @@ export class ChangeAuthors {
   /** Throws `not-found` (no such namespace), `not-permitted`: needs CAP_NET_ADMIN there. */
   constructor(netns: string | undefined, onChange: () => void) {
     this.#onChange = onChange;
+    this.#netns = netns;
     try {
       this.#listen(netns, NETLINK_NETFILTER, nftGroups, (body) => nftAuthor(body), onlyGenerations);
-      this.#listen(netns, NETLINK_ROUTE, routeGroups, (_body, portId) => routeAuthor(portId));
+      this.#listen(netns, NETLINK_ROUTE, routeGroups, (_body, portId) => routeAuthor(portId, this.#netns));
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** Those seen since the last call, as `name[pid]`. */
+  /** Those of all that was changed since the last call, as `name[pid]`: what the kernel told and nobody heard yet among them. */
   take(): string[] {
+    for (const { read } of this.#sockets) read();
     const authors = [...this.#authors].sort();
     this.#authors = new Set();
     return authors;
@@ -90,8 +94,9 @@ export class ChangeAuthors {
         return socket;
       });
     });
-    const watch = orClose(fd, () => new Readiness(fd, { readable: true }, () => this.#read(fd, authorOf)));
-    this.#sockets.push({ fd, watch });
+    const read = (): void => this.#read(fd, authorOf);
+    const watch = orClose(fd, () => new Readiness(fd, { readable: true }, read));
+    this.#sockets.push({ fd, watch, read });
   }
 
   #read(fd: number, authorOf: (body: Uint8Array, portId: number) => string): void {
@@ -116,21 +121,61 @@ export class ChangeAuthors {
   }
 }
 
-/** struct nfgenmsg comes first. Numbers are big-endian. */
+/** PROC_PID_INIT_INO of include/linux/proc_ns.h. */
+const firstPidNamespace = 'pid:[4026531836]';
+
+const linkOf = (path: string): string | undefined => {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+};
+
+/** struct nfgenmsg comes first. Numbers are big-endian, and those of the machine's first PID namespace. */
 function nftAuthor(body: Uint8Array): string {
   const attributes = parseAttributes(body.subarray(4));
   const [pid, name] = [attributes.get(NFTA_GEN_PROC_PID), attributes.get(NFTA_GEN_PROC_NAME)];
   if (pid?.length !== 4) return 'unknown (nftables)';
   const number = new DataView(pid.buffer, pid.byteOffset).getUint32(0);
-  return `${printable((name && textIn(name)) ?? '?', 40)}[${number}]`;
+  const whose = linkOf('/proc/self/ns/pid') === firstPidNamespace ? '' : 'of the host: ';
+  return `${printable((name && textIn(name)) ?? '?', 40)}[${whose}${number}]`;
 }
 
-/** The kernel itself is 0; a program with several sockets has ports that are no process. */
-function routeAuthor(portId: number): string {
+/** The namespace a process is in, and what it is called; undefined: it is gone. */
+export interface PortOwner {
+  readonly netns: string | undefined;
+  readonly pidNamespace: string | undefined;
+  readonly comm: string;
+}
+
+/**
+ * Who has that netlink port: the kernel itself is 0, a program's first socket has its process number, as its own PID namespace counts, any
+ * other a number without a meaning. So a process of that number is who it was only where it sees the same network and the same numbers.
+ */
+export function nameRouteAuthor(
+  portId: number,
+  owner: PortOwner | undefined,
+  here: { readonly netns: string | undefined; readonly pidNamespace: string | undefined },
+): string {
   if (portId === 0) return 'the kernel';
+  if (!owner) return `a program that ended (netlink port ${portId})`;
+  if (owner.netns === undefined || owner.netns !== here.netns || owner.pidNamespace !== here.pidNamespace)
+    return `a program of another namespace, or one that ended (netlink port ${portId})`;
+  return `${printable(owner.comm, 40)}[${portId}]`;
+}
+
+function routeAuthor(portId: number, netns: string | undefined): string {
+  const inode = netns === undefined ? linkOf('/proc/self/ns/net') : `net:[${readNamespaceIdentity(netns)}]`;
+  let owner: PortOwner | undefined;
   try {
-    return `${printable(readFileSync(`/proc/${portId}/comm`, 'utf8').trim(), 40)}[${portId}]`;
+    owner = {
+      comm: readFileSync(`/proc/${portId}/comm`, 'utf8').trim(),
+      netns: linkOf(`/proc/${portId}/ns/net`),
+      pidNamespace: linkOf(`/proc/${portId}/ns/pid`),
+    };
   } catch {
-    return `a program that ended (netlink port ${portId})`;
+    owner = undefined;
   }
+  return nameRouteAuthor(portId, owner, { netns: inode, pidNamespace: linkOf('/proc/self/ns/pid') });
 }

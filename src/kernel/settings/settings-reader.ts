@@ -1,14 +1,17 @@
 // Reads rules, routes and sysctls of a network namespace as canonical text. Changes nothing: the tools of iptables-legacy run only where the
 // kernel says that there is a table of theirs.
 
+import { existsSync } from 'node:fs';
 import { asWeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import type { NetworkSettings, SettingsPart } from '../../model/network-settings.ts';
 import type { CommandRunner } from '../command.ts';
 import { insideNetns } from '../libc.ts';
 import { readNetworkSysctls } from '../machine/proc-tables.ts';
-import { canonicalPolicyRules, canonicalRoutes, canonicalSysctls } from './canonical-routes.ts';
-import { canonicalIpsets, canonicalIptables, canonicalNft } from './canonical-rules.ts';
+import { canonicalIpsets } from './canonical-ipsets.ts';
+import { canonicalPolicyRules, canonicalRoutes } from './canonical-routes.ts';
+import { canonicalIptables, canonicalNft } from './canonical-rules.ts';
+import { canonicalSysctls } from './canonical-sysctls.ts';
 
 const families = [
   { prefix: 'iptables', route: '-4', routes: 'routes', rules: 'rules', names: '/proc/net/ip_tables_names', nft: 'ip' },
@@ -47,21 +50,35 @@ export async function readSettings(runner: CommandRunner): Promise<NetworkSettin
     );
     await attempt(rules, async () => canonicalPolicyRules((await runner.run('ip', [route, 'rule', 'show'])).stdout));
   }
+  for (const [prefix, family] of [
+    ['ebtables', 'bridge'],
+    ['arptables', 'arp'],
+  ] as const)
+    await attempt(`${prefix}-nft`, () => readIptablesNft(runner, { prefix, family }, listing, managed));
   if (parts.nft !== undefined) parts.nft = canonicalNft(listing, managed);
   const mentionsSets = (['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const).some((part) =>
     parts[part]?.includes('--match-set'),
   );
-  await attempt('ipset', async () =>
-    mentionsSets ? canonicalIpsets((await runner.run('ipset', ['save', '-sorted'])).stdout) : '',
-  );
+  await attempt('ipset', () => readIpsets(runner, mentionsSets));
   await attempt('sysctls', async () => canonicalSysctls(insideNetns(runner.netns, readNetworkSysctls).sysctls));
   return { takenAt, parts, missing };
 }
 
+/** The tool would load the module: it is asked only where that is there. Without the tool nobody made a set that no rule mentions. */
+async function readIpsets(runner: CommandRunner, mentionsSets: boolean): Promise<string> {
+  if (!mentionsSets && !existsSync('/sys/module/ip_set')) return '';
+  try {
+    return canonicalIpsets((await runner.run('ipset', ['save', '-sorted'])).stdout);
+  } catch (error) {
+    if (!mentionsSets && asWeirError(error).code === 'tool-missing') return '';
+    throw error;
+  }
+}
+
 const save = async (runner: CommandRunner, program: string): Promise<string> => (await runner.run(program, [])).stdout;
 
-/** Names that iptables gives to its tables; others may have taken them, and nft answers for those. */
-const iptablesNames = /^table (ip6?) (filter|nat|mangle|raw|security) \{/gm;
+/** Names that iptables, ebtables and arptables give to their tables; others may have taken them, and nft answers for those. */
+const iptablesNames = /^table (ip6?|bridge|arp) (filter|nat|mangle|raw|security|broute) \{/gm;
 
 /** Puts the tables that iptables answers for into `managed`: nft says so itself only of some. */
 async function readIptablesNft(

@@ -3,30 +3,42 @@
 
 import { createHash } from 'node:crypto';
 import type { NetworkSettings, SettingsPart, SettingsStep } from '../../model/network-settings.ts';
-import { policyRuleSteps, routeSteps, sysctlSteps } from './canonical-routes.ts';
-import { ipsetSteps, iptablesSteps, nftSteps } from './canonical-rules.ts';
+import { ipsetSteps } from './canonical-ipsets.ts';
+import { policyRuleSteps, routeSteps } from './canonical-routes.ts';
+import { iptablesSteps, nftSteps, type OrderedSteps } from './canonical-rules.ts';
+import { sysctlSteps } from './canonical-sysctls.ts';
 
-/** Parts that one of both readings lacks are left as they are. */
+const none: OrderedSteps = { before: [], after: [] };
+
+/**
+ * Parts that one of both readings lacks are left as they are. What closes comes first, what opens last: less forwarding, rules that come,
+ * routes, more forwarding, rules that go; each set before rules that name it, and gone after them.
+ */
 export function planSettings(now: NetworkSettings, wanted: NetworkSettings): SettingsStep[] {
   const steps = <T>(part: SettingsPart, otherwise: T, body: (current: string, goal: string) => T): T => {
     const [current, goal] = [now.parts[part], wanted.parts[part]];
     return current === undefined || goal === undefined ? otherwise : body(current, goal);
   };
-  const sets = steps('ipset', { before: [], after: [] }, ipsetSteps);
-  const tables = (part: SettingsPart): SettingsStep[] =>
-    steps(part, [], (current, goal) => iptablesSteps(`${part}-restore`, current, goal));
+  const sysctls = steps('sysctls', { closing: [], enabling: [], opening: [], disabling: [] }, sysctlSteps);
+  const sets = steps('ipset', none, ipsetSteps);
+  const rules = [
+    ...(['ebtables-nft', 'arptables-nft', 'iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'] as const).map(
+      (part) => steps(part, none, (current, goal) => iptablesSteps(`${part}-restore`, current, goal)),
+    ),
+    steps('nft', none, nftSteps),
+  ];
   return [
-    ...steps('sysctls', [], sysctlSteps),
+    ...sysctls.closing,
+    ...sets.before,
+    ...rules.flatMap(({ before }) => before),
+    ...sysctls.enabling,
     ...steps('routes', [], (current, goal) => routeSteps('-4', current, goal)),
     ...steps('routes6', [], (current, goal) => routeSteps('-6', current, goal)),
     ...steps('rules', [], (current, goal) => policyRuleSteps('-4', current, goal)),
     ...steps('rules6', [], (current, goal) => policyRuleSteps('-6', current, goal)),
-    ...sets.before,
-    ...tables('iptables-nft'),
-    ...tables('ip6tables-nft'),
-    ...tables('iptables-legacy'),
-    ...tables('ip6tables-legacy'),
-    ...steps('nft', [], nftSteps),
+    ...sysctls.disabling,
+    ...sysctls.opening,
+    ...rules.flatMap(({ after }) => after),
     ...sets.after,
   ];
 }

@@ -37,3 +37,14 @@ describe('a cell whose source is not there', () => {
     assert.deepEqual([compared, notMeasured], [0, ['lan to tcp 192.0.2.1:22: there is no device eth0']]);
   });
 });
+
+describe('a check whose time is over', () => {
+  it('compares no further, and says so: what was not walked is as it should be for nobody', () => {
+    const matrix = { recordedAt: 0, sources: [source], rows: [{ ...target, reach: ['lan'], refuse: [], unknown: [] }] };
+    const link = { index: 2, name: 'eth0', mac: '', mtu: 1500, up: true, operstate: 'up', addresses: [] };
+    const known = { ...machine, namespaces: [{ ...namespace, links: [link] }] };
+    const { compared, differences, notMeasured } = checkAccess(matrix, known, ask, () => true);
+    assert.deepEqual([compared, differences], [0, []]);
+    assert.match(notMeasured.join(), /1 ways of the matrix: they are too many for the time there is/);
+  });
+});

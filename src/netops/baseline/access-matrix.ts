@@ -68,16 +68,20 @@ export class AccessReader {
   readonly #walker: PathWalker;
   readonly #comms: ReadonlyMap<number, string>;
   readonly #dialsBehind = new Map<MachineNamespace, Dial[]>();
+  readonly #isOver: () => boolean;
   #walks = 0;
 
-  constructor(machine: Machine, ask: RouteQuestioner) {
+  /** `isOver`: asked before each way; no more are walked once it is true. */
+  constructor(machine: Machine, ask: RouteQuestioner, isOver: () => boolean = () => false) {
+    this.#isOver = isOver;
     this.#machine = machine;
     this.#walker = new PathWalker(machine, ask);
     this.#comms = new Map(machine.processes.map(({ pid, comm }) => [pid, comm]));
   }
 
-  get walks(): number {
-    return this.#walks;
+  /** As many were walked as may be, or the time for it is over. */
+  get isDone(): boolean {
+    return this.#walks >= maxWalks || this.#isOver();
   }
 
   namespaceOf(source: MatrixSource): MachineNamespace | undefined {
@@ -187,8 +191,8 @@ function sourcesOf(standpoints: readonly Standpoint[]): { source: MatrixSource; 
 }
 
 /** Everything that somebody reaches or is refused now, of services that listen or are published. */
-export function readAccess(machine: Machine, ask: RouteQuestioner): MatrixReading {
-  const reader = new AccessReader(machine, ask);
+export function readAccess(machine: Machine, ask: RouteQuestioner, isOver?: () => boolean): MatrixReading {
+  const reader = new AccessReader(machine, ask, isOver);
   const notMeasured = new Set<string>();
   const sources: MatrixSource[] = [];
   interface Row {
@@ -208,7 +212,7 @@ export function readAccess(machine: Machine, ask: RouteQuestioner): MatrixReadin
         passing += 1;
         continue;
       }
-      if (reader.walks >= maxWalks) {
+      if (reader.isDone) {
         left += 1;
         continue;
       }
@@ -221,7 +225,7 @@ export function readAccess(machine: Machine, ask: RouteQuestioner): MatrixReadin
     }
   }
   for (const { what, why } of machine.unseen) notMeasured.add(`${what}: ${why}`);
-  if (left > 0) notMeasured.add(`${left} ways beyond the first ${maxWalks}`);
+  if (left > 0) notMeasured.add(`${left} ways: they are too many for the time there is`);
   if (passing > 0) notMeasured.add(`${passing} ways to datagram sockets with passing ports`);
   const listed = [...rows.values()].map(({ target, service, cells }): MatrixRow => {
     const of = (outcome: CellAnswer['outcome']): string[] =>

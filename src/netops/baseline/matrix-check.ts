@@ -12,7 +12,6 @@ import {
   isPassing,
   type MatrixRow,
   type MatrixSource,
-  maxWalks,
   placesOf,
   renderTarget,
 } from './access-matrix.ts';
@@ -42,8 +41,8 @@ export interface AccessCheck {
 const maxDifferences = 10_000;
 
 /** Compares; reads nothing but `machine` and the kernel's routing decisions. */
-export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQuestioner): AccessCheck {
-  const reader = new AccessReader(machine, ask);
+export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQuestioner, isOver?: () => boolean): AccessCheck {
+  const reader = new AccessReader(machine, ask, isOver);
   const sources = new Map(matrix.sources.map((source) => [source.name, source]));
   const differences: AccessDifference[] = [];
   const notMeasured = new Set<string>();
@@ -52,6 +51,7 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
     else notMeasured.add(`differences beyond the first ${maxDifferences}`);
   };
   let compared = 0;
+  let left = 0;
   for (const row of matrix.rows) {
     const target = renderTarget(row);
     for (const name of row.unknown) notMeasured.add(`${name} to ${target}: it could not be decided when it was recorded`);
@@ -61,7 +61,11 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
     ] as const)
       for (const name of names) {
         const source = sources.get(name) as MatrixSource;
-        const answer = reader.walks < maxWalks ? reader.answer(source, row) : undefined;
+        if (reader.isDone) {
+          left += 1;
+          continue;
+        }
+        const answer = reader.answer(source, row);
         if (!answer || answer.outcome === 'unknown') {
           notMeasured.add(`${name} to ${target}: ${reasonOf(answer)}`);
           continue;
@@ -71,6 +75,7 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
         if (difference) add({ source: name, target, ...difference });
       }
   }
+  if (left > 0) notMeasured.add(`${left} ways of the matrix: they are too many for the time there is`);
   findUnlisted(matrix, machine, reader, add, notMeasured);
   for (const { what, why } of machine.unseen) notMeasured.add(`${what}: ${why}`);
   for (const namespace of machine.namespaces)
@@ -79,7 +84,7 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
 }
 
 const reasonOf = (answer: CellAnswer | undefined): string =>
-  answer ? (answer.by[0]?.text ?? 'it cannot be told') : 'the source has no address of that family, or too much is asked';
+  answer ? (answer.by[0]?.text ?? 'it cannot be told') : 'the source has no address of that family';
 
 function differenceOf(
   expected: 'reach' | 'refuse',
@@ -118,8 +123,8 @@ function findUnlisted(
     for (const [key, target] of reader.targets(namespace, standpoints)) {
       const row = rows.get(key);
       if ((row && !isNew) || (row && isNamed && isOpen(row, source.device)) || isPassing(target, machine)) continue;
-      if (reader.walks >= maxWalks) {
-        notMeasured.add(`ways beyond the first ${maxWalks}`);
+      if (reader.isDone) {
+        notMeasured.add('further ways that are in no row: they are too many for the time there is');
         return;
       }
       const answer = reader.answer(source, target);

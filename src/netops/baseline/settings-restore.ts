@@ -2,13 +2,15 @@
 // the result is another, or when nobody confirms in time. The last is done by a process of its own, which needs none of ours alive.
 
 import { spawn } from 'node:child_process';
-import { rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { ensureDirectory, readWhole, writeDurably } from '../../base/durable-file.ts';
 import { asWeirError, WeirError } from '../../base/errors.ts';
 import { type CommandRunner, createCommandRunner } from '../../kernel/command.ts';
 import { insideNetns } from '../../kernel/libc.ts';
 import { readProcessStart } from '../../kernel/process-identity.ts';
+import { routeKeeper } from '../../kernel/settings/canonical-routes.ts';
+import { changesEveryDevice } from '../../kernel/settings/canonical-sysctls.ts';
 import { readSettings } from '../../kernel/settings/settings-reader.ts';
 import { planSettings, renderStepsScript } from '../../kernel/settings/settings-steps.ts';
 import { type NetworkSettings, type SettingsPart, type SettingsStep, settingsParts } from '../../model/network-settings.ts';
@@ -45,10 +47,30 @@ export function planRestore(now: NetworkSettings, wanted: NetworkSettings, only?
     );
   const replaced = changes.some(({ part, place }) => part === 'nft' && place !== '');
   if (replaced) risks.push('elements of sets with timeouts (bans, meters) are lost in the tables of nft that are replaced');
-  if (changes.some(({ part, sign }) => part === 'routes' && sign === '-'))
-    risks.push('between a route that goes and one that comes there is a moment without either');
-  return { now, wanted: goal, changes, steps: planSettings(now, goal), risks, left: incomparable(now, goal) };
+  if (changes.some(({ part, text }) => part === 'ipset' && / timeout \d+/.test(text) && text.startsWith('create ')))
+    risks.push('elements of sets of ipset with timeouts are lost where the set itself is another');
+  const steps = planSettings(now, goal);
+  if (changesEveryDevice(steps))
+    risks.push('the switch of forwarding holds for every device, also for those that come and go and are in no version');
+  return { now, wanted: goal, changes, steps, risks, left: [...incomparable(now, goal), ...keptByOthers(changes)] };
 }
+
+const keeperOf = ({ part, text }: SettingsChange): string | undefined =>
+  part === 'routes' || part === 'routes6' ? routeKeeper(text) : undefined;
+
+const counted = (keepers: readonly (string | undefined)[]): [string, number][] => {
+  const counts = new Map<string, number>();
+  for (const keeper of keepers) if (keeper !== undefined) counts.set(keeper, (counts.get(keeper) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
+};
+
+/** Routes that differ and are left to whoever keeps them. */
+const keptByOthers = (changes: readonly SettingsChange[]): string[] =>
+  counted(changes.map(keeperOf)).map(([keeper, count]) => `routes: ${count} of ${keeper}, to be put back by whoever keeps them`);
+
+/** By keeper: how many routes of a reading a restore will leave to it. */
+export const routeKeepers = ({ parts }: NetworkSettings): [string, number][] =>
+  counted(`${parts.routes ?? ''}${parts.routes6 ?? ''}`.split('\n').map(routeKeeper));
 
 const keepParts = ({ parts, ...rest }: NetworkSettings, only: ReadonlySet<SettingsPart>): NetworkSettings => ({
   ...rest,
@@ -59,12 +81,18 @@ const keepParts = ({ parts, ...rest }: NetworkSettings, only: ReadonlySet<Settin
 /** Where the process that took a restore back leaves what its steps failed with; empty where none did. */
 export const returnErrorsFile = 'return-errors';
 
-/** Waits until nobody waits any more, or its time is over; whoever renames the file first decides. */
-const guardScript =
-  'n=0; while [ "$n" -lt "$1" ]; do [ -e "$2/pending" ] || exit 0; sleep 1; n=$((n+1)); done; ' +
+/**
+ * For sh(1), with the seconds there are to confirm, the folder, the process that applies, and the seconds that may take. Waits until nobody
+ * waits any more, or the time is over; it begins when all is applied, and whoever applies and dies with half of it done has no time left.
+ * Whoever renames the file first decides.
+ */
+export const guardScript =
+  'n=0; m=0; while [ -e "$2/pending" ] || exit 0; do ' +
+  'if [ -e "$2/applying" ]; then [ "$m" -lt "$4" ] && kill -0 "$3" 2>/dev/null || break; m=$((m+1)); ' +
+  'else [ "$n" -lt "$1" ] || break; n=$((n+1)); fi; sleep 1; done; ' +
   'mv "$2/pending" "$2/returning" 2>/dev/null || exit 0; sh "$2/return.sh" 2>"$2/' +
   returnErrorsFile +
-  '"; mv "$2/returning" "$2/returned"';
+  '"; rm -f "$2/applying"; mv "$2/returning" "$2/returned"';
 
 /** Where things are put back: one line that fails must not keep those behind it from being tried. */
 const tryingAll = (steps: readonly SettingsStep[]): SettingsStep[] =>
@@ -74,23 +102,28 @@ const tryingAll = (steps: readonly SettingsStep[]): SettingsStep[] =>
 export const renderReturnScript = ({ now, wanted }: Pick<RestorePlan, 'now' | 'wanted'>): string =>
   renderStepsScript(tryingAll(planSettings(wanted, now)));
 
+const stepLimitMs = 60_000;
+/** Readings of all parts, and what is run to take back what failed. */
+const limitBesidesMs = 600_000;
+
 async function runSteps(runner: CommandRunner, steps: readonly SettingsStep[]): Promise<void> {
   for (const { what, program, args, input } of steps)
     try {
-      await runner.run(program, args, { input, timeoutMs: 60_000 });
+      await runner.run(program, args, { input, timeoutMs: stepLimitMs });
     } catch (error) {
       const { code, message } = asWeirError(error);
       throw new WeirError(code, `${what}: ${message}`, {}, error);
     }
 }
 
-/** What cannot be put back because the device it is about is gone, or was not there then. */
+/** Without what cannot be put back because the device it is about is gone, or was not there then, and what others put back. */
 function differs(now: NetworkSettings, wanted: NetworkSettings): SettingsChange[] {
   const keys = (text = ''): Set<string> => new Set(text.split('\n').map((line) => line.split(' = ')[0]));
   const [current, goal] = [keys(now.parts.sysctls), keys(wanted.parts.sysctls)];
-  return diffSettings(now, wanted).filter(({ part, text }) => {
-    const [key] = text.split(' = ');
-    return part !== 'sysctls' || (current.has(key) && goal.has(key));
+  return diffSettings(now, wanted).filter((change) => {
+    const [key] = change.text.split(' = ');
+    // Routes of daemons come and go meanwhile.
+    return keeperOf(change) === undefined && (change.part !== 'sysctls' || (current.has(key) && goal.has(key)));
   });
 }
 
@@ -103,13 +136,20 @@ export interface RestoreOptions {
   readonly read?: SettingsRead;
 }
 
-/** What is run from there must be ours alone to write. */
-async function refuseOthersFolder(folder: string): Promise<void> {
-  const { uid, mode } = await stat(folder);
-  if (uid !== process.getuid?.() || (mode & 0o022) !== 0)
-    throw new WeirError('not-permitted', `others may write to ${folder}: nothing was done`, {
-      next: 'keep baselines in a folder that is yours alone: `chown root`, `chmod 700`',
-    });
+/** Where it really is. What is run from there must be ours alone to write, and so must be every way to it. */
+export async function privateFolder(folder: string): Promise<string> {
+  const real = await realpath(folder);
+  const own = process.getuid?.() ?? 0;
+  for (let place = real, below = ''; ; below = place, place = dirname(place)) {
+    const { uid, mode } = await stat(place);
+    // In one that is sticky nobody replaces what is another's.
+    const isShared = (mode & 0o022) !== 0 && (below === '' || (mode & 0o1000) === 0);
+    if (isShared || (uid !== own && (uid !== 0 || below === '')))
+      throw new WeirError('not-permitted', `others may write to ${place}: nothing was done`, {
+        next: 'keep baselines where every folder above is of root and writable by nobody else: `chown root`, `chmod 755`',
+      });
+    if (place === dirname(place)) return real;
+  }
 }
 
 async function isWaiting(folder: string): Promise<boolean> {
@@ -125,12 +165,12 @@ async function isWaiting(folder: string): Promise<boolean> {
  */
 export async function restoreSettings(
   plan: RestorePlan,
-  folder: string,
+  givenFolder: string,
   confirmWithinMs: number | undefined,
   { netns, read = readSettings }: RestoreOptions = {},
 ): Promise<void> {
-  await ensureDirectory(folder);
-  await refuseOthersFolder(folder);
+  await ensureDirectory(givenFolder);
+  const folder = await privateFolder(givenFolder);
   if (await isWaiting(folder))
     throw new WeirError('already-running', 'another restore waits for its confirmation', {
       next: '`weir baseline confirm` keeps it; otherwise wait until it is taken back',
@@ -151,12 +191,15 @@ export async function restoreSettings(
         'kernel-refused',
         `the result is not what was wanted: ${rest.length} lines differ, the first: ${rest[0].text}`,
       );
+    // From here on the time to confirm runs.
+    await rm(join(folder, 'applying'), { force: true });
   } catch (error) {
     try {
       await takeBack(runner, read, before, error);
     } finally {
       // Also where something is left: the guard would undo what is not there any more.
       await rm(join(folder, 'pending'), { force: true });
+      await rm(join(folder, 'applying'), { force: true });
     }
     throw error;
   }
@@ -181,18 +224,21 @@ async function takeBack(runner: CommandRunner, read: SettingsRead, before: Netwo
 async function startGuard(folder: string, plan: RestorePlan, forMs: number, netns: string | undefined): Promise<void> {
   for (const name of ['returning', 'returned', 'confirmed', returnErrorsFile]) await rm(join(folder, name), { force: true });
   await writeDurably(join(folder, 'return.sh'), renderReturnScript(plan));
-  // There before the guard looks for it; its number comes as soon as it is known.
+  // There before the guard looks for them; its number comes as soon as it is known.
+  await writeDurably(join(folder, 'applying'), `${process.pid}\n`);
   await writeDurably(join(folder, 'pending'), '0 0\n');
-  const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
+  const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)));
+  const longestMs = plan.steps.length * stepLimitMs * 2 + limitBesidesMs;
+  const words = [seconds(forMs), folder, String(process.pid), seconds(longestMs)];
   const guard = insideNetns(netns, () =>
-    spawn('sh', ['-c', guardScript, 'weir-baseline', seconds, folder], { detached: true, stdio: 'ignore', cwd: '/' }),
+    spawn('sh', ['-c', guardScript, 'weir-baseline', ...words], { detached: true, stdio: 'ignore', cwd: '/' }),
   );
   const started = await new Promise<boolean>((resolve) => {
     guard.once('spawn', () => resolve(true));
     guard.once('error', () => resolve(false));
   });
   if (!started || guard.pid === undefined) {
-    await rm(join(folder, 'pending'), { force: true });
+    for (const name of ['pending', 'applying']) await rm(join(folder, name), { force: true });
     throw new WeirError('tool-missing', 'sh(1) could not be started to take the change back: nothing was done');
   }
   guard.unref();

@@ -14,6 +14,32 @@ export interface SettingsWatchOptions {
   readonly read?: SettingsRead;
 }
 
+export interface AuthorsHeard {
+  /** All that changed something since the last call, also what was not heard of yet. */
+  take(): readonly string[];
+}
+
+/** While somebody changes things at each turn, readings are taken as they come. */
+const maxReadings = 5;
+
+/**
+ * A reading that nobody changed anything under, with those who changed something before it: a change that falls into a reading may be in it
+ * or not, and its author belongs to the one it is in.
+ */
+export async function readQuietly(
+  read: () => Promise<NetworkSettings>,
+  heard: AuthorsHeard,
+): Promise<{ readonly settings: NetworkSettings; readonly authors: readonly string[]; readonly isQuiet: boolean }> {
+  const authors = new Set(heard.take());
+  for (let count = 1; ; count += 1) {
+    const settings = await read();
+    const meanwhile = heard.take();
+    for (const author of meanwhile) authors.add(author);
+    const isQuiet = meanwhile.length === 0;
+    if (isQuiet || count === maxReadings) return { settings, authors: [...authors].sort(), isQuiet };
+  }
+}
+
 /** Several changes in a row are one. */
 const quietMs = 400;
 /** iptables-legacy, ipset and sysctls tell nobody: they are looked at from time to time. */
@@ -46,7 +72,9 @@ export async function watchSettings(
   signal.addEventListener('abort', stop);
   const end = Date.now() + forMs;
   try {
-    await onReading(await read(runner), undefined);
+    const first = await readQuietly(() => read(runner), authors);
+    changed = !first.isQuiet;
+    await onReading(first.settings, undefined);
     while (!signal.aborted) {
       const left = end - Date.now();
       if (!changed && left <= 0) break;
@@ -55,7 +83,9 @@ export async function watchSettings(
         changed = false;
         await wait(quietMs);
       }
-      await onReading(await read(runner), authors.take());
+      const next = await readQuietly(() => read(runner), authors);
+      changed = !next.isQuiet;
+      await onReading(next.settings, next.authors);
     }
     return authors.overruns;
   } finally {
