@@ -1,26 +1,34 @@
-// `weir test [PATTERN]`: formatting and lint, unit tests, then tests that share the kernel, one at a time. The last
-// line is always `N passed, N failed`. Installing what tests need is the launcher's part (./weir).
+// `weir test [PATTERN]`: formatting and lint, tests of single processes, tests in namespaces of their own, then those that
+// take the whole machine: which is which is test-order.ts. The last line is always `N passed, N failed`. Installing what tests
+// need is the launcher's part (./weir).
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { run } from 'node:test';
-import { spec } from 'node:test/reporters';
+import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { planTestOrder } from './test-order.ts';
 
 const home = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 /** A file that takes longer than this has hung. */
 const fileTimeoutMs = 10 * 60_000;
-/** Rooms whose tests make namespaces and load the machine: never two at once. */
-const aloneRooms = /^dist\/test\/(kernel|e2e|guest)\//;
-/** What tests beside the source name that do the same, or need root. */
-const aloneWords = /support\/namespace|namespace-lab|getuid/;
+/** What is shown of one file's report: its beginning. */
+const maxReport = 4 << 20;
+
+const ended = new AbortController();
+
+/** A file as it is called in what is printed. */
+const shown = (file: string): string => file.replace(/^dist\//, '');
 
 interface Tally {
   passed: number;
   skipped: number;
   failed: string[];
+  /** Files that have not ended. */
+  readonly waiting: Set<string>;
 }
 
 function testFiles(): string[] {
@@ -34,14 +42,14 @@ function testFiles(): string[] {
     .sort();
 }
 
-const isAlone = (file: string): boolean => aloneRooms.test(file) || aloneWords.test(readFileSync(path.join(home, file), 'utf8'));
-
-async function runFiles(files: string[], concurrency: number, names: string | undefined, tally: Tally): Promise<void> {
-  if (files.length === 0) return;
+/** Runs one file in a process of its own; its report is written in one piece, so that those of others do not mix with it. */
+async function runFile(file: string, names: string | undefined, tally: Tally): Promise<void> {
+  const start = performance.now();
   const stream = run({
-    files: files.map((file) => path.join(home, file)),
-    concurrency,
+    files: [path.join(home, file)],
+    concurrency: 1,
     timeout: fileTimeoutMs,
+    signal: ended.signal,
     ...(names === undefined ? {} : { testNamePatterns: [names] }),
   });
   stream.on('test:pass', (data) => {
@@ -50,17 +58,37 @@ async function runFiles(files: string[], concurrency: number, names: string | un
     else tally.passed += 1;
   });
   stream.on('test:fail', (data) => {
-    const file = data.file === undefined ? '' : path.relative(home, data.file).replace(/^dist\//, '');
+    const place = data.file === undefined ? '' : shown(path.relative(home, data.file));
     // Whatever only holds a failed test is not a second failure.
     if ((data.details.error as { failureType?: string }).failureType === 'subtestsFailed') return;
-    tally.failed.push(`${file}: ${data.name}`);
+    tally.failed.push(`${place}: ${data.name}`);
   });
-  const report = stream.compose(new spec());
-  report.pipe(process.stdout, { end: false });
-  await new Promise<void>((resolve, reject) => {
-    report.once('end', resolve);
-    report.once('error', reject);
-  });
+  let report = '';
+  for await (const text of Readable.from(withoutCounts(stream)).compose(new spec())) {
+    const left = maxReport - report.length;
+    if (left > 0) report += String(text).slice(0, left);
+  }
+  tally.waiting.delete(file);
+  if (report.trim() === '') return;
+  process.stdout.write(`${shown(file)}: ${((performance.now() - start) / 1000).toFixed(1)} s\n${report}`);
+}
+
+/** What no file said is Node's own counts, which say nothing that our last line does not. */
+async function* withoutCounts(events: AsyncIterable<TestEvent>): AsyncIterable<TestEvent> {
+  for await (const event of events) if (event.type !== 'test:diagnostic' || event.data.file !== undefined) yield event;
+}
+
+/** As many lanes as told; each takes the next file. What becomes of one file changes nothing for the others. */
+async function runFiles(files: readonly string[], lanes: number, names: string | undefined, tally: Tally): Promise<void> {
+  const rest = files.values();
+  const lane = async (): Promise<void> => {
+    for (const file of rest)
+      await runFile(file, names, tally).catch((error) => {
+        tally.waiting.delete(file);
+        tally.failed.push(`${shown(file)}: ${error}`);
+      });
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
 }
 
 /** Biome over the whole tree counts as one test: what it finds is a failure. */
@@ -99,24 +127,37 @@ function runElsewhere(): never {
 if (process.getuid?.() === 0 && isHidden()) runElsewhere();
 
 const [pattern] = process.argv.slice(2);
-const tally: Tally = { passed: 0, skipped: 0, failed: [] };
 const all = testFiles();
 const matching = pattern === undefined ? all : all.filter((file) => file.includes(pattern));
 // What matches no file is looked for among the tests' names.
 const names = pattern !== undefined && matching.length === 0 ? pattern : undefined;
 const files = names === undefined ? matching : all;
+const tally: Tally = { passed: 0, skipped: 0, failed: [], waiting: new Set(files) };
+
+function showTally(): void {
+  const lines = tally.failed.map((name) => `failed: ${name}\n`).join('');
+  const skipped = tally.skipped > 0 ? `${tally.skipped} skipped (WEIR_TESTS=required makes what is missing a failure)\n` : '';
+  process.stdout.write(`\n${lines}${skipped}${tally.passed} passed, ${tally.failed.length} failed\n`);
+}
+
+// What was found until then is told, also by a run that somebody's time limit ends.
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)
+  process.once(signal, () => {
+    tally.failed.push(...[...tally.waiting].map((file) => `${shown(file)}: ${signal} before it ended`));
+    ended.abort();
+    showTally();
+    process.exit(code);
+  });
 
 if (pattern === undefined) runLint(tally);
-await runFiles(
-  files.filter((file) => !isAlone(file)),
-  availableParallelism(),
-  names,
-  tally,
-);
-await runFiles(files.filter(isAlone), 1, names, tally);
+const { plain, labs, alone } = planTestOrder(files, (file) => readFileSync(path.join(home, file), 'utf8'));
+await runFiles(plain, availableParallelism(), names, tally);
+await runFiles(labs, availableParallelism(), names, tally);
+await runFiles(alone, 1, names, tally);
 
 if (tally.passed + tally.failed.length + tally.skipped === 0) tally.failed.push(`no test matches ${pattern}`);
-const lines = tally.failed.map((name) => `failed: ${name}\n`).join('');
-const skipped = tally.skipped > 0 ? `${tally.skipped} skipped (WEIR_TESTS=required makes what is missing a failure)\n` : '';
 process.exitCode = tally.failed.length === 0 ? 0 : 1;
-process.stdout.write(`\n${lines}${skipped}${tally.passed} passed, ${tally.failed.length} failed\n`);
+showTally();

@@ -181,7 +181,8 @@ test('a missing tool is named with its package; without root nothing is installe
 
 test('the test runner ends with the count, fails when a test fails, and knows patterns', async (t) => {
   const directory = checkout(t);
-  copyFileSync(path.join(home, 'src/programs/run-tests.ts'), path.join(directory, 'src/programs/run-tests.ts'));
+  for (const name of ['run-tests.ts', 'test-order.ts'])
+    copyFileSync(path.join(home, 'src/programs', name), path.join(directory, 'src/programs', name));
   mkdirSync(path.join(directory, 'src/base'));
   const file = (name: string, body: string): void =>
     writeFileSync(

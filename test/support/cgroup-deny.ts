@@ -19,6 +19,7 @@ const BPF_PROG_LOAD = 5;
 const BPF_PROG_ATTACH = 8;
 const BPF_PROG_TYPE_CGROUP_SKB = 8;
 const BPF_CGROUP_INET_EGRESS = 1;
+const loadTries = 100;
 
 const instruction = (code: number, registers: number, offset: number, immediate: number): number[] => [
   code,
@@ -58,7 +59,10 @@ function load(instructions: Uint8Array): number {
   view.setUint32(28, log.length, true);
   view.setBigUint64(32, koffi.address(log), true);
   view.setUint32(68, BPF_CGROUP_INET_EGRESS, true);
-  const fd = Number(syscall(bpfNumber, BPF_PROG_LOAD, attributes, attributes.length));
+  let fd = -1;
+  // The verifier gives up when a signal comes, such as that of a child's end.
+  for (let times = 0; times < loadTries && fd < 0 && (times === 0 || koffi.errno() === koffi.os.errno.EAGAIN); times += 1)
+    fd = Number(syscall(bpfNumber, BPF_PROG_LOAD, attributes, attributes.length));
   if (fd < 0) throw new Error(`no BPF program: ${Buffer.from(log).toString().replace(/\0+$/, '')}`);
   return fd;
 }
