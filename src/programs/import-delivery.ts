@@ -115,10 +115,22 @@ function asConnectionError(error: NodeJS.ErrnoException, path: string): WeirErro
   return new WeirError('system-call', `${path}: ${error.message}`, {}, error);
 }
 
-function refusalOf(status: number | undefined, body: string): WeirError {
+interface Refusal {
+  readonly code: string;
+  readonly message: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** As the recorder's API says it (app.ts), with the next step where it names one. */
+export function refusalOf(status: number | undefined, body: string): WeirError {
   try {
-    const { code, message } = (JSON.parse(body) as { error: { code: string; message: string } }).error;
-    return new WeirError(Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'fault', message);
+    const { code, message, details } = (JSON.parse(body) as { error: Refusal }).error;
+    const next = details?.next;
+    return new WeirError(
+      Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'fault',
+      message,
+      typeof next === 'string' ? { next } : {},
+    );
   } catch {
     return new WeirError('fault', `the recorder answered with status ${status}`);
   }
