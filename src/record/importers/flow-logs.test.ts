@@ -6,6 +6,7 @@ import { runImport } from '../../../test/support/import-bed.ts';
 import { importSamples } from '../../../test/support/import-samples.ts';
 import { parseMicros } from '../../base/clock.ts';
 import { eveFormat } from './eve.ts';
+import { importInputs } from './import-contract.ts';
 import { zeekFormat } from './zeek.ts';
 
 const event = (type: string, more: object = {}): string =>
@@ -205,4 +206,18 @@ test('Zeek: a SYN scan that resets, strays, other logs, lines without a header',
   assert.deepEqual(kinds, ['half-open', 'client-reset', 'half-open', 'fin', 'ack', 'server-closed', 'idle']);
   const { rejections } = runImport(zeekFormat, ['1\t2\t3'], ['#path\thttp', '#fields\tts', '1\t2\t3\t4\t5\t6\t7']);
   assert.deepEqual(rejections, ['no #fields line before it', 'a line of another log than conn']);
+});
+
+test('Zeek: columns without a header are those Zeek writes by itself, of this version or an old one', async () => {
+  const now = 'tcp\tssh\t1.5\t10\t20\tSF\tF\tT\t0\tShADadFf\t6\t300\t5\t280\t-';
+  const old = 'tcp\t-\t-\t-\t-\tS0\tF\t0\tS\t3\t180\t0\t0\t(empty)';
+  const lines = [now, old].map(
+    (rest, index) => `165372480${index}.25\tCabc0d3fghi${index}\t192.0.2.1\t4000\t198.51.100.1\t22\t${rest}`,
+  );
+  const { files, events } = await importInputs([`${lines.join('\n')}\n1653724800.5\tCabc\t192.0.2.1\n`]);
+  assert.deepEqual([files[0].format, files[0].sessions, files[0].probes, files[0].rejected], ['zeek', 2, 1, 1]);
+  const [session, probe] = events;
+  assert.ok(session.kind === 'session' && probe.kind === 'probe');
+  assert.deepEqual([session.session.protocol, session.session.bytesIn, session.session.outcome], ['ssh', 10, 'client-closed']);
+  assert.deepEqual([probe.probe.targets[0].kind, probe.probe.targets[0].count], ['filtered', 3]);
 });

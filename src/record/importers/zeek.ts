@@ -1,5 +1,5 @@
-// Zeek's conn.log, as columns under a `#fields` header (any separator) or as JSON: a connection a line. The state Zeek gives it
-// says whether a handshake was made: without one it is a probe. Payloads are not in it, their sizes are.
+// Zeek's conn.log, as columns under a `#fields` header (any separator; where it was cut off, Zeek's own) or as JSON: a connection
+// a line. The state Zeek gives it says whether a handshake was made: without one it is a probe. Payloads are not in it.
 // Source: Zeek documentation, "conn.log" (conn_state, history) and "ASCII log writer" (headers, escapes).
 
 import type { ProbeKind } from '../../model/event.ts';
@@ -119,13 +119,32 @@ function readHeader(line: string, columns: Columns): void {
   else if (name === '#empty_field' && rest[0] !== undefined) columns.empty = rest[0];
 }
 
+/** Of every version, up to the state; then `local_resp` where there is one (since 2.4), then the others as far as they are read. */
+const firstColumns =
+  'ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration orig_bytes resp_bytes conn_state local_orig'.split(' ');
+const lastColumns = 'missed_bytes history orig_pkts orig_ip_bytes resp_pkts resp_ip_bytes tunnel_parents'.split(' ');
+const newColumns: readonly string[] = [...firstColumns, 'local_resp', ...lastColumns];
+const oldColumns: readonly string[] = [...firstColumns, ...lastColumns];
+const states = /^(?:S[0-3]|SF|REJ|RST[OR]|RSTOS0|RSTRH|SHR?|OTH|-)$/;
+
+/** The columns Zeek writes by itself, where the header was cut off and the line can be nothing else. */
+function defaultFields(values: readonly string[]): readonly string[] | undefined {
+  const [time, uid, , from, , to, protocol] = values;
+  const bare = values.length >= 19 && /^\d{9,11}\.\d{1,9}$/.test(time) && /^C[0-9A-Za-z]{8,24}$/.test(uid);
+  if (!bare || port(from) === undefined || port(to) === undefined) return undefined;
+  if (!/^(?:tcp|udp|icmp|unknown_transport)$/.test(protocol) || !states.test(values[firstColumns.indexOf('conn_state')]))
+    return undefined;
+  return /^[TF-]$/.test(values[firstColumns.length]) ? newColumns : oldColumns;
+}
+
 function columnReader(line: string, { separator, unset, empty, path, fields }: Columns): Reader | Rejection {
   if (path !== undefined && path !== 'conn') return rejected('a line of another log than conn');
-  if (!fields) return rejected('no #fields line before it');
   const values = line.split(separator, maxFields + 1);
+  const names = fields ?? defaultFields(values);
+  if (!names) return rejected('no #fields line before it');
   if (values.length < 6) return rejected('too few columns');
   return (name) => {
-    const index = fields.indexOf(name);
+    const index = names.indexOf(name);
     const value = index < 0 ? undefined : values[index];
     return value === undefined || value === unset || value === empty || value === '' ? undefined : plain(value);
   };
@@ -229,6 +248,7 @@ function ourName(services: readonly string[]): string {
 function detect({ lines, objects }: Sample): number {
   if (lines.some((line) => /^#path\s+conn$/.test(line.trimEnd()))) return 0.99;
   if (lines.some((line) => line.startsWith('#fields') && line.includes('id.orig_h') && line.includes('conn_state'))) return 0.97;
+  if (lines.some((line) => defaultFields(line.split('\t', maxFields + 1)) !== undefined)) return 0.95;
   const named = (object: JsonObject): boolean => 'id.orig_h' in object || 'orig_h' in (objectOf(object, 'id') ?? {});
   return objects.some((object) => 'conn_state' in object && named(object)) ? 0.97 : 0;
 }
