@@ -4,7 +4,8 @@ import { WeirError } from '../../base/errors.ts';
 import type { ImportTally } from './import-tally.ts';
 import { type ByteParser, type ImportFormat, type LineParser, rejected, type UnitTally } from './importer.ts';
 import type { InputFile } from './input-file.ts';
-import { LineSplitter, maxLineBytes } from './line-splitter.ts';
+import { maxLineBytes } from './line-splitter.ts';
+import { UnitSplitter } from './unit-splitter.ts';
 
 export class FileReading {
   readonly file: InputFile;
@@ -59,8 +60,8 @@ export class FileReading {
   }
 }
 
-function linesInto(file: InputFile, parser: LineParser, tally: ImportTally): LineSplitter {
-  return new LineSplitter({
+function linesInto(file: InputFile, parser: LineParser, tally: ImportTally): UnitSplitter {
+  return new UnitSplitter({
     line(text, line) {
       const place = { file: file.index, line };
       let outcome: ReturnType<LineParser['take']>;

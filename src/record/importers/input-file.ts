@@ -10,7 +10,7 @@ import { printable } from '../../base/printable.ts';
 import { DamagedData, type Decompressor, maxPieceBytes, openDecompressor } from './decompress.ts';
 import type { ImportedFile, Sample } from './importer.ts';
 import { isObject, parseJsonLine } from './json-line.ts';
-import { LineSplitter } from './line-splitter.ts';
+import { UnitSplitter } from './unit-splitter.ts';
 import { fromUtf16 } from './utf16.ts';
 
 /** A path, or a descriptor that stays the caller's, or a stream, or why there is none. `name` is what is shown. */
@@ -215,7 +215,7 @@ export function reasonUnreadable(error: unknown): string {
 export function sampleOf(bytes: Buffer): Sample {
   const lines: string[] = [];
   const objects: Readonly<Record<string, unknown>>[] = [];
-  const splitter = new LineSplitter({
+  const splitter = new UnitSplitter({
     line(text) {
       if (lines.length >= sampleLines) return;
       lines.push(text);

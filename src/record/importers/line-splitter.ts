@@ -4,7 +4,7 @@
 /** Bytes of the longest line that is kept. */
 export const maxLineBytes = 1 << 20;
 /** Of a line that is too long, so much is shown. */
-const shownBytes = 512;
+export const shownBytes = 512;
 
 export interface LineSink {
   /** Invalid UTF-8 is replaced (U+FFFD); NULs stay. */

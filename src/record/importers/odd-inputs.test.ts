@@ -206,3 +206,31 @@ test('packet lines without a year have that of the sessions they are joined with
     assert.match(imported.files.flatMap(({ notes }) => notes).join(), /that of the sessions/);
   }
 });
+
+test('a log that is one array of objects is the same records as its lines, compressed or not', async () => {
+  const lines = touches(600);
+  const objects = lines.trim().split('\n');
+  const array = `[\n${objects.join(',\n')}\n]\n`;
+  const laidOut = JSON.stringify(
+    objects.map((object) => JSON.parse(object)),
+    undefined,
+    2,
+  );
+  const kept = new KeptRecords();
+  const { files } = await importInputs(
+    [lines, array, gzipSync(laidOut), `[${objects.join(',')}]`, `${objects[0]},broken`],
+    {},
+    kept,
+  );
+  assert.deepEqual(
+    files.map(({ format, lines: units, sessions, merged, rejected }) => [format, units, sessions, merged, rejected]),
+    [
+      ['tcppc', 600, 600, 0, 0],
+      ['tcppc', 600, 0, 600, 0],
+      ['tcppc', 600, 0, 600, 0],
+      ['tcppc', 600, 0, 600, 0],
+      [undefined, 0, 0, 0, 0],
+    ],
+  );
+  assert.equal(kept.events.size, 600);
+});
