@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
 import { WeirError } from '../base/errors.ts';
+import { returnLargeBlocks } from '../kernel/allocator.ts';
 import { dayMicros, dayOf, dayStart } from './day.ts';
 import { aggregateNames } from './duckdb-aggregate-schema.ts';
 import { catalogTableNames, catalogTables } from './duckdb-insight-schema.ts';
@@ -105,6 +106,8 @@ export class DuckDbDatabase {
   async open(): Promise<Partition[]> {
     const { directory, memoryBytes, threads, readOnly } = this.#options;
     if (!readOnly) mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Rankings take lists of numbers out of the engine, tens of megabytes for a moment.
+    returnLargeBlocks();
     const temporary = join(directory, 'tmp');
     if (!readOnly) rmSync(temporary, { recursive: true, force: true });
     this.#instance = await DuckDBInstance.create(':memory:', {
@@ -114,6 +117,8 @@ export class DuckDbDatabase {
       max_temp_directory_size: '2GiB',
       checkpoint_threshold: '64MiB',
       preserve_insertion_order: 'false',
+      // What the engine has freed goes back to the system while nobody asks, not when the next question happens to.
+      allocator_background_threads: 'true',
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
       allow_community_extensions: 'false',
