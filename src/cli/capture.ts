@@ -10,7 +10,7 @@ import { parseAddress, renderAddress } from '../model/address.ts';
 import { explainFilter } from '../netops/capture/explain-filter.ts';
 import { type FilterRemark, lintFilter } from '../netops/capture/lint-filter.ts';
 import { defaultLimits } from '../netops/capture/live-capture.ts';
-import type { CaptureOutcome, CaptureScreen, CaptureWish, SessionSource } from '../netops/capture/run-capture.ts';
+import type { CaptureOutcome, CaptureScreen, CaptureWish } from '../netops/capture/run-capture.ts';
 import type { SeenCredential } from '../netops/credentials/credential-finder.ts';
 import type { SessionDocument, StoredSessionDocument } from '../record/documents.ts';
 import { renderSessionCapture } from '../record/session-capture.ts';
@@ -164,12 +164,14 @@ async function capture(context: CommandContext, typed: string, options: Options)
   const wish = wishOf(context, expression, options, options.read !== undefined || stored !== undefined);
   const screen = new Screen(context, options.reveal === true);
   for (const { what, instead } of remarks) await context.note(`${what}\n  instead: ${instead}`);
-  const { packets } = context.environment.actions;
+  const { actions, signal } = context.environment;
+  const { packets } = actions;
   const outcome = stored
-    ? await packets.filterFile(wish, renderSessionCapture(stored).bytes, screen, [commentOf(stored.session)])
+    ? await packets.filterFile(wish, renderSessionCapture(stored).bytes, screen, [commentOf(stored.session)], signal)
     : options.read === undefined
-      ? await packets.capture(wish, screen, context.environment.signal, sessionsOf(context, wish))
-      : await packets.filterFile(wish, options.read, screen, []);
+      ? // Only for a file: what is told on a screen is over before a session is.
+        await packets.capture(wish, screen, signal, wish.file === undefined ? undefined : await context.recorderSocket())
+      : await packets.filterFile(wish, options.read, screen, [], signal);
   await screen.drained();
   await summarise(context, wish, outcome, remarks, screen);
   return 0;
@@ -182,30 +184,6 @@ function expressionOf({ source, destination, network }: SessionDocument): string
 
 const commentOf = ({ event, source, destination, weir }: SessionDocument): string =>
   `weir session ${event.id}: from ${renderEndpoint(source.ip, source.port)} to ${renderEndpoint(destination.ip, destination.port)}, answered by ${weir.service}; rebuilt from what was recorded, inside TLS the plain text`;
-
-/** Only for a file: what is told on a screen is over before a session is. Where no Weir runs it is asked once. */
-function sessionsOf(context: CommandContext, wish: CaptureWish): SessionSource | undefined {
-  if (wish.file === undefined) return undefined;
-  let gone = false;
-  return async () => {
-    if (gone) return [];
-    try {
-      const recorder = await context.recorder();
-      const { items } = await recorder.sessions({ since: '2m', limit: '500' });
-      return items.map(({ event, source, destination, network }) => ({
-        id: event.id,
-        source: source.ip,
-        sourcePort: source.port,
-        destination: destination.ip,
-        destinationPort: destination.port,
-        transport: network.transport,
-      }));
-    } catch (error) {
-      gone = true;
-      throw error;
-    }
-  };
-}
 
 class Screen implements CaptureScreen {
   readonly #context: CommandContext;

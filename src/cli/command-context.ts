@@ -59,9 +59,14 @@ export class CommandContext {
     return { configurationFile: this.configurationFile, json: this.json, environment: this.environment };
   }
 
-  async recorder(): Promise<RecorderReader> {
+  /** Where a recorder answers, if one runs. */
+  async recorderSocket(): Promise<string> {
     const { data } = await this.configuration();
-    return new RecorderReader(path.join(data, 'run', 'recorder.sock'));
+    return path.join(data, 'run', 'recorder.sock');
+  }
+
+  async recorder(): Promise<RecorderReader> {
+    return new RecorderReader(await this.recorderSocket());
   }
 
   /** The recorder when one answers, else the store it left behind. */

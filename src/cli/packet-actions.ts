@@ -2,7 +2,7 @@
 
 import type { FilterProgram } from '../kernel/capture/filter-program.ts';
 import type { OfflineAccount } from '../netops/capture/offline-capture.ts';
-import type { CaptureOutcome, CaptureScreen, CaptureWish, SessionSource } from '../netops/capture/run-capture.ts';
+import type { CaptureOutcome, CaptureScreen, CaptureWish } from '../netops/capture/run-capture.ts';
 
 import type { KillOptions, KillReport } from '../netops/kill/kill-connections.ts';
 import type { ResetFinding } from '../netops/resets/reset-finding.ts';
@@ -10,19 +10,18 @@ import type { WatchOptions, WatchOutcome } from '../netops/resets/watch-resets.t
 
 /** `netns` as typed: a name of /run/netns, a path, an inode, `pid:123`. */
 export interface PacketActions {
-  /** Throws `bad-request` (the expression), `not-permitted`, `not-found` (interface, namespace), `tool-missing`. */
-  capture(
-    wish: CaptureWish,
-    screen: CaptureScreen,
-    signal: AbortSignal,
-    sessions: SessionSource | undefined,
-  ): Promise<CaptureOutcome>;
-  /** `input`: a file's name, `-` for standard input, or the bytes themselves. */
+  /**
+   * `recorder`: socket of one that may know the sessions packets are of. Throws `bad-request` (the expression), `not-permitted`, `not-found`
+   * (interface, namespace), `tool-missing`.
+   */
+  capture(wish: CaptureWish, screen: CaptureScreen, signal: AbortSignal, recorder: string | undefined): Promise<CaptureOutcome>;
+  /** `input`: a file's name, `-` for standard input, or the bytes themselves. `signal`: what was read until then counts. */
   filterFile(
     wish: CaptureWish,
     input: string | Uint8Array,
     screen: CaptureScreen,
     comments: readonly string[],
+    signal: AbortSignal,
   ): Promise<CaptureOutcome>;
   /** Throws as `capture` does. What could not be measured is in the outcome. */
   watchResets(
@@ -34,6 +33,7 @@ export interface PacketActions {
     input: string,
     expression: string,
     onFinding: (finding: ResetFinding) => void,
+    signal: AbortSignal,
   ): Promise<OfflineAccount & { readonly findings: number }>;
   /** `netns` as typed. Throws `not-found` (namespace). */
   kill(

@@ -58,7 +58,8 @@ async function rst(context: CommandContext, expression: string, options: Options
     const writing = stdout.write(`${text}\n`).then(() => void waiting.delete(writing));
     waiting.add(writing);
   };
-  const { packets } = context.environment.actions;
+  const { actions, signal } = context.environment;
+  const { packets } = actions;
   const notes: string[] = [];
   if (options.read === undefined) {
     const wish = {
@@ -67,7 +68,7 @@ async function rst(context: CommandContext, expression: string, options: Options
       ...(options.netns === undefined ? {} : { netns: options.netns }),
       // Only headers are kept of any packet, and none of them for long: time alone ends it.
       limits: { durationMs, packets: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER },
-      signal: context.environment.signal,
+      signal,
     };
     const { notMeasured } = await packets.watchResets(
       wish,
@@ -76,8 +77,9 @@ async function rst(context: CommandContext, expression: string, options: Options
     );
     notes.push(...notMeasured.map((what) => `not measured: ${what}`));
   } else {
-    const { bad, packets: count } = await packets.readResets(options.read, expression, show);
+    const { bad, packets: count } = await packets.readResets(options.read, expression, show, signal);
     notes.push(`${plural(count, 'packet')} read; whether a socket sent a RST cannot be asked of a file`);
+    if (signal.aborted) notes.push('stopped: the rest was not read');
     for (const [reason, number] of Object.entries(bad))
       notes.push(`${plural(number, 'packet')} not judged: ${printable(reason)}`);
   }

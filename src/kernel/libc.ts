@@ -99,6 +99,20 @@ const calls = {
     data: Pointer,
   ) => number,
   umount2: library.func('int umount2(const char *, int)') as (target: string, flags: number) => number,
+  socketpair: library.func('int socketpair(int, int, int, void *)') as (
+    domain: number,
+    type: number,
+    protocol: number,
+    pair: Pointer,
+  ) => number,
+  poll: library.func('int poll(void *, unsigned long, int)') as (entries: Pointer, count: number, timeoutMs: number) => number,
+  prctl: library.func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)') as (
+    option: number,
+    second: number,
+    third: number,
+    fourth: number,
+    fifth: number,
+  ) => number,
   clock_gettime: library.func('int clock_gettime(int, void *)') as (clock: number, into: Pointer) => number,
 };
 
@@ -139,6 +153,7 @@ export const AF_PACKET = 17;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
+export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
@@ -164,6 +179,24 @@ export const SCM_RIGHTS = 1;
 
 export const openSocket = (domain: number, type: number, protocol: number): number =>
   checked('socket', calls.socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), { domain, type, protocol });
+
+/** Two connected Unix sockets, both CLOEXEC. */
+export function openSocketPair(type: number): [number, number] {
+  const pair = new Int32Array(2);
+  checked('socketpair', calls.socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer)));
+  return [pair[0], pair[1]];
+}
+
+/** Waits, with this thread, until it can be read (or written); false: the time is up first. An error or hang-up counts as both. */
+export function waitForDescriptor(fd: number, what: 'read' | 'write', timeoutMs: number): boolean {
+  const entry = new DataView(new ArrayBuffer(8));
+  entry.setInt32(0, fd, true);
+  entry.setInt16(4, what === 'read' ? 1 : 4, true);
+  return calls.poll(new Uint8Array(entry.buffer), 1, Math.max(0, Math.ceil(timeoutMs))) > 0;
+}
+
+/** For good, for this thread and what it starts: no program gives it more than it has. See PR_SET_NO_NEW_PRIVS(2const). */
+export const forgoNewPrivileges = (): void => void checked('prctl', calls.prctl(38, 1, 0, 0, 0));
 
 export const bindSocket = (fd: number, address: Uint8Array): void =>
   void checked('bind', calls.bind(fd, address, address.length));

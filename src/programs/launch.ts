@@ -154,6 +154,11 @@ export function importCommand(installation: Installation, account: Account | und
   };
 }
 
+/** The half of a verb that keeps root while packets are read without it; see packet-helper.ts. */
+export function packetHelperCommand({ node, root }: Installation): Omit<ChildSpecification, 'name'> {
+  return { command: node, arguments: [...heapFlags(512), join(root, 'dist/src/programs/packet-helper.js')], environment };
+}
+
 /** `settings` is the JSON slice of the configuration the recorder needs. */
 export function recorderSpecification({ installation, account, data }: LaunchOptions, settings: string): ChildSpecification {
   return {

@@ -1,15 +1,21 @@
-// Gives the verbs that look at packets the machine they run on: namespaces by name, files, standard input.
+// Gives the verbs that look at packets the machine they run on: namespaces by name, files, standard input. Whatever needs root is opened first:
+// packets are read as nobody, and what needs root meanwhile is asked of packet-helper.ts.
 
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { WeirError } from '../base/errors.ts';
 import type { PacketActions } from '../cli/packet-actions.ts';
+import { RecorderReader } from '../cli/reader.ts';
 import { compileFilter } from '../kernel/capture/filter-program.ts';
 import { createCommandRunner } from '../kernel/command.ts';
 import { type FoundNamespace, findNamespaces, selectNamespace } from '../kernel/machine/namespace-finder.ts';
-import { type CaptureScreen, runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
+import { dropPrivileges } from '../kernel/privileges.ts';
+import { type CaptureHelp, type CaptureScreen, runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
 import { killConnections } from '../netops/kill/kill-connections.ts';
 import { readResets } from '../netops/resets/read-resets.ts';
 import { watchResets } from '../netops/resets/watch-resets.ts';
+import { openPacketHelper } from './packet-questions.ts';
+import { recordedSessions } from './recorded-sessions.ts';
 
 /** A namespace as typed. Throws `not-found`. */
 function namespaceOf(wanted: string): FoundNamespace {
@@ -23,61 +29,105 @@ function namespaceOf(wanted: string): FoundNamespace {
 const netnsPathOf = (wanted: string | undefined): string | undefined =>
   wanted === undefined ? undefined : namespaceOf(wanted).path;
 
-async function* piecesOf(input: string | Uint8Array): AsyncGenerator<Uint8Array> {
-  if (typeof input !== 'string') {
-    yield input;
-    return;
-  }
+function unreadable(file: string, error: unknown): WeirError {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const denied = code === 'EACCES' || code === 'EPERM';
+  return new WeirError(denied ? 'not-permitted' : 'not-found', `cannot read ${file}: ${code}`, { file }, error);
+}
+
+/** Opened when this resolves; read later, maybe with less privilege. It ends early where `signal` fires. */
+async function openPieces(input: string | Uint8Array, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  if (typeof input !== 'string') return Readable.from([input]);
+  let stream: Readable = process.stdin;
+  if (input !== '-')
+    try {
+      stream = (await open(input)).createReadStream({ highWaterMark: 1 << 20 });
+    } catch (error) {
+      throw unreadable(input, error);
+    }
+  return piecesOf(stream, input, signal);
+}
+
+async function* piecesOf(stream: Readable, file: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const stop = (): void => void stream.destroy();
+  signal.addEventListener('abort', stop);
   try {
-    yield* input === '-' ? process.stdin : createReadStream(input, { highWaterMark: 1 << 20 });
+    if (!signal.aborted) yield* stream;
   } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    const denied = code === 'EACCES' || code === 'EPERM';
-    throw new WeirError(denied ? 'not-permitted' : 'not-found', `cannot read ${input}: ${code}`, { file: input }, error);
+    if (!signal.aborted) throw unreadable(file, error);
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }
 
-const nobody = 65_534;
-
-/** For good: what other people send is not read as root where that can be helped. Descriptors that are open stay. */
-function dropPrivileges(): void {
-  if (process.getuid?.() !== 0) return;
-  process.setgroups?.([]);
-  process.setgid?.(nobody);
-  process.setuid?.(nobody);
-}
+const isRoot = (): boolean => process.geteuid?.() === 0;
 
 export const packetActions: PacketActions = {
-  async capture(wish, screen, signal, sessions) {
-    const { netns, ...rest } = wish;
-    const path = netnsPathOf(netns);
-    // Asked before: only root may ask a recorder.
-    const asks =
-      sessions === undefined
-        ? false
-        : await sessions().then(
-            () => true,
-            () => false,
-          );
-    // Who holds a socket, a ring's next file and a recorder's sessions are for root to ask.
-    const keeps = wish.processes || wish.ring !== undefined || asks;
+  async capture(wish, screen, signal, recorder) {
+    const { netns: typed, ...rest } = wish;
+    const { file, ring, processes } = rest;
+    const netns = netnsPathOf(typed);
+    const place = netns === undefined ? {} : { netns };
+    // Only root may ask a recorder, and there may be none.
+    const sessions = recorder === undefined ? undefined : recordedSessions(new RecorderReader(recorder));
+    const asks = recorder !== undefined && (await sessions?.().catch(() => undefined)) !== undefined;
+    const inRing = ring !== undefined;
+    const helper =
+      isRoot() && (processes || inRing || asks)
+        ? await openPacketHelper({
+            ...place,
+            processes,
+            ...(inRing && file !== undefined ? { files: { file, inRing } } : {}),
+            ...(asks ? { recorder } : {}),
+          })
+        : undefined;
     const watched: CaptureScreen = {
       packet: (line) => screen.packet(line),
       credential: (one) => screen.credential(one),
       listening(interfaces, filters) {
-        if (!keeps) dropPrivileges();
+        dropPrivileges();
         screen.listening(interfaces, filters);
       },
     };
-    return runLiveCapture(path === undefined ? rest : { ...rest, netns: path }, watched, signal, asks ? sessions : undefined);
+    const help: CaptureHelp = {
+      ...(asks && sessions ? { sessions: helper?.sessions ?? sessions } : {}),
+      ...(helper ? { holderOf: helper.holderOf } : {}),
+      ...(helper && inRing ? { maker: helper.maker } : {}),
+    };
+    try {
+      return await runLiveCapture({ ...rest, ...place }, watched, signal, help);
+    } finally {
+      await helper?.close();
+    }
   },
-  filterFile: (wish, input, screen, comments) => runOfflineCapture(wish, piecesOf(input), screen, comments),
+  async filterFile(wish, input, screen, comments, signal) {
+    const pieces = await openPieces(input, signal);
+    const { file, ring } = wish;
+    const files = file === undefined ? undefined : { file, inRing: ring !== undefined };
+    const helper = isRoot() && files ? await openPacketHelper({ files }) : undefined;
+    try {
+      dropPrivileges();
+      return await runOfflineCapture(wish, pieces, screen, comments, signal, helper ? { maker: helper.maker } : {});
+    } finally {
+      await helper?.close();
+    }
+  },
   async watchResets(wish, onFinding, onListening) {
-    const { netns, ...rest } = wish;
-    const path = netnsPathOf(netns);
-    return watchResets(path === undefined ? rest : { ...rest, netns: path }, onFinding, onListening);
+    const { netns: typed, ...rest } = wish;
+    const netns = netnsPathOf(typed);
+    const place = netns === undefined ? {} : { netns };
+    const helper = isRoot() ? await openPacketHelper({ ...place, resets: true }) : undefined;
+    const listening = (interfaces: readonly string[]): void => {
+      dropPrivileges();
+      onListening(interfaces);
+    };
+    return watchResets({ ...rest, ...place }, onFinding, listening, helper?.facts);
   },
-  readResets: (input, expression, onFinding) => readResets(piecesOf(input), expression, onFinding),
+  async readResets(input, expression, onFinding, signal) {
+    const pieces = await openPieces(input, signal);
+    dropPrivileges();
+    return readResets(pieces, expression, onFinding);
+  },
   kill: async (options, netns, sshConnection) =>
     killConnections({
       ...options,

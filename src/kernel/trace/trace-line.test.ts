@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { mountPointsOf } from './mount-tracefs.ts';
 import { readTcpTraceEvent } from './tcp-events.ts';
 import { lostOfLine, parseTraceFormat, parseTraceLine } from './trace-line.ts';
+import { clockOffset } from './trace-session.ts';
 
 const typed = (line: string) => {
   const event = parseTraceLine(line);
@@ -114,4 +115,21 @@ test('kernels of before: no reason, addresses one by one, or nothing but pointer
   ]);
   const bare = typed('            sshd-9       [001] ..s1. 5.000000: tcp_send_reset: skbaddr=(null) skaddr=(null)');
   assert.deepEqual(bare, { at: 5e6, comm: 'sshd', pid: 9, inTask: false, kind: 'reset-sent' });
+});
+
+test('the clocks are compared when nothing came in between', () => {
+  // Put aside for 90 ms between the clocks at the first two looks.
+  const aside = [90_000, 90_000, 7];
+  let now = 1_000_000;
+  let looks = 0;
+  const offset = clockOffset(
+    () => {
+      now += aside[Math.min(looks, 2)];
+      looks += 1;
+      return now + 5_000_000;
+    },
+    () => BigInt(now) * 1000n,
+  );
+  assert.ok(Math.abs(offset - 5_000_000) <= 7, String(offset));
+  assert.equal(looks, 3);
 });

@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { WeirError } from '../../base/errors.ts';
+import { readPacketClock } from '../libc.ts';
 import { readProcessStart } from '../process-identity.ts';
 import { openTracefs, type Tracefs } from './mount-tracefs.ts';
 import { lostOfLine, parseTraceFormat, parseTraceLine, type TraceEvent } from './trace-line.ts';
@@ -39,6 +40,25 @@ const linesPerTurn = 4096;
 const followEveryMs = 50;
 /** A line of the kernel is at most a page. */
 const longestLine = 8192;
+
+/** Looks at both clocks that may be interrupted in between, and how close they are to be. */
+const clockLooks = 8;
+const closeMicros = 50;
+
+/**
+ * Microseconds from the kernel's monotonic clock to the wall's. On a busy machine this process is put aside between looking at one and at the
+ * other, for longer than a RST and its event are apart: the look with the least time in between counts.
+ */
+export function clockOffset(wall: () => number = readPacketClock, monotonic: () => bigint = process.hrtime.bigint): number {
+  let best = { offset: 0, spread: Number.POSITIVE_INFINITY };
+  for (let look = 0; look < clockLooks && best.spread > closeMicros; look += 1) {
+    const before = Number(monotonic() / 1000n);
+    const now = wall();
+    const spread = Number(monotonic() / 1000n) - before;
+    if (spread < best.spread) best = { offset: now - before - Math.floor(spread / 2), spread };
+  }
+  return best.offset;
+}
 
 let made = 0;
 
@@ -117,7 +137,7 @@ export class TraceSession {
   /** What came since the last call, oldest first, at most `most` lines of it, with wall-clock times. Does not wait. */
   read(most = linesPerTurn): TraceEvent[] {
     const events: TraceEvent[] = [];
-    const offset = Date.now() * 1000 - Number(process.hrtime.bigint() / 1000n);
+    const offset = clockOffset();
     while (this.#open && events.length < most) {
       const end = this.#rest.indexOf('\n');
       if (end < 0) {

@@ -22,8 +22,18 @@ export interface RingShape {
   readonly bytes: number;
 }
 
+/** Makes the files: a ring's next one may need more privilege than packets are read with. */
+export interface FileMaker {
+  /** The next one, empty, for writing; closed by who asked. Throws as the constructor of CaptureFiles does. */
+  open(): { readonly fd: number; readonly name: string };
+  /** The oldest that is there. */
+  remove(): void;
+}
+
 export interface CaptureFileOptions {
   readonly file: string;
+  /** Default: this process makes them. */
+  readonly maker?: FileMaker;
   /** `weir 1.2.3`. */
   readonly application: string;
   readonly comments: readonly string[];
@@ -42,12 +52,38 @@ export function ringFileName(file: string, number: number): string {
   return path.join(dir, `${name}.${String(number).padStart(5, '0')}${ext || '.pcapng'}`);
 }
 
+/** Files of this process's user, by the name of the first. */
+export class OwnFiles implements FileMaker {
+  readonly #file: string;
+  readonly #inRing: boolean;
+  readonly #kept: string[] = [];
+  #number = 0;
+
+  constructor(file: string, inRing: boolean) {
+    this.#file = file;
+    this.#inRing = inRing;
+  }
+
+  open(): { readonly fd: number; readonly name: string } {
+    this.#number += 1;
+    const name = this.#inRing ? ringFileName(this.#file, this.#number) : this.#file;
+    const fd = openOwn(name);
+    this.#kept.push(name);
+    return { fd, name };
+  }
+
+  remove(): void {
+    const oldest = this.#kept.shift();
+    if (oldest !== undefined) removeFile(oldest);
+  }
+}
+
 export class CaptureFiles {
   readonly #options: CaptureFileOptions;
+  readonly #maker: FileMaker;
   readonly #interfaces: CaptureInterface[] = [];
   readonly #kept: string[] = [];
   #fd: number;
-  #number = 1;
   readonly #pending = Buffer.allocUnsafe(bufferBytes);
   #pendingBytes = 0;
   #flushedAt = performance.now();
@@ -62,6 +98,7 @@ export class CaptureFiles {
   /** Overwrites a file of ours. Throws `not-permitted` for another's, `system-call` where it cannot be made. */
   constructor(options: CaptureFileOptions) {
     this.#options = options;
+    this.#maker = options.maker ?? new OwnFiles(options.file, options.ring !== undefined);
     this.#fd = this.#begin();
   }
 
@@ -134,9 +171,8 @@ export class CaptureFiles {
   }
 
   #begin(): number {
-    const { file, ring, application, comments } = this.#options;
-    const name = ring ? ringFileName(file, this.#number) : file;
-    const fd = openOwn(name);
+    const { application, comments } = this.#options;
+    const { fd, name } = this.#maker.open();
     this.#kept.push(name);
     this.#fileBytes = 0;
     const head = [renderSection(application, comments), ...this.#interfaces.map((one) => renderInterface(one))];
@@ -146,14 +182,14 @@ export class CaptureFiles {
 
   #next(ring: RingShape): void {
     this.flush();
-    closeSync(this.#fd);
-    this.#number += 1;
+    const before = this.#fd;
     this.#fd = this.#begin();
+    closeSync(before);
     this.#inFile.push(0);
     while (this.#kept.length > ring.files) {
-      const oldest = this.#kept.shift() as string;
+      this.#kept.shift();
       this.overwritten += this.#inFile.shift() ?? 0;
-      removeFile(oldest);
+      this.#maker.remove();
     }
   }
 }

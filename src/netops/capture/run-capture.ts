@@ -6,11 +6,12 @@ import type { Micros } from '../../base/clock.ts';
 import type { FilterProgram } from '../../kernel/capture/filter-program.ts';
 import { linkTypeName } from '../../kernel/capture/filter-program.ts';
 import { CredentialFinder, type SeenCredential } from '../credentials/credential-finder.ts';
-import { CaptureFiles, type RingShape } from './capture-files.ts';
+import { CaptureFiles, type FileMaker, type RingShape } from './capture-files.ts';
 import { FlowNotes, type SessionKey } from './flow-notes.ts';
 import { type CaptureAccount, type CaptureEnd, type CaptureLimits, LiveCapture } from './live-capture.ts';
 import { filterCapture } from './offline-capture.ts';
 import { describeFrame, viewPacket } from './packet-view.ts';
+import { type PacketEnds, SocketHolders } from './socket-holders.ts';
 
 export interface CaptureWish {
   readonly expression: string;
@@ -70,17 +71,32 @@ export interface CaptureOutcome {
 /** Sessions Weir recorded lately, asked for now and then; rejects where no Weir runs. */
 export type SessionSource = () => Promise<readonly SessionKey[]>;
 
+/** What a capture asks of others that may have more privilege than packets are read with; by default this process does it. */
+export interface CaptureHelp {
+  readonly sessions?: SessionSource;
+  /** Who of this machine holds a flow, in words. */
+  readonly holderOf?: (ends: PacketEnds) => string | undefined;
+  readonly maker?: FileMaker;
+}
+
 const sessionsEveryMs = 500;
 
-const openFiles = (wish: CaptureWish, comments: readonly string[]): CaptureFiles | undefined =>
+const openFiles = (wish: CaptureWish, comments: readonly string[], maker?: FileMaker): CaptureFiles | undefined =>
   wish.file === undefined
     ? undefined
     : new CaptureFiles({
         file: wish.file,
         application: wish.application,
         comments,
+        ...(maker === undefined ? {} : { maker }),
         ...(wish.ring === undefined ? {} : { ring: wish.ring }),
       });
+
+function notesOf(wish: CaptureWish, { holderOf }: CaptureHelp): FlowNotes {
+  if (!wish.processes) return new FlowNotes();
+  const own = new SocketHolders(wish.netns);
+  return new FlowNotes(holderOf ?? ((ends) => own.describe(ends)));
+}
 
 const describePrograms = (filters: readonly FilterProgram[]): string[] =>
   filters.map(
@@ -93,16 +109,17 @@ export async function runLiveCapture(
   wish: CaptureWish,
   screen: CaptureScreen,
   signal?: AbortSignal,
-  sessions?: SessionSource,
+  help: CaptureHelp = {},
 ): Promise<CaptureOutcome> {
+  const { sessions } = help;
   const capture = await LiveCapture.open({ ...wish, ...(signal === undefined ? {} : { signal }) });
   let files: CaptureFiles | undefined;
   let asking: NodeJS.Timeout | undefined;
-  const notes = new FlowNotes(wish.processes, wish.netns);
+  const notes = notesOf(wish, help);
   const known = new Map<string, SessionKey>();
   let credentials = 0;
   try {
-    files = openFiles(wish, describePrograms(capture.filters));
+    files = openFiles(wish, describePrograms(capture.filters), help.maker);
     const on = capture.interfaces;
     for (const { interface: name, linkType } of on) files?.addInterface({ name, linkType, filter: wish.expression });
     const finder = new CredentialFinder((one) => {
@@ -130,7 +147,7 @@ export async function runLiveCapture(
       const { linkType } = on[number];
       if (wish.credentials) finder.frame(bytes, start, end, linkType, at);
       if (!files && wish.credentials) return;
-      const comments = wish.processes || sessions ? notes.commentsOf(viewPacket(bytes, start, end, linkType)) : [];
+      const comments = wish.processes || sessions ? notes.commentsOf(viewPacket(bytes, start, end, linkType), outgoing) : [];
       if (files) files.packet({ interface: number, at, bytes: bytes.subarray(start, end), wireLength, outgoing, comments });
       else {
         const text = describeFrame(bytes, start, end, linkType, wireLength);
@@ -161,12 +178,17 @@ export async function runLiveCapture(
 const describeSession = ({ id, transport, source, sourcePort, destination, destinationPort }: SessionKey): string =>
   `weir session ${id}: ${transport} from ${source} port ${sourcePort} to ${destination} port ${destinationPort}`;
 
-/** The same over a capture file; of the limits the time is no matter. Throws `bad-request` (the expression), and as CaptureFiles does. */
+/**
+ * The same over a capture file; of the limits the time is no matter. `signal`: what was read until then counts. Throws `bad-request` (the
+ * expression), and as CaptureFiles does.
+ */
 export async function runOfflineCapture(
   wish: CaptureWish,
   input: Readable | AsyncIterable<Uint8Array>,
   screen: CaptureScreen,
   comments: readonly string[] = [],
+  signal?: AbortSignal,
+  { maker }: CaptureHelp = {},
 ): Promise<CaptureOutcome> {
   let files: CaptureFiles | undefined;
   let credentials = 0;
@@ -191,7 +213,7 @@ export async function runOfflineCapture(
       if (wish.credentials) finder.frame(bytes, start, end, linkType, at);
       if (wish.file !== undefined) {
         // Not before something matches: a wrong file name must not empty another.
-        files ??= openFiles(wish, [`packets that match "${wish.expression}"`]) as CaptureFiles;
+        files ??= openFiles(wish, [`packets that match "${wish.expression}"`], maker) as CaptureFiles;
         let number = numbers.get(linkType);
         if (number === undefined) {
           number = files.addInterface({ name: linkTypeName(linkType), linkType, filter: wish.expression });
@@ -207,6 +229,8 @@ export async function runOfflineCapture(
       } else if (!wish.credentials)
         screen.packet({ at, wireLength, text: describeFrame(bytes, start, end, linkType, wireLength), comments: [] });
     });
+    // The input ends where it was stopped.
+    if (signal?.aborted) ended ??= 'stopped';
     return {
       ...account,
       credentials,

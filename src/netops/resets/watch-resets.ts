@@ -3,16 +3,13 @@
 
 import type { Micros } from '../../base/clock.ts';
 import { asWeirError } from '../../base/errors.ts';
-import { insideNetns } from '../../kernel/libc.ts';
-import { readCounters } from '../../kernel/machine/proc-tables.ts';
 import { NamespaceHandle } from '../../kernel/namespace-handle.ts';
-import { type ResetReceived, type ResetSent, readTcpTraceEvent } from '../../kernel/trace/tcp-events.ts';
-import { TraceSession } from '../../kernel/trace/trace-session.ts';
+import type { ResetReceived, ResetSent } from '../../kernel/trace/tcp-events.ts';
 import type { CaptureAccount, CaptureLimits } from '../capture/live-capture.ts';
 import { LiveCapture } from '../capture/live-capture.ts';
 import { viewPacket } from '../capture/packet-view.ts';
-import { tellsEveryReset } from './judge-reset.ts';
-import { MachineFacts, type Tuple } from './machine-facts.ts';
+import type { Tuple } from './machine-facts.ts';
+import { type CounterSnapshot, eventsAtOnce, KernelResetFacts, type ResetFacts } from './reset-facts.ts';
 import { findingOfChallenge, findingOfReset, findingOfUnseen, type ResetFinding } from './reset-finding.ts';
 import { ResetTable } from './reset-table.ts';
 import type { SeenReset } from './tcp-flow.ts';
@@ -47,6 +44,8 @@ const keepMicros = 5e6;
 const quietMicros = 700_000;
 const maxPending = 10_000;
 const maxEvents = 20_000;
+/** Questions for events in one turn. */
+const asksPerTurn = 10;
 /** Tuples looked through for one of which only an end is known. */
 const maxSearched = 1000;
 
@@ -116,37 +115,35 @@ class EventTable<T extends ResetSent | ResetReceived> {
   }
 }
 
-interface Snapshot {
-  readonly at: Micros;
-  readonly counters: Record<string, number>;
-}
-
-const growthOf = (from: Record<string, number>, to: Record<string, number>): Record<string, number> =>
+const growthOf = (from: CounterSnapshot['counters'], to: CounterSnapshot['counters']): Record<string, number> =>
   Object.fromEntries(Object.entries(to).map(([name, value]) => [name, value - (from[name] ?? 0)]));
 
 class Watch {
   readonly #options: WatchOptions;
   readonly #onFinding: (finding: ResetFinding) => void;
-  readonly #facts: MachineFacts;
+  readonly #facts: ResetFacts;
   readonly #sent = new EventTable<ResetSent>();
   readonly #received = new EventTable<ResetReceived>();
   readonly #table = new ResetTable((reset) => this.#wait(reset));
   readonly #notMeasured = new Set<string>();
-  #trace: TraceSession | undefined;
-  #lost: () => number = () => 0;
-  /** That there is no event of a RST means that the kernel sent none. */
+  #traced = false;
   #tellsAll = false;
+  /** Trace events nobody read in time. */
+  #eventsLost = 0;
+  #lost: () => number = () => 0;
+  #turning: Promise<void> | undefined;
   #pending: SeenReset[] = [];
   #resetTimes: Micros[] = [];
-  #snapshots: Snapshot[] = [];
+  #snapshots: CounterSnapshot[] = [];
   #dropped = 0;
   #judging = Promise.resolve();
+  #isJudging = false;
   findings = 0;
 
-  constructor(options: WatchOptions, onFinding: (finding: ResetFinding) => void) {
+  constructor(options: WatchOptions, onFinding: (finding: ResetFinding) => void, facts: ResetFacts) {
     this.#options = options;
     this.#onFinding = onFinding;
-    this.#facts = new MachineFacts(options.netns);
+    this.#facts = facts;
   }
 
   async run(onListening: (interfaces: readonly string[]) => void): Promise<WatchOutcome> {
@@ -160,17 +157,11 @@ class Watch {
     });
     this.#lost = () => capture.dropped;
     try {
-      try {
-        this.#trace = new TraceSession([{ event: 'tcp:tcp_send_reset' }, { event: 'tcp:tcp_receive_reset', optional: true }]);
-        this.#tellsAll = tellsEveryReset(this.#trace.fieldsOf('tcp:tcp_send_reset'));
-        if (!this.#tellsAll)
-          this.#notMeasured.add('which RSTs the kernel sent for no socket: before 6.10 it tells only of those of a socket');
-      } catch (error) {
-        const { code, message } = asWeirError(error);
-        const why = code === 'not-permitted' ? 'needs root and tracefs' : message;
-        this.#notMeasured.add(`which RSTs the kernel sent, and by whom (${why})`);
-      }
-      this.#snapshot();
+      const { traced, tellsAll, notMeasured } = await this.#facts.begin();
+      this.#traced = traced;
+      this.#tellsAll = tellsAll;
+      for (const what of notMeasured) this.#notMeasured.add(what);
+      await this.#look(true);
       const on = capture.interfaces;
       const timer = setInterval(() => this.#turn(), everyMs);
       try {
@@ -180,15 +171,19 @@ class Watch {
           this.#table.packet(viewPacket(bytes, start, end, linkType), at, { outgoing, interface: name });
         });
         await new Promise((resolve) => setTimeout(resolve, this.#pending.length > 0 ? judgeAfterMs : everyMs));
-        this.#turn(true);
+        clearInterval(timer);
+        await this.#turning;
+        await this.#turn(true);
         await this.#judging;
+        await this.#try(async () => {
+          for (const what of await this.#facts.unseen()) this.#notMeasured.add(what);
+        });
         return { account, findings: this.findings, notMeasured: this.#limits(account) };
       } finally {
         clearInterval(timer);
       }
     } finally {
       capture.close();
-      this.#trace?.close();
     }
   }
 
@@ -196,9 +191,7 @@ class Watch {
     const dropped = account.interfaces.reduce((sum, one) => sum + one.dropped, 0);
     if (dropped > 0) this.#notMeasured.add(`${dropped} packets the kernel had no room for: RSTs may be among them`);
     if (this.#dropped > 0) this.#notMeasured.add(`${this.#dropped} RSTs: more came than are judged at once`);
-    if (this.#trace && this.#trace.lost > 0)
-      this.#notMeasured.add(`${this.#trace.lost} trace events: what has none may have had one`);
-    for (const what of this.#facts.unseen) this.#notMeasured.add(what);
+    if (this.#eventsLost > 0) this.#notMeasured.add(`${this.#eventsLost} trace events: what has none may have had one`);
     for (const { interface: name, why } of account.left) this.#notMeasured.add(`interface ${name}: ${why}`);
     return [...this.#notMeasured];
   }
@@ -212,49 +205,89 @@ class Watch {
     this.#resetTimes.push(reset.at);
   }
 
-  #snapshot(): void {
-    const now = Date.now() * 1000;
-    const { netns } = this.#options;
-    this.#snapshots.push({ at: now, counters: insideNetns(netns, readCounters) });
-    this.#snapshots = this.#snapshots.filter(({ at }) => at > now - keepMicros);
-    this.#resetTimes = this.#resetTimes.filter((at) => at > now - keepMicros);
+  /** A fault is told, and what it would have shown is no evidence of anything any more. */
+  async #try(ask: () => Promise<void>): Promise<void> {
+    try {
+      await ask();
+    } catch (error) {
+      this.#tellsAll = false;
+      this.#notMeasured.add(asWeirError(error).message);
+    }
   }
 
-  #turn(last = false): void {
+  /** Trace events and counters of this moment. */
+  #look(count: boolean): Promise<void> {
+    return this.#try(async () => {
+      for (let asked = 0; asked < asksPerTurn; asked += 1) {
+        const { events, lost, snapshot } = await this.#facts.moment(count && asked === 0);
+        this.#eventsLost = lost;
+        if (snapshot) this.#keep(snapshot);
+        for (const event of events) {
+          if (event.kind === 'reset-sent' && event.source && event.destination)
+            this.#sent.add(`${event.source.ip} ${event.source.port} ${event.destination.ip} ${event.destination.port}`, event);
+          // Its own end first: the RST came from the other one.
+          if (event.kind === 'reset-received')
+            this.#received.add(
+              `${event.destination.ip} ${event.destination.port} ${event.source.ip} ${event.source.port}`,
+              event,
+            );
+        }
+        if (events.length < eventsAtOnce / 2) return;
+      }
+    });
+  }
+
+  #keep(snapshot: CounterSnapshot): void {
+    const before = snapshot.at - keepMicros;
+    this.#snapshots = [...this.#snapshots.filter(({ at }) => at > before), snapshot];
+    this.#resetTimes = this.#resetTimes.filter((at) => at > before);
+  }
+
+  /** One at a time: the answer to the last one may take longer than the next tick. */
+  #turn(last = false): Promise<void> {
+    this.#turning ??= this.#step(last).finally(() => {
+      this.#turning = undefined;
+    });
+    return this.#turning;
+  }
+
+  async #step(last: boolean): Promise<void> {
     const now = Date.now() * 1000;
-    for (const raw of this.#trace?.read() ?? []) {
-      const event = readTcpTraceEvent(raw);
-      if (event?.kind === 'reset-sent' && event.source && event.destination)
-        this.#sent.add(`${event.source.ip} ${event.source.port} ${event.destination.ip} ${event.destination.port}`, event);
-      // Its own end first: the RST came from the other one.
-      if (event?.kind === 'reset-received')
-        this.#received.add(`${event.destination.ip} ${event.destination.port} ${event.source.ip} ${event.source.port}`, event);
-    }
-    if (this.#table.packets > 0 || this.#snapshots.length < 2) this.#snapshot();
+    await this.#look(this.#table.packets > 0 || this.#snapshots.length < 2);
+    // What comes while some are judged waits, bounded.
+    if (this.#isJudging && !last) return;
     const due = this.#pending.filter(({ at }) => last || at < now - judgeAfterMs * 1000);
-    if (due.length > 0) {
-      this.#pending = this.#pending.filter((reset) => !due.includes(reset));
-      this.#judging = this.#judging
-        .then(() => this.#judgeAll(due))
-        .catch((error) => void this.#notMeasured.add(asWeirError(error).message));
-    }
-    this.#judging = this.#judging.then(() => this.#tidy(now, last));
+    const taken = new Set(due);
+    this.#pending = this.#pending.filter((reset) => !taken.has(reset));
+    this.#isJudging = true;
+    this.#judging = this.#judging
+      .then(() => this.#judgeAll(due))
+      .then(() => this.#tidy(now, last))
+      .finally(() => {
+        this.#isJudging = false;
+      });
   }
 
-  #tidy(now: Micros, last: boolean): void {
+  async #tidy(now: Micros, last: boolean): Promise<void> {
     for (const seen of this.#table.takeChallenges(last ? now + 1 : now - quietMicros)) {
       const growth = this.#growth(seen.tally.firstAt, seen.tally.lastAt);
-      this.#tell(findingOfChallenge(seen, growth, this.#facts.isOwn(seen.tally.from.ip)));
+      await this.#try(async () => this.#tell(findingOfChallenge(seen, growth, await this.#facts.isOwn(seen.tally.from.ip))));
     }
-    const before = last ? now + 1 : now - 2e6;
-    this.#sent.expire(before, (event) => {
-      // Events are of all namespaces, which may have the same addresses: what it answered must have been seen here.
-      if (!event.source || !event.destination || !this.#facts.isOwn(event.source.ip)) return;
-      if (!this.#table.knows(event.source, event.destination)) return;
-      const finding = findingOfUnseen(event, this.#lost());
-      if (finding) this.#tell(finding);
-    });
+    // What is not judged yet needs its events.
+    const oldest = this.#pending.reduce((least, { at }) => Math.min(least, at - 1e6), now - 2e6);
+    const before = last ? now + 1 : oldest;
+    const left: ResetSent[] = [];
+    this.#sent.expire(before, (event) => left.push(event));
     this.#received.expire(before);
+    for (const event of left) {
+      // Events are of all namespaces, which may have the same addresses: what it answered must have been seen here.
+      const { source, destination } = event;
+      if (!source || !destination || !this.#table.knows(source, destination)) continue;
+      await this.#try(async () => {
+        const finding = (await this.#facts.isOwn(source.ip)) ? findingOfUnseen(event, this.#lost()) : undefined;
+        if (finding) this.#tell(finding);
+      });
+    }
   }
 
   #tell(finding: ResetFinding): void {
@@ -264,37 +297,51 @@ class Watch {
 
   async #judgeAll(due: readonly SeenReset[]): Promise<void> {
     for (const reset of due) {
-      const { source, destination, sourcePort, destinationPort } = reset.view;
-      const tuple = { source, sourcePort, destination, destinationPort };
-      const senderHere = this.#facts.senderAt(source, reset);
-      const find = <T extends ResetSent | ResetReceived>(events: EventTable<T>): T | undefined => {
-        const exact = events.take(keyOf(tuple), reset.at);
-        if (exact || !this.#trace) return exact;
-        for (const other of this.#facts.translations(tuple)) {
-          const found = events.take(keyOf(other), reset.at);
-          if (found) return found;
-        }
-        // Connection tracking forgets at once what a RST refused: one end of it is the same on both sides.
-        return reset.before.answersSyn ? events.takeByEnd(tuple, reset.at) : undefined;
-      };
-      const sent = find(this.#sent);
-      const received = find(this.#received);
-      const traced = this.#tellsAll && this.#trace?.lost === 0 && this.#sent.lost === 0 && this.#facts.tuplesComplete;
-      const rejectRules = sent || !senderHere || !traced ? undefined : await this.#facts.rejectRules(source, reset.at);
-      const growth = this.#growth(reset.at, reset.at);
-      const resets = this.#resetTimes.filter((at) => Math.abs(at - reset.at) < 2 * everyMs * 1000).length;
-      this.#tell(
-        findingOfReset(reset, {
-          ...(sent ? { sent } : {}),
-          ...(sent && !isOf(sent, tuple) ? { translated: tupleText(sent) } : {}),
-          ...(received ? { received } : {}),
-          traced,
-          ...(growth ? { counters: { growth, resets } } : {}),
-          ...(senderHere === undefined ? {} : { senderHere }),
-          ...(rejectRules ? { rejectRules } : {}),
-        }),
-      );
+      try {
+        this.#tell(await this.#judge(reset));
+      } catch (error) {
+        this.#notMeasured.add(asWeirError(error).message);
+        // By its bytes alone.
+        this.#tell(findingOfReset(reset, { traced: false }));
+      }
     }
+  }
+
+  async #judge(reset: SeenReset): Promise<ResetFinding> {
+    const { source, destination, sourcePort, destinationPort } = reset.view;
+    const tuple = { source, sourcePort, destination, destinationPort };
+    const { outgoing, interface: name } = reset;
+    const senderHere = await this.#facts.senderAt(source, {
+      ...(outgoing === undefined ? {} : { outgoing }),
+      ...(name === undefined ? {} : { interface: name }),
+    });
+    let known: Awaited<ReturnType<ResetFacts['translations']>> | undefined;
+    const find = async <T extends ResetSent | ResetReceived>(events: EventTable<T>): Promise<T | undefined> => {
+      const exact = events.take(keyOf(tuple), reset.at);
+      if (exact || !this.#traced) return exact;
+      known ??= await this.#facts.translations(tuple);
+      for (const other of known.tuples) {
+        const found = events.take(keyOf(other), reset.at);
+        if (found) return found;
+      }
+      // Connection tracking forgets at once what a RST refused: one end of it is the same on both sides.
+      return reset.before.answersSyn ? events.takeByEnd(tuple, reset.at) : undefined;
+    };
+    const sent = await find(this.#sent);
+    const received = await find(this.#received);
+    const traced = this.#tellsAll && this.#eventsLost === 0 && this.#sent.lost === 0 && known?.complete !== false;
+    const rejectRules = sent || !senderHere || !traced ? undefined : await this.#facts.rejectRules(source, reset.at);
+    const growth = this.#growth(reset.at, reset.at);
+    const resets = this.#resetTimes.filter((at) => Math.abs(at - reset.at) < 2 * everyMs * 1000).length;
+    return findingOfReset(reset, {
+      ...(sent ? { sent } : {}),
+      ...(sent && !isOf(sent, tuple) ? { translated: tupleText(sent) } : {}),
+      ...(received ? { received } : {}),
+      traced,
+      ...(growth ? { counters: { growth, resets } } : {}),
+      ...(senderHere === undefined ? {} : { senderHere }),
+      ...(rejectRules ? { rejectRules } : {}),
+    });
   }
 
   /** From the last look before to the first one after. */
@@ -306,18 +353,24 @@ class Watch {
 }
 
 /**
- * Needs CAP_NET_RAW; root for trace events and rules. Throws as LiveCapture.open does. `onFinding` in the order they are judged.
+ * Needs CAP_NET_RAW; root for trace events and rules, unless `facts`, which it closes, come from a process that has it. Throws as
+ * LiveCapture.open does. `onFinding` in the order they are judged.
  */
 export async function watchResets(
   options: WatchOptions,
   onFinding: (finding: ResetFinding) => void,
   onListening: (interfaces: readonly string[]) => void = () => {},
+  facts?: ResetFacts,
 ): Promise<WatchOutcome> {
   // Its name may be taken away meanwhile.
-  const held = options.netns === undefined ? undefined : new NamespaceHandle(options.netns);
+  let asked = facts;
+  let held: NamespaceHandle | undefined;
   try {
-    return await new Watch(held ? { ...options, netns: held.path } : options, onFinding).run(onListening);
+    if (options.netns !== undefined) held = new NamespaceHandle(options.netns);
+    asked ??= new KernelResetFacts(held?.path);
+    return await new Watch(held ? { ...options, netns: held.path } : options, onFinding, asked).run(onListening);
   } finally {
+    await asked?.close();
     held?.close();
   }
 }

@@ -1,0 +1,74 @@
+// Verbs that read packets are started as root and read them as nobody, for good: alone, and where another half of them keeps root for what
+// needs it. What that half did is there, and nothing of it stays.
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { lacksKernelTests, lacksProgram, type TestNamespace, until, withLab } from '../support/namespace.ts';
+
+const skip = lacksKernelTests() || lacksProgram('tcpdump', 'tcpdump');
+const program = fileURLToPath(new URL('../../src/programs/weir.js', import.meta.url));
+
+test('a capture, one with a ring and processes, and rst read packets as nobody', { skip, timeout: 60_000 }, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'weir-nobody-'));
+  return withLab(async (lab) => {
+    const namespace = await lab.namespace('host');
+    await namespace.ip('link set lo up\n');
+    await asNobody(namespace, directory);
+  }).finally(() => rmSync(directory, { recursive: true }));
+});
+
+async function asNobody(namespace: TestNamespace, directory: string): Promise<void> {
+  const start = async (argv: readonly string[], ready: RegExp) => {
+    const child = namespace.spawn([process.execPath, program, ...argv, '--for', '30s', '--json'], { cwd: '/' });
+    let said = '';
+    let out = '';
+    child.stderr?.on('data', (bytes) => {
+      said += String(bytes);
+    });
+    child.stdout?.on('data', (bytes) => {
+      out += String(bytes);
+    });
+    await until('it listens', () => ready.test(said));
+    const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+    assert.match(status, /^Uid:\t65534\t65534\t65534\t65534$/m, argv.join(' '));
+    assert.match(status, /^Groups:\t\s*$/m);
+    for (const set of ['CapEff', 'CapPrm']) assert.match(status, new RegExp(`^${set}:\t0+$`, 'm'));
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    const halves = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
+    const end = async (): Promise<string> => {
+      child.kill('SIGINT');
+      await until('it ends in order', () => child.exitCode === 0);
+      for (const pid of halves.split(' ').filter((one) => one !== ''))
+        assert.ok(!existsSync(`/proc/${pid}`), 'its other half ends with it');
+      return out;
+    };
+    return { halves, end, told: () => out };
+  };
+  const file = join(directory, 'alone.pcapng');
+  const alone = await start(['capture', '-w', file, 'arp'], /listening on/);
+  assert.equal(alone.halves, '');
+  await alone.end();
+  assert.deepEqual([statSync(file).uid, statSync(file).mode & 0o777], [0, 0o600]);
+
+  const ring = join(directory, 'ring.pcapng');
+  const argv = ['capture', '-w', ring, '--ring', '2x4KiB', '--processes', '--if', 'lo', 'udp'];
+  const kept = await start(argv, /listening on/);
+  const talk = `const s = require('node:dgram').createSocket('udp4'); let left = 9;
+const go = () => left-- > 0 ? s.send(Buffer.alloc(1000), 9, '127.0.0.1', go) : s.close(); go();`;
+  await namespace.run([process.execPath, '-e', talk]);
+  const { summary } = JSON.parse(await kept.end());
+  assert.equal(summary.files.length, 2);
+  assert.ok(summary.overwritten > 0);
+  for (const name of summary.files) assert.deepEqual([statSync(name).uid, statSync(name).mode & 0o777], [0, 0o600]);
+  assert.ok(!existsSync(join(directory, 'ring.00001.pcapng')));
+
+  const watched = await start(['rst', '--if', 'lo'], /watching lo/);
+  await namespace.run([process.execPath, '-e', `require('node:net').connect(9, '127.0.0.1').on('error', () => {})`]);
+  await until('it is judged', () => watched.told().includes('\n'));
+  const finding = JSON.parse((await watched.end()).split('\n')[0]);
+  assert.deepEqual([finding.cause, finding.confidence], ['closed-port', 'proven'], JSON.stringify(finding));
+}
