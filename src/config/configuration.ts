@@ -325,6 +325,7 @@ function assemble(
     }),
     probing: Object.freeze({ claimRate: written.probing['claim-rate'] }),
     analysis: analysisSettings(written.analysis),
+    ...(written.baseline.every === undefined ? {} : { baseline: Object.freeze({ everyMs: written.baseline.every }) }),
     ...(written.suricata ? { suricata: suricataSettings(written.suricata) } : {}),
     diversions: Object.freeze(diversions.own),
     services: Object.freeze([...services.kernel, ...diversions.tunnels.services]),

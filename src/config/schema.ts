@@ -84,6 +84,14 @@ const probing = z.strictObject({
   ),
 });
 
+const baseline = z.strictObject({
+  every: optional(
+    forms.duration(60_000, 7 * day),
+    'duration',
+    'How long after one check of who may reach what the next one begins, the first at the start. What differs and did not before becomes alerts. Without it nothing is checked by itself.',
+  ),
+});
+
 export const portsSection = z.strictObject({
   open: fallback(forms.ports, [], 'ports', 'Ports that answer; `all` is every port.'),
   otherwise: fallback(
@@ -282,6 +290,9 @@ export const configurationFile = z.strictObject({
   suricata: suricataSection.optional().meta({
     description:
       'Suricata beside Weir: with this key, also an empty one (`{}`), it judges what decoys are told. See [docs/suricata.md](suricata.md).',
+  }),
+  baseline: baseline.prefault({}).meta({
+    description: 'Checks of what `weir baseline record` wrote down. See [docs/baseline.md](baseline.md).',
   }),
   analysis: analysisSection.prefault({}).meta({ description: 'What is made of the records.' }),
   diversions: z

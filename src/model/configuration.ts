@@ -171,6 +171,8 @@ export interface Configuration extends Relaying {
   readonly limits: Limits;
   readonly probing: ProbeLimits;
   readonly analysis: AnalysisSettings;
+  /** Absent: the access baseline is checked only when somebody asks. */
+  readonly baseline?: { readonly everyMs: number };
   /** Absent: no Suricata. */
   readonly suricata?: SuricataSettings;
   readonly diversions: readonly Diversion[];

@@ -13,6 +13,7 @@ import { RecorderReader } from '../cli/reader.ts';
 import type { ProcessStatus, Status } from '../model/status.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { ensureAccount, ensureDirectories } from './account.ts';
+import { BaselineSchedule, baselineCheck } from './baseline-schedule.ts';
 import { ask, isInteractive } from './confirmation.ts';
 import { ownInstallation } from './installation.ts';
 import { ensureReadableProgram } from './program-files.ts';
@@ -26,7 +27,7 @@ export interface PlanAnswer {
   readonly changes: number;
 }
 
-interface NetdStatus {
+interface NetdStatus extends Pick<Status, 'annexes' | 'reasons'> {
   readonly diversions: Status['diversions'];
   readonly confirmBefore?: string;
 }
@@ -53,14 +54,23 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => requestStop(signal));
 
   let supervisor: Supervisor | undefined;
-  const status = async (): Promise<Status> => ({
-    version: environment.version,
-    data: configuration.data,
-    processes: supervisor ? processes(supervisor) : [],
-    ...((await supervisor?.netd('status', null, 2000).catch((error) => ({ reasons: [`netd: ${asWeirError(error).message}`] }))) as
-      | NetdStatus
-      | undefined),
-  });
+  let schedule: BaselineSchedule | undefined;
+  const status = async (): Promise<Status> => {
+    const netd = (await supervisor
+      ?.netd('status', null, 2000)
+      .catch((error) => ({ reasons: [`netd: ${asWeirError(error).message}`] }))) as NetdStatus | undefined;
+    const baseline = schedule?.report();
+    return {
+      version: environment.version,
+      data: configuration.data,
+      processes: supervisor ? processes(supervisor) : [],
+      ...netd,
+      ...(baseline && {
+        annexes: [...(netd?.annexes ?? []), baseline],
+        reasons: [...(netd?.reasons ?? []), ...baseline.reasons],
+      }),
+    };
+  };
   let ended: () => void = () => {};
   const whenEnded = new Promise<void>((resolve) => {
     ended = resolve;
@@ -97,6 +107,14 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     journal,
     log,
   );
+  if (configuration.baseline)
+    schedule = new BaselineSchedule({
+      everyMs: configuration.baseline.everyMs,
+      check: baselineCheck(configuration.file),
+      clock: systemClock,
+      events: journal,
+      log,
+    });
   let code = 0;
   let failure: WeirError | undefined;
   try {
@@ -107,6 +125,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     await environment.stdout.write(`${plan.text}\n`);
     code = await applyPlan(plan, options, supervisor, stop.signal, say);
     if (code === 0 && !stop.signal.aborted) {
+      schedule?.start();
       await announce(configuration.data, environment.stdout.write);
       await new Promise<void>((resolve) => {
         if (stop.signal.aborted) resolve();
@@ -118,6 +137,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     if (!stop.signal.aborted) failure = asWeirError(error);
   }
   if (stopReason) say(`weir: stopping (${stopReason})`);
+  await schedule?.stop();
   await supervisor.stop();
   await journal.close();
   ended();
