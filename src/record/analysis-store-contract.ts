@@ -12,7 +12,7 @@ import type { InsightSubject, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, dayStart, halfHourMicros } from './day.ts';
 import { isAbout, matchesFindings } from './filter-match.ts';
 import { MemoryStore } from './memory-store.ts';
-import type { Filter, SessionFilter, Store } from './store.ts';
+import type { Filter, SessionFilter, SessionSummary, Store } from './store.ts';
 import { plain, sampleSession } from './store-contract.ts';
 
 const day = dayStart('2026-03-14');
@@ -267,6 +267,18 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
       const expected = sessions.filter((one) => verdicts.some((verdict) => isAbout(verdict, one)));
       assert.deepEqual(await store.sessions({ behaviours, limit: 1000 }), expected, behaviours.join());
       assert.ok(expected.length < sessions.length && (behaviours[0] !== 'sweep' || expected.length > 3), behaviours.join());
+      const paged: SessionSummary[] = [];
+      for (let before: string | undefined; ; before = paged.at(-1)?.id) {
+        const page = await store.sessions({ behaviours, limit: 3, ...(before && { before }) });
+        paged.push(...page);
+        if (page.length < 3) break;
+      }
+      assert.deepEqual(paged, expected, behaviours.join());
+      for (const { start } of expected) {
+        const within = { since: start, until: start + dayMicros };
+        const some = expected.filter((one) => one.start >= within.since && one.start < within.until);
+        assert.deepEqual(await store.sessions({ behaviours, limit: 1000, ...within }), some);
+      }
     }
   });
 

@@ -16,6 +16,7 @@ import type {
   VerdictFilter,
 } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
+import { DuckDbBehaviourPages } from './duckdb-behaviour-pages.ts';
 import { DuckDbFeatures } from './duckdb-features.ts';
 import {
   type ListSubject,
@@ -41,7 +42,7 @@ import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
 import { DuckDbRanking, type RankingAccess } from './duckdb-ranking.ts';
 import { isTimeOnly } from './duckdb-relations.ts';
 import { sourceNumber } from './duckdb-source-number.ts';
-import type { Counts, Filter, TopRow, TopSubject } from './store.ts';
+import type { Counts, Filter, SessionFilter, SessionSummary, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
 export interface AnalysisAccess extends RankingAccess {
@@ -75,15 +76,22 @@ export class DuckDbAnalysis implements AnalysisStore {
   readonly #access: AnalysisAccess;
   readonly #features: DuckDbFeatures;
   readonly #ranking: DuckDbRanking;
+  readonly #behaviourPages: DuckDbBehaviourPages;
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
     this.#ranking = new DuckDbRanking(access);
+    this.#behaviourPages = new DuckDbBehaviourPages(access);
     this.#features = new DuckDbFeatures(access, (ips) => this.places(ips));
   }
 
   async verdicts(filter: VerdictFilter): Promise<Verdict[]> {
     return this.#access.page(filter, (source, part) => renderVerdicts(source, { ...filter, ...part }), readVerdict);
+  }
+
+  /** Those that verdicts of `filter.behaviours` are about. */
+  sessionsAbout(filter: SessionFilter): Promise<SessionSummary[]> {
+    return this.#behaviourPages.sessions(filter);
   }
 
   async insight(id: string, start: Micros): Promise<SessionInsight | undefined> {

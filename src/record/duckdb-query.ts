@@ -132,11 +132,10 @@ export const asksForTarget = (filter: Filter): boolean =>
 export const newestOpen = (catalog: string): string =>
   `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
 
-/** `join` stands behind the rows as `session`. */
-export function sessionRows(sources: readonly PartitionSource[], columns: string, where: string, join = ''): string {
+function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
   const parts = sources.flatMap(({ catalog, hasOpen }) => [
-    `SELECT ${columns} FROM ${catalog}.sessions AS session ${join} WHERE ${where}`,
-    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} AS session ${join} WHERE outcome = 'open' AND ${where}`] : []),
+    `SELECT ${columns} FROM ${catalog}.sessions WHERE ${where}`,
+    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`] : []),
   ]);
   return parts.join(' UNION ALL ');
 }
@@ -145,34 +144,65 @@ export const overAll = (sources: readonly PartitionSource[], part: (catalog: str
   sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
 
 /**
- * Sessions that a verdict is about: as isAbout in filter-match.ts. A verdict may stand in the partition of a day before. What it
- * does not name is a range of everything, because the engine looks rows up by comparisons alone.
+ * Makes the table `name` of what verdicts of the filter's behaviours are about. What a verdict does not name is a range of
+ * everything, because the engine looks rows up by comparisons alone.
  */
-function verdictJoin(conditions: Conditions, verdictsIn: readonly PartitionSource[], { behaviours }: SessionFilter): string {
-  if (behaviours === undefined) return '';
-  const named = `behaviour IN (${['NULL', ...behaviours.map((name) => conditions.value(name))].join(', ')})`;
+export function renderAbout(name: string, verdictsIn: readonly PartitionSource[], filter: SessionFilter): Sql {
+  const conditions = new Conditions();
+  const { behaviours = [], since } = filter;
+  const where = allOf([
+    `behaviour IN (${['NULL', ...behaviours.map((behaviour) => conditions.value(behaviour))].join(', ')})`,
+    ...conditions.addresses(filter.sources, 'source_key'),
+  ]);
   const rows = overAll(
     verdictsIn,
     (catalog) => `SELECT source AS of_source, start AS of_start, json_extract(body, '$.end')::DOUBLE AS of_end,
       coalesce(destination, '') AS least_destination, coalesce(destination, '~') AS most_destination, coalesce(port, 0) AS least_port,
       coalesce(port, 65535) AS most_port, coalesce(transport, '') AS least_transport, coalesce(transport, '~') AS most_transport
-      FROM ${catalog}.verdicts WHERE ${named}`,
+      FROM ${catalog}.verdicts WHERE ${where}`,
   );
-  return `SEMI JOIN (${rows}) AS verdict ON session.source = of_source AND coalesce(session.ended, session.start) >= of_start
+  const later = since === undefined ? 'true' : `of_end >= ${conditions.value(since)}`;
+  return { text: `CREATE TEMP TABLE ${name} AS SELECT DISTINCT * FROM (${rows}) WHERE ${later}`, values: conditions.values };
+}
+
+/** The rule is that of isAbout in filter-match.ts. */
+const isAbout = `session.source = of_source AND coalesce(session.ended, session.start) >= of_start
     AND session.start <= of_end AND session.destination >= least_destination AND session.destination <= most_destination
     AND session.destination_port >= least_port AND session.destination_port <= most_port
     AND session.transport >= least_transport AND session.transport <= most_transport`;
-}
 
-/** Rows of `summaryColumns`, newest first. `verdictsIn`: where verdicts about them may be. */
-export function renderSessions(
+/** Rows of `summaryColumns`, newest first: sessions of the filter's time, which has both ends, that the table `about` has. */
+export function renderSessionsAbout(
   source: PartitionSource,
-  filter: SessionFilter,
-  verdictsIn: readonly PartitionSource[] = [source],
+  about: string,
+  filter: SessionFilter & Required<Pick<Filter, 'since' | 'until'>>,
 ): Sql {
   const conditions = new Conditions();
+  const { catalog, hasOpen } = source;
+  const where = allOf([conditions.session(filter), ...conditions.findings(catalog, filter)]);
+  const limit = conditions.value(filter.limit);
+  const time = allOf(conditions.time({ since: filter.since, until: filter.until, limit: 0 }, 'start'));
+  const lastEnd = `(SELECT max(coalesce(ended, start)) FROM ${catalog}.sessions WHERE ${time})`;
+  const verdicts = (started: string): string =>
+    `SEMI JOIN (SELECT * FROM ${about} WHERE of_end >= ${conditions.value(filter.since)} AND of_start <= ${started}) AS verdict ON ${isAbout}`;
+  // All columns only of those that are shown: to read them takes longer than to find them.
+  const found = `SELECT rid FROM (SELECT session.rowid AS rid, id FROM ${catalog}.sessions AS session ${verdicts(lastEnd)}
+    WHERE ${where} ORDER BY id DESC LIMIT ${limit})`;
+  const parts = [`SELECT ${summaryColumns} FROM ${catalog}.sessions WHERE rowid IN (${found})`];
+  if (hasOpen)
+    parts.push(`SELECT ${summaryColumns} FROM ${newestOpen(catalog)} AS session ${verdicts(conditions.value(filter.until))}
+      WHERE outcome = 'open' AND ${where}`);
+  return {
+    text: `SELECT * FROM (${parts.join(' UNION ALL ')}) ORDER BY id DESC LIMIT ${limit}`,
+    values: conditions.values,
+  };
+}
+
+/** Rows of `summaryColumns`, newest first; by behaviour is `renderSessionsAbout`. */
+export function renderSessions(source: PartitionSource, filter: SessionFilter): Sql {
+  const conditions = new Conditions();
   const where = allOf([conditions.session(filter), ...conditions.findings(source.catalog, filter)]);
-  const rows = sessionRows([source], summaryColumns, where, verdictJoin(conditions, verdictsIn, filter));
+  const rows = sessionRows([source], summaryColumns, where);
   return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
 }
 

@@ -320,8 +320,7 @@ export class DuckDbStore implements Store {
   }
 
   async sessions(filter: SessionFilter): Promise<SessionSummary[]> {
-    const verdictsIn = this.#sources({ until: filter.until });
-    return this.#page(filter, (source, part) => renderSessions(source, part, verdictsIn), readSummary);
+    return filter.behaviours ? this.#analysis.sessionsAbout(filter) : this.#page(filter, renderSessions, readSummary);
   }
 
   session(id: string): Promise<StoredSession | undefined> {
