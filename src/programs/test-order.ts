@@ -8,6 +8,7 @@ const labWords = /support\/namespace|namespace-lab|getuid/;
 
 /** Files that have the machine to themselves, each with what it would take from others or they from it. */
 export const aloneFiles: Readonly<Record<string, string>> = {
+  'test/e2e/scan-decoys.test.ts': 'a thousand of the 1,024 neighbours that all namespaces of a machine may have together',
   'test/guest/guest.test.ts': 'a machine of two processors, emulated: neighbours and it would slow each other down',
   'test/guest/million-decoys.test.ts': 'a machine of two processors, emulated: neighbours and it would slow each other down',
 };
