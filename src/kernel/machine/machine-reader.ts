@@ -9,7 +9,7 @@ import { readPacketFilter } from '../filter/packet-filter-reader.ts';
 import { readContainerNames } from './container-names.ts';
 import { type FoundNamespace, findNamespaces, firstProcessOf, nameNamespace, selectNamespace } from './namespace-finder.ts';
 import { type MachinePart, machineParts, readNamespace } from './namespace-reader.ts';
-import { readProcess } from './process-reader.ts';
+import { readProcess, whyUnreadable } from './process-reader.ts';
 import { readSocketOwners, type SocketOwners } from './socket-owners.ts';
 
 export interface MachineReadOptions {
@@ -31,13 +31,14 @@ export async function readMachine(options: MachineReadOptions = {}): Promise<Mac
   const unseen: Unseen[] = [];
   const takenAt = Date.now();
   const { namespaces: found, hidden, cut } = findNamespaces();
-  if (hidden > 0) unseen.push({ what: `namespaces of ${hidden} processes`, why: 'they may not be looked into: needs root' });
+  if (hidden > 0)
+    unseen.push({ what: `namespaces of ${hidden} processes`, why: `they may not be looked into: ${whyUnreadable()}` });
   if (cut) unseen.push({ what: 'further network namespaces', why: 'there are more than are looked at' });
   const containers = await readContainerNames(options.dockerSocket);
   if (containers.why) unseen.push({ what: 'names of containers', why: containers.why });
   const owners = options.owners ?? (parts.has('listeners') ? readSocketOwners() : undefined);
   if (owners && owners.unreadable > 0)
-    unseen.push({ what: `sockets of ${owners.unreadable} processes of other users`, why: 'needs root' });
+    unseen.push({ what: `sockets of ${owners.unreadable} processes of others`, why: whyUnreadable() });
   if (owners?.cut) unseen.push({ what: 'sockets of further processes', why: 'there are more than are looked at' });
 
   const named = <T extends { readonly container?: MachineContainer }>(thing: T): T => {

@@ -7,7 +7,7 @@ import type { MachineProcess } from '../../model/machine.ts';
 import { readNamespaceIdentity } from '../namespace-handle.ts';
 import { attribute, longIn, longOf, parseAttributes } from '../netlink-message.ts';
 import type { RouteSocket } from '../route-socket.ts';
-import { namespaceInode, readProcess, readProcessNetns } from './process-reader.ts';
+import { namespaceInode, readIsKernelThread, readProcess, readProcessNetns } from './process-reader.ts';
 import { readPids } from './socket-owners.ts';
 
 export interface FoundNamespace {
@@ -16,8 +16,10 @@ export interface FoundNamespace {
   readonly path?: string;
   /** Of /run/netns; absent without one. */
   readonly givenName?: string;
-  /** The one with the lowest number in it. */
+  /** The one with the lowest number in it that is no thread of the kernel. */
   readonly firstPid?: number;
+  /** Threads of the kernel are in it: they are in the machine's first one alone. */
+  readonly isHost?: boolean;
 }
 
 /** Namespaces beyond this are not looked at. */
@@ -27,10 +29,11 @@ const namedDirectory = /^(?:\/var)?\/run\/netns\//;
 /** The one looked from first, then by name, then by process. Processes of others without root: `hidden` of them were not seen. */
 export function findNamespaces(): { namespaces: FoundNamespace[]; hidden: number; cut: boolean } {
   const own = readProcessNetns('self') ?? '';
-  const found = new Map<string, { path?: string; givenName?: string; firstPid?: number }>([[own, {}]]);
+  type Entry = { -readonly [Key in keyof Omit<FoundNamespace, 'inode'>]: FoundNamespace[Key] };
+  const found = new Map<string, Entry>([[own, {}]]);
   let hidden = 0;
   let cut = false;
-  const note = (inode: string): { path?: string; givenName?: string; firstPid?: number } | undefined => {
+  const note = (inode: string): Entry | undefined => {
     let entry = found.get(inode);
     if (!entry && found.size >= maxNamespaces) cut = true;
     else if (!entry) {
@@ -55,7 +58,10 @@ export function findNamespaces(): { namespaces: FoundNamespace[]; hidden: number
     if (inode === undefined) continue;
     const entry = note(inode);
     if (!entry) continue;
-    entry.firstPid ??= pid;
+    if (entry.firstPid === undefined) {
+      if (readIsKernelThread(pid)) entry.isHost = true;
+      else entry.firstPid = pid;
+    }
     if (inode !== own) entry.path ??= `/proc/${pid}/ns/net`;
   }
   const namespaces = [...found].map(([inode, entry]) => ({ inode, ...entry }));
@@ -129,10 +135,11 @@ function readNamespaceMounts(): { inode: string; path: string }[] {
   }
 }
 
-/** For people: its name, its container, its first process. */
+/** For people: its name, its container, its first process; of the machine's first one, looked at from another, that it is that. */
 export function nameNamespace(found: FoundNamespace, first: MachineProcess | undefined): string {
   if (found.path === undefined) return '';
   if (found.givenName) return found.givenName;
+  if (found.isHost) return 'the host';
   if (first?.container) return first.container.name ?? first.container.id.slice(0, 12);
   return first ? `pid ${first.pid} (${first.comm})` : (found.path ?? found.inode);
 }

@@ -52,6 +52,17 @@ export function readProcess(pid: number): MachineProcess | undefined {
   };
 }
 
+/** PF_KTHREAD of include/linux/sched.h, of the ninth field of /proc/PID/stat. Names hold brackets and blanks. */
+export const isKernelThread = (stat: string): boolean =>
+  (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[6]) & 0x0020_0000) !== 0;
+
+/** Of a process that is there: whether it is one of the kernel's own. */
+export const readIsKernelThread = (pid: number): boolean => isKernelThread(readText(`/proc/${pid}/stat`) ?? ') ');
+
+/** Why processes may not be looked into. Root of a container is none over those of others. */
+export const whyUnreadable = (uid = process.geteuid?.()): string =>
+  uid === 0 ? 'root here has no CAP_SYS_PTRACE over them' : 'needs root';
+
 const hex = '([0-9a-f]{64})';
 const shapes: readonly (readonly [RegExp, MachineContainer['runtime']])[] = [
   [new RegExp(`/docker[-/]${hex}(?:\\.scope)?(?:/|$)`), 'docker'],

@@ -5,7 +5,7 @@ import { asWeirError } from '../../base/errors.ts';
 import { type ConntrackEntry, type ConntrackTuple, readConntrack } from '../../kernel/machine/conntrack-dump.ts';
 import { readContainerNames } from '../../kernel/machine/container-names.ts';
 import { type FoundNamespace, firstProcessOf, nameNamespace } from '../../kernel/machine/namespace-finder.ts';
-import { readProcess } from '../../kernel/machine/process-reader.ts';
+import { readProcess, whyUnreadable } from '../../kernel/machine/process-reader.ts';
 import { readConnections, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import { readSocketOwners } from '../../kernel/machine/socket-owners.ts';
 import { type Address, renderAddress } from '../../model/address.ts';
@@ -66,7 +66,7 @@ export async function findConnections(
 ): Promise<FoundConnections> {
   const unseen: string[] = [];
   const owners = readSocketOwners();
-  if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of other users: needs root`);
+  if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of others: ${whyUnreadable()}`);
   const { names } = await readContainerNames(dockerSocket);
   const read = new Map<number, MachineProcess | undefined>();
   const holders = (inode: number): Candidate['processes'] =>
