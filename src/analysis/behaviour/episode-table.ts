@@ -39,6 +39,10 @@ export class EpisodeTable {
   readonly #known = new Map<string, Verdict[]>();
   #knownCount = 0;
   #dirty: Episode[] = [];
+  /** Beside each, when it was told: thousands wait for their second, and none is looked at before it passed. */
+  #dirtyToldAt: number[] = [];
+  /** Of those the one longest ago. */
+  #longestAgo = Number.POSITIVE_INFINITY;
   #founded = 0;
   #refused = 0;
 
@@ -155,6 +159,8 @@ export class EpisodeTable {
     if (episode.dirty) return;
     episode.dirty = true;
     this.#dirty.push(episode);
+    this.#dirtyToldAt.push(episode.toldAt);
+    if (episode.toldAt < this.#longestAgo) this.#longestAgo = episode.toldAt;
   }
 
   /** It goes on as something else: said of what was told before, and what was not is told as that alone. */
@@ -169,19 +175,27 @@ export class EpisodeTable {
   /** What is new or grew; at `nowMs` of any steady clock, each at most once a second unless `all`. */
   flush(nowMs: number, all: boolean): Verdict[] {
     const told: Verdict[] = [];
-    const later: Episode[] = [];
-    for (const episode of this.#dirty) {
-      if (!episode.dirty) continue;
-      if (!all && nowMs - episode.toldAt < tellEveryMs) {
-        later.push(episode);
+    if (!all && nowMs - this.#longestAgo < tellEveryMs) return told;
+    const dirty = this.#dirty;
+    const dirtyToldAt = this.#dirtyToldAt;
+    this.#dirty = [];
+    this.#dirtyToldAt = [];
+    this.#longestAgo = Number.POSITIVE_INFINITY;
+    for (let index = 0; index < dirty.length; index += 1) {
+      const toldAt = dirtyToldAt[index];
+      if (!all && nowMs - toldAt < tellEveryMs) {
+        this.#dirty.push(dirty[index]);
+        this.#dirtyToldAt.push(toldAt);
+        if (toldAt < this.#longestAgo) this.#longestAgo = toldAt;
         continue;
       }
+      const episode = dirty[index];
+      if (!episode.dirty) continue;
       episode.dirty = false;
       if (!episode.grew()) continue;
       episode.toldAt = nowMs;
       told.push(episode.verdict());
     }
-    this.#dirty = later;
     return told;
   }
 }
