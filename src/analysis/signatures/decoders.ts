@@ -10,7 +10,10 @@ export class Marks {
   }
 }
 
-/** What a decoder writes to: never longer than the input. */
+/** What decoders write to, one after the other: most of them find nothing to undo, and memory of their own costs more than looking. */
+let scratch = Buffer.alloc(4096);
+
+/** What a decoder writes to: never longer than the input. One at a time. */
 class Output {
   readonly bytes: Buffer;
   length = 0;
@@ -18,7 +21,8 @@ class Output {
   readonly #marks: Marks | undefined;
 
   constructor(capacity: number, marks: Marks | undefined) {
-    this.bytes = Buffer.allocUnsafe(capacity);
+    if (scratch.length < capacity) scratch = Buffer.allocUnsafe(capacity);
+    this.bytes = scratch;
     this.#marks = marks;
   }
 
@@ -50,7 +54,7 @@ class Output {
 
   end(inputLength: number): Buffer | undefined {
     this.reach(inputLength);
-    return this.changed ? this.bytes.subarray(0, this.length) : undefined;
+    return this.changed ? Buffer.from(this.bytes.subarray(0, this.length)) : undefined;
   }
 }
 

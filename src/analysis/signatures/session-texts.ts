@@ -284,14 +284,19 @@ export class SessionTexts {
 const newline = Buffer.from('\n');
 const gzipMagic = Buffer.from([0x1f, 0x8b, 0x08]);
 const formType = Buffer.from('x-www-form-urlencoded');
-const lineEnd = 10;
+const tab = 9;
+const carriageReturn = 13;
 
-/** In a request's target, and in forms, `+` is a space; elsewhere (`application/xhtml+xml`) it is itself. */
+/** In a request's target, and in forms, `+` is a space; elsewhere (`application/xhtml+xml`, chance in a TLS hello) it is itself. */
 function plusIsInForm(bytes: Buffer): boolean {
   const first = bytes.indexOf(0x2b);
-  if (first < 0) return false;
-  const line = bytes.indexOf(lineEnd);
-  return line < 0 || first < line || bytes.includes(formType);
+  return first >= 0 && (isText(bytes, first) || bytes.includes(formType));
+}
+
+/** Whether it is one line of text up to there: a request's target is, and binary bytes are not for long. */
+function isText(bytes: Buffer, end: number): boolean {
+  for (let at = 0; at < end; at += 1) if (bytes[at] < 0x20 && bytes[at] !== tab && bytes[at] !== carriageReturn) return false;
+  return true;
 }
 
 /** The parent's pieces where its decoded bytes are: the decoding is run again, with an eye on their ends. */
