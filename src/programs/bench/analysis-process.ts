@@ -1,7 +1,7 @@
-// The measured side of `weir bench analysis`, as a program of its own so that it can be held on one processor. Prints one line
-// of JSON with the seconds of every part in every round. Reads rules and tables of the installation, writes only below `--data`.
+// The measured side of `weir bench analysis`, as a program of its own so that it can be held on one processor: of each pass one,
+// so that none pays for the memory of another. Prints one line of JSON with the times of what it measured in every round. Reads
+// rules and tables of the installation, writes only below `--data`.
 
-import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -10,18 +10,27 @@ import type { SessionView } from '../../analysis/session-view.ts';
 import { RememberedMatches } from '../../analysis/signatures/remembered-matches.ts';
 import { silentLog } from '../../base/log.ts';
 import { defaultAnalysis } from '../../config/analysis-schema.ts';
-import { loadAnalysis } from '../recorder-analysis.ts';
+import type { WeirEvent } from '../../model/event.ts';
+import { type Loaded, loadAnalysis } from '../recorder-analysis.ts';
 import { AnalysisMix, type MixCounts } from './analysis-mix.ts';
 import * as parts from './analysis-parts.ts';
 
 const { values } = parseArgs({
   options: {
+    pass: { type: 'string' },
     data: { type: 'string' },
     root: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     events: { type: 'string', default: '100000' },
   },
 });
+
+/**
+ * `required`: rollups, and one analyser with behaviour, signatures and places. `everything`: one as the recorder has it. `peers`: the
+ * shortest code that does the same as a part, and signatures of which none is remembered.
+ */
+export const analysisPasses = ['required', 'everything', 'peers'] as const;
+export type AnalysisPass = (typeof analysisPasses)[number];
 
 export interface AnalysisRounds {
   readonly counts: MixCounts;
@@ -55,24 +64,39 @@ const collectYoung = (): void => {
   (globalThis as { gc?: (options: { type: 'minor' }) => void }).gc?.({ type: 'minor' });
 };
 
-async function measure(): Promise<AnalysisRounds> {
-  const data = values.data ?? '.';
-  let taken = 0;
+/** Works by name; what they are given is made anew for each batch, outside of what is measured. */
+interface Pass {
+  readonly works: (events: readonly WeirEvent[], done: number) => Readonly<Record<string, () => number | Promise<number>>>;
+  /** Before each round. */
+  readonly begin?: () => void;
+  readonly partMs?: Readonly<Record<string, number>>;
+  readonly rules: number;
+}
+
+const data = values.data ?? '.';
+const rounds = Number(values.rounds);
+const roundEvents = Number(values.events);
+let taken = 0;
+
+const load = (): Promise<Loaded> => {
   const clock = () => start + taken * eventMicros;
-  const country = createRequire(import.meta.url).resolve('@ip-location-db/geo-whois-asn-country-mmdb/package.json');
-  const naivePlaces = parts.openNaivePlaces(path.join(path.dirname(country), 'geo-whois-asn-country.mmdb'));
-  const rounds = Number(values.rounds);
-  const times: Record<string, number[]> = {};
-  const found: Record<string, number> = {};
-  const mix = new AnalysisMix(7, start);
-  // Each has its own: what fills one must not push out what another remembers.
-  const load = (name: string) => {
-    const own = path.join(data, name);
-    mkdirSync(own, { recursive: true });
-    return loadAnalysis({ settings: defaultAnalysis, data: own, packageRoot: values.root ?? '.', log: silentLog, clock });
+  return loadAnalysis({ settings: defaultAnalysis, data, packageRoot: values.root ?? '.', log: silentLog, clock });
+};
+
+async function openRequired(): Promise<Pass> {
+  const { places, signatures, createBehaviours, rules } = await load();
+  const kept = { places, ...(signatures && { signatures }), ...(createBehaviours && { createBehaviours }) };
+  const analyser = new Analyser({ store: emptyStore, parts: kept, log: silentLog });
+  await analyser.begin();
+  const rollups = parts.createRollups();
+  return {
+    works: (events) => ({ required: async () => rollups(events) + (await parts.analyse(analyser, events)) }),
+    rules: rules.size,
   };
-  const everything = await load('everything');
-  const required = await load('required');
+}
+
+async function openEverything(): Promise<Pass> {
+  const loaded = await load();
   const partMs: Record<string, number> = {};
   let part: AnalysisPartName | undefined;
   let since = 0;
@@ -82,44 +106,70 @@ async function measure(): Promise<AnalysisRounds> {
     part = next;
     since = now;
   };
-  const whole = new Analyser({ store: emptyStore, parts: everything, log: silentLog, onPart });
-  const { places, signatures, createBehaviours } = required;
-  const four = new Analyser({
-    store: emptyStore,
-    parts: { places, ...(signatures && { signatures }), ...(createBehaviours && { createBehaviours }) },
-    log: silentLog,
-  });
-  await whole.begin();
-  await four.begin();
-  const rollups = parts.createRollups();
-  const memory = new RememberedMatches((view) => everything.rules.match(view), everything.rules.ports);
-  const unremembered = { signatures: { match: (view: SessionView) => memory.match(view), size: everything.rules.size } };
+  const analyser = new Analyser({ store: emptyStore, parts: loaded, log: silentLog, onPart });
+  await analyser.begin();
+  let begun = 0;
+  return {
+    works: (events) => ({
+      everything: async () => {
+        const count = await parts.analyse(analyser, events);
+        onPart(undefined);
+        return count;
+      },
+    }),
+    begin: () => {
+      begun += 1;
+      // The first round is not told.
+      if (begun === 2) for (const name of Object.keys(partMs)) delete partMs[name];
+    },
+    partMs,
+    rules: loaded.rules.size,
+  };
+}
+
+async function openPeers(): Promise<Pass> {
+  const { rules } = await load();
+  const country = createRequire(import.meta.url).resolve('@ip-location-db/geo-whois-asn-country-mmdb/package.json');
+  const places = parts.openNaivePlaces(path.join(path.dirname(country), 'geo-whois-asn-country.mmdb'));
+  const memory = new RememberedMatches((view) => rules.match(view), rules.ports);
+  const unremembered = { signatures: { match: (view: SessionView) => memory.match(view), size: rules.size } };
+  let behaviour = parts.createNaiveBehaviour();
+  let round = 0;
+  return {
+    works: (events, done) => {
+      const views = parts.viewsOf(events);
+      const different = parts.allDifferent(views, round * roundEvents + done);
+      return {
+        'signatures, nothing twice': () => parts.matchSignatures(unremembered, different).length,
+        'naive behaviour': () => behaviour(events),
+        'naive signatures': () => parts.matchNaively(views),
+        'naive places': () => places(events),
+      };
+    },
+    begin: () => {
+      round += 1;
+      // It forgets nothing, and would fill the memory of all others.
+      behaviour = parts.createNaiveBehaviour();
+    },
+    rules: rules.size,
+  };
+}
+
+async function measure(): Promise<AnalysisRounds> {
+  const opened = { required: openRequired, everything: openEverything, peers: openPeers };
+  const chosen = analysisPasses.find((name) => name === values.pass) ?? 'required';
+  const pass = await opened[chosen]();
+  const times: Record<string, number[]> = {};
+  const found: Record<string, number> = {};
+  const mix = new AnalysisMix(7, start);
   // The first round is the compiler's, and fills the memories.
   for (let round = -1; round < rounds; round += 1) {
     const spent: Record<string, number> = {};
-    // It forgets nothing, and would fill the memory of all others.
-    const naiveBehaviour = parts.createNaiveBehaviour();
-    for (let done = 0; done < Number(values.events); done += batchEvents) {
+    pass.begin?.();
+    for (let done = 0; done < roundEvents; done += batchEvents) {
       const events = parts.throughJournal(mix.next(batchEvents));
       taken += events.length;
-      const views = parts.viewsOf(events);
-      const different = parts.allDifferent(views, (round + 1) * Number(values.events) + done);
-      const works: readonly (readonly [string, () => number | Promise<number>])[] = [
-        ['required', async () => rollups(events) + (await parts.analyse(four, events))],
-        [
-          'everything',
-          async () => {
-            const count = await parts.analyse(whole, events);
-            onPart(undefined);
-            return count;
-          },
-        ],
-        ['signatures, nothing twice', () => parts.matchSignatures(unremembered, different).length],
-        ['naive behaviour', () => naiveBehaviour(events)],
-        ['naive signatures', () => parts.matchNaively(views)],
-        ['naive places', () => naivePlaces(events)],
-      ];
-      for (const [name, work] of works) {
+      for (const [name, work] of Object.entries(pass.works(events, done))) {
         // What was made for the measurement is not collected in it.
         collectYoung();
         const began = process.cpuUsage();
@@ -128,18 +178,17 @@ async function measure(): Promise<AnalysisRounds> {
         spent[name] = (spent[name] ?? 0) + (user + system) / 1000;
       }
     }
-    if (round < 0) for (const name of Object.keys(partMs)) delete partMs[name];
-    else
-      for (const [name, ms] of Object.entries(spent)) {
-        times[name] ??= [];
-        times[name].push(ms);
-      }
+    if (round < 0) continue;
+    for (const [name, ms] of Object.entries(spent)) {
+      times[name] ??= [];
+      times[name].push(ms);
+    }
   }
   return {
     counts: mix.counts(),
-    rules: everything.rules.size,
+    rules: pass.rules,
     times,
-    partMs,
+    partMs: pass.partMs ?? {},
     found,
     residentBytes: process.memoryUsage().rss,
   };
