@@ -9,6 +9,7 @@ import { gatherReport } from '../../analysis/report/gather-report.ts';
 import type { BenchSettings } from '../../cli/actions.ts';
 import type { WeirEvent } from '../../model/event.ts';
 import { createIdentifier } from '../../model/identifier.ts';
+import type { Behaviour } from '../../model/insight.ts';
 import type { InsightSubject } from '../../record/analysis-store.ts';
 import { dayMicros, dayStart } from '../../record/day.ts';
 import { DuckDbStore } from '../../record/duckdb-store.ts';
@@ -38,11 +39,16 @@ const insightSubjects: readonly InsightSubject[] = [
 ];
 
 const wholeReport = 'a whole report';
+const scans: readonly Behaviour[] = ['port-scan', 'sweep', 'slow-scan', 'exploitation'];
+
 /** What one question may take, and all of a report: slower ones are marked in the table. */
 const mostMs = 1500;
 const mostReportMs = 10_000;
 const isSlow = ({ question, firstMs, againMs }: Row): boolean =>
   Math.max(firstMs, againMs) > (question === wholeReport ? mostReportMs : mostMs);
+
+/** How often the process's memory is looked at while it answers. */
+const lookMs = 20;
 
 interface Row {
   readonly question: string;
@@ -127,6 +133,10 @@ async function measure(dataDirectory: string, shape: LoadShape, applied: number,
   const store = await DuckDbStore.open({ dataDirectory });
   const rows: Row[] = [];
   let mostBytes = 0;
+  const look = (): void => {
+    mostBytes = Math.max(mostBytes, process.memoryUsage.rss());
+  };
+  const looking = setInterval(look, lookMs);
   try {
     let began = performance.now();
     await store.settle();
@@ -136,7 +146,7 @@ async function measure(dataDirectory: string, shape: LoadShape, applied: number,
       const once = async (): Promise<{ ms: number; found: T }> => {
         began = performance.now();
         const found = await answer();
-        mostBytes = Math.max(mostBytes, process.memoryUsage.rss());
+        look();
         return { ms: performance.now() - began, found };
       };
       const first = await once();
@@ -163,6 +173,7 @@ async function measure(dataDirectory: string, shape: LoadShape, applied: number,
       json: { events: shape.events, days, storeBytes: bytes, rows, mostBytes, settleSeconds, appliedPerSecond: applied },
     };
   } finally {
+    clearInterval(looking);
     await store.close();
   }
 }
@@ -197,6 +208,10 @@ async function askAll(store: DuckDbStore, ask: Ask): Promise<void> {
   await ask('features of 2,500 sources', () => store.features({ limit: 2500 }));
   await ask('features of 10,000 sources', () => store.features({ limit: 10_000 }));
   await ask('sessions', () => store.sessions(hundred));
+  const { behaviours, limit } = { behaviours: ['brute-force'], limit: 100 } as const;
+  const page = await ask('sessions by behaviour', () => store.sessions({ behaviours, limit }));
+  await ask('sessions by behaviour, 2nd page', () => store.sessions({ behaviours, limit, before: page.at(-1)?.id ?? '' }));
+  await ask('1,000 sessions by 4 behaviours', () => store.sessions({ behaviours: scans, limit: 1000 }));
   const since = dayStart(from) + 5.3 * dayMicros;
   const part: Filter = { ...twenty, since, until: since + dayMicros };
   await ask('24 hours: top ports by sources', () => store.top('ports', 'sources', part));
