@@ -10,6 +10,7 @@ import type { CommandContext } from './command-context.ts';
 import { plural, renderInstant } from './wording.ts';
 
 const maxLines = 500;
+const maxSteps = 100;
 
 const worse: ReadonlySet<AccessDifference['kind']> = new Set(['opened', 'unlisted', 'new-source', 'other-service']);
 
@@ -95,4 +96,9 @@ export const changesJson = (
 export const planLines = ({ steps, risks }: RestorePlan): string[] =>
   steps.length === 0
     ? []
-    : ['Steps:', ...steps.slice(0, 100).map(({ what }) => `  ${printable(what, 400)}`), ...risks.map((risk) => `  ! ${risk}`)];
+    : [
+        'Steps:',
+        ...steps.slice(0, maxSteps).map(({ what }) => `  ${printable(what, 400)}`),
+        ...(steps.length > maxSteps ? [`  and ${steps.length - maxSteps} more: --json has all`] : []),
+        ...risks.map((risk) => `  ! ${risk}`),
+      ];

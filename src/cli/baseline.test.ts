@@ -184,6 +184,17 @@ describe('weir baseline', () => {
         [1, undefined],
       ],
     );
+    now = settings({ ...now.parts, routes: 'default via 10.0.0.1 dev eth0 proto bird\n' });
+    await bed.run('baseline snapshot');
+    now = settings({ ...now.parts, routes: '' });
+    const kept = await bed.run('baseline restore last --yes');
+    assert.match(kept.err, /left alone: routes: 1 of bird, to be put back by whoever keeps them/);
+    assert.doesNotMatch(kept.err, /not measured/);
+    const many = Array.from({ length: 130 }, (_, index) => `net/ipv4/conf/e${index}/rp_filter = `);
+    now = settings({ sysctls: many.map((key) => `${key}1\n`).join('') });
+    await bed.run('baseline snapshot');
+    now = settings({ sysctls: many.map((key) => `${key}2\n`).join('') });
+    assert.match((await bed.run('baseline restore last')).out, / {2}and 30 more: --json has all/);
     for (const wrong of ['--only rulez', '--yes --confirm-within 2d', '--keep --confirm-within 5s'])
       assert.equal((await bed.run(`baseline restore 1 ${wrong}`)).code, 2, wrong);
   });

@@ -330,12 +330,13 @@ async function restore(context: CommandContext, options: Options, [name]: readon
   const store = await storeOf(context, options);
   const version = await store.find(name);
   const plan = planRestore(await actionsOf(context).readSettings(await dataOf(context)), await store.read(version), only);
-  const { changes, steps, risks, left } = plan;
+  const { changes, steps, risks, left, kept } = plan;
   const applied = options.yes === true && steps.length > 0;
   const shown = planLines(plan);
   if (!context.json) {
     await printChanges(context, changes, []);
     if (shown.length > 0) await context.print(shown.join('\n'));
+    for (const text of kept) await context.note(`left alone: ${text}`);
     await noteMissing(context, left);
   }
   if (applied) {
@@ -348,6 +349,7 @@ async function restore(context: CommandContext, options: Options, [name]: readon
       ...changesJson(changes, [], left),
       steps: steps.map(({ what, program, args }) => ({ what, cmd: [program, ...args].join(' ') })),
       risks,
+      left_alone: kept,
       applied,
       confirm_within_ms: applied ? (confirmWithinMs ?? null) : null,
     });

@@ -15,7 +15,7 @@ import type { Machine } from '../model/machine.ts';
 import { alertsOf } from '../netops/baseline/access-alert.ts';
 import { readAccess } from '../netops/baseline/access-matrix.ts';
 import { checkAccess } from '../netops/baseline/matrix-check.ts';
-import { confirmRestore, restoreSettings, type SettingsRead } from '../netops/baseline/settings-restore.ts';
+import { confirmRestore, privateFolder, restoreSettings, type SettingsRead } from '../netops/baseline/settings-restore.ts';
 import { watchSettings } from '../netops/baseline/watch-settings.ts';
 import { StateFile } from '../plan/state-file.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
@@ -69,7 +69,11 @@ export const baselineActions: BaselineActions = {
   checkAccess: async (matrix) => checkAccess(matrix, await readHere(), askKernel, timeLimit()),
   readSettings: (data) => readerFor(data)(createCommandRunner()),
   watch: (options, onReading, data) => watchSettings({ ...options, read: readerFor(data) }, onReading),
-  restore: (plan, folder, confirmWithinMs, data) => restoreSettings(plan, folder, confirmWithinMs, { read: readerFor(data) }),
+  async restore(plan, folder, confirmWithinMs, data) {
+    // What is brought back as root was read from there.
+    await privateFolder(join(dirname(folder), 'snapshots'));
+    await restoreSettings(plan, folder, confirmWithinMs, { read: readerFor(data) });
+  },
   confirm: confirmRestore,
   readFile: readWhole,
   async writeFile(file, text) {

@@ -109,7 +109,7 @@ describe('a plan', () => {
       settings(bird, 'net/ipv4/ip_forward = 1\n'),
       settings('10.7.0.0/16 dev d0\n', 'net/ipv4/ip_forward = 0\n'),
     );
-    assert.deepEqual(plan.left, ['routes: 1 of bird, to be put back by whoever keeps them']);
+    assert.deepEqual(plan.kept, ['routes: 1 of bird, to be put back by whoever keeps them']);
     assert.deepEqual(
       plan.steps.filter(({ program }) => program === 'ip').map(({ input }) => input),
       ['route add 10.7.0.0/16 dev d0\n'],

@@ -23,8 +23,10 @@ export interface RestorePlan {
   readonly steps: readonly SettingsStep[];
   /** What goes beyond the changes themselves, in words. */
   readonly risks: readonly string[];
-  /** Parts that are left as they are, and why. */
+  /** Parts that are left as they are because they could not be read, and why. */
   readonly left: readonly string[];
+  /** What differs and is left to somebody, in words. */
+  readonly kept: readonly string[];
 }
 
 const programsOfRules = new Set(['docker', 'kube', 'podman', 'libvirt', 'firewalld', 'ufw', 'tailscale', 'lxc', 'incus']);
@@ -52,7 +54,7 @@ export function planRestore(now: NetworkSettings, wanted: NetworkSettings, only?
   const steps = planSettings(now, goal);
   if (changesEveryDevice(steps))
     risks.push('the switch of forwarding holds for every device, also for those that come and go and are in no version');
-  return { now, wanted: goal, changes, steps, risks, left: [...incomparable(now, goal), ...keptByOthers(changes)] };
+  return { now, wanted: goal, changes, steps, risks, left: incomparable(now, goal), kept: keptByOthers(changes) };
 }
 
 const keeperOf = ({ part, text }: SettingsChange): string | undefined =>
