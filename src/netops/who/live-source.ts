@@ -7,6 +7,7 @@ import { askRoute, type RouteAnswer } from '../../kernel/machine/route-get.ts';
 import { readConnections, type SocketEntry, type TcpState } from '../../kernel/machine/socket-diag.ts';
 import { readSocketOwners, type SocketOwners } from '../../kernel/machine/socket-owners.ts';
 import { readUserNames } from '../../kernel/machine/user-names.ts';
+import { readProcessStart } from '../../kernel/process-identity.ts';
 import { RouteSocket } from '../../kernel/route-socket.ts';
 import type { Address } from '../../model/address.ts';
 import type { MachineContainer, MachineNamespace, MachineProcess } from '../../model/machine.ts';
@@ -26,6 +27,8 @@ const askedStates: readonly TcpState[] = [
   'LISTEN',
   'CLOSING',
 ];
+/** USER_HZ, in which /proc tells times. */
+const ticksPerSecond = 100;
 /** Namespaces whose sockets for asking are kept. */
 const maxOpen = 256;
 /** Connections remembered from one reading to the next. */
@@ -96,6 +99,11 @@ export class LiveSource implements WorldSource {
     return name === undefined
       ? process
       : ({ ...process, container: { ...process?.container, name } as MachineContainer } as MachineProcess);
+  }
+
+  begunAt(pid: number): number | undefined {
+    const ticks = readProcessStart(pid);
+    return ticks === undefined ? undefined : Number(ticks) / ticksPerSecond;
   }
 
   userName(uid: number): string | undefined {

@@ -9,6 +9,7 @@ import { parseAddress, renderAddress } from '../../model/address.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
 import type { Transport } from '../../model/session.ts';
 import { type Endpoint, type Flow, flowKey, renderFlow } from './flow.ts';
+import { KeptOrigins } from './origin-book.ts';
 import { traceFlow } from './trace-flow.ts';
 import { World, type WorldSource } from './world.ts';
 
@@ -76,7 +77,9 @@ class Place {
   readonly owners = new SocketOwners();
   readonly sockets: Record<string, SocketEntry[]> = { 1: [], 2: [] };
   readonly tracked = new Map<string, ConntrackEntry>();
-  readonly origins = new Map<string, { pid: number; comm: string }>();
+  readonly origins = new KeptOrigins();
+  /** Of processes that are gone. */
+  readonly gone = new Set<number>();
   tracks = true;
 
   hold(netns: MachineNamespace, entry: SocketEntry, pid: number, fd = 5): SocketEntry {
@@ -125,11 +128,16 @@ class Place {
         return { kind: 'route', route: {} as never, device, ...(via ? { via } : {}) };
       },
       owners: () => this.owners,
-      process: (pid) => ({ pid, comm: `program-${pid}`, uid: 33, netns: '1', exe: `/bin/program-${pid}` }),
+      process: (pid) =>
+        this.gone.has(pid)
+          ? undefined
+          : { pid, comm: `program-${pid}`, uid: 33, netns: pid >= 200 ? '2' : '1', exe: `/bin/program-${pid}` },
+      // Those from 100 on began late.
+      begunAt: (pid) => pid,
       userName: (uid) => (uid === 33 ? 'www-data' : undefined),
     };
     const machine = { namespaces: [this.host, this.box], processes: [], unseen: [] } as unknown as Machine;
-    const world = new World(machine, source, { find: (asked) => this.origins.get(flowKey(asked)) });
+    const world = new World(machine, source, this.origins);
     return { ...traceFlow(world, from, seen, device), unseen: [...world.unseen.keys()] };
   }
 }
@@ -178,14 +186,50 @@ describe('a flow of this namespace', () => {
     assert.equal(place.trace(flow('198.51.100.1:9', '10.9.0.1:53', 17)).path[1].pid, 1);
   });
 
-  it('is that of who was seen to connect, when no table has it any more', () => {
-    const place = new Place();
-    const gone = flow('192.0.2.2:40001', '198.51.100.1:443');
-    place.origins.set(flowKey(gone), { pid: 9, comm: 'curl' });
-    const { path, attributed } = place.trace(gone);
-    assert.ok(attributed);
-    assert.match(path[1].join, /connect\(2\)/);
-    assert.equal(path[1].pid, 9);
+  it('is that of who was seen to connect, when no table has it any more, and of no stranger', () => {
+    const [from, to] = ['192.0.2.2:40001', '198.51.100.1:443'];
+    const gone = flow(from, to);
+    const made = (pid: number, comm: string, net: string) => {
+      const { a, b } = gone;
+      return { local: a.address, localPort: a.port, remote: b.address, remotePort: b.port, pid, comm, net };
+    };
+    const trace = (before: (place: Place) => void) => {
+      const place = new Place();
+      before(place);
+      const { path, attributed } = place.trace(gone);
+      const [, end] = path;
+      return { attributed, pid: end?.pid, exe: end?.exe, score: end?.score, join: end?.join ?? '' };
+    };
+    // A thread with a name of its own, of a process that was there before.
+    const threaded = trace(({ origins }) => origins.add([made(9, 'worker', 'a')], 50));
+    assert.deepEqual([threaded.attributed, threaded.pid, threaded.exe, threaded.score], [true, 9, '/bin/program-9', 1]);
+    assert.match(threaded.join, /^the kernel told of its connect\(2\)$/);
+    // It ended, and another process has its number.
+    const reused = trace(({ origins }) => origins.add([made(120, 'curl', 'a')], 50));
+    assert.deepEqual([reused.pid, reused.exe, reused.score], [120, undefined, 0.7]);
+    assert.match(reused.join, /in which namespace is not known$/);
+    // The same addresses in another namespace, which is known by a process there.
+    const elsewhere = trace(({ origins }) => origins.add([made(200, 'program-200', 'b')], 50));
+    assert.deepEqual([elsewhere.attributed, elsewhere.pid], [false, undefined]);
+    const both = trace(({ origins }) => {
+      origins.add([made(9, 'program-9', 'a')], 50);
+      origins.add([made(200, 'program-200', 'b')], 60);
+    });
+    assert.deepEqual([both.pid, both.score], [9, 1]);
+    const either = trace(({ origins, gone: ended }) => {
+      for (const pid of [9, 10]) ended.add(pid);
+      origins.add([made(9, 'curl', 'a')], 50);
+      origins.add([made(10, 'wget', 'b')], 60);
+    });
+    assert.deepEqual([either.pid, either.score], [10, 0.35]);
+    assert.match(either.join, /one of 2 with the same addresses$/);
+    // Of a namespace that is known by now.
+    const learned = trace(({ origins, gone: ended }) => {
+      ended.add(9);
+      origins.learn('a', '1');
+      origins.add([made(9, 'curl', 'a')], 50);
+    });
+    assert.deepEqual([learned.pid, learned.exe, learned.score], [9, undefined, 1]);
   });
 
   it('without root has no process, and says why; a socket of the kernel is a tunnel’s', () => {

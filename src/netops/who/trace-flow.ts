@@ -7,7 +7,7 @@ import type { MachineLink, MachineNamespace } from '../../model/machine.ts';
 import { type Endpoint, type Flow, flowKey, protocolName, sameAddress } from './flow.ts';
 import type { PathHop, TracedFlow } from './path.ts';
 import type { FoundSocket } from './socket-index.ts';
-import type { Place, World } from './world.ts';
+import type { FoundOrigin, Place, World } from './world.ts';
 
 /** Namespaces gone through, at most. */
 const maxDepth = 12;
@@ -67,7 +67,7 @@ export function followFlow(
     const local = ends.some(({ address }) => isLocal(address));
     const step = local ? whyNobody(flow, netns) : stepInside(world, netns, ends, device);
     if (typeof step === 'string') {
-      const begun = world.origin(flow) ?? (translated && world.origin(translated));
+      const begun = world.origin(flow, netns, local) ?? (translated && world.origin(translated, netns, local));
       return begun ? begunBy(world, netns, translated ?? flow, begun, hops) : unattributed(hops, step);
     }
     hops.push({
@@ -121,7 +121,7 @@ function ownedBy(world: World, netns: MachineNamespace, flow: Flow, found: Found
   const { socket, how, shared } = found;
   const [holder, ...others] = world.holdersOf(socket);
   if (!holder) {
-    const origin = world.origin(flow);
+    const origin = world.origin(flow, netns, true);
     if (origin) return begunBy(world, netns, flow, origin, hops);
     const listener = how === 'connected' ? acceptedBy(world, netns, flow, found) : undefined;
     if (listener) return { path: [...hops, listener], attributed: true };
@@ -197,10 +197,9 @@ function begunBy(
   world: World,
   netns: MachineNamespace,
   flow: Flow,
-  { pid, comm }: { readonly pid: number; readonly comm: string },
+  { pid, comm, process, doubt, score }: FoundOrigin,
   hops: readonly PathHop[],
 ): TracedFlow {
-  const process = world.process(pid);
   const place = (process && world.namespace(process.netns)) ?? netns;
   return {
     path: [
@@ -211,9 +210,10 @@ function begunBy(
         flow,
         pid,
         comm,
-        ...world.describe(pid),
-        join: 'the kernel told of its connect(2)',
-        score: 1,
+        // Of another one that has its number by now nothing is said.
+        ...(process ? world.describe(pid) : {}),
+        join: `the kernel told of its connect(2)${doubt === undefined ? '' : `; ${doubt}`}`,
+        score,
       },
     ],
     attributed: true,

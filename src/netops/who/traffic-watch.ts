@@ -1,6 +1,7 @@
 // Watches devices and says, reading by reading, who makes their traffic. Owns what counts in the kernel until it is closed. How a flow is followed
 // is trace-flow.ts and extend-path.ts; what is shown is the caller's. Works with any privilege and says what it could not measure.
 
+import { uptime } from 'node:os';
 import { asWeirError, WeirError } from '../../base/errors.ts';
 import { ConnectionOrigins } from '../../kernel/machine/connection-origins.ts';
 import { readConntrack } from '../../kernel/machine/conntrack-dump.ts';
@@ -100,6 +101,8 @@ export class TrafficWatch {
   #machine: Machine;
   #machineAt: number;
   #since = performance.now();
+  /** When origins were last taken, in seconds of uptime. */
+  #takenAt = uptime();
   #before = new Map<string, { readonly received: number; readonly sent: number }>();
   #measure: Measure = 'wire';
   /** Devices whose packets cannot be counted one by one: their own sums say how much there was. */
@@ -165,7 +168,8 @@ export class TrafficWatch {
     const seconds = Math.max(0.001, (now - this.#since) / 1000);
     this.#since = now;
     const counted = this.#take();
-    this.#origins.add(this.#listener?.take() ?? []);
+    this.#origins.add(this.#listener?.take() ?? [], this.#takenAt);
+    this.#takenAt = uptime();
     this.#source.beginReading();
     const world = new World(this.#machine, this.#source, this.#origins);
     const flows: (FlowRow & { readonly bytes: number })[] = [];

@@ -11,8 +11,33 @@ import { addressKey, type Endpoint, type Flow } from './flow.ts';
 import { SocketIndex } from './socket-index.ts';
 
 /** Who was seen to begin a connection, by its own end; see kernel/machine/connection-origins.ts. */
+export interface Origin {
+  readonly pid: number;
+  /** Of the thread that asked. */
+  readonly comm: string;
+  /** Says only whether two are in the same namespace. */
+  readonly net: string;
+  /** It was made after that, in seconds of uptime. */
+  readonly notBefore: number;
+}
+
 export interface OriginBook {
-  find(flow: Flow): { readonly pid: number; readonly comm: string } | undefined;
+  /** The latest of each namespace, the latest of all first. */
+  find(flow: Flow): readonly Origin[];
+  /** A process of that namespace made a connection in `net`. */
+  learn(net: string, inode: string): void;
+  /** Undefined: not known. */
+  inodeOf(net: string): string | undefined;
+}
+
+export interface FoundOrigin {
+  readonly pid: number;
+  readonly comm: string;
+  /** That very process, while it lives: a number is given again. */
+  readonly process?: MachineProcess;
+  /** Others that have the same addresses may be meant instead. */
+  readonly doubt?: string;
+  readonly score: number;
 }
 
 /** Everything is synchronous and may throw WeirError, which is the namespace's to be told as not seen. */
@@ -24,6 +49,8 @@ export interface WorldSource {
   /** Anew: processes and their sockets as they are now. */
   owners(): SocketOwners;
   process(pid: number): MachineProcess | undefined;
+  /** Seconds of uptime at which a process began. */
+  begunAt(pid: number): number | undefined;
   /** As /etc/passwd has it. */
   userName(uid: number): string | undefined;
 }
@@ -133,8 +160,27 @@ export class World {
     return { comm, uid, ...(exe ? { exe } : {}), ...(user ? { user } : {}), ...(container ? { container } : {}) };
   }
 
-  origin(flow: Flow): { readonly pid: number; readonly comm: string } | undefined {
-    return this.#origins.find(flow);
+  /** Who began it. `ends`: it has an end in this namespace, and only who is there is meant. */
+  origin(flow: Flow, netns: MachineNamespace, ends: boolean): FoundOrigin | undefined {
+    const judged = this.#origins.find(flow).map((origin) => {
+      const { pid, comm, net, notBefore } = origin;
+      const living = this.process(pid);
+      const process =
+        living && (living.comm === comm || (this.#source.begunAt(pid) ?? Number.POSITIVE_INFINITY) <= notBefore)
+          ? living
+          : undefined;
+      if (process) this.#origins.learn(net, process.netns);
+      const inode = process?.netns ?? this.#origins.inodeOf(net);
+      return { inode, found: { pid, comm, ...(process ? { process } : {}) } };
+    });
+    const sure = judged.find(({ inode }) => ends && inode === netns.inode);
+    if (sure) return { ...sure.found, score: 1 };
+    const possible = judged.filter(({ inode }) => !ends || inode === undefined);
+    if (possible.length === 0) return undefined;
+    const [{ inode, found }] = possible;
+    if (possible.length > 1)
+      return { ...found, doubt: `one of ${possible.length} with the same addresses`, score: 0.7 / possible.length };
+    return inode === undefined ? { ...found, doubt: 'in which namespace is not known', score: 0.7 } : { ...found, score: 1 };
   }
 
   /** What each connection looked at had moved, by cookie. */
