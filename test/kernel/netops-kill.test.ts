@@ -163,6 +163,17 @@ net.createServer((s) => s.on('error', () => {})).listen(7200, () => net.connect(
     assert.ok(contained.results.every(({ netns, comm }) => netns.includes(String(inside.pid)) && comm === 'node'));
     await until('it was told', () => /ECONN/.test(said));
 
+    // Of UDP the socket stays, connected to nobody.
+    const peer = `const s = require('node:dgram').createSocket('udp4'); s.on('error', (e) => console.log(e.code));
+s.connect(7300, '10.231.1.2', () => console.log('connected'));`;
+    let udp = '';
+    client.spawn([process.execPath, '-e', peer]).stdout?.on('data', (bytes) => {
+      udp += String(bytes);
+    });
+    await until('it is connected', () => udp.includes('connected'));
+    const datagrams = await kill('proto=udp port=7300', { netns: namespaceOf(client) });
+    assert.deepEqual([shape(datagrams), exitCodeOfKill(datagrams)], [[['sock-destroy', true]], 0], JSON.stringify(datagrams));
+
     assert.equal(listening(server), servers, 'every server still listens');
     const none = await kill('10.231.9.9:1-10.231.9.8:2');
     assert.deepEqual([none.matched, exitCodeOfKill(none)], [0, 4]);

@@ -2,6 +2,7 @@
 // SYN under the other end's name draws (RFC 5961). Verified by asking each end: one without the connection answers with a RST.
 // Bounded in time and in segments sent.
 
+import { printable } from '../../base/printable.ts';
 import { CaptureSocket, linkTypeOfHardware, readHardwareTypes } from '../../kernel/capture/capture-socket.ts';
 import { hashOf } from '../../kernel/capture/filter-program.ts';
 import type { FilterInstruction } from '../../kernel/packet-socket.ts';
@@ -55,6 +56,8 @@ class PathKill {
   readonly #known: [Knowledge, Knowledge];
   readonly #sender: RawSender;
   readonly #sockets: CaptureSocket[] = [];
+  /** Interfaces an answer may have come by unheard. */
+  readonly #unheard: string[] = [];
   /** Numbers came without our asking. */
   #sniffed = true;
   #asked = false;
@@ -66,9 +69,12 @@ class PathKill {
     this.#known = [unknown(), unknown()];
     this.#sender = new RawSender(netns);
     try {
-      for (const [name, hardware] of [...readHardwareTypes(netns)].slice(0, maxInterfaces)) {
+      for (const [name, hardware] of readHardwareTypes(netns)) {
         const linkType = linkTypeOfHardware(hardware);
-        if (linkType === undefined) continue;
+        if (linkType === undefined || this.#sockets.length >= maxInterfaces) {
+          this.#unheard.push(name);
+          continue;
+        }
         const instructions = linkType === 1 ? portsFilter([ends[0].port]) : acceptAll;
         const program = { expression: '', linkType, instructions, hash: hashOf(instructions) };
         const socket = new CaptureSocket({
@@ -110,6 +116,7 @@ class PathKill {
       const what = gone ? 'has no such connection any more' : answered ? 'still answers for it' : 'did not answer';
       return `${renderAddress(address)} port ${port} ${what}`;
     });
+    if (this.#unheard.length > 0) words.push(describeUnheard(this.#unheard));
     return {
       method: this.#sniffed ? 'sniffed-rst' : 'challenge-rst',
       verified: this.#known.every(({ gone }) => gone),
@@ -183,6 +190,15 @@ class PathKill {
       });
     this.#wake = () => {};
   }
+}
+
+/** In words. */
+export function describeUnheard(names: readonly string[]): string {
+  const more = names.length > 5 ? ` and ${names.length - 5} more` : '';
+  return `not listened on: ${names
+    .slice(0, 5)
+    .map((name) => printable(name, 20))
+    .join(', ')}${more}`;
 }
 
 /** A window no real end is likely to write: tells our segments apart where we see them leave. */

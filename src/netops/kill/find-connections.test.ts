@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Address, parseAddress, renderAddress } from '../../model/address.ts';
-import { translatedViews } from './find-connections.ts';
+import { passingConnections, translatedViews } from './find-connections.ts';
 
 const at = (text: string): Address => parseAddress(text) as Address;
 const [client, outside, inside] = [at('203.0.113.9'), at('10.0.0.1'), at('172.17.0.2')];
@@ -38,4 +38,15 @@ test('a socket has the translation of its transport', () => {
 test('where several namespaces have the same ends no translation is given', () => {
   assert.deepEqual(found([socket('web'), socket('other')], [translation('host')]), { tcp: [], udp: [], unclear: 1 });
   assert.deepEqual(found([socket('web')], [translation('host'), translation('second')]), { tcp: [], udp: [], unclear: 1 });
+});
+
+test('what passes two namespaces with the same addresses is ended in both', () => {
+  const entry = { ...translation('host').entry, tcpState: 'ESTABLISHED' };
+  const places = (own: readonly string[], ...netns: string[]) =>
+    passingConnections(
+      netns.map((inode) => ({ netns: { inode }, entry })),
+      new Set(own),
+    ).map((one) => one.netns.inode);
+  assert.deepEqual(places([], 'one', 'two', 'one'), ['one', 'two']);
+  assert.deepEqual(places(['tcp 172.17.0.2 80 203.0.113.9 5000'], 'one', 'two'), [], 'it ends here');
 });

@@ -67,7 +67,9 @@ export async function findConnections(
   const unseen: string[] = [];
   const owners = readSocketOwners();
   if (owners.unreadable > 0) unseen.push(`who holds the sockets of ${owners.unreadable} processes of others: ${whyUnreadable()}`);
-  const { names } = await readContainerNames(dockerSocket);
+  if (owners.cut) unseen.push('who holds the sockets of further processes: there are more than are looked at');
+  const { names, why } = await readContainerNames(dockerSocket);
+  if (why !== undefined) unseen.push(`names of containers: ${why}`);
   const read = new Map<number, MachineProcess | undefined>();
   const holders = (inode: number): Candidate['processes'] =>
     owners.of(inode).flatMap(({ pid }) => {
@@ -145,15 +147,7 @@ export async function findConnections(
     if (isSelected(selector, candidate))
       targets.push({ ...candidate, netns, netnsName: nameOf(netns), socket: entry, ends: endsOf(entry) });
   }
-  const known = new Set<string>();
-  for (const { netns, entry } of tracked) {
-    const [there, back] = [forth(entry.original), forth(entry.reply)];
-    if (entry.protocol !== 6 || entry.tcpState === undefined || !passing.has(entry.tcpState)) continue;
-    // An end of it is a socket of this machine, which is ended there.
-    if ([there, turned(there), back, turned(back)].some((one) => own.has(`tcp ${keyOf(one)}`))) continue;
-    const key = keyOf(there);
-    if (known.has(key)) continue;
-    known.add(key);
+  for (const { netns, there, back } of passingConnections(tracked, own)) {
     const candidate: Candidate = { transport: 'tcp', state: 'ESTABLISHED', ...there, translated: [turned(back)], processes: [] };
     if (!isSelected(selector, candidate)) continue;
     // The first as it sees it, before translation; the second as it does, behind it.
@@ -161,6 +155,26 @@ export async function findConnections(
     targets.push({ ...candidate, netns, netnsName: nameOf(netns), ends });
   }
   return { targets, unseen };
+}
+
+/**
+ * TCP connections of which no end is a socket of this machine: those are ended there. In each namespace by itself: the same addresses and ports
+ * in two may be one connection that passes both, or two of networks that know nothing of each other. `own`: keys of sockets.
+ */
+export function passingConnections<T extends { readonly inode: string }>(
+  tracked: readonly { readonly netns: T; readonly entry: TrackedEnds & Pick<ConntrackEntry, 'tcpState'> }[],
+  own: ReadonlySet<string>,
+): { readonly netns: T; readonly there: Ends; readonly back: Ends }[] {
+  const known = new Set<string>();
+  return tracked.flatMap(({ netns, entry }) => {
+    if (entry.protocol !== 6 || entry.tcpState === undefined || !passing.has(entry.tcpState)) return [];
+    const [there, back] = [forth(entry.original), forth(entry.reply)];
+    if ([there, turned(there), back, turned(back)].some((one) => own.has(`tcp ${keyOf(one)}`))) return [];
+    const key = `${netns.inode} ${keyOf(there)}`;
+    if (known.has(key)) return [];
+    known.add(key);
+    return [{ netns, there, back }];
+  });
 }
 
 interface Translated {

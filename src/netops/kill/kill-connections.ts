@@ -4,8 +4,8 @@
 import { asWeirError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import { type FoundNamespace, findNamespaces } from '../../kernel/machine/namespace-finder.ts';
-import { readProcess } from '../../kernel/machine/process-reader.ts';
-import { destroySocket, readConnections, type SocketAnswer, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
+import { readProcess, whyUnreadable } from '../../kernel/machine/process-reader.ts';
+import { destroySocket, readConnections, type SocketEntry } from '../../kernel/machine/socket-diag.ts';
 import { readAncestors } from '../../kernel/process-identity.ts';
 import { parseSshConnection } from '../../plan/guard.ts';
 import { endOnPath, type PathOutcome } from './end-on-path.ts';
@@ -93,14 +93,24 @@ const isServer = ({ state, transport, remotePort }: KillTarget): boolean =>
 
 type Presence = 'alive' | 'gone' | 'unknown';
 
-/** Whether a socket with this cookie is among them; one that is not may be among those that were not read. */
-export function presenceOf({ sockets, complete }: Pick<SocketAnswer, 'complete' | 'sockets'>, cookie: string): Presence {
-  if (sockets.some((one) => one.cookie === cookie)) return 'alive';
+/**
+ * Whether this connection is among them; one that is not may be among those that were not read. Of UDP the kernel leaves the socket, with
+ * nobody at the other end any more.
+ */
+export function presenceOf(
+  { sockets, complete }: { readonly complete: boolean; readonly sockets: readonly SocketIdentity[] },
+  { cookie, remote, remotePort }: SocketIdentity,
+): Presence {
+  const left = sockets.find((one) => one.cookie === cookie);
+  const isSame = left?.remotePort === remotePort && left.remote.family === remote.family && left.remote.value === remote.value;
+  if (left) return isSame ? 'alive' : 'gone';
   return complete ? 'gone' : 'unknown';
 }
 
-const isThere = (path: string | undefined, { cookie, transport }: SocketEntry): Presence =>
-  presenceOf(readConnections(path, { transports: [transport] }), cookie);
+type SocketIdentity = Pick<SocketEntry, 'cookie' | 'remote' | 'remotePort'>;
+
+const isThere = (path: string | undefined, socket: SocketEntry): Presence =>
+  presenceOf(readConnections(path, { transports: [socket.transport] }), socket);
 
 const unproven: Readonly<Record<Exclude<Presence, 'gone'>, string>> = {
   alive: 'the kernel took it, the socket is still there',
@@ -146,8 +156,18 @@ async function endTarget(target: KillTarget, method: KillOptions['method']): Pro
 /** Needs root to end anything, and to see what others hold. Throws only what reading /proc cannot do. */
 export async function killConnections(options: KillOptions): Promise<KillReport> {
   const { selector, netns, yes, max, method, sshConnection, signal } = options;
-  const namespaces = netns ? [netns] : findNamespaces().namespaces;
-  const { targets, unseen } = await findConnections(selector, namespaces, options.dockerSocket);
+  const everywhere = netns ? undefined : findNamespaces();
+  const { targets, unseen } = await findConnections(
+    selector,
+    netns ? [netns] : (everywhere?.namespaces ?? []),
+    options.dockerSocket,
+  );
+  const notSearched = [
+    ...(everywhere && everywhere.hidden > 0
+      ? [`namespaces of ${everywhere.hidden} processes of others: ${whyUnreadable()}`]
+      : []),
+    ...(everywhere?.cut ? ['further network namespaces: there are more than are looked at'] : []),
+  ];
   const operator = parseSshConnection(sshConnection);
   const port = Number(sshConnection?.trim().split(/\s+/)[1]);
   const ancestors = readAncestors(options.pid ?? process.pid);
@@ -194,7 +214,7 @@ export async function killConnections(options: KillOptions): Promise<KillReport>
     results,
     would: yes || tooMany ? [] : would,
     dry_run: !yes,
-    not_measured: unseen,
+    not_measured: [...notSearched, ...unseen],
   };
 }
 

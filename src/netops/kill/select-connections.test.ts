@@ -167,8 +167,12 @@ test('exit codes', () => {
 });
 
 test('that a socket is gone is proven by all of them alone', () => {
-  const sockets = [{ cookie: '17' }] as Parameters<typeof presenceOf>[0]['sockets'];
-  assert.equal(presenceOf({ sockets, complete: false }, '17'), 'alive');
-  assert.equal(presenceOf({ sockets, complete: true }, '18'), 'gone');
-  assert.equal(presenceOf({ sockets, complete: false }, '18'), 'unknown');
+  const peer = (text: string, remotePort = 9) => ({ remote: address(text), remotePort });
+  const sockets = [{ cookie: '17', ...peer('10.0.0.1') }];
+  assert.equal(presenceOf({ sockets, complete: false }, { cookie: '17', ...peer('10.0.0.1') }), 'alive');
+  // UDP: the socket stays, its connection does not.
+  const cut = [{ cookie: '17', ...peer('0.0.0.0', 0) }];
+  assert.equal(presenceOf({ sockets: cut, complete: false }, { cookie: '17', ...peer('10.0.0.1') }), 'gone');
+  assert.equal(presenceOf({ sockets, complete: true }, { cookie: '18', ...peer('10.0.0.1') }), 'gone');
+  assert.equal(presenceOf({ sockets, complete: false }, { cookie: '18', ...peer('10.0.0.1') }), 'unknown');
 });
