@@ -124,7 +124,10 @@ export class RouteSocket {
   dump(type: number, body: NetlinkParts, what: string): NetlinkMessage[] {
     for (let attempt = 1; ; attempt += 1) {
       const found: NetlinkMessage[] = [];
-      if (this.#dumpOnce(type, body, what, found) || attempt === dumpAttempts) return found;
+      const keep = (message: NetlinkMessage): boolean => found.push({ ...message, body: message.body.slice() }) > 0;
+      // A table that is not there has nothing in it.
+      const { steady } = this.#walk(type, body, what, keep, ['ENOENT']);
+      if (steady || attempt === dumpAttempts) return found;
     }
   }
 
@@ -139,6 +142,17 @@ export class RouteSocket {
     what: string,
     visit: (message: NetlinkMessage) => boolean,
   ): { readonly steady: boolean; readonly complete: boolean } {
+    return this.#walk(type, body, what, visit, []);
+  }
+
+  /** `empty`: errors that say that there is nothing. */
+  #walk(
+    type: number,
+    body: NetlinkParts,
+    what: string,
+    visit: (message: NetlinkMessage) => boolean,
+    empty: readonly string[],
+  ): { readonly steady: boolean; readonly complete: boolean } {
     this.#sequence += 1;
     this.#send(renderMessage(type, NLM_F_REQUEST | NLM_F_DUMP, this.#sequence, body));
     let steady = true;
@@ -148,27 +162,10 @@ export class RouteSocket {
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) steady = false;
         if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
           const { errno, words } = parseError(message);
-          if (errno !== 0) throw refusal(what, errno, words);
+          if (errno !== 0 && !empty.includes(errnoName(errno))) throw refusal(what, errno, words);
           return { steady, complete: true };
         }
         if (visit(message) === false) return { steady, complete: false };
-      }
-  }
-
-  #dumpOnce(type: number, body: NetlinkParts, what: string, found: NetlinkMessage[]): boolean {
-    this.#sequence += 1;
-    this.#send(renderMessage(type, NLM_F_REQUEST | NLM_F_DUMP, this.#sequence, body));
-    let steady = true;
-    for (;;)
-      for (const message of this.#receive()) {
-        if (message.sequence !== this.#sequence) continue;
-        if ((message.flags & NLM_F_DUMP_INTR) !== 0) steady = false;
-        if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
-          const { errno, words } = parseError(message);
-          if (errno !== 0 && errnoName(errno) !== 'ENOENT') throw refusal(what, errno, words);
-          return steady;
-        }
-        found.push({ ...message, body: message.body.slice() });
       }
   }
 
