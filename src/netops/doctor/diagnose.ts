@@ -14,10 +14,11 @@ import { type FaultWords, hopOf, nameOf, rungs, type WalkHop } from './hop.ts';
 import { runInject } from './inject-run.ts';
 import { type Judgement, judge } from './judgement.ts';
 import { mtuHops } from './mtu-hop.ts';
-import { type KernelRoute, type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
+import { type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
 import { type ProbeRun, runProbe } from './probe-run.ts';
 import { readConnected, withFilters } from './reading.ts';
 import { rejectFixes } from './rejected-fixes.ts';
+import type { KernelRoute } from './route-agreement.ts';
 import { decideRoute, isLocalAddress, type RouteWish } from './route-decision.ts';
 import { sameAddress } from './wire.ts';
 
@@ -130,7 +131,7 @@ function assemble(
   request: WalkRequest,
   walk: PathWalk,
   hops: readonly WalkHop[],
-  { verdict, confidence, cause, evidence, disagreement }: Judgement,
+  { verdict, confidence, cause, evidence, disagreement, at }: Judgement,
   notMeasured: readonly string[],
 ): Diagnosis {
   const shown = hops.map(
@@ -165,7 +166,14 @@ function assemble(
           },
         }
       : verdict !== 'reachable' && disagreement
-        ? { cause: { id: 'unexplained' as const, layer: 'unknown', hop: hops.length, detail: disagreement } }
+        ? {
+            cause: {
+              id: 'unexplained' as const,
+              layer: at?.layer ?? 'unknown',
+              hop: at ? hops.indexOf(at) + 1 : hops.length,
+              detail: disagreement,
+            },
+          }
         : {}),
     hops: shown,
     fix: bad ? planFixes(machine, cause) : [],
@@ -235,8 +243,11 @@ function askKernel({ path }: MachineNamespace, wish: RouteWish): KernelRoute | u
   const words = `ip route get ${renderAddress(wish.to)}${wish.from ? ` from ${renderAddress(wish.from)}` : ''}${wish.iif ? ` iif ${wish.iif}` : ''}${wish.mark ? ` mark ${wish.mark}` : ''}`;
   try {
     const answer = routeGet(path, wish);
-    if (answer.kind === 'none') return { text: `${words}: ${answer.errno}`, outcome: answer.errno };
-    return { text: `${words}: ${answer.route.text}`, outcome: answer.route.type === 'local' ? 'local' : (answer.device ?? '') };
+    if (answer.kind === 'none') return { text: `${words}: ${answer.errno}`, outcome: { kind: 'error', errno: answer.errno } };
+    const { route, device = '?', via } = answer;
+    const outcome =
+      route.type === 'local' ? ({ kind: 'local' } as const) : { kind: 'device' as const, device, ...(via && { via }) };
+    return { text: `${words}: ${route.text}`, outcome };
   } catch {
     return undefined;
   }

@@ -68,6 +68,8 @@ export interface WalkHop {
   readonly detail: string;
   readonly evidence: readonly Evidence[];
   readonly fault?: Fault;
+  /** The kernel contradicts what was read: what comes behind may be elsewhere. */
+  readonly disputed?: true;
 }
 
 /** A fault, sure unless it says otherwise. */

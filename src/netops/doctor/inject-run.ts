@@ -6,7 +6,7 @@ import type { ConnectOutcome } from '../../kernel/connect-probe.ts';
 import { injectFrame, renderEthernet, renderTcpPacket } from '../../kernel/frame-injection.ts';
 import { closeDescriptor } from '../../kernel/libc.ts';
 import { layOut, protocolTcp } from '../../kernel/packet-header.ts';
-import { openPacketSocket } from '../../kernel/packet-socket.ts';
+import { type FilterInstruction, openPacketSocket } from '../../kernel/packet-socket.ts';
 import { portsFilter, SniffReader } from '../../kernel/sniff-socket.ts';
 import type { MachineLink, MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket } from '../../model/packet-filter.ts';
@@ -18,6 +18,13 @@ const bufferBytes = 1 << 20;
 const mostDevices = 64;
 /** No host has it: locally administered. */
 const strangerMac = '02:00:00:00:00:01';
+
+/** What comes back from behind this namespace has not left it yet: linux/filter.h (SKF_AD_PKTTYPE), if_packet.h (PACKET_OUTGOING). */
+const leavingOnly: readonly FilterInstruction[] = [
+  [0x30, 0, 0, 0xfffff004],
+  [0x15, 1, 0, 4],
+  [0x06, 0, 0, 0],
+];
 
 export interface InjectWish extends ProbeWish {
   readonly iif: MachineLink;
@@ -31,7 +38,11 @@ export async function runInject(wish: InjectWish): Promise<ProbeRun> {
     answeredBy = device;
     return [outcome];
   });
-  return { ...run, injected: { by: wish.iif.name, ...(answeredBy !== undefined && { answeredBy }) } };
+  const { name, master } = wish.iif;
+  return {
+    ...run,
+    injected: { by: name, ...(master !== undefined && { master }), ...(answeredBy !== undefined && { answeredBy }) },
+  };
 }
 
 async function injectOnce({
@@ -71,7 +82,7 @@ async function injectOnce({
           const { fd } = openPacketSocket({
             interface: link.name,
             ...(namespace.path !== undefined && { netns: namespace.path }),
-            filter: portsFilter([sourcePort]),
+            filter: [...leavingOnly, ...portsFilter([sourcePort])],
             bufferBytes,
             outgoing: true,
             receives: {},

@@ -65,8 +65,9 @@ test('a probe proves what the kernel counted, and only observes what fits', () =
   assert.equal(words([wrong('reply-lost-off-host')], met('timeout')), 'inconclusive observed reply-lost-off-host');
   const refusing = wrong('fw-reject-rst', { effect: 'refused' });
   assert.equal(words([refusing], met('refused')), 'unreachable observed fw-reject-rst');
+  const lost: WalkHop = { ...wrong('no-return-route'), way: 'back' };
   assert.equal(
-    words([refusing, wrong('no-return-route')], met('timeout')),
+    words([refusing, lost], met('timeout')),
     'unreachable observed fw-reject-rst',
     'its reset is lost on the way back',
   );
@@ -77,7 +78,32 @@ test('a probe proves what the kernel counted, and only observes what fits', () =
 test('where the two disagree nothing is decided and both are said', () => {
   assert.equal(words([wrong('fw-rule-drop')], met('connected')), 'inconclusive unknown fw-rule-drop both said');
   assert.equal(words([wrong('fw-rule-drop')], met('refused')), 'inconclusive unknown fw-rule-drop both said');
-  assert.equal(words([fine], met('timeout')), 'unreachable unknown - both said');
+  assert.equal(words([fine], met('timeout')), 'inconclusive unknown - both said');
+  const refusing = wrong('service-not-listening', { effect: 'refused' });
+  assert.equal(
+    words([refusing], met('timeout')),
+    'inconclusive unknown service-not-listening both said',
+    'nothing loses its reset',
+  );
+  assert.equal(words([wrong('fw-rule-drop')], met('unreachable')), 'inconclusive unknown fw-rule-drop both said');
+  const silent = wrong('next-hop-unreachable', { effect: 'unreachable' });
+  assert.equal(words([silent], met('timeout')), 'unreachable observed next-hop-unreachable', 'who says so takes his time');
+  const elsewhere = { injected: { by: 'eth0', answeredBy: 'eth1' } };
+  assert.equal(words([fine], met('connected', elsewhere)), 'inconclusive unknown - both said');
+  const bridged = { injected: { by: 'eth0', master: 'br0', answeredBy: 'br0' } };
+  assert.equal(words([fine], met('connected', bridged)), 'reachable observed -');
+});
+
+test('behind a place where the kernel contradicts the tables nothing is concluded from them', () => {
+  const disputed: WalkHop = { ...hopOf(where, { layer: 'route', state: 'unknown', detail: 'two words' }), disputed: true };
+  assert.equal(words([disputed, wrong('no-return-route')]), 'inconclusive unknown - both said');
+  assert.equal(words([disputed, fine]), 'inconclusive unknown - both said');
+  assert.equal(words([wrong('fw-rule-drop'), disputed]), 'unreachable predicted fw-rule-drop', 'what comes before stands');
+  assert.equal(words([disputed, wrong('no-return-route')], met('timeout')), 'inconclusive unknown - both said');
+  assert.equal(words([disputed, fine], met('connected')), 'reachable proven -', 'seen happening');
+  const { at, disagreement } = judge(whole, [disputed, wrong('no-return-route')], undefined);
+  assert.equal(at, disputed);
+  assert.match(disagreement ?? '', /two words.*no-return-route/);
 });
 
 test('what may strike is the cause only where it was seen to', () => {

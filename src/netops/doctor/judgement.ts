@@ -1,6 +1,7 @@
 // The walk and what a probe met, put together: verdict, confidence, the first cause. Where the two disagree nothing is decided, and both
 // are said. Pure.
 
+import type { ConnectOutcome } from '../../kernel/connect-probe.ts';
 import type { CauseId, Confidence, DiagnosisVerdict } from '../../model/diagnosis.ts';
 import { type Evidence, type Fault, rungs, type WalkHop } from './hop.ts';
 import type { PathWalk } from './path-walk.ts';
@@ -14,8 +15,10 @@ export interface Judgement {
   readonly cause?: WalkHop;
   /** Seen beside it, for hops by identity. */
   readonly evidence: Map<WalkHop, readonly Evidence[]>;
-  /** In words, where walk and probe do not agree. */
+  /** In words, where walk and probe, or what was read and the kernel, do not agree. */
   readonly disagreement?: string;
+  /** Where they do not, if that is one place. */
+  readonly at?: WalkHop;
 }
 
 /** Causes that leave the connection possible. */
@@ -30,7 +33,38 @@ const firstFault = (hops: readonly WalkHop[], fits: (fault: Fault) => boolean): 
   hops.find(({ fault }) => fault !== undefined && fits(fault));
 
 export function judge(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | undefined): Judgement {
-  return run ? judgeProbe(hops, run) : judgeWalk(walk, hops);
+  return disputing(hops, run ? judgeProbe(hops, run) : judgeWalk(walk, hops));
+}
+
+/** What was concluded behind a place where the kernel contradicts the tables holds only where it was seen happening. */
+function disputing(hops: readonly WalkHop[], judgement: Judgement): Judgement {
+  const at = hops.find(({ disputed }) => disputed);
+  const { cause, confidence, evidence, disagreement } = judgement;
+  if (!at || confidence === 'proven' || (cause && hops.indexOf(cause) < hops.indexOf(at))) return judgement;
+  const found = disagreement ?? cause?.fault?.detail;
+  return {
+    verdict: 'inconclusive',
+    confidence: 'unknown',
+    evidence,
+    at,
+    disagreement: `${at.detail}; what is behind that may be another way${found === undefined ? '' : ` (by what was read: ${found})`}`,
+  };
+}
+
+/** What a probe may meet of a fault. A refusal, and what routers say, may get lost further on: that is for whoever looks at the hops. */
+const meets: Readonly<Record<Fault['effect'], ReadonlySet<ConnectOutcome['result']>>> = {
+  silence: new Set(['timeout']),
+  refused: new Set(['refused', 'unreachable']),
+  unreachable: new Set(['unreachable', 'timeout', 'denied', 'failed']),
+  stall: new Set(['connected']),
+};
+
+/** Whether a probe's end is what these hops foretell, the cause being the first of them. */
+function foretells(hops: readonly WalkHop[], cause: WalkHop, { effect }: Fault, result: ConnectOutcome['result']): boolean {
+  if (meets[effect].has(result)) return true;
+  const loses = ({ fault, way }: WalkHop): boolean =>
+    way === 'back' && fault?.certain === true && (fault.effect === 'silence' || fault.effect === 'unreachable');
+  return effect === 'refused' && result === 'timeout' && hops.slice(hops.indexOf(cause) + 1).some(loses);
 }
 
 function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
@@ -84,6 +118,14 @@ function describe({ attempts, injected }: ProbeRun): string {
         : `${first.result} after ${first.ms} ms${first.errno ? ` (${first.errno})` : ''}`;
   return last && last !== first && last.result !== 'connected' ? `${words}; attempt ${attempts.length}: ${last.result}` : words;
 }
+
+/** An answer to a SYN of ours that went out by another link: whether it finds the source is not seen from here. */
+const leftElsewhere = ({ injected }: ProbeRun): string | undefined =>
+  injected?.answeredBy === undefined ||
+  injected.answeredBy === (injected.master ?? injected.by) ||
+  injected.answeredBy === injected.by
+    ? undefined
+    : `a SYN that came in by ${injected.by} is answered by ${injected.answeredBy}: whether the source gets an answer that takes another way is not seen from here`;
 
 function droppedMeanwhile({ drops }: ProbeRun): string {
   const places = [...new Set(drops.map(({ reason, location }) => `${reason ?? 'no reason'} at ${location}`))].slice(0, 3);
@@ -146,6 +188,8 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
         evidence,
         disagreement: `by what was read it must work, but the probe ${describe(run)}; nothing told who reset it`,
       };
+    const elsewhere = leftElsewhere(run);
+    if (elsewhere !== undefined) return { verdict: 'inconclusive', confidence: 'unknown', evidence, disagreement: elsewhere };
     return { verdict: 'reachable', confidence: run.injected ? 'observed' : 'proven', evidence };
   }
 
@@ -158,14 +202,13 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     const signal = signalOf(cause, run);
     note(cause, signal.evidence);
     if (undecidable.has(cause.fault.id)) return { verdict: 'inconclusive', confidence: 'observed', cause, evidence };
-    const contradicted = first.result === 'refused' && cause.fault.effect !== 'refused';
-    if (contradicted)
+    if (!foretells(hops, cause, cause.fault, first.result))
       return {
         verdict: 'inconclusive',
         confidence: 'unknown',
         cause,
         evidence,
-        disagreement: `by what was read it gets no answer (${cause.fault.detail}), but the probe was ${describe(run)}`,
+        disagreement: `by what was read it must end otherwise (${cause.fault.detail}), but the probe got: ${describe(run)}`,
       };
     return { verdict: 'unreachable', confidence: signal.strong ? 'proven' : 'observed', cause, evidence };
   }
@@ -190,7 +233,7 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     };
   }
   return {
-    verdict: 'unreachable',
+    verdict: 'inconclusive',
     confidence: 'unknown',
     evidence,
     disagreement: `by what was read it must work, but the probe got: ${describe(run)}${droppedMeanwhile(run)}`,

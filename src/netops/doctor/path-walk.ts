@@ -9,6 +9,7 @@ import { type HookVisit, visitHook } from './filter-hop.ts';
 import { type Evidence, type FaultWords, hopOf, seen, type WalkHop } from './hop.ts';
 import type { DataLeg } from './mtu-hop.ts';
 import { natConflict } from './nat-conflict.ts';
+import { contradiction, type KernelRoute } from './route-agreement.ts';
 import { decideRoute, isLocalAddress, type RouteDecision, type RouteWish } from './route-decision.ts';
 import {
   checkForwarding,
@@ -34,12 +35,6 @@ export interface WalkRequest {
   readonly start: { readonly namespace: MachineNamespace; readonly iif?: string };
   /** The kernel's own decision, as text, where it may be asked: shown beside ours. */
   readonly askKernel?: (namespace: MachineNamespace, wish: RouteWish) => KernelRoute | undefined;
-}
-
-export interface KernelRoute {
-  readonly text: string;
-  /** Device it leaves by, `local`, or the error. */
-  readonly outcome: string;
 }
 
 export interface PathWalk {
@@ -163,16 +158,6 @@ class Walk {
     );
   }
 
-  #note(
-    layer: string,
-    namespace: MachineNamespace,
-    dev: string | undefined,
-    state: 'unknown' | 'not-measured',
-    detail: string,
-  ): void {
-    this.#hops.push({ layer, namespace, ...(dev === undefined ? {} : { dev }), way: this.#way, state, detail, evidence: [] });
-  }
-
   /** Rules of one hook; the packet as it leaves them. */
   #hook(namespace: MachineNamespace, hook: FilterHook, packet: FilterPacket, bridged?: HookVisit['bridged']): FilterPacket {
     const outcome = visitHook({ namespace, hook, packet, way: this.#way, ...(bridged && { bridged }) });
@@ -199,27 +184,12 @@ class Walk {
     const kernel = this.#request.askKernel?.(namespace, wish);
     if (kernel) {
       evidence.push({ rung: 'asked the kernel', text: kernel.text });
-      const ours =
-        decision.kind === 'route'
-          ? decision.route.type === 'local'
-            ? 'local'
-            : (decision.device ?? '')
-          : decision.kind === 'unknown'
-            ? kernel.outcome
-            : 'error';
-      const same =
-        foreseen.includes(kernel.outcome) ||
-        ours === kernel.outcome ||
-        (ours === 'error' && /^E[A-Z]+$/.test(kernel.outcome)) ||
-        (decision.kind === 'route' && decision.route.hops.length > 1);
-      if (!same)
-        this.#note(
-          'route',
-          namespace,
-          undefined,
-          'unknown',
-          `the tables say ${ours || 'nothing'}, the kernel says ${kernel.outcome}`,
-        );
+      const disputed = contradiction(decision, kernel, foreseen);
+      if (disputed !== undefined)
+        this.#hops.push({
+          ...hopOf({ namespace, way: this.#way, evidence }, { layer: 'route', state: 'unknown', detail: disputed }),
+          disputed: true,
+        });
     }
     return { decision, evidence };
   }
@@ -228,7 +198,9 @@ class Walk {
   #send(namespace: MachineNamespace, packet: FilterPacket): 'delivered' | 'left' | 'stopped' {
     if (!this.#enter(namespace)) return 'stopped';
     const wish = { to: packet.destination, from: packet.source, mark: packet.mark };
-    const { decision, evidence } = this.#decide(namespace, wish);
+    // A transparent socket sends from addresses that are nobody's here; asked with one the kernel refuses (FLOWI_FLAG_ANYSRC).
+    const foreseen = isLocalAddress(namespace, packet.source) ? [] : ['EINVAL', 'ENETUNREACH'];
+    const { decision, evidence } = this.#decide(namespace, wish, foreseen);
     const chosen = this.#route(namespace, packet, decision, evidence);
     if (!chosen) return 'stopped';
     if (chosen.local) return this.#loop(namespace, packet);

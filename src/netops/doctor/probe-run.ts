@@ -28,7 +28,7 @@ export interface ProbeWish {
 
 export interface ProbeRun {
   /** Not from the source itself: a SYN of ours, whose answer was looked for as it left. */
-  readonly injected?: { readonly by: string; readonly answeredBy?: string };
+  readonly injected?: { readonly by: string; readonly master?: string; readonly answeredBy?: string };
   readonly attempts: readonly ConnectOutcome[];
   /** By inode, then by counter. */
   readonly growth: ReadonlyMap<string, Readonly<Record<string, number>>>;
