@@ -37,17 +37,24 @@ export async function ask(lab: FaultLab, fault: FaultCase, options: { from?: str
 }
 
 /** As it is where the source is not on this machine: of the lab only the server and its container are seen; a SYN is handed to the kernel. */
-export async function askFromServerAlone(lab: FaultLab, fault: FaultCase, inject = true): Promise<Diagnosis> {
+export async function askFromServerAlone(
+  lab: FaultLab,
+  fault: FaultCase,
+  { inject = true, iif }: { inject?: boolean; iif?: string } = {},
+): Promise<Diagnosis> {
   const [to, port] = fault.to ?? ['10.60.0.2', 8080];
   const source = parseAddress(fault.from ?? client);
   const destination = parseAddress(to);
   assert.ok(source && destination);
   const netns = lab.at('server').name;
   const seen = [netns, lab.at('container').name];
-  const { diagnosis } = await diagnose({ source, destination, port, netns, probe: false, inject }, async () => {
-    const machine = await readConnected(netns);
-    return { ...machine, namespaces: machine.namespaces.filter(({ name }) => seen.includes(name)) };
-  });
+  const { diagnosis } = await diagnose(
+    { source, destination, port, netns, probe: false, inject, ...(iif && { iif }) },
+    async () => {
+      const machine = await readConnected(netns);
+      return { ...machine, namespaces: machine.namespaces.filter(({ name }) => seen.includes(name)) };
+    },
+  );
   return diagnosis;
 }
 
@@ -192,8 +199,27 @@ export async function runFromServerAlone(fault: FaultCase): Promise<void> {
     const healthy = await askFromServerAlone(lab, fault);
     assert.deepEqual([healthy.verdict, healthy.confidence, healthy.cause], ['reachable', 'observed', undefined], shown(healthy));
     assert.ok(healthy.not_measured.some((text) => text.includes('10.50.1.10 is not on this machine')));
-    const quiet = await askFromServerAlone(lab, fault, false);
+    const quiet = await askFromServerAlone(lab, fault, { inject: false });
     assert.deepEqual([quiet.verdict, quiet.cause], ['inconclusive', undefined], shown(quiet));
+  } finally {
+    await lab.end();
+  }
+}
+
+/** A way back by another link than the address that is asked for: which way the question comes is not known, and the answer is not seen to arrive. */
+export async function runTwoWays(fault: FaultCase): Promise<void> {
+  const lab = await FaultLab.open();
+  try {
+    const heal = await stage(lab, fault);
+    const open = await askFromServerAlone(lab, fault);
+    assert.deepEqual([open.verdict, open.confidence, open.cause?.id], ['inconclusive', 'unknown', 'unexplained'], shown(open));
+    assert.match(open.cause?.detail ?? '', /in by s1: .*in by s0: unreachable, rpfilter .*--iif/);
+    const told = await askFromServerAlone(lab, fault, { iif: 's0' });
+    assert.deepEqual([told.verdict, told.cause?.id], ['unreachable', fault.cause], shown(told));
+    await heal();
+    const healed = await askFromServerAlone(lab, fault, { iif: 's0' });
+    assert.equal(healed.verdict, 'inconclusive', shown(healed));
+    assert.match(healed.cause?.detail ?? '', /came in by s0 is answered by s1/);
   } finally {
     await lab.end();
   }

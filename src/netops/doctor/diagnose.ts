@@ -19,8 +19,8 @@ import { type ProbeRun, runProbe } from './probe-run.ts';
 import { readConnected, withFilters } from './reading.ts';
 import { rejectFixes } from './rejected-fixes.ts';
 import type { KernelRoute } from './route-agreement.ts';
-import { decideRoute, isLocalAddress, type RouteWish } from './route-decision.ts';
-import { sameAddress } from './wire.ts';
+import type { RouteWish } from './route-decision.ts';
+import { placeWords, type StartPlace, startPlaces } from './start-place.ts';
 
 export interface DiagnosisWish {
   readonly source: Address;
@@ -58,15 +58,17 @@ export async function diagnose(
   const notMeasured = machine.unseen.map(
     ({ what, why, netns }) => `${what}${netns ? ` of ${spaceNamed(machine, netns)}` : ''}: ${why}`,
   );
-  let walked = walkIn(machine, wish);
+  let walks = walksFrom(machine, wish);
   // Rules may send it elsewhere: walked again until those of every place it comes by were read.
   for (let round = 0; round < mostRounds; round += 1) {
-    const lacking = walked.walk.through.filter(({ filter }) => filter === undefined);
-    if (lacking.length === 0) break;
-    machine = await withFilters(machine, lacking);
-    walked = walkIn(machine, wish);
+    const lacking = new Set(walks.flatMap(({ walk }) => walk.through).filter(({ filter }) => filter === undefined));
+    if (lacking.size === 0) break;
+    machine = await withFilters(machine, [...lacking]);
+    walks = walksFrom(machine, wish);
   }
-  const { home, start, request, walk } = walked;
+  const [home] = machine.namespaces;
+  const [{ start, request, walk }] = walks;
+  const ambiguity = differing(machine, walks);
   if (start.assumed) notMeasured.push(start.assumed);
   const hops = withMore(machine, walk);
   const denied = denialHop(hops, wish.port);
@@ -78,11 +80,12 @@ export async function diagnose(
   const through = walk.through.includes(home) ? walk.through : [...walk.through, home];
   const { source, destination, port } = wish;
   const probing = { namespace: start.namespace, source, destination, port, through, hops };
-  if (wish.probe && start.iif === undefined) run = await runProbe(probing);
+  if (ambiguity !== undefined) notMeasured.push('a live probe: it would tell of one of these ways alone');
+  else if (wish.probe && start.iif === undefined) run = await runProbe(probing);
   else if (wish.inject) {
-    const link = injectionLink(machine, home, start, walk);
-    if (link) run = await runInject({ ...probing, ...link });
-    else notMeasured.push('a packet of its own: no link here would bring it in');
+    const iif = injectionLink(home, start, walk);
+    if (typeof iif === 'string') notMeasured.push(`a packet of its own: ${iif}`);
+    else run = await runInject({ ...probing, namespace: home, iif });
   } else if (wish.probe)
     notMeasured.push(
       `the probe: ${renderAddress(source)} is in no namespace that can be entered from here; --inject hands the kernel a packet of its own`,
@@ -92,7 +95,10 @@ export async function diagnose(
     notMeasured.push(...run.notMeasured);
     hops.push(...toldByProbe(walk, hops, run));
   }
-  const judgement = judge(walk, hops, run);
+  const judgement: Judgement =
+    ambiguity === undefined
+      ? judge(walk, hops, run)
+      : { verdict: 'inconclusive', confidence: 'unknown', evidence: new Map(), disagreement: ambiguity };
   const banned = judgement.cause?.fault?.id === 'banned' ? judgement.cause : undefined;
   const jail = banned?.fault?.parts.jail;
   if (banned && jail !== undefined && banned.fault?.parts.expires === undefined) {
@@ -106,22 +112,36 @@ export async function diagnose(
 /** Places one packet comes by are found one behind the other. */
 const mostRounds = 16;
 
-function walkIn(
-  machine: Machine,
-  wish: DiagnosisWish,
-): { home: MachineNamespace; start: Start; request: WalkRequest; walk: PathWalk } {
-  const [home] = machine.namespaces;
-  const start = startOf(machine, home, wish);
-  const request: WalkRequest = {
-    machine,
-    source: wish.source,
-    sourcePort: anySourcePort,
-    destination: wish.destination,
-    port: wish.port,
-    start,
-    askKernel,
-  };
-  return { home, start, request, walk: walkPath(request) };
+interface Walked {
+  readonly start: StartPlace;
+  readonly request: WalkRequest;
+  readonly walk: PathWalk;
+}
+
+/** From every place where it may begin, the likeliest first. */
+function walksFrom(machine: Machine, wish: DiagnosisWish): readonly [Walked, ...Walked[]] {
+  const walks = startPlaces(machine, machine.namespaces[0], wish).map((start): Walked => {
+    const { source, destination, port } = wish;
+    const request = { machine, source, sourcePort: anySourcePort, destination, port, start, askKernel };
+    return { start, request, walk: walkPath(request) };
+  });
+  return walks as [Walked, ...Walked[]];
+}
+
+/** In words, where it matters by which of several ways it comes: nothing read here tells which one it is. */
+function differing(machine: Machine, walks: readonly Walked[]): string | undefined {
+  const told = walks.map(({ start, walk }) => {
+    const { verdict, cause } = judge(walk, withMore(machine, walk), undefined);
+    return {
+      start,
+      outcome: `${verdict}${cause?.fault ? `, ${cause.fault.id} (${cause.fault.detail})` : ''}`,
+      id: cause?.fault?.id,
+      verdict,
+    };
+  });
+  const [first, ...others] = told;
+  if (others.every(({ id, verdict }) => id === first.id && verdict === first.verdict)) return undefined;
+  return `it is not known which way it comes, and that decides: ${told.map(({ start, outcome }) => `${placeWords(start)}: ${outcome}`).join('; ')}; say --iif`;
 }
 
 function assemble(
@@ -187,56 +207,12 @@ const spaceNamed = (machine: Machine, inode: string): string => {
   return found ? nameOf(found) : `net:[${inode}]`;
 };
 
-interface Start {
-  readonly namespace: MachineNamespace;
-  readonly iif?: string;
-  readonly assumed?: string;
-}
-
-/** Where the source is: a namespace that has the address, the nearest first; else a device of the one asked in. */
-function startOf(machine: Machine, home: MachineNamespace, { source, destination, iif }: DiagnosisWish): Start {
-  if (iif !== undefined) {
-    if (!home.links.some(({ name }) => name === iif))
-      throw new WeirError('not-found', `there is no link ${iif} in ${nameOf(home)}`);
-    return { namespace: home, iif };
-  }
-  const owner = machine.namespaces.find(({ links }) =>
-    links.some(({ addresses }) => addresses.some(({ address }) => sameAddress(address, source))),
-  );
-  if (owner) return { namespace: owner };
-  if (source.value >> (source.family === 4 ? 24n : 0n) === (source.family === 4 ? 127n : 1n)) return { namespace: home };
-  const near = home.links.find(
-    ({ addresses, name }) => name !== 'lo' && addresses.some(({ address }) => sameAddress(address, destination)),
-  );
-  const outward = home.routes.find(
-    ({ prefixLength, family, type }) => prefixLength === 0 && family === source.family && type === 'unicast',
-  );
-  const back = decideRoute(home, { to: source });
-  const guess =
-    (isLocalAddress(home, destination) && near && near.kind !== 'bridge' ? near.name : undefined) ??
-    outward?.hops[0]?.device ??
-    (back.kind === 'route' ? back.device : undefined) ??
-    home.links.find(({ name, up }) => name !== 'lo' && up)?.name;
-  if (guess === undefined)
-    throw new WeirError('not-found', `no link of ${nameOf(home)} could bring anything from ${renderAddress(source)}`);
-  return {
-    namespace: home,
-    iif: guess,
-    assumed: `what is before ${guess}: ${renderAddress(source)} is not on this machine, and it is assumed to come in there (--iif says otherwise)`,
-  };
-}
-
-/** Where a packet of ours goes in: by the link it is assumed to come in by, else where the walk says it enters the namespace asked in. */
-function injectionLink(
-  machine: Machine,
-  home: MachineNamespace,
-  start: Start,
-  walk: PathWalk,
-): { namespace: MachineNamespace; iif: MachineLink } | undefined {
-  const name =
-    start.iif ?? walk.hops.find(({ namespace, dev, layer }) => namespace === home && layer === 'route' && dev !== undefined)?.dev;
-  const iif = home.links.find((link) => link.name === name);
-  return iif && machine.namespaces.includes(home) ? { namespace: home, iif } : undefined;
+/** Where a packet of ours goes in: by the link the real one comes in by; in words why there is none. */
+function injectionLink(home: MachineNamespace, start: StartPlace, walk: PathWalk): MachineLink | string {
+  if (start.namespace === home && start.iif === undefined)
+    return 'the source is of this namespace itself, and nothing comes in with its address; --probe connects from it';
+  const name = start.iif ?? walk.cameBy.get(home.inode);
+  return home.links.find((link) => link.name === name) ?? 'it does not come by this namespace';
 }
 
 function askKernel({ path }: MachineNamespace, wish: RouteWish): KernelRoute | undefined {

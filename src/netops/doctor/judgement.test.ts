@@ -22,6 +22,7 @@ const whole = {
   hops: [],
   through: [],
   legs: [],
+  cameBy: new Map(),
 } as PathWalk;
 const met = (result: ConnectOutcome['result'], more: Partial<ProbeRun> & Partial<ConnectOutcome> = {}): ProbeRun => ({
   attempts: [{ result, sourcePort: 5, ms: 1, receivedBytes: 0, ...(more.ending && { ending: more.ending }) }],

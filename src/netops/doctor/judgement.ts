@@ -51,6 +51,9 @@ function disputing(hops: readonly WalkHop[], judgement: Judgement): Judgement {
   };
 }
 
+/** What stops a frame stops questions for neighbours too: a router then says that nobody is there. */
+const belowAddresses: ReadonlySet<string> = new Set(['link', 'neighbour', 'qdisc', 'bridge']);
+
 /** What a probe may meet of a fault. A refusal, and what routers say, may get lost further on: that is for whoever looks at the hops. */
 const meets: Readonly<Record<Fault['effect'], ReadonlySet<ConnectOutcome['result']>>> = {
   silence: new Set(['timeout']),
@@ -62,6 +65,8 @@ const meets: Readonly<Record<Fault['effect'], ReadonlySet<ConnectOutcome['result
 /** Whether a probe's end is what these hops foretell, the cause being the first of them. */
 function foretells(hops: readonly WalkHop[], cause: WalkHop, { effect }: Fault, result: ConnectOutcome['result']): boolean {
   if (meets[effect].has(result)) return true;
+  if (effect === 'silence' && result === 'unreachable')
+    return belowAddresses.has(cause.layer) || cause.fault?.id === 'gateway-ip-is-local';
   const loses = ({ fault, way }: WalkHop): boolean =>
     way === 'back' && fault?.certain === true && (fault.effect === 'silence' || fault.effect === 'unreachable');
   return effect === 'refused' && result === 'timeout' && hops.slice(hops.indexOf(cause) + 1).some(loses);

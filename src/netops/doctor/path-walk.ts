@@ -50,6 +50,8 @@ export interface PathWalk {
   readonly through: readonly MachineNamespace[];
   /** Devices that data leaves by, in order, there and back. */
   readonly legs: readonly DataLeg[];
+  /** By which device it came into a namespace on its way there, by inode. */
+  readonly cameBy: ReadonlyMap<string, string>;
 }
 
 /** Namespaces one packet may come through: longer is a loop. */
@@ -108,6 +110,7 @@ class Walk {
       back,
       through: this.#through,
       legs: this.#legs,
+      cameBy: new Map([...this.#tracked].flatMap(([inode, { iif }]) => (iif === undefined ? [] : [[inode, iif] as const]))),
       ...(this.#listener && { listener: this.#listener }),
       ...(this.#server && { server: this.#server }),
       ...(this.#arrived && { arrived: this.#arrived }),
