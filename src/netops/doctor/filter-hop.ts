@@ -273,28 +273,37 @@ function bannedBy(
   { source }: FilterPacket,
   filter: PacketFilter,
 ): Ban | undefined {
-  const match = rule?.statements.find((statement) => statement.kind === 'set');
-  const setName = match?.kind === 'set' ? match.set : undefined;
-  const named = [place.owner, setName, place.chain, place.table].find((text) => text !== undefined && /f2b|fail2ban/.test(text));
-  if (named === undefined) return undefined;
+  const match = rule?.statements.find((statement) => statement.kind === 'set' && !statement.inverted);
+  const named = match?.kind === 'set' ? match.set : undefined;
+  const ofIpset = named?.startsWith('ipset:') ?? false;
+  const setName = named?.replace(/^ipset:/, '');
+  const words = [place.owner, setName, place.chain, place.table].find((text) => text !== undefined && /f2b|fail2ban/.test(text));
+  if (words === undefined) return undefined;
   const jail =
     /^fail2ban (.+)$/.exec(place.owner ?? '')?.[1] ??
     /^(?:addr6?-set|f2b)-(.+)$/.exec(setName ?? '')?.[1] ??
     /^f2b-(.+)$/.exec(place.chain)?.[1] ??
-    named;
+    words;
   const set =
     setName === undefined
       ? undefined
-      : filter.sets.find(({ name, backend, table }) => name === setName && (backend === 'legacy' || table === place.table));
-  const element = set?.elements.find(({ key }) => {
+      : filter.sets.find(({ name, backend, table, family }) =>
+          name === setName && ofIpset
+            ? backend === 'legacy'
+            : name === setName && backend === place.backend && table === place.table && family === place.family,
+        );
+  const element = set?.elements.find(({ key, excluded }) => {
     const [part] = key;
-    return part && 'first' in part && part.first <= source.value && source.value <= part.last;
+    return !excluded && part && 'first' in part && part.first <= source.value && source.value <= part.last;
   });
+  // One that holds others too is not taken away for one of them; one that says more than an address is not written again from here.
+  const [only, ...more] = element?.key ?? [];
+  const alone = only && more.length === 0 && 'first' in only && only.first === only.last && element?.comment === undefined;
   const until = element?.expires === undefined ? 'no end of it is written there' : `for ${element.expires} s more`;
   return {
     detail: `banned by fail2ban, jail ${jail}, ${until}: ${renderPlace(place)}${setName ? `; ${renderAddress(source)} is in set ${setName}` : ''}`,
     parts: {
-      ...(set && { set: { family: set.family, table: set.table, name: set.name } }),
+      ...(set && alone && { set: { backend: set.backend, family: set.family, table: set.table, name: set.name } }),
       jail,
       ...(element?.expires === undefined ? {} : { expires: element.expires }),
       ...(element?.timeout === undefined ? {} : { timeout: element.timeout }),

@@ -53,10 +53,11 @@ function iptablesOf({ backend, family }: { backend: string; family: string }): s
 function iptablesMatch(packet: FilterPacket, anySource: boolean): string {
   const words: string[] = [];
   if (!anySource) words.push(`-s ${renderAddress(packet.source)}`);
-  words.push(`-d ${renderAddress(packet.destination)}`, `-p ${packet.protocol}`);
-  if (packet.protocol === 'tcp' && packet.direction === 'reply') words.push(`--sport ${packet.sourcePort}`);
-  else if (packet.protocol !== 'icmp') words.push(`--dport ${packet.destinationPort}`);
-  else words.push('--icmp-type fragmentation-needed');
+  words.push(`-d ${renderAddress(packet.destination)}`);
+  if (packet.protocol === 'icmp')
+    words.push(packet.family === 4 ? '-p icmp --icmp-type fragmentation-needed' : '-p ipv6-icmp --icmpv6-type packet-too-big');
+  else if (packet.direction === 'reply') words.push(`-p ${packet.protocol} --sport ${packet.sourcePort}`);
+  else words.push(`-p ${packet.protocol} --dport ${packet.destinationPort}`);
   return words.join(' ');
 }
 
@@ -65,10 +66,20 @@ function nftMatch(packet: FilterPacket, anySource: boolean): string {
   const words: string[] = [];
   if (!anySource) words.push(`${ip} saddr ${renderAddress(packet.source)}`);
   words.push(`${ip} daddr ${renderAddress(packet.destination)}`);
-  if (packet.protocol === 'icmp') words.push('icmp type destination-unreachable');
+  if (packet.protocol === 'icmp')
+    words.push(packet.family === 4 ? 'icmp type destination-unreachable icmp code frag-needed' : 'icmpv6 type packet-too-big');
   else if (packet.direction === 'reply') words.push(`${packet.protocol} sport ${packet.sourcePort}`);
   else words.push(`${packet.protocol} dport ${packet.destinationPort}`);
   return words.join(' ');
+}
+
+/** What the exception selects, in words. */
+function flowWords({ family, protocol, destination, destinationPort, sourcePort, direction }: FilterPacket, who: string): string {
+  const to = renderAddress(destination);
+  if (protocol === 'icmp') return `ICMP${family === 4 ? ' "fragmentation needed"' : 'v6 "packet too big"'} from ${who} to ${to}`;
+  return direction === 'reply'
+    ? `${protocol} from ${who} port ${sourcePort} to any port of ${to}`
+    : `${protocol} from ${who} to ${to} port ${destinationPort}`;
 }
 
 export function exceptionFrom(
@@ -80,7 +91,7 @@ export function exceptionFrom(
   const comment = newComment();
   const { anySource = false } = options;
   const who = anySource ? 'every source' : renderAddress(packet.source);
-  const scope = `lets ${packet.protocol} from ${who} to ${renderAddress(packet.destination)}${packet.protocol === 'icmp' ? '' : ` port ${packet.direction === 'reply' ? 'any' : packet.destinationPort}`} past this chain; nothing else`;
+  const scope = `lets ${flowWords(packet, who)} past this chain; nothing else`;
   if (rule) {
     // Docker's chain for users: back to Docker's own rules, not past them.
     const target = rule.chain === 'DOCKER-USER' ? 'RETURN' : 'ACCEPT';

@@ -61,7 +61,16 @@ const hostile = ['x;$(id)', '`id`', "a'b", 'a"b', 'a|b&c', 'a>b', '*'];
 test('a name of a link is one word to the shell, whatever it is', () => {
   for (const name of hostile) {
     const text = `10.0.0.9 dev ${name} scope link`;
-    const there = { table: 254, destination: at('10.0.0.9'), prefixLength: 32, family: 4, type: 'unicast', hops: [], text };
+    const there = {
+      table: 254,
+      destination: at('10.0.0.9'),
+      prefixLength: 32,
+      family: 4,
+      type: 'unicast',
+      metric: 0,
+      hops: [],
+      text,
+    };
     const [route] = fixesOf('no-return-route', { address: at('10.0.0.9'), inputDevice: name }, {
       routes: [there],
     } as unknown as Partial<MachineNamespace>);
@@ -94,7 +103,7 @@ test('a name that nft would read as more than a name is in no command of it', ()
       fixesOf('fw-rule-drop', { rule: rule({ chain: name }) }),
       fixesOf('fw-rule-drop', { rule: rule({ table: name }) }),
       fixesOf('fw-rule-drop', { policyOf: { family: 'inet', table: 't', chain: name, backend: 'nft' } }),
-      fixesOf('banned', { set: { family: 'inet', table: 't', name } }),
+      fixesOf('banned', { set: { backend: 'nft', family: 'inet', table: 't', name } }),
     ];
     for (const fixes of named) {
       assert.notEqual(fixes.length, 0);
@@ -199,4 +208,61 @@ test('the undo of one fix names what that fix made, not what another did; legacy
   });
   assert.match(legacy.cmd, /^iptables-legacy -w 10 -t filter -I INPUT 4 /);
   assert.match(legacy.undo, /^iptables-legacy -w 10 -t filter -D INPUT /);
+});
+
+test('a route is put where it decides, and taken back to what was there: table and metric', () => {
+  const route = (text: string, more: object) => ({
+    table: 254,
+    destination: at('10.0.0.9'),
+    prefixLength: 32,
+    family: 4,
+    type: 'unicast',
+    metric: 0,
+    hops: [],
+    text,
+    ...more,
+  });
+  const fixOf = (parts: FaultParts, ...routes: object[]): string => {
+    const [{ cmd, undo }] = fixesOf('return-route-blackhole', { address: at('10.0.0.9'), inputDevice: 'eth0', ...parts }, {
+      routes,
+    } as unknown as Partial<MachineNamespace>);
+    return `${cmd} / ${undo}`;
+  };
+  assert.equal(fixOf({}), 'ip route add 10.0.0.9/32 dev eth0 / ip route del 10.0.0.9/32 dev eth0');
+  assert.equal(
+    fixOf({ table: 100 }, route('10.0.0.9 dev eth1', {})),
+    'ip route add 10.0.0.9/32 dev eth0 table 100 / ip route del 10.0.0.9/32 dev eth0 table 100',
+  );
+  const far = route('10.0.0.9 dev eth1 metric 600', { metric: 600 });
+  const near = route('blackhole 10.0.0.9 metric 100', { metric: 100, type: 'blackhole' });
+  assert.equal(
+    fixOf({}, far, near),
+    'ip route replace 10.0.0.9/32 dev eth0 metric 100 / ip route replace blackhole 10.0.0.9 metric 100',
+  );
+  const inTable = route('10.0.0.9 dev eth1 table 7', { table: 7 });
+  assert.equal(
+    fixOf({ table: 7 }, far, inTable),
+    'ip route replace 10.0.0.9/32 dev eth0 table 7 / ip route replace 10.0.0.9 dev eth1 table 7',
+  );
+  assert.match(fixOf({}, route('10.0.0.9 dev eth1 linkdown', {})), /^# ip route replace 10\.0\.0\.9\/32 dev eth0: instead of /);
+});
+
+test('the message that tells a size is named by its type, in each family, and nothing else of ICMP', () => {
+  const told = (family: 4 | 6): FilterPacket => ({
+    ...packet,
+    family,
+    protocol: 'icmp',
+    source: at(family === 4 ? '10.0.0.1' : 'fd00::1'),
+    destination: at(family === 4 ? '10.0.0.9' : 'fd00::9'),
+    icmp: family === 4 ? { type: 3, code: 4 } : { type: 2, code: 0 },
+  });
+  const of = (family: 4 | 6, more: Partial<RulePlace>): DiagnosisFix =>
+    fixesOf('pmtu-blackhole', { packet: told(family), rule: rule(more) })[0];
+  assert.match(of(4, {}).cmd, / icmp type destination-unreachable icmp code frag-needed accept /);
+  assert.match(of(6, {}).cmd, / ip6 saddr fd00::1 ip6 daddr fd00::9 icmpv6 type packet-too-big accept /);
+  const iptables = { table: 'filter', chain: 'INPUT', text: '-A INPUT -j DROP' };
+  assert.match(of(4, { ...iptables, family: 'ip' }).cmd, /-p icmp --icmp-type fragmentation-needed -j ACCEPT$/);
+  const six = of(6, { ...iptables, family: 'ip6' });
+  assert.match(six.cmd, /^ip6tables-nft .* -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT$/);
+  assert.match(six.scope, /lets ICMPv6 "packet too big" from fd00::1 to fd00::9 past/);
 });

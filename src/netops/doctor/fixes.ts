@@ -10,6 +10,9 @@ import type { Fault, FaultParts, WalkHop } from './hop.ts';
 import { decideRoute } from './route-decision.ts';
 import { sameAddress } from './wire.ts';
 
+/** RT_TABLE_MAIN, rtnetlink(7). */
+const mainTable = 254;
+
 type Draft = Omit<DiagnosisFix, 'when'> & { readonly when?: DiagnosisFix['when'] };
 
 export function planFixes(machine: Machine, hop: WalkHop): DiagnosisFix[] {
@@ -39,25 +42,36 @@ const persist = (text: string): Draft => ({
   scope: 'for good',
 });
 
-/** A host's route that wins over every network: back by where the question came from. */
+/** What `ip route` prints of a state and does not read, and what names something that may be another by then. */
+const notReplayable = /\b(dead|linkdown|unresolved|pervasive|expires|nhid|tos)\b/;
+
+/** A host's route that wins over every network: back by where the question came from. In the table that decides for it. */
 function hostRoute(namespace: MachineNamespace, parts: FaultParts): Draft[] {
-  const { address, inputDevice } = parts;
+  const { address, inputDevice, table = mainTable } = parts;
   if (!address || inputDevice === undefined) return [];
   const gateway = parts.gateway ?? defaultGateway(namespace, address, inputDevice);
   const onLink = gateway === undefined || sameAddress(gateway, address);
   const prefix = `${renderAddress(address)}/${bitsOf(address.family)}`;
+  const place = table === mainTable ? '' : ` table ${table}`;
   const way = `${onLink ? '' : ` via ${renderAddress(gateway)}`} dev ${quoted(inputDevice)}`;
-  const there = namespace.routes.find(
-    (route) => route.table === 254 && sameAddress(route.destination, address) && route.prefixLength === bitsOf(address.family),
-  );
-  return [
-    {
-      cmd: there ? `ip route replace ${prefix}${way}` : `ip route add ${prefix}${way}`,
-      undo: there ? `ip route replace ${quotedWords(there.text)}` : `ip route del ${prefix}${way}`,
-      risk: 'lost with the next restart of the network; a host behind the other way with that very address is not reached meanwhile',
-      scope: `only what goes to ${renderAddress(address)}`,
-    },
-  ];
+  const rest = {
+    risk: 'lost with the next restart of the network; a host behind the other way with that very address is not reached meanwhile',
+    scope: `only what goes to ${renderAddress(address)}`,
+  };
+  // Of routes of one prefix the kernel takes the smallest metric; `replace` replaces one of the same metric, and adds one where there is none.
+  const [there] = namespace.routes
+    .filter(
+      (route) =>
+        route.table === table && sameAddress(route.destination, address) && route.prefixLength === bitsOf(address.family),
+    )
+    .sort((a, b) => a.metric - b.metric);
+  if (!there) {
+    const words = `${prefix}${way}${place}`;
+    return [{ cmd: `ip route add ${words}`, undo: `ip route del ${words}`, ...rest }];
+  }
+  const replacing = `ip route replace ${prefix}${way}${place}${there.metric === 0 ? '' : ` metric ${there.metric}`}`;
+  if (notReplayable.test(there.text)) return [advice(`${replacing}: instead of ${quotedWords(there.text)}`)];
+  return [{ cmd: replacing, undo: `ip route replace ${quotedWords(there.text)}`, ...rest }];
 }
 
 /** A host of the network the device is in: the gateway of a route by it, else where the default leads. */
@@ -145,6 +159,19 @@ function draftsOf(machine: Machine, namespace: MachineNamespace, fault: Fault): 
         `fail2ban-client set ${quoted(parts.jail ?? 'JAIL')} unbanip ${source}; and ignoreip for it in jail.local`,
       );
       if (!set) return [...exception(namespace, fault, 'the ban had a reason: see the log of the jail'), lasting];
+      if (set.backend === 'legacy') {
+        const add = `ipset add ${quoted(set.name)} ${source}`;
+        return [
+          {
+            cmd: `ipset del ${quoted(set.name)} ${source}`,
+            // For ever has to be said where the set has a time of its own, and cannot be where it knows none.
+            undo: parts.expires === undefined ? `${add} timeout 0 2>/dev/null || ${add}` : `${add} timeout ${parts.expires}`,
+            risk: 'it is banned again when the jail sees the same behaviour',
+            scope: `one address, ${source}`,
+          },
+          lasting,
+        ];
+      }
       const place = nftPlace(set.family, set.table, set.name);
       if (place === undefined) return [lasting];
       const timeout = parts.expires === undefined ? '' : ` timeout ${parts.timeout ?? parts.expires}s expires ${parts.expires}s`;

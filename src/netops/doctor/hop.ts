@@ -3,7 +3,7 @@
 import type { Address } from '../../model/address.ts';
 import type { CauseId, DiagnosisFix, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { MachineLink, MachineListener, MachineNamespace, MachineQdisc } from '../../model/machine.ts';
-import type { ChainPlace, FilterHook, FilterPacket, RulePlace } from '../../model/packet-filter.ts';
+import type { ChainPlace, FilterBackend, FilterHook, FilterPacket, RulePlace } from '../../model/packet-filter.ts';
 
 export type Evidence = DiagnosisHop['evidence'][number];
 
@@ -24,7 +24,8 @@ export interface FaultParts {
   readonly policyOf?: ChainPlace;
   readonly hook?: FilterHook;
   readonly packet?: FilterPacket;
-  readonly set?: { readonly family: string; readonly table: string; readonly name: string };
+  /** Holds this very address, and it alone. */
+  readonly set?: { readonly backend: FilterBackend; readonly family: string; readonly table: string; readonly name: string };
   /** Of fail2ban. */
   readonly jail?: string;
   /** Seconds until the element goes by itself. */
@@ -37,6 +38,8 @@ export interface FaultParts {
   readonly link?: MachineLink;
   readonly ruleText?: string;
   readonly rulePriority?: number;
+  /** Of the route that decided. */
+  readonly table?: number;
   readonly ruleAction?: string;
   /** Way back to the source: what came last in front of this namespace. */
   readonly gateway?: Address;

@@ -60,7 +60,7 @@ export function judgeRoute(given: RouteCase): HopWords & { readonly leaving?: Le
         rulePriority: decision.rule.priority,
         ruleAction: decision.how,
         ruleText: decision.rule.text,
-        ...(decision.route && { prefixLength: decision.route.prefixLength }),
+        ...(decision.route && { prefixLength: decision.route.prefixLength, table: decision.route.table }),
       },
     });
   }
