@@ -216,11 +216,14 @@ export class NamespaceLab {
       });
   }
 
-  /** Kills what the test started inside, deletes the namespaces, and asserts that nothing of this lab is left. */
+  /**
+   * Kills what the test started inside, deletes the namespaces, and asserts that nothing of this lab is left. What looks at every namespace of the
+   * machine may be inside for a moment: it is another's, and is waited for.
+   */
   async end(): Promise<void> {
     NamespaceLab.#standing.delete(this);
     for (const namespace of this.#namespaces) await namespace.stopChildren();
-    const strays = processesIn(this.#namespaces);
+    const strays = await staying(() => processesIn(this.#namespaces));
     for (const pid of strays) killIfThere(pid);
     await until('processes inside are gone', () => processesIn(this.#namespaces).length === 0);
     // What cannot be removed is found by the look that follows.
@@ -255,6 +258,20 @@ export async function createSegment(lab: NamespaceLab, number = ''): Promise<{ a
     { namespace: sensor, link: 'sv', addresses: ['10.99.0.2/16', 'fd99::2/64'], mac: '02:00:00:00:99:02' },
   );
   return { attacker, sensor };
+}
+
+const passingMs = 2000;
+
+/** Those of the first look that are there to the last. */
+async function staying(look: () => readonly number[]): Promise<readonly number[]> {
+  const end = performance.now() + passingMs;
+  let left = look();
+  while (left.length > 0 && performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = new Set(look());
+    left = left.filter((pid) => now.has(pid));
+  }
+  return left;
 }
 
 function processesIn(namespaces: readonly TestNamespace[]): number[] {

@@ -1,6 +1,8 @@
 // The fixture itself: namespaces come, talk, and go without a trace.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import test from 'node:test';
 import { createSegment, lacksKernelTests, NamespaceLab, runCommand, withLab } from './namespace.ts';
 
@@ -29,4 +31,16 @@ test('a process left in a namespace fails the lab and is ended', { skip }, async
   await assert.rejects(lab.end(), /left running/);
   const { stdout } = await runCommand(['ip', 'netns', 'list']);
   assert.ok(!stdout.includes(lab.prefix));
+});
+
+test('who looks at every namespace is inside for a moment: waited for, not ended', { skip }, async () => {
+  const lab = new NamespaceLab();
+  const namespace = await lab.namespace('y');
+  const [program, ...rest] = namespace.inside(['sh', '-c', 'echo in; exec timeout --preserve-status 0.5 cat']);
+  const passing = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(passing, 'exit');
+  await once(passing.stdout, 'data');
+  await lab.end();
+  // 143: of timeout's own SIGTERM; a signal would be the lab's.
+  assert.deepEqual(await ended, [143, null]);
 });
