@@ -153,9 +153,10 @@ export interface MachineNamespace {
   /** Absent where it could not be read. */
   readonly filter?: PacketFilter;
   readonly qdiscs: readonly MachineQdisc[];
-  /** As `ip xfrm policy` prints them, one each. */
-  readonly xfrmPolicies: readonly string[];
-  readonly queueConsumers: readonly QueueConsumer[];
+  /** As `ip xfrm policy` prints them, one each; absent where they could not be read. */
+  readonly xfrmPolicies?: readonly string[];
+  /** Absent where they could not be read. */
+  readonly queueConsumers?: readonly QueueConsumer[];
   /** Of /proc/net/snmp, netstat and snmp6: `Tcp.OutRsts`, `TcpExt.ListenOverflows`, `IcmpMsg.OutType3`. */
   readonly counters: Readonly<Record<string, number>>;
 }

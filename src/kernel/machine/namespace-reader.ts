@@ -87,12 +87,15 @@ export async function readNamespace(
   }));
   if (!proc.sysctls.complete) miss('sysctls', 'there are more devices than are read');
   if (proc.queues === undefined) miss('consumers of NFQUEUE', '/proc/net/netfilter/nfnetlink_queue cannot be read');
-  let xfrmPolicies: string[] = [];
-  if (parts.has('xfrm') && attempt('IPsec policies', false, () => hasPolicies(path)))
+  let xfrmPolicies: string[] | undefined = [];
+  const policies = parts.has('xfrm') ? attempt<boolean | undefined>('IPsec policies', undefined, () => hasPolicies(path)) : false;
+  if (policies === undefined) xfrmPolicies = undefined;
+  else if (policies)
     try {
       const { stdout } = await createCommandRunner(path).run('ip', ['xfrm', 'policy']);
       xfrmPolicies = splitPolicies(stdout);
     } catch (error) {
+      xfrmPolicies = undefined;
       miss('IPsec policies', asWeirError(error).message);
     }
   return {
@@ -101,8 +104,8 @@ export async function readNamespace(
     ...rest,
     listeners,
     sysctls: proc.sysctls.sysctls,
-    xfrmPolicies,
-    queueConsumers: proc.queues ?? [],
+    ...(xfrmPolicies && { xfrmPolicies }),
+    ...(proc.queues && { queueConsumers: proc.queues }),
     counters: proc.counters,
     unseen,
   };

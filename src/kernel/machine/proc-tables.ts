@@ -56,10 +56,13 @@ export function parseQueueConsumers(text: string): QueueConsumer[] {
   return consumers;
 }
 
-/** Undefined where the kernel has no such queues or the caller may not see them. */
-export function readQueueConsumers(): QueueConsumer[] | undefined {
-  const text = readText('/proc/thread-self/net/netfilter/nfnetlink_queue');
-  return text === undefined ? undefined : parseQueueConsumers(text);
+/** Undefined where the caller may not see them. Without the file the kernel has no such queues, so that nobody reads one. */
+export function readQueueConsumers(path = '/proc/thread-self/net/netfilter/nfnetlink_queue'): QueueConsumer[] | undefined {
+  try {
+    return parseQueueConsumers(readFileSync(path, 'utf8'));
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? [] : undefined;
+  }
 }
 
 const fixedKeys = [

@@ -122,7 +122,7 @@ function contextOf({ namespace, hook, bridged }: HookVisit): WalkContext {
       const listener = findListener(namespace, packet, packet.destination, packet.destinationPort);
       return listener === undefined ? 'none' : listener.transparent ? 'transparent' : 'ordinary';
     },
-    hasQueueConsumer: (queue) => namespace.queueConsumers.some((consumer) => consumer.queue === queue),
+    hasQueueConsumer: (queue) => namespace.queueConsumers?.some((consumer) => consumer.queue === queue),
   };
 }
 
@@ -212,8 +212,9 @@ function faultOf(visit: HookVisit, verdict: FilterVerdict, walk: FilterWalk, fil
     verdict.kind === 'queue' ? verdict : verdict.kind === 'drop' && queueing?.kind === 'queue' ? queueing : undefined;
   if (queued) {
     const queues = queued.first === queued.last ? `queue ${queued.first}` : `queues ${queued.first} to ${queued.last}`;
+    const { queueConsumers: consumers } = namespace;
     const lacking =
-      !queued.bypass && !namespace.queueConsumers.some(({ queue }) => queue >= queued.first && queue <= queued.last);
+      consumers !== undefined && !queued.bypass && !consumers.some(({ queue }) => queue >= queued.first && queue <= queued.last);
     if (!lacking) return undefined;
     return {
       id: 'nfqueue-no-consumer',

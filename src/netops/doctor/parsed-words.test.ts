@@ -38,11 +38,12 @@ test('IPsec policies: who is selected, what is blocked, and the one with the sma
     ['in', true, 7, 443, false],
   );
   assert.equal(parsePolicy('socket in priority 0'), undefined);
-  const hops = (policies: string[], from = '10.0.0.5') =>
+  const hops = (policies: string[] | undefined, from = '10.0.0.5') =>
     xfrmHop({ xfrmPolicies: policies } as unknown as MachineNamespace, 'in', syn(from, '10.0.1.9'), 'there').map(
       ({ state, fault }) => fault?.id ?? state,
     );
   assert.deepEqual(hops([block]), ['ipsec-policy']);
+  assert.deepEqual(hops(undefined), ['not-measured'], 'what was not read is no pass');
   assert.deepEqual(hops([block], '10.0.2.5'), []);
   assert.deepEqual(hops([block.replace('443', '444')]), []);
   assert.deepEqual(hops([block, 'src 0.0.0.0/0 dst 0.0.0.0/0 \n\tdir in priority 1 ptype main']), ['pass']);

@@ -63,6 +63,8 @@ export function xfrmHop(
   packet: FilterPacket,
   way: 'there' | 'back',
 ): WalkHop[] {
+  if (namespace.xfrmPolicies === undefined)
+    return [{ layer: 'xfrm', namespace, way, state: 'not-measured', detail: 'IPsec policies could not be read', evidence: [] }];
   const [policy] = namespace.xfrmPolicies
     .flatMap((text) => parsePolicy(text) ?? [])
     .filter((candidate) => candidate.direction === direction && selects(candidate, packet))

@@ -200,7 +200,7 @@ class Journey {
           ? undefined
           : { transparent: listener.transparent, wildcard: listener.address.value === 0n };
       },
-      hasQueueConsumer: (queue) => namespace.queueConsumers.some((consumer) => consumer.queue === queue),
+      hasQueueConsumer: (queue) => namespace.queueConsumers?.some((consumer) => consumer.queue === queue),
     };
   }
 
