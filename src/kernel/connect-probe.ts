@@ -2,9 +2,16 @@
 // only where asked. What the outcome means is netops/doctor.
 
 import { Socket } from 'node:net';
+import { WeirError } from '../base/errors.ts';
 import { type Address, renderAddress } from '../model/address.ts';
 import { AF_INET, AF_INET6, bindSocket, closeDescriptor, insideNetns, openSocket, readSocketName, SOCK_STREAM } from './libc.ts';
 import { renderSocketAddress, socketPort } from './socket-address.ts';
+
+/** Both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
 
 export interface ConnectProbe {
   /** Path of the namespace; undefined: this one. */
@@ -13,6 +20,8 @@ export interface ConnectProbe {
   readonly from: Address;
   readonly to: Address;
   readonly port: number;
+  /** The first of these that is free; default: any. */
+  readonly fromPorts?: PortRange;
   /** Default 1500. */
   readonly timeoutMs?: number;
   /** Once connected: an empty line is sent, and what comes in this time is counted. 0: closed at once. */
@@ -41,13 +50,23 @@ const results: Readonly<Record<string, ConnectOutcome['result']>> = {
   EPERM: 'denied',
 };
 
+function bindFirstFree(fd: number, address: Address, { first, last }: PortRange): void {
+  for (let port = first; ; port += 1)
+    try {
+      bindSocket(fd, renderSocketAddress(address, port));
+      return;
+    } catch (error) {
+      if (port >= last || !(error instanceof WeirError) || error.details.errno !== 'EADDRINUSE') throw error;
+    }
+}
+
 /** Entering another namespace needs CAP_SYS_ADMIN. Throws `not-found`, `not-permitted`, `system-call` (no such address there). */
 export async function probeConnect(probe: ConnectProbe): Promise<ConnectOutcome> {
   const { from, to, port, timeoutMs = 1500, lingerMs = 0 } = probe;
   const { fd, sourcePort } = insideNetns(probe.netns, () => {
     const made = openSocket(to.family === 4 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
     try {
-      bindSocket(made, renderSocketAddress(from, 0));
+      bindFirstFree(made, from, probe.fromPorts ?? { first: 0, last: 0 });
     } catch (error) {
       closeDescriptor(made);
       throw error;

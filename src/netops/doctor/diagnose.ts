@@ -18,9 +18,11 @@ import { type PathWalk, type WalkRequest, walkPath } from './path-walk.ts';
 import { type ProbeRun, runProbe } from './probe-run.ts';
 import { readConnected, withFilters } from './reading.ts';
 import { rejectFixes } from './rejected-fixes.ts';
+import { repeatProbe } from './repeat-probe.ts';
 import type { KernelRoute } from './route-agreement.ts';
 import type { RouteWish } from './route-decision.ts';
 import { placeWords, type StartPlace, startPlaces } from './start-place.ts';
+import { sameAddress } from './wire.ts';
 
 export interface DiagnosisWish {
   readonly source: Address;
@@ -79,7 +81,9 @@ export async function diagnose(
   let run: ProbeRun | undefined;
   const through = walk.through.includes(home) ? walk.through : [...walk.through, home];
   const { source, destination, port } = wish;
-  const probing = { namespace: start.namespace, source, destination, port, through, hops };
+  const seenAs = walk.arrived?.source;
+  const alsoAs = seenAs && !sameAddress(seenAs, source) ? [seenAs] : [];
+  const probing = { namespace: start.namespace, source, destination, port, through, hops, alsoAs };
   if (ambiguity !== undefined) notMeasured.push('a live probe: it would tell of one of these ways alone');
   else if (wish.probe && start.iif === undefined) run = await runProbe(probing);
   else if (wish.inject) {
@@ -97,7 +101,7 @@ export async function diagnose(
   }
   const judgement: Judgement =
     ambiguity === undefined
-      ? judge(walk, hops, run)
+      ? await judgeSurely(walk, hops, run)
       : { verdict: 'inconclusive', confidence: 'unknown', evidence: new Map(), disagreement: ambiguity };
   const banned = judgement.cause?.fault?.id === 'banned' ? judgement.cause : undefined;
   const jail = banned?.fault?.parts.jail;
@@ -111,6 +115,14 @@ export async function diagnose(
 
 /** Places one packet comes by are found one behind the other. */
 const mostRounds = 16;
+
+/** What was only counted, whoever's it was, is looked at once more. */
+async function judgeSurely(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | undefined): Promise<Judgement> {
+  const judgement = judge(walk, hops, run);
+  const { suspect } = judgement;
+  if (!run?.again || !suspect) return judgement;
+  return judge(walk, hops, { ...run, repeated: await repeatProbe(run.again, suspect) });
+}
 
 interface Walked {
   readonly start: StartPlace;

@@ -10,7 +10,7 @@ import { type FilterInstruction, openPacketSocket } from '../../kernel/packet-so
 import { portsFilter, SniffReader } from '../../kernel/sniff-socket.ts';
 import type { MachineLink, MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket } from '../../model/packet-filter.ts';
-import { measured, type ProbeRun, type ProbeWish } from './probe-run.ts';
+import { choosePorts, measured, type ProbeRun, type ProbeWish } from './probe-run.ts';
 
 const waitMs = 1300;
 const bufferBytes = 1 << 20;
@@ -33,26 +33,29 @@ export interface InjectWish extends ProbeWish {
 /** Needs root. Throws `kernel-missing` (before 5.18), `not-permitted`. */
 export async function runInject(wish: InjectWish): Promise<ProbeRun> {
   let answeredBy: string | undefined;
-  const run = await measured(wish, async () => {
-    const { outcome, device } = await injectOnce(wish);
+  const ports = choosePorts();
+  const run = await measured({ ...wish, ports }, async () => {
+    const { outcome, device } = await injectOnce(wish, ports.first, waitMs);
     answeredBy = device;
     return [outcome];
   });
   const { name, master } = wish.iif;
+  let used = 0;
   return {
     ...run,
     injected: { by: name, ...(master !== undefined && { master }), ...(answeredBy !== undefined && { answeredBy }) },
+    again: async (forMs) => {
+      used += 1;
+      return (await injectOnce(wish, Math.min(ports.first + used, ports.last), forMs)).outcome;
+    },
   };
 }
 
-async function injectOnce({
-  namespace,
-  iif,
-  source,
-  destination,
-  port,
-}: InjectWish): Promise<{ outcome: ConnectOutcome; device?: string }> {
-  const sourcePort = randomInt(40_000, 60_000);
+async function injectOnce(
+  { namespace, iif, source, destination, port }: InjectWish,
+  sourcePort: number,
+  forMs: number,
+): Promise<{ outcome: ConnectOutcome; device?: string }> {
   const sequence = randomInt(1, 2 ** 31);
   const syn: FilterPacket = {
     family: source.family,
@@ -97,7 +100,7 @@ async function injectOnce({
         }
         const mac = iif.mac === '' ? strangerMac : iif.mac;
         injectFrame(namespace.path, iif.index, renderEthernet(mac, strangerMac, renderTcpPacket(syn, { sequence })));
-        timer = setTimeout(() => end('timeout'), waitMs);
+        timer = setTimeout(() => end('timeout'), forMs);
       } catch (error) {
         reject(error);
       }

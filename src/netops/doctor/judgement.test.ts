@@ -61,7 +61,21 @@ test('without a probe everything is a prediction, and what was not seen is no pr
 test('a probe proves what the kernel counted, and only observes what fits', () => {
   const growth = (name: string) => ({ growth: new Map([['1', { [name]: 2 }]]) });
   assert.equal(words([fine], met('connected')), 'reachable proven -');
-  assert.equal(words([wrong('rpfilter')], met('timeout', growth('TcpExt.IPReversePathFilter'))), 'unreachable proven rpfilter');
+  const counted = growth('TcpExt.IPReversePathFilter');
+  const filtered = wrong('rpfilter');
+  assert.equal(words([filtered], met('timeout', counted)), 'unreachable observed rpfilter', 'others may have moved it');
+  const { suspect } = judge(whole, [filtered], met('timeout', counted));
+  assert.deepEqual(suspect, { hop: filtered, meter: { kind: 'counter', name: 'TcpExt.IPReversePathFilter' } });
+  const repeated = (exact: boolean) => ({ ...counted, repeated: { hop: filtered, exact, text: 'again' } });
+  assert.equal(words([filtered], met('timeout', repeated(true))), 'unreachable proven rpfilter');
+  assert.equal(words([filtered], met('timeout', repeated(false))), 'unreachable observed rpfilter');
+  const sent = { resets: [{ kind: 'reset-sent', reason: 'NO_SOCKET' }] } as unknown as Partial<ProbeRun>;
+  const nobody = wrong('service-not-listening', { effect: 'refused' });
+  assert.equal(words([nobody], met('refused', growth('Tcp.OutRsts'))), 'unreachable observed service-not-listening');
+  assert.equal(
+    words([nobody], met('refused', { ...growth('Tcp.OutRsts'), ...sent })),
+    'unreachable proven service-not-listening',
+  );
   assert.equal(words([wrong('rpfilter')], met('timeout')), 'unreachable observed rpfilter');
   assert.equal(words([wrong('reply-lost-off-host')], met('timeout')), 'inconclusive observed reply-lost-off-host');
   const refusing = wrong('fw-reject-rst', { effect: 'refused' });
@@ -117,7 +131,10 @@ test('what may strike is the cause only where it was seen to', () => {
   const qdisc = { device: 'eth0', kind: 'htb', drops: 3, overlimits: 0, text: '' };
   const now = { ...namespace, neighbours: [], qdiscs: [{ ...qdisc, drops: 5 }] } as unknown as MachineNamespace;
   const counting = wrong('qdisc-drop', { certain: false, parts: { qdisc } });
-  assert.equal(words([counting], met('timeout', { after: new Map([['1', now]]) })), 'unreachable proven qdisc-drop');
+  const after = { after: new Map([['1', now]]) };
+  assert.equal(words([counting], met('timeout', after)), 'inconclusive unknown - both said', 'others send by it too');
+  const again = { ...after, repeated: { hop: counting, exact: true, text: 'again' } };
+  assert.equal(words([counting], met('timeout', again)), 'unreachable proven qdisc-drop');
   const told = { ...wrong('fw-rule-drop', { certain: false }), evidence: [{ rung: 'trace', text: 'it ended there' }] };
   assert.equal(words([told], met('timeout')), 'unreachable observed fw-rule-drop');
 });
@@ -140,6 +157,11 @@ test('what leaves a connection possible: limits, resets, sizes, two backends', (
   const counted = { growth: new Map([['1', { 'TcpExt.TCPAbortOnClose': 1 }]]) };
   assert.equal(
     words([wrong('app-abort', { effect: 'stall' })], met('connected', { ...counted, ending: 'reset' })),
+    'degraded observed app-abort',
+  );
+  const told = { resets: [{ kind: 'reset-sent', reason: 'TCP_ABORT_ON_CLOSE' }] } as unknown as Partial<ProbeRun>;
+  assert.equal(
+    words([wrong('app-abort', { effect: 'stall' })], met('connected', { ...counted, ...told, ending: 'reset' })),
     'degraded proven app-abort',
   );
 });

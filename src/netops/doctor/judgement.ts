@@ -6,7 +6,7 @@ import type { CauseId, Confidence, DiagnosisVerdict } from '../../model/diagnosi
 import { type Evidence, type Fault, rungs, type WalkHop } from './hop.ts';
 import type { PathWalk } from './path-walk.ts';
 import type { ProbeRun } from './probe-run.ts';
-import { signalOf } from './signals.ts';
+import { type Meter, signalOf } from './signals.ts';
 
 export interface Judgement {
   readonly verdict: DiagnosisVerdict;
@@ -19,6 +19,8 @@ export interface Judgement {
   readonly disagreement?: string;
   /** Where they do not, if that is one place. */
   readonly at?: WalkHop;
+  /** A place where something was counted that others may have moved: the probe repeated would tell. */
+  readonly suspect?: { readonly hop: WalkHop; readonly meter: Meter };
 }
 
 /** Causes that leave the connection possible. */
@@ -215,7 +217,15 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
         evidence,
         disagreement: `by what was read it must end otherwise (${cause.fault.detail}), but the probe got: ${describe(run)}`,
       };
-    return { verdict: 'unreachable', confidence: signal.strong ? 'proven' : 'observed', cause, evidence };
+    const { strong, meter } = signal;
+    const suspect = !strong && meter && { hop: cause, meter };
+    return {
+      verdict: 'unreachable',
+      confidence: strong ? 'proven' : 'observed',
+      cause,
+      evidence,
+      ...(suspect && { suspect }),
+    };
   }
   // Nothing sure: what may strike is the cause where the kernel counted or told that it did, and nowhere else.
   const possible = hops.filter(({ fault }) => fault !== undefined);
@@ -229,11 +239,17 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     return { verdict, confidence: signal.strong ? 'proven' : 'observed', cause: struck, evidence };
   }
   if (possible.length > 0) {
+    const [suspect] = possible.flatMap((hop) => {
+      const { meter, evidence: more } = signalOf(hop, run);
+      if (more.length > 0) note(hop, more);
+      return meter ? [{ hop, meter }] : [];
+    });
     const might = possible.flatMap(({ fault }) => fault?.detail ?? []).join('; ');
     return {
       verdict: 'inconclusive',
       confidence: 'unknown',
       evidence,
+      ...(suspect && { suspect }),
       disagreement: `the probe got: ${describe(run)}; nothing shows that what may strike did (${might})${droppedMeanwhile(run)}`,
     };
   }

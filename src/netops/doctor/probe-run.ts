@@ -1,8 +1,9 @@
 // Connections made to see what the walk foretold, with everything measured around them: counters of every namespace on the way, matches of
 // the rules in question, drops and resets as the kernel tells them. Ends by itself; leaves nothing.
 
+import { randomInt } from 'node:crypto';
 import { asWeirError } from '../../base/errors.ts';
-import { type ConnectOutcome, probeConnect } from '../../kernel/connect-probe.ts';
+import { type ConnectOutcome, type PortRange, probeConnect } from '../../kernel/connect-probe.ts';
 import { readMachine } from '../../kernel/machine/machine-reader.ts';
 import { NftTrace, type NftTraceLine } from '../../kernel/trace/nft-trace.ts';
 import { dropTraceRequest, type PacketDrop, type ResetSent, readTcpTraceEvent } from '../../kernel/trace/tcp-events.ts';
@@ -24,6 +25,8 @@ export interface ProbeWish {
   /** All the way. */
   readonly through: readonly MachineNamespace[];
   readonly hops: readonly WalkHop[];
+  /** Other addresses the source has on the way, where rules rewrite it. */
+  readonly alsoAs?: readonly Address[];
 }
 
 export interface ProbeRun {
@@ -42,6 +45,17 @@ export interface ProbeRun {
   /** Sent to the probe. */
   readonly resets: readonly ResetSent[];
   readonly notMeasured: readonly string[];
+  /** The same once more, alone: what it meets within this time. */
+  readonly again?: (timeoutMs: number) => Promise<ConnectOutcome>;
+  /** How that went, for a hop whose meter others may have moved too. */
+  readonly repeated?: Repetition;
+}
+
+export interface Repetition {
+  readonly hop: WalkHop;
+  /** Each time the meter stood still without the probe, and moved by exactly its one packet with it. */
+  readonly exact: boolean;
+  readonly text: string;
 }
 
 const timeoutMs = 1300;
@@ -51,21 +65,34 @@ const mostAttempts = 8;
 /** What makes a packet vanish in ordinary running: said nowhere. */
 const ordinaryDrops = new Set(['NO_SOCKET', 'NOT_SPECIFIED', 'OTHERHOST', 'TCP_OLD_DATA', 'SKB_CONSUMED', 'TCP_CLOSE']);
 
+/** Ports of one diagnosis: what is traced is told from other flows of the same hosts by them. */
+const portsEach = 32;
+
+export function choosePorts(): PortRange {
+  const first = randomInt(33_000, 60_000);
+  return { first, last: first + portsEach - 1 };
+}
+
 /** Connects from the namespace that has the source. */
-export const runProbe = (wish: ProbeWish): Promise<ProbeRun> =>
-  measured(wish, async (notMeasured) => {
+export async function runProbe(wish: ProbeWish): Promise<ProbeRun> {
+  const ports = choosePorts();
+  const connect = (forMs: number, stayMs: number): Promise<ConnectOutcome> =>
+    probeConnect({
+      netns: wish.namespace.path,
+      from: wish.source,
+      fromPorts: ports,
+      to: wish.destination,
+      port: wish.port,
+      timeoutMs: forMs,
+      lingerMs: stayMs,
+    });
+  const run = await measured({ ...wish, ports }, async (notMeasured) => {
     const attempts: ConnectOutcome[] = [];
     const limited = wish.hops.some(({ fault }) => fault?.id === 'fw-rate-limit');
     const foretold = wish.hops.some(({ fault }) => fault !== undefined);
     for (let count = 0; count < (limited ? mostAttempts : foretold ? 1 : 2); count += 1) {
-      const outcome = await probeConnect({
-        netns: wish.namespace.path,
-        from: wish.source,
-        to: wish.destination,
-        port: wish.port,
-        timeoutMs: limited && count > 0 ? 500 : timeoutMs,
-        lingerMs: limited && count > 0 ? 0 : lingerMs,
-      });
+      const later = limited && count > 0;
+      const outcome = await connect(later ? 500 : timeoutMs, later ? 0 : lingerMs);
       // What nothing foretold may have been a passing thing, as a neighbour that is only being asked for: once more.
       if (!foretold && count === 0 && outcome.result !== 'connected') {
         notMeasured.push(`why a first attempt failed (${outcome.result}): a second one was made`);
@@ -76,8 +103,10 @@ export const runProbe = (wish: ProbeWish): Promise<ProbeRun> =>
     }
     return attempts;
   });
+  return { ...run, again: (forMs) => connect(forMs, 0) };
+}
 
-type MeasureWish = Pick<ProbeWish, 'through' | 'hops' | 'source' | 'destination'>;
+type MeasureWish = Pick<ProbeWish, 'through' | 'hops' | 'source' | 'alsoAs'> & { readonly ports: PortRange };
 
 /** What a body that makes packets meets: everything that is counted or told around it. */
 export async function measured(wish: MeasureWish, body: (notMeasured: string[]) => Promise<ConnectOutcome[]>): Promise<ProbeRun> {
@@ -134,9 +163,16 @@ export interface RuleEnding {
   readonly text: string;
 }
 
-const endingsOf = ({ inode }: MachineNamespace, lines: readonly NftTraceLine[]): RuleEnding[] =>
+/** A queue that somebody reads is no end: what becomes of the packet is the reader's to say. */
+export const endingsOf = (
+  { inode, queueConsumers }: Pick<MachineNamespace, 'inode' | 'queueConsumers'>,
+  lines: readonly NftTraceLine[],
+): RuleEnding[] =>
   lines
-    .filter(({ kind, verdict }) => kind !== 'verdict' && /^(drop|queue|stolen)/.test(verdict))
+    .filter(
+      ({ kind, verdict }) =>
+        kind !== 'verdict' && (/^(drop|stolen)/.test(verdict) || (/^queue/.test(verdict) && queueConsumers?.length === 0)),
+    )
     .map(({ family, table, chain, text }) => ({ inode, family, table, chain, text }));
 
 /** Namespaces whose rules are watched at work. */
@@ -144,7 +180,7 @@ const mostTraces = 4;
 
 /** Where rules of nft are in question. */
 async function openRuleTraces(
-  { hops, source, destination, through }: MeasureWish,
+  { hops, source, alsoAs = [], ports, through }: MeasureWish,
   notMeasured: string[],
 ): Promise<{ namespace: MachineNamespace; nft: NftTrace }[]> {
   const foretold = new Set(
@@ -157,9 +193,11 @@ async function openRuleTraces(
     ? foretold
     : through.filter(({ filter }) => filter?.chains.some(({ backend, base }) => backend === 'nft' && base));
   const ip = source.family === 4 ? 'ip' : 'ip6';
-  const [from, to] = [renderAddress(source), renderAddress(destination)];
-  // The answer may have been rewritten: it is known by who it is for.
-  const selectors = [`${ip} saddr ${from} ${ip} daddr ${to}`, `${ip} daddr ${from}`];
+  // Addresses are rewritten on the way, the ports of the probe hardly ever: they tell it from other flows of the same hosts.
+  const range = `${ports.first}-${ports.last}`;
+  const selectors = [source, ...alsoAs]
+    .map(renderAddress)
+    .flatMap((from) => [`${ip} saddr ${from} tcp sport ${range}`, `${ip} daddr ${from} tcp dport ${range}`]);
   const opened: { namespace: MachineNamespace; nft: NftTrace }[] = [];
   for (const namespace of [...suspects].slice(0, mostTraces))
     try {

@@ -3,7 +3,8 @@
 
 import { renderAddress } from '../../model/address.ts';
 import type { CauseId } from '../../model/diagnosis.ts';
-import { type Evidence, rungs, type WalkHop } from './hop.ts';
+import type { RulePlace } from '../../model/packet-filter.ts';
+import { type Evidence, type Fault, rungs, type WalkHop } from './hop.ts';
 import type { ProbeRun } from './probe-run.ts';
 import { sameAddress } from './wire.ts';
 
@@ -57,9 +58,17 @@ const unheard = new Set<CauseId>([
   'policy-route-captured',
 ]);
 
+/** Something that counts what this fault does, whoever's packets they are. */
+export type Meter =
+  | { readonly kind: 'counter'; readonly name: string }
+  | { readonly kind: 'rule'; readonly place: RulePlace }
+  | { readonly kind: 'queue'; readonly device: string; readonly qdisc: string };
+
 export interface Signal {
-  /** A counter or an event of this cause and no other kind. */
+  /** Seen of this very flow. */
   readonly strong: boolean;
+  /** What moved meanwhile: on a busy machine it may have been others. A meter of it is read again while the probe is repeated. */
+  readonly meter?: Meter;
   readonly evidence: readonly Evidence[];
 }
 
@@ -72,20 +81,21 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   const wanted = counted[fault.id];
   let fits = true;
   let strong = false;
+  let meter: Meter | undefined;
   if (wanted && growth) {
     const found = wanted.grew?.find((names) => names.every((name) => (growth[name] ?? 0) > 0));
     if (found) {
-      strong = true;
+      meter = { kind: 'counter', name: found[0] };
       evidence.push({ rung: rungs.counters, text: found.map((name) => `${name} +${growth[name]}`).join(', ') });
     } else if (wanted.grew) fits = false;
     for (const name of wanted.absent ?? [])
       if ((growth[name] ?? 0) > 0) fits = false;
       else evidence.push({ rung: rungs.counters, text: `${name} +0: no socket here sent that reset` });
   }
-  const { rule } = fault.parts;
+  const { rule, address, qdisc } = fault.parts;
   const passed = rule && run.rulePackets.get(ruleKey(namespace.inode, rule));
-  if (passed !== undefined && passed > 0) {
-    strong = true;
+  if (rule && passed !== undefined && passed > 0) {
+    meter = { kind: 'rule', place: rule };
     evidence.push({ rung: rungs.counters, text: `that rule matched ${passed} packets meanwhile` });
   }
   const place = rule ?? fault.parts.policyOf;
@@ -103,7 +113,6 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
     });
   }
   const after = run.after.get(namespace.inode);
-  const { address, qdisc } = fault.parts;
   const neighbour = after?.neighbours.find(
     (entry) => address && sameAddress(entry.address, address) && /FAILED|INCOMPLETE/.test(entry.state),
   );
@@ -116,7 +125,7 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   }
   const queue = qdisc && after?.qdiscs.find(({ device, kind }) => device === qdisc.device && kind === qdisc.kind);
   if (qdisc && queue && queue.drops > qdisc.drops) {
-    strong = true;
+    meter = { kind: 'queue', device: qdisc.device, qdisc: qdisc.kind };
     evidence.push({ rung: rungs.counters, text: `that queue dropped ${queue.drops - qdisc.drops} packets meanwhile` });
   }
   const drops = dropped[fault.id];
@@ -132,10 +141,22 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
     });
     fits = true;
   }
-  if (run.resets.some(({ reason }) => reason === 'NO_SOCKET') && fault.effect === 'refused' && wanted?.grew)
-    evidence.push({ rung: rungs.trace, text: 'tcp_send_reset: NO_SOCKET, to the probe' });
-  return { strong: strong && fits, evidence };
+  // Resets of a run are those that went to the probe's own ports.
+  const reset = run.resets.find(({ reason }) => reason === resetReason(fault));
+  if (reset) {
+    strong = true;
+    evidence.push({ rung: rungs.trace, text: `tcp_send_reset: ${reset.reason}, to the probe` });
+  }
+  const { repeated } = run;
+  if (repeated && repeated.hop === hop) {
+    evidence.push({ rung: rungs.counters, text: repeated.text });
+    strong ||= repeated.exact;
+  }
+  return { strong: strong && fits, ...(fits && meter && { meter }), evidence };
 }
+
+const resetReason = ({ id, effect }: Fault): string | undefined =>
+  id === 'app-abort' ? 'TCP_ABORT_ON_CLOSE' : effect === 'refused' && counted[id]?.grew ? 'NO_SOCKET' : undefined;
 
 export const ruleKey = (
   inode: string,
