@@ -43,7 +43,11 @@ export function crossWire(departure: Departure): WireOutcome {
     : [];
   const byAddress = findOnWire(machine, { namespace, link }, { address: nextHop });
   const fixed = entry?.state.includes('PERMANENT') ? entry.mac : undefined;
-  const search = fixed === undefined ? byAddress : findOnWire(machine, { namespace, link }, { mac: fixed });
+  // Who answered lately is there, whatever he answers for (proxies for single addresses are not read).
+  const heard = entry && /REACHABLE|DELAY/.test(entry.state) && !byAddress.landing ? entry.mac : undefined;
+  const mac = fixed ?? heard;
+  const byMac = mac === undefined ? undefined : findOnWire(machine, { namespace, link }, { mac });
+  const search = byMac && (fixed !== undefined || byMac.landing) ? byMac : byAddress;
   const { landing } = search;
   if (fixed !== undefined && (!landing || (byAddress.landing && landing.link !== byAddress.landing.link))) {
     const real = byAddress.landing ? `; ${renderAddress(nextHop)} really is ${byAddress.landing.link.mac}` : '';

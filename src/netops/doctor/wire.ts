@@ -3,7 +3,7 @@
 
 import type { Address } from '../../model/address.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
-import { isLocalAddress } from './route-decision.ts';
+import { decideRoute, isLocalAddress } from './route-decision.ts';
 
 export interface Place {
   readonly namespace: MachineNamespace;
@@ -54,6 +54,7 @@ const sysctl = ({ sysctls }: MachineNamespace, key: string): number => Number(sy
 function answers({ namespace, link }: Place, wanted: Wanted): boolean {
   if ('mac' in wanted) return link.mac.toLowerCase() === wanted.mac.toLowerCase();
   const { address } = wanted;
+  if (answersForAnother({ namespace, link }, address)) return true;
   const strict =
     Math.max(sysctl(namespace, 'net/ipv4/conf/all/arp_ignore'), sysctl(namespace, `net/ipv4/conf/${link.name}/arp_ignore`)) > 0;
   if (address.family === 6 || strict)
@@ -62,6 +63,18 @@ function answers({ namespace, link }: Place, wanted: Wanted): boolean {
       (address.family === 6 && isLocalAddress(namespace, address))
     );
   return isLocalAddress(namespace, address);
+}
+
+/**
+ * Proxy ARP, as container networks have it (Calico's 169.254.1.1): a device that forwards answers for whatever it would send out by another one.
+ * Entries for single addresses (`ip neigh add proxy`) are not read. Source: net/ipv4/arp.c (arp_process, arp_fwd_proxy).
+ */
+function answersForAnother({ namespace, link }: Place, address: Address): boolean {
+  const key = (device: string, name: string): string => `net/ipv4/conf/${device}/${name}`;
+  if (address.family !== 4 || sysctl(namespace, key(link.name, 'forwarding')) === 0) return false;
+  if (Math.max(sysctl(namespace, key('all', 'proxy_arp')), sysctl(namespace, key(link.name, 'proxy_arp'))) === 0) return false;
+  const decision = decideRoute(namespace, { to: address, iif: link.name });
+  return decision.kind === 'route' && decision.route.type === 'unicast' && decision.device !== link.name;
 }
 
 export const sameAddress = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
