@@ -13,6 +13,8 @@ export interface Denial {
   readonly port?: number;
   /** As the kernel wrote it; printable. */
   readonly text: string;
+  /** Microseconds since the machine started, as the record says; absent where it does not. */
+  readonly at?: number;
 }
 
 const operations = /\b(bind|name_bind|node_bind|listen|accept|create|connect|name_connect|sendmsg|recvmsg)\b/;
@@ -23,14 +25,18 @@ const recordBytes = 8192;
 /** One record of the log; undefined for what is no denial of something with sockets. Pure. */
 export function parseDenial(line: string): Denial | undefined {
   const text = printable(line.slice(line.indexOf(';') + 1).split('\n')[0], 500);
+  // priority,sequence,microseconds,flags;text
+  const since = /^\d+,\d+,(\d+),/.exec(line)?.[1];
+  const at = since === undefined ? {} : { at: Number(since) };
   const comm = /\bcomm="([^"]*)"/.exec(text)?.[1] ?? '?';
   const appArmor = /apparmor="DENIED" operation="(\w+)"/.exec(text)?.[1];
-  if (appArmor !== undefined) return operations.test(appArmor) ? { by: 'AppArmor', comm, operation: appArmor, text } : undefined;
+  if (appArmor !== undefined)
+    return operations.test(appArmor) ? { by: 'AppArmor', comm, operation: appArmor, text, ...at } : undefined;
   const wanted = /avc:\s+denied\s+\{ ([^}]+) \}/.exec(text)?.[1];
   const operation = wanted && operations.exec(wanted)?.[1];
   if (!operation || !/tclass=\w*socket/.test(text)) return undefined;
   const port = /\b(?:src|dest)=(\d+)/.exec(text)?.[1];
-  return { by: 'SELinux', comm, operation, ...(port && { port: Number(port) }), text };
+  return { by: 'SELinux', comm, operation, ...(port && { port: Number(port) }), text, ...at };
 }
 
 /** Which of the two is in force here. */
@@ -42,6 +48,13 @@ export function activeSecurityModule(): 'AppArmor' | 'SELinux' | undefined {
   }
   return existsSync('/sys/fs/selinux/enforce') ? 'SELinux' : undefined;
 }
+
+/** Those of the last so many microseconds; one that does not say when it was is not known to be one. Pure. */
+export const denialsSince = (denials: readonly Denial[], now: number, withinMicros: number): readonly Denial[] =>
+  denials.filter(({ at }) => at !== undefined && now - at <= withinMicros);
+
+/** Microseconds since the machine started. proc(5) */
+export const readUptime = (): number => Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1e6);
 
 /** Newest last; undefined where the log may not be read. */
 export function readDenials(): readonly Denial[] | undefined {

@@ -1,12 +1,14 @@
 // Where nobody takes a connection: whether a security module kept the program from it lately. A hint beside the cause, never the cause: the log says what
 // was denied, not whether it would have listened there.
 
-import { activeSecurityModule, readDenials } from '../../kernel/denial-log.ts';
+import { activeSecurityModule, denialsSince, readDenials, readUptime } from '../../kernel/denial-log.ts';
 import type { CauseId } from '../../model/diagnosis.ts';
 import { hopOf, seen, type WalkHop } from './hop.ts';
 
 const suspects = new Set<CauseId>(['service-not-listening', 'dnat-target-not-listening', 'accept-queue-full']);
 const mostShown = 3;
+/** Microseconds: what was denied before says nothing of a program that runs now. */
+const lately = 900e6;
 
 /** The hop to show behind the socket's, and what could not be read. */
 export function denialHop(hops: readonly WalkHop[], port: number): { hop?: WalkHop; notMeasured?: string } {
@@ -15,9 +17,13 @@ export function denialHop(hops: readonly WalkHop[], port: number): { hop?: WalkH
   if (!socket || !by) return {};
   const denials = readDenials();
   if (!denials) return { notMeasured: `whether ${by} denies the program something: the kernel's log cannot be read` };
-  const fitting = denials.filter((denial) => denial.port === undefined || denial.port === port).slice(-mostShown);
+  const now = readUptime();
+  const fitting = denialsSince(denials, now, lately)
+    .filter((denial) => denial.port === undefined || denial.port === port)
+    .slice(-mostShown);
   if (fitting.length === 0) return {};
-  const words = fitting.map(({ comm, operation }) => `${operation} of ${comm}`).join(', ');
+  const ago = (at = now): string => `${Math.max(0, Math.round((now - at) / 1e6))} s ago`;
+  const words = fitting.map(({ comm, operation, at }) => `${operation} of ${comm}, ${ago(at)}`).join('; ');
   return {
     hop: hopOf(
       { namespace: socket.namespace, way: 'there' },

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseDenial } from '../../kernel/denial-log.ts';
+import { denialsSince, parseDenial } from '../../kernel/denial-log.ts';
 import { renderEthernet, renderTcpPacket } from '../../kernel/frame-injection.ts';
 import { layOut } from '../../kernel/packet-header.ts';
 import { parseNftTrace } from '../../kernel/trace/nft-trace.ts';
@@ -139,4 +139,13 @@ test('what AppArmor and SELinux denied, and only what is about sockets', () => {
   assert.deepEqual([parseDenial(linux)?.by, parseDenial(linux)?.port], ['SELinux', 8080]);
   assert.equal(parseDenial(linux.replace('tcp_socket', 'file')), undefined);
   assert.equal(parseDenial('6,1,2,-;eth0: link up'), undefined);
+  const [old, late, undated] = [armor.replace('5,1,2,', '5,1,7000000,'), armor.replace('5,1,2,', '5,1,900000000,'), `x;${armor}`]
+    .map(parseDenial)
+    .map((denial) => denial ?? assert.fail());
+  assert.deepEqual([old.at, late.at, undated.at], [7e6, 9e8, undefined]);
+  assert.deepEqual(
+    denialsSince([old, late, undated], 960e6, 60e6),
+    [late],
+    'of a start of the machine long ago, and of no time at all',
+  );
 });
