@@ -146,6 +146,8 @@ X`,
   {
     number: '27',
     cause: 'qdisc-drop',
+    // What it drops are answers too, which are sent again: more than one for each question.
+    confidence: 'observed',
     verdict: 'unreachable',
     hop: { at: 'server', layer: 'qdisc' },
     contrast: { from: '172.18.0.2', verdict: 'reachable' },

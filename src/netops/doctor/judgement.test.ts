@@ -129,7 +129,7 @@ test('what may strike is the cause only where it was seen to', () => {
   } as unknown as Partial<ProbeRun>;
   assert.equal(words([queue], met('timeout', dropped)), 'inconclusive unknown - both said', 'of whatever flow');
   const qdisc = { device: 'eth0', kind: 'htb', drops: 3, overlimits: 0, text: '' };
-  const now = { ...namespace, neighbours: [], qdiscs: [{ ...qdisc, drops: 5 }] } as unknown as MachineNamespace;
+  const now = { ...namespace, neighbours: [], listeners: [], qdiscs: [{ ...qdisc, drops: 5 }] } as unknown as MachineNamespace;
   const counting = wrong('qdisc-drop', { certain: false, parts: { qdisc } });
   const after = { after: new Map([['1', now]]) };
   assert.equal(words([counting], met('timeout', after)), 'inconclusive unknown - both said', 'others send by it too');

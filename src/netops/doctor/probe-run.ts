@@ -12,7 +12,7 @@ import { type Address, renderAddress } from '../../model/address.ts';
 import type { MachineNamespace } from '../../model/machine.ts';
 import type { RulePlace } from '../../model/packet-filter.ts';
 import { ruleAt } from './filter-hop.ts';
-import type { WalkHop } from './hop.ts';
+import type { Fault, WalkHop } from './hop.ts';
 import { counterGrowth, readCountersOf, readFilterOf } from './reading.ts';
 import { ruleKey } from './signals.ts';
 
@@ -39,7 +39,7 @@ export interface ProbeRun {
   readonly rulePackets: ReadonlyMap<string, number>;
   /** Where nft's trace saw packets of the flow end. */
   readonly endings: readonly RuleEnding[];
-  /** Namespaces of hops that went wrong, by inode, once it was over: neighbours and queues alone. */
+  /** Namespaces of hops that went wrong, by inode, once it was over: neighbours, queues, and listeners where one did not accept. */
   readonly after: ReadonlyMap<string, MachineNamespace>;
   readonly drops: readonly PacketDrop[];
   /** Sent to the probe. */
@@ -208,15 +208,19 @@ async function openRuleTraces(
   return opened;
 }
 
+const isFull = ({ id }: Fault): boolean => id === 'accept-queue-full';
+
 async function readAfter(hops: readonly WalkHop[]): Promise<Map<string, MachineNamespace>> {
   const after = new Map<string, MachineNamespace>();
   const asked = new Set(
-    hops.filter(({ fault, layer }) => fault && layer !== 'filter' && layer !== 'socket').map(({ namespace }) => namespace),
+    hops
+      .filter(({ fault, layer }) => fault && layer !== 'filter' && (layer !== 'socket' || isFull(fault)))
+      .map(({ namespace }) => namespace),
   );
   for (const { inode } of asked) {
-    const machine = await readMachine({ namespaces: 'one', netns: inode, parts: ['neighbours', 'qdiscs'] }).catch(
-      () => undefined,
-    );
+    const full = hops.some(({ fault, namespace }) => fault && isFull(fault) && namespace.inode === inode);
+    const parts = ['neighbours', 'qdiscs', ...(full ? (['listeners'] as const) : [])] as const;
+    const machine = await readMachine({ namespaces: 'one', netns: inode, parts }).catch(() => undefined);
     if (machine?.namespaces[0]) after.set(inode, machine.namespaces[0]);
   }
   return after;

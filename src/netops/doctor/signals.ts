@@ -123,6 +123,15 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
       text: `neighbour ${renderAddress(neighbour.address)} dev ${neighbour.device} is ${neighbour.state} now`,
     });
   }
+  const { cookie } = fault.parts.listener ?? {};
+  const still = after?.listeners.find((one) => cookie !== undefined && one.cookie === cookie)?.acceptQueue;
+  if (fault.id === 'accept-queue-full' && still && still.waiting > still.limit) {
+    strong = true;
+    evidence.push({
+      rung: rungs.probe,
+      text: `that socket’s accept queue is full still: ${still.waiting} wait, ${still.limit} may`,
+    });
+  }
   const queue = qdisc && after?.qdiscs.find(({ device, kind }) => device === qdisc.device && kind === qdisc.kind);
   if (qdisc && queue && queue.drops > qdisc.drops) {
     meter = { kind: 'queue', device: qdisc.device, qdisc: qdisc.kind };
