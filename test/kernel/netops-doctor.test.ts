@@ -4,16 +4,28 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readlinkSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import type { WeirError } from '../../src/base/errors.ts';
 import { parseAddress } from '../../src/model/address.ts';
 import type { MachineLink, MachineNamespace } from '../../src/model/machine.ts';
 import { touchDecoy } from '../../src/netops/doctor/decoy-touch.ts';
+import { insideNamespace } from '../../src/netops/doctor/fix-rule.ts';
 import { tryFix } from '../../src/netops/doctor/try-fix.ts';
-import { type CaseFigures, runAtOnce, runCase, runFromServerAlone, runPair, runTwoWays } from '../support/doctor-bed.ts';
+import {
+  ask,
+  type CaseFigures,
+  runAtOnce,
+  runCase,
+  runFromServerAlone,
+  runPair,
+  runTwoWays,
+  shown,
+} from '../support/doctor-bed.ts';
 import type { FaultCase } from '../support/fault-case.ts';
 import { faultCases } from '../support/fault-cases.ts';
 import { faultCasesOfSix } from '../support/fault-cases-six.ts';
+import { FaultLab } from '../support/fault-lab.ts';
 import { lacksKernelTests, lacksProgram, until, withLab } from '../support/namespace.ts';
 
 const lacking = lacksKernelTests() || lacksProgram('iptables-legacy', 'iptables') || lacksProgram('socat', 'socat');
@@ -57,6 +69,25 @@ test('the same over IPv6', { skip: lacking }, async () => {
     ),
     [],
   );
+});
+
+test('a next hop that nobody has, but a proxy answers for, is no fault', { skip: lacking }, async () => {
+  const lab = await FaultLab.open();
+  try {
+    await lab.listen({ at: 'server', address: '0.0.0.0', port: 8080 });
+    // As Calico joins its pods.
+    await lab.run(['server', 'echo 1 >/proc/sys/net/ipv4/conf/br-lab/proxy_arp']);
+    await lab.run(['container', 'ip route add 169.254.1.1 dev eth0; ip route replace default via 169.254.1.1 dev eth0']);
+    const found = await ask(lab, caseOf('1'), { from: '172.18.0.2' });
+    assert.deepEqual([found.verdict, found.confidence, found.cause], ['reachable', 'proven', undefined], shown(found));
+    assert.deepEqual(
+      found.hops.filter(({ state }) => state === 'fail' || state === 'unknown'),
+      [],
+      shown(found),
+    );
+  } finally {
+    await lab.end();
+  }
 });
 
 test('a source that is on another machine: a SYN as if from it', { skip: lacking }, async () => {
@@ -103,12 +134,27 @@ test('a fix that is being tried goes when whoever tries it is killed', { skip: l
       undo: `nsenter --net=${place.path} -- sh -c "nft delete rule inet lab input handle \\$(nft -a list chain inet lab input | sed -n 's/.*comment \\"weir-doctor\\" # handle //p')"`,
     };
     const module = new URL('../../src/netops/doctor/try-fix.js', import.meta.url).href;
-    const script = `import { tryFix } from '${module}'; await tryFix(${JSON.stringify(fix)}, 60_000); console.log('applied'); setInterval(() => {}, 1000);`;
+    const script = `import { insideNamespace } from '../../src/netops/doctor/fix-rule.ts';
+import { tryFix } from '${module}'; await tryFix(${JSON.stringify(fix)}, 60_000); console.log('applied'); setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     assert.match(await place.snapshot(), /weir-doctor/);
     child.kill('SIGKILL');
     await until('the fix is gone', async () => (await place.snapshot()) === before);
+    // A namespace that only a process leads to: held from the first to the last, and taken for no other.
+    const holder = place.spawn(['cat']);
+    await until('it is inside', () => readlinkSync(`/proc/${holder.pid}/ns/net`) === `net:[${statSync(place.path).ino}]`);
+    const path = `/proc/${holder.pid}/ns/net`;
+    const inProcess = (inode: string, command: string): string =>
+      insideNamespace({ path, inode }, command.replace(/^nsenter \S+ -- /, ''));
+    const [other, back] = [fix.cmd, fix.undo].map((command) => inProcess('1', command));
+    await assert.rejects(tryFix({ cmd: other, undo: back, when: 'now', risk: '', scope: '' }, 1000), /another network namespace/);
+    const [cmd, undo] = [fix.cmd, fix.undo].map((command) => inProcess(String(statSync(place.path).ino), command));
+    const held = await tryFix({ cmd, undo, when: 'now', risk: '', scope: '' }, 60_000);
+    await place.stopChildren();
+    assert.match(await place.snapshot(), /weir-doctor/);
+    await held.end();
+    assert.equal(await place.snapshot(), before, 'undone though nothing leads there any more');
     const bad = tryFix({ ...fix, cmd: 'false', when: 'now', risk: '', scope: '' }, 1000);
     await assert.rejects(bad, (error: WeirError) => error.code === 'kernel-refused');
     assert.equal(await place.snapshot(), before, 'what was not applied is not undone');

@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { renderAddress } from '../../model/address.ts';
+import type { MachineNamespace } from '../../model/machine.ts';
 import type { FilterPacket, RulePlace } from '../../model/packet-filter.ts';
 import type { FaultParts } from './hop.ts';
 
@@ -134,11 +135,18 @@ export function exceptionFrom(
 const undoNft = (place: string, comment: string): string =>
   `nft delete rule ${place} handle $(nft -a list chain ${place} | sed -n 's/.*comment "${comment}" # handle //p')`;
 
-/** `nsenter` in front of each command, for a namespace this process is not in. */
-export function insideNamespace(path: string | undefined, command: string): string {
+/** A path that leads elsewhere as soon as its process is gone and its number is another's. */
+const byProcess = /^\/proc\/\d+\/ns\/net$/;
+
+/** `nsenter` in front of each command, for a namespace this process is not in. One known by a process alone is looked at again from inside. */
+export function insideNamespace({ path, inode }: Pick<MachineNamespace, 'path' | 'inode'>, command: string): string {
   if (path === undefined || command === '' || command.startsWith('#')) return command;
-  const simple = !/[|$;&<>()`\\\n]/.test(command.replace(/'[^']*'/g, ''));
   const inside = `nsenter --net=${quoted(path)} --`;
+  if (byProcess.test(path)) {
+    const same = `[ "$(readlink /proc/self/ns/net)" = "net:[${inode}]" ]`;
+    return `${inside} sh -c ${quoted(`${same} || { echo "another network namespace is at ${path} now" >&2; exit 1; }; ${command}`)}`;
+  }
+  const simple = !/[|$;&<>()`\\\n]/.test(command.replace(/'[^']*'/g, ''));
   return simple ? `${inside} ${command}` : `${inside} sh -c ${quoted(command)}`;
 }
 

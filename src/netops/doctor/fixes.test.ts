@@ -266,3 +266,21 @@ test('the message that tells a size is named by its type, in each family, and no
   assert.match(six.cmd, /^ip6tables-nft .* -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT$/);
   assert.match(six.scope, /lets ICMPv6 "packet too big" from fd00::1 to fd00::9 past/);
 });
+
+test('a namespace that only a process leads to is looked at again from inside, before anything is done', () => {
+  const [up] = fixesOf(
+    'link-down',
+    { link: { name: "a'b", up: false } as unknown as FaultParts['link'] },
+    {
+      path: '/proc/4711/ns/net',
+      inode: '4026532999',
+    },
+  );
+  const told = wordsOf(up.cmd);
+  assert.deepEqual(told.slice(0, 4), ['--net=/proc/4711/ns/net', '--', 'sh', '-c']);
+  const inner = told.slice(4).join('\n');
+  assert.match(inner, /^\[ "\$\(readlink \/proc\/self\/ns\/net\)" = "net:\[4026532999\]" \] \|\| \{ .* exit 1; \}; ip link set /);
+  const { status, stderr } = spawnSync('/bin/sh', ['-c', inner], { encoding: 'utf8' });
+  assert.equal(status, 1, 'this process is in another one');
+  assert.match(stderr, /another network namespace is at \/proc\/4711/);
+});

@@ -20,8 +20,8 @@ export function planFixes(machine: Machine, hop: WalkHop): DiagnosisFix[] {
   if (!fault) return [];
   return draftsOf(machine, namespace, fault).map(({ when = 'now', cmd, undo, risk, scope }) => ({
     when,
-    cmd: insideNamespace(namespace.path, cmd),
-    undo: insideNamespace(namespace.path, undo),
+    cmd: insideNamespace(namespace, cmd),
+    undo: insideNamespace(namespace, undo),
     risk,
     scope,
   }));

@@ -23,13 +23,13 @@ export function rejectFixes(request: WalkRequest, walk: PathWalk, cause: WalkHop
   }
   if (fault.id === 'fw-legacy-drop')
     rejected.push({
-      cmd: insideNamespace(namespace.path, 'nft flush ruleset'),
+      cmd: insideNamespace(namespace, 'nft flush ruleset'),
       why: 'the rule is of iptables-legacy, which nft neither shows nor touches',
       proof: `nft accepts this packet; what becomes of it: ${fault.detail}`,
     });
   if (fault.id === 'rpfilter')
     rejected.push({
-      cmd: insideNamespace(namespace.path, 'sysctl -w net.ipv4.conf.all.rp_filter=0'),
+      cmd: insideNamespace(namespace, 'sysctl -w net.ipv4.conf.all.rp_filter=0'),
       why: 'the larger of `all` and the device’s own value counts',
       proof: `net.ipv4.conf.${fault.parts.inputDevice}.rp_filter = ${namespace.sysctls[`net/ipv4/conf/${fault.parts.inputDevice}/rp_filter`] ?? '?'} stays in force`,
     });
@@ -47,7 +47,7 @@ const hostOf = (walk: PathWalk, namespace: MachineNamespace): MachineNamespace |
 function dockerUser(request: WalkRequest, host: MachineNamespace, walk: PathWalk, cause: WalkHop): RejectedFix | undefined {
   const source = renderAddress(request.source);
   const chain = host.filter?.chains.find(({ name }) => name === rejectable);
-  const base = { cmd: insideNamespace(host.path, `iptables -I ${rejectable} -s ${source} -j ACCEPT`) };
+  const base = { cmd: insideNamespace(host, `iptables -I ${rejectable} -s ${source} -j ACCEPT`) };
   const why = 'it would open every container and every port to that source, and it is not what stops this flow';
   const forwarded = walk.hops.some(
     ({ layer, namespace, detail }) => layer === 'filter' && namespace === host && detail.startsWith('forward'),

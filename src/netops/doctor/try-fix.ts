@@ -16,8 +16,14 @@ export interface FixTrial {
 
 /** Exit code where the time was up before the input ended. */
 const timeUp = 7;
-/** Applies in a shell of its own, waits for the end of input or of its time, undoes. Undoes only what it applied. */
-const script = `sh -c "$2" || exit 9; echo applied; timeout "$1" cat >/dev/null && told=1; sh -c "$3" || exit 8; [ -n "$told" ] || exit ${timeUp}`;
+/** Of a namespace that only a process leads to. */
+const byProcess = /--net=(\/proc\/\d+\/ns\/net)(?= )/g;
+const held = '/proc/self/fd/9';
+/**
+ * Applies in a shell of its own, waits for the end of input or of its time, undoes. Undoes only what it applied, where it applied it: a namespace
+ * is opened once, and stays as long as this shell does.
+ */
+const script = `[ -z "$4" ] || exec 9<"$4" || exit 9; sh -c "$2" || exit 9; echo applied; timeout "$1" cat >/dev/null && told=1; sh -c "$3" || exit 8; [ -n "$told" ] || exit ${timeUp}`;
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const mostWords = 4000;
 
@@ -26,7 +32,9 @@ export const canTry = ({ when, cmd, undo }: DiagnosisFix): boolean => when === '
 /** Needs root. Throws `kernel-refused` (nothing was changed then). */
 export async function tryFix({ cmd, undo }: DiagnosisFix, forMs: number): Promise<FixTrial> {
   const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
-  const child = spawn('sh', ['-c', script, 'weir-doctor', seconds, cmd, undo], {
+  const [path = ''] = [...cmd.matchAll(byProcess)].map(([, found]) => found);
+  const inHeld = (text: string): string => (path === '' ? text : text.replaceAll(`--net=${path} `, `--net=${held} `));
+  const child = spawn('sh', ['-c', script, 'weir-doctor', seconds, inHeld(cmd), inHeld(undo), path], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
     env: environment,
