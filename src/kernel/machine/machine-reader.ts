@@ -17,6 +17,8 @@ export interface MachineReadOptions {
   readonly namespaces?: 'one' | 'all';
   /** With `one`: a name of /run/netns, a path, an inode or `pid:123` instead of the one this process is in. */
   readonly netns?: string;
+  /** These alone, by inode, in one look; those that are gone are left out. Not together with `netns`. */
+  readonly inodes?: readonly string[];
   /** Default: all. */
   readonly parts?: readonly MachinePart[];
   /** Of the container engine; default Docker's. */
@@ -85,7 +87,11 @@ export async function readMachine(options: MachineReadOptions = {}): Promise<Mac
   };
 }
 
-function chosen(found: readonly FoundNamespace[], { namespaces, netns }: MachineReadOptions): readonly FoundNamespace[] {
+function chosen(found: readonly FoundNamespace[], { namespaces, netns, inodes }: MachineReadOptions): readonly FoundNamespace[] {
+  if (inodes !== undefined) {
+    const wanted = new Set(inodes);
+    return found.filter(({ inode }) => wanted.has(inode));
+  }
   if (netns === undefined) return namespaces === 'one' ? found.slice(0, 1) : found;
   const one = selectNamespace(found, netns);
   if (!one)

@@ -56,33 +56,28 @@ export async function readConnected(netns: string | undefined): Promise<Machine>
   const processes = new Map<number, MachineProcess>();
   const unseen = new Map<string, Unseen>();
   let first: Machine | undefined;
-  let wanted: (string | undefined)[] = [netns];
+  let wanted: MachineReadOptions | undefined = { namespaces: 'one', ...(netns !== undefined && { netns }) };
   const asked = new Set<string>();
-  while (wanted.length > 0) {
-    const read = await inTurns(wanted, (one) => readOne(one, { owners, parts: withoutFilter }));
+  while (wanted) {
+    const machine = await readMachine({ ...wanted, owners, parts: withoutFilter });
     const next = new Set<string>();
-    for (const machine of read) {
-      first ??= machine;
-      for (const process of machine.processes) processes.set(process.pid, process);
-      for (const lack of machine.unseen) unseen.set(`${lack.netns ?? ''} ${lack.what}`, lack);
-      for (const namespace of machine.namespaces) {
-        namespaces.set(namespace.inode, await withQueueTexts(namespace));
-        asked.add(namespace.inode);
-        for (const { peer } of namespace.links) if (peer?.netns !== undefined && !asked.has(peer.netns)) next.add(peer.netns);
-      }
+    first ??= machine;
+    for (const process of machine.processes) processes.set(process.pid, process);
+    for (const lack of machine.unseen) unseen.set(`${lack.netns ?? ''} ${lack.what}`, lack);
+    for (const namespace of machine.namespaces) {
+      namespaces.set(namespace.inode, await withQueueTexts(namespace));
+      asked.add(namespace.inode);
+      for (const { peer } of namespace.links) if (peer?.netns !== undefined && !asked.has(peer.netns)) next.add(peer.netns);
     }
     const room = mostNamespaces - asked.size;
     if (next.size > room)
       unseen.set('more', { what: 'further network namespaces', why: `more than ${mostNamespaces} hang together` });
-    wanted = [...next].slice(0, Math.max(0, room));
-    for (const inode of wanted) if (inode !== undefined) asked.add(inode);
+    const inodes = [...next].slice(0, Math.max(0, room));
+    for (const inode of inodes) asked.add(inode);
+    wanted = inodes.length === 0 ? undefined : { inodes };
   }
   if (!first) throw new WeirError('not-found', 'there is no such network namespace');
   return { ...first, namespaces: [...namespaces.values()], processes: [...processes.values()], unseen: [...unseen.values()] };
-}
-
-async function readOne(netns: string | undefined, options: MachineReadOptions): Promise<Machine> {
-  return readMachine({ ...options, namespaces: 'one', ...(netns !== undefined && { netns }) });
 }
 
 /** Of queues that may drop, as tc(8) prints them: their parameters are in no other text. */
