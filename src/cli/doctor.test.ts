@@ -210,6 +210,11 @@ Not measured
       assert.equal((await bed.run(line)).code, 2, line);
     assert.deepEqual(asked, []);
     assert.equal(parseTarget('[2001:db8::9]:22').port, 22);
+    assert.deepEqual(
+      ['10.0.0.9:53', '10.0.0.9:53/tcp', '[2001:db8::9]:53/udp'].map((text) => parseTarget(text).transport),
+      ['tcp', 'tcp', 'udp'],
+    );
+    assert.throws(() => parseTarget('10.0.0.9:53/sctp'));
   });
 
   it('alone: asks the programs, touches decoys, and looks for one touch among the sessions', async () => {

@@ -6,6 +6,7 @@ import { printable } from '../base/printable.ts';
 import { parseDuration } from '../config/forms.ts';
 import { type Address, parseAddress } from '../model/address.ts';
 import type { Diagnosis, DiagnosisFix } from '../model/diagnosis.ts';
+import type { Transport } from '../model/session.ts';
 import { canTry } from '../netops/doctor/try-fix.ts';
 import type { CommandContext, CommonOptions } from './command-context.ts';
 import { renderDiagnosis } from './doctor-text.ts';
@@ -53,11 +54,12 @@ export const doctorVerb: Verb = (run) =>
       'weir doctor --from 192.168.0.3 --to 192.168.0.117:64295',
       'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --contrast 10.0.0.8 --probe',
       'weir doctor --from 172.18.0.3 --to [2001:db8::9]:22 --netns web --json',
+      'weir doctor --from 10.0.0.7 --to 10.0.0.9:53/udp --probe',
       'weir doctor --from 10.0.0.7 --to 10.0.0.9:443 --probe --try-fix 30s',
     ],
   )
     .option('--from <address>', 'the source')
-    .option('--to <address:port>', 'where it wants to: 10.0.0.9:443 or [2001:db8::9]:443; TCP')
+    .option('--to <address:port>', 'where it wants to: 10.0.0.9:443 or [2001:db8::9]:443; TCP, or 10.0.0.9:53/udp')
     .option('--contrast <address>', 'another source, for comparison: one that works, or should')
     .option('--netns <name>', 'look from this network namespace: a name of `ip netns`, a path, an inode or pid:123')
     .option('--iif <link>', 'the source is elsewhere, and comes in by this link')
@@ -78,24 +80,26 @@ function addressOf(text: string | undefined, option: string): Address {
   return address;
 }
 
-/** `10.0.0.9:443`, `[2001:db8::9]:443`. */
-export function parseTarget(text: string | undefined): { address: Address; port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text ?? '');
+/** `10.0.0.9:443`, `[2001:db8::9]:443`, `10.0.0.9:53/udp`. */
+export function parseTarget(text: string | undefined): { address: Address; port: number; transport: Transport } {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})(?:\/(tcp|udp))?$/.exec(text ?? '');
   const address = match ? parseAddress(match[1] ?? match[2]) : undefined;
   const port = Number(match?.[3]);
   if (!address || !(port >= 1 && port <= 65_535))
     throw wrong(
       text === undefined ? '--to is missing' : `--to: '${printable(text, 80)}' is not an address and a port`,
-      'write --to 10.0.0.9:443, or --to [2001:db8::9]:443',
+      'write --to 10.0.0.9:443, --to [2001:db8::9]:443 or --to 10.0.0.9:53/udp',
     );
-  return { address, port };
+  return { address, port, transport: match?.[4] === 'udp' ? 'udp' : 'tcp' };
 }
 
 async function doctor(context: CommandContext, options: Options): Promise<number> {
   if (options.from === undefined && options.to === undefined && options.contrast === undefined && options.tryFix === undefined)
     return doctorOfWeir(context);
   const source = addressOf(options.from, '--from');
-  const { address: destination, port } = parseTarget(options.to);
+  const { address: destination, port, transport } = parseTarget(options.to);
+  if (transport === 'udp' && options.inject)
+    throw wrong('--inject makes packets of TCP alone', 'a source that can be entered is probed: --probe');
   if (options.probe && options.inject) throw wrong('--probe or --inject, not both', 'what can be entered is probed');
   const contrast = options.contrast === undefined ? undefined : addressOf(options.contrast, '--contrast');
   const forMs = options.tryFix === undefined ? undefined : trialTimeOf(options.tryFix);
@@ -104,6 +108,7 @@ async function doctor(context: CommandContext, options: Options): Promise<number
     source: from,
     destination,
     port,
+    transport,
     probe: options.probe === true || forMs !== undefined,
     inject: options.inject === true,
     ...(options.netns !== undefined && { netns: options.netns }),

@@ -5,7 +5,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { FilterPacket } from '../model/packet-filter.ts';
 import { askBpf, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY, runBpfProgram } from './bpf-run.ts';
-import { renderEthernet, renderTcpPacket } from './frame-injection.ts';
+import { renderEthernet, renderTcpPacket, renderUdpPacket } from './frame-injection.ts';
 import { addressOf, callFailed } from './libc.ts';
 
 const BPF_F_QUERY_EFFECTIVE = 1;
@@ -89,7 +89,11 @@ function nameOf(program: number): string {
 
 function run(program: number, packet: FilterPacket): boolean | undefined {
   // The kernel takes a link header off first: the program sees IP.
-  const frame = renderEthernet('02:00:00:00:00:01', '02:00:00:00:00:02', renderTcpPacket(packet));
+  const frame = renderEthernet(
+    '02:00:00:00:00:01',
+    '02:00:00:00:00:02',
+    packet.protocol === 'udp' ? renderUdpPacket(packet) : renderTcpPacket(packet),
+  );
   try {
     return (runBpfProgram(program, frame) & 1) === 1;
   } catch {

@@ -50,7 +50,11 @@ const results: Readonly<Record<string, ConnectOutcome['result']>> = {
   EPERM: 'denied',
 };
 
-function bindFirstFree(fd: number, address: Address, { first, last }: PortRange): void {
+/** What an error of connecting or sending means; undefined is none the kernel named. */
+export const resultOf = (errno: string | undefined): ConnectOutcome['result'] => results[errno ?? ''] ?? 'failed';
+
+/** Throws `system-call` where none is free, and where the address is not there. */
+export function bindFirstFree(fd: number, address: Address, { first, last }: PortRange): void {
   for (let port = first; ; port += 1)
     try {
       bindSocket(fd, renderSocketAddress(address, port));
@@ -92,7 +96,7 @@ export async function probeConnect(probe: ConnectProbe): Promise<ConnectOutcome>
     socket.on('error', (error: NodeJS.ErrnoException) => {
       const errno = error.code ?? 'unknown';
       if (connectedMs !== undefined) end({ result: 'connected', ending: 'reset', errno });
-      else end({ result: results[errno] ?? 'failed', errno });
+      else end({ result: resultOf(errno), errno });
     });
     socket.on('connect', () => {
       connectedMs = performance.now();

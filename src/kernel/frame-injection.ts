@@ -73,6 +73,32 @@ export function renderTcpPacket(
   return bytes;
 }
 
+/** IP and UDP headers of a packet, with two bytes of data and right checksums. Pure. */
+export function renderUdpPacket(packet: FilterPacket): Uint8Array {
+  const four = packet.family === 4;
+  const headerBytes = four ? 20 : 40;
+  const bytes = new Uint8Array(headerBytes + 10);
+  const view = new DataView(bytes.buffer);
+  if (four) {
+    bytes.set([0x45, 0, 0, bytes.length, 0, 0, 0x40, 0, 64, 17]);
+    bytes.set(addressBytes(packet.source), 12);
+    bytes.set(addressBytes(packet.destination), 16);
+    view.setUint16(10, foldChecksum(sumWords(bytes, 0, 20)));
+  } else {
+    bytes.set([0x60, 0, 0, 0, 0, 10, 17, 64]);
+    bytes.set(addressBytes(packet.source), 8);
+    bytes.set(addressBytes(packet.destination), 24);
+  }
+  view.setUint16(headerBytes, packet.sourcePort);
+  view.setUint16(headerBytes + 2, packet.destinationPort);
+  view.setUint16(headerBytes + 4, 10);
+  bytes.set([0x0d, 0x0a], headerBytes + 8);
+  const [at, length] = four ? [12, 8] : [8, 32];
+  // RFC 768: a sum of zero is sent as all ones, zero is none at all.
+  view.setUint16(headerBytes + 6, transportChecksum(bytes, at, length, 17, headerBytes, bytes.length) || 0xffff);
+  return bytes;
+}
+
 /** An Ethernet header in front. */
 export function renderEthernet(destinationMac: string, sourceMac: string, packet: Uint8Array): Uint8Array {
   const frame = new Uint8Array(14 + packet.length);

@@ -8,6 +8,7 @@ import { readlinkSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import type { WeirError } from '../../src/base/errors.ts';
 import { parseAddress } from '../../src/model/address.ts';
+import type { Diagnosis } from '../../src/model/diagnosis.ts';
 import type { MachineLink, MachineNamespace } from '../../src/model/machine.ts';
 import { touchDecoy } from '../../src/netops/doctor/decoy-touch.ts';
 import { insideNamespace } from '../../src/netops/doctor/fix-rule.ts';
@@ -90,6 +91,31 @@ test('a next hop that nobody has, but a proxy answers for, is no fault', { skip:
   }
 });
 
+test('datagrams: answered, taken in silence, refused, dropped', { skip: lacking, timeout: 60_000 }, async () => {
+  const lab = await FaultLab.open();
+  try {
+    const udp = (probe = true) => ask(lab, caseOf('1'), { transport: 'udp', probe });
+    const words = ({ verdict, confidence, cause }: Diagnosis): string => `${verdict} ${confidence} ${cause?.id ?? '-'}`;
+    const closed = await udp();
+    assert.equal(words(closed), 'unreachable proven service-not-listening', shown(closed));
+    const quiet = await lab.listenForDatagrams('server', 8080);
+    const silent = await udp();
+    assert.equal(words(silent), 'reachable observed -', shown(silent));
+    await quiet();
+    await lab.listenForDatagrams('server', 8080, { answers: true });
+    const answered = await udp();
+    assert.equal(words(answered), 'reachable proven -', shown(answered));
+    await lab
+      .at('server')
+      .nft('table inet lab {\n chain in {\n type filter hook input priority 0\n udp dport 8080 drop\n }\n}\n');
+    const dropped = await udp();
+    assert.equal(words(dropped), 'unreachable proven fw-rule-drop', shown(dropped));
+    assert.equal(words(await udp(false)), 'unreachable predicted fw-rule-drop');
+  } finally {
+    await lab.end();
+  }
+});
+
 test('a source that is on another machine: a SYN as if from it', { skip: lacking }, async () => {
   const numbers = ['1', '4', '7', '10', '13', '22', '31'];
   const results = await runAtOnce(numbers, atOnce, (number) =>
@@ -134,8 +160,7 @@ test('a fix that is being tried goes when whoever tries it is killed', { skip: l
       undo: `nsenter --net=${place.path} -- sh -c "nft delete rule inet lab input handle \\$(nft -a list chain inet lab input | sed -n 's/.*comment \\"weir-doctor\\" # handle //p')"`,
     };
     const module = new URL('../../src/netops/doctor/try-fix.js', import.meta.url).href;
-    const script = `import { insideNamespace } from '../../src/netops/doctor/fix-rule.ts';
-import { tryFix } from '${module}'; await tryFix(${JSON.stringify(fix)}, 60_000); console.log('applied'); setInterval(() => {}, 1000);`;
+    const script = `import { tryFix } from '${module}'; await tryFix(${JSON.stringify(fix)}, 60_000); console.log('applied'); setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
     assert.match(await place.snapshot(), /weir-doctor/);

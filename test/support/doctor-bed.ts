@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { parseAddress } from '../../src/model/address.ts';
 import type { Diagnosis } from '../../src/model/diagnosis.ts';
+import type { Transport } from '../../src/model/session.ts';
 import { diagnose } from '../../src/netops/doctor/diagnose.ts';
 import { readConnected } from '../../src/netops/doctor/reading.ts';
 import { canTry, tryFix } from '../../src/netops/doctor/try-fix.ts';
@@ -21,7 +22,11 @@ export interface CaseFigures {
 
 const client = '10.50.1.10';
 
-export async function ask(lab: FaultLab, fault: FaultCase, options: { from?: string; probe?: boolean } = {}): Promise<Diagnosis> {
+export async function ask(
+  lab: FaultLab,
+  fault: FaultCase,
+  options: { from?: string; probe?: boolean; transport?: Transport } = {},
+): Promise<Diagnosis> {
   const [to, port] = fault.to ?? ['10.60.0.2', 8080];
   const source = parseAddress(options.from ?? fault.from ?? client);
   const destination = parseAddress(to);
@@ -32,6 +37,7 @@ export async function ask(lab: FaultLab, fault: FaultCase, options: { from?: str
     port,
     netns: lab.at('server').name,
     probe: options.probe ?? true,
+    ...(options.transport && { transport: options.transport }),
   });
   return diagnosis;
 }

@@ -1,6 +1,8 @@
 // The network in which `weir doctor` is shown faults: client - router - switch - server, a neighbour of the server, and what
 // would be a container behind it. Owns the namespaces and the listening sockets of one case; what goes wrong is fault-cases-*.ts.
 
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import {
   AF_INET,
@@ -13,6 +15,7 @@ import {
   openSocket,
   peek,
   SO_REUSEADDR,
+  SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
   setSocketOption,
@@ -189,6 +192,31 @@ export class FaultLab {
     };
     this.#ends.push(once);
     return once;
+  }
+
+  /** A program that reads datagrams, and with `answers` sends them back. Closed by what it returns, and by `end`. */
+  async listenForDatagrams(at: Place, port: number, { answers = false } = {}): Promise<() => Promise<void>> {
+    const fd = insideNetns(this.at(at).path, () => {
+      const made = openSocket(AF_INET, SOCK_DGRAM, 0);
+      bindSocket(made, renderSocketAddress({ family: 4, value: 0n }, port));
+      return made;
+    });
+    const socket = createSocket('udp4');
+    socket.on('message', (bytes, from) => {
+      if (answers) socket.send(bytes, from.port, from.address);
+    });
+    const closed = once(socket, 'close');
+    let open = true;
+    const close = async (): Promise<void> => {
+      if (open) socket.close();
+      open = false;
+      await closed;
+    };
+    this.#ends.push(close);
+    const listening = once(socket, 'listening');
+    socket.bind({ fd });
+    await listening;
+    return close;
   }
 
   /** As many connections from the place itself as the queue holds: one more than its limit. */

@@ -25,7 +25,7 @@ export function cgroupHops(
     sourcePort: arrived.destinationPort,
     destination: arrived.source,
     destinationPort: arrived.sourcePort,
-    tcpFlags: 'syn,ack',
+    tcpFlags: arrived.protocol === 'tcp' ? 'syn,ack' : undefined,
   };
   const hops: WalkHop[] = [];
   for (const cgroup of cgroups)

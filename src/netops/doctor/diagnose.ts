@@ -6,6 +6,7 @@ import { routeGet } from '../../kernel/machine/route-get.ts';
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { Diagnosis, DiagnosisHop } from '../../model/diagnosis.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
+import type { Transport } from '../../model/session.ts';
 import { askBanEnd } from './ban-end.ts';
 import { cgroupHops } from './cgroup-hop.ts';
 import { denialHop } from './denial-hop.ts';
@@ -25,6 +26,8 @@ import { placeWords, type StartPlace, startPlaces } from './start-place.ts';
 import { sameAddress } from './wire.ts';
 
 export interface DiagnosisWish {
+  /** Default: TCP. */
+  readonly transport?: Transport;
   readonly source: Address;
   readonly destination: Address;
   readonly port: number;
@@ -80,12 +83,13 @@ export async function diagnose(
     for (const text of filter?.unreadable ?? []) notMeasured.push(`${text} (${nameOf(namespace)})`);
   let run: ProbeRun | undefined;
   const through = walk.through.includes(home) ? walk.through : [...walk.through, home];
-  const { source, destination, port } = wish;
+  const { transport = 'tcp', source, destination, port } = wish;
   const seenAs = walk.arrived?.source;
   const alsoAs = seenAs && !sameAddress(seenAs, source) ? [seenAs] : [];
-  const probing = { namespace: start.namespace, source, destination, port, through, hops, alsoAs };
+  const probing = { transport, namespace: start.namespace, source, destination, port, through, hops, alsoAs };
   if (ambiguity !== undefined) notMeasured.push('a live probe: it would tell of one of these ways alone');
   else if (wish.probe && start.iif === undefined) run = await runProbe(probing);
+  else if (wish.inject && transport === 'udp') notMeasured.push('a packet of its own: it makes those of TCP alone');
   else if (wish.inject) {
     const iif = injectionLink(home, start, walk);
     if (typeof iif === 'string') notMeasured.push(`a packet of its own: ${iif}`);
@@ -133,8 +137,8 @@ interface Walked {
 /** From every place where it may begin, the likeliest first. */
 function walksFrom(machine: Machine, wish: DiagnosisWish): readonly [Walked, ...Walked[]] {
   const walks = startPlaces(machine, machine.namespaces[0], wish).map((start): Walked => {
-    const { source, destination, port } = wish;
-    const request = { machine, source, sourcePort: anySourcePort, destination, port, start, askKernel };
+    const { transport = 'tcp', source, destination, port } = wish;
+    const request = { machine, transport, source, sourcePort: anySourcePort, destination, port, start, askKernel };
     return { start, request, walk: walkPath(request) };
   });
   return walks as [Walked, ...Walked[]];
@@ -180,7 +184,7 @@ function assemble(
   const bad = cause?.fault && verdict !== 'reachable';
   return {
     flow: {
-      proto: 'tcp',
+      proto: wish.transport ?? 'tcp',
       src: renderAddress(wish.source),
       dst: renderAddress(wish.destination),
       dport: wish.port,
@@ -249,7 +253,8 @@ function withMore(machine: Machine, walk: PathWalk): WalkHop[] {
     hops.splice(at + 1, 0, ...cgroupHops(machine, walk.server, walk.listener, walk.arrived));
   }
   const whole = walk.back === 'delivered' || walk.back === 'left';
-  if (whole)
+  // How large datagrams are is their program's matter.
+  if (whole && walk.arrived?.protocol !== 'udp')
     hops.push(
       ...mtuHops(walk.legs.filter(({ way }) => way === 'there')),
       ...mtuHops(walk.legs.filter(({ way }) => way === 'back')),

@@ -34,7 +34,7 @@ export interface InjectWish extends ProbeWish {
 export async function runInject(wish: InjectWish): Promise<ProbeRun> {
   let answeredBy: string | undefined;
   const ports = choosePorts();
-  const run = await measured({ ...wish, ports }, async () => {
+  const run = await measured({ ...wish, transport: 'tcp', ports }, async () => {
     const { outcome, device } = await injectOnce(wish, ports.first, waitMs);
     answeredBy = device;
     return [outcome];

@@ -25,6 +25,7 @@ const whole = {
   cameBy: new Map(),
 } as PathWalk;
 const met = (result: ConnectOutcome['result'], more: Partial<ProbeRun> & Partial<ConnectOutcome> = {}): ProbeRun => ({
+  transport: 'tcp',
   attempts: [{ result, sourcePort: 5, ms: 1, receivedBytes: 0, ...(more.ending && { ending: more.ending }) }],
   growth: new Map([['1', {}]]),
   rulePackets: new Map(),
@@ -164,4 +165,26 @@ test('what leaves a connection possible: limits, resets, sizes, two backends', (
     words([wrong('app-abort', { effect: 'stall' })], met('connected', { ...counted, ...told, ending: 'reset' })),
     'degraded proven app-abort',
   );
+});
+
+test('a datagram: an answer and a refusal say something, silence nothing', () => {
+  const udp = { transport: 'udp' } as const;
+  const socket = hopOf(where, { layer: 'socket', state: 'pass', detail: 'a program' });
+  const server = { ...whole, server: namespace };
+  assert.equal(words([socket], met('connected', udp), server), 'reachable proven -');
+  assert.equal(words([socket], met('refused', udp), server), 'inconclusive unknown - both said');
+  assert.equal(words([socket], met('timeout', udp), server), 'inconclusive unknown - both said', 'open, or filtered');
+  const read = { ...udp, growth: new Map([['1', { 'Udp.InDatagrams': 1 }]]) };
+  const { suspect, verdict, disagreement } = judge(server, [socket], met('timeout', read));
+  assert.deepEqual([verdict, suspect], ['inconclusive', { hop: socket, meter: { kind: 'counter', name: 'Udp.InDatagrams' } }]);
+  assert.match(disagreement ?? '', /open, or filtered/);
+  const again = (exact: boolean) => ({ ...read, repeated: { hop: socket, exact, text: 'again' } });
+  assert.equal(words([socket], met('timeout', again(true)), server), 'reachable observed -', 'a program took it');
+  assert.equal(words([socket], met('timeout', again(false)), server), 'inconclusive unknown - both said');
+  assert.equal(words([wrong('fw-rule-drop'), socket], met('timeout', udp), server), 'unreachable predicted fw-rule-drop');
+  const nobody = wrong('service-not-listening', { effect: 'refused' });
+  const resets = { ...udp, growth: new Map([['1', { 'Tcp.OutRsts': 1 }]]) };
+  assert.equal(judge(server, [nobody], met('refused', resets)).suspect, undefined, 'resets are no word of datagrams');
+  const ports = { ...udp, growth: new Map([['1', { 'Udp.NoPorts': 1 }]]) };
+  assert.deepEqual(judge(server, [nobody], met('refused', ports)).suspect?.meter, { kind: 'counter', name: 'Udp.NoPorts' });
 });

@@ -35,7 +35,10 @@ const firstFault = (hops: readonly WalkHop[], fits: (fault: Fault) => boolean): 
   hops.find(({ fault }) => fault !== undefined && fits(fault));
 
 export function judge(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | undefined): Judgement {
-  return disputing(hops, run ? judgeProbe(hops, run) : judgeWalk(walk, hops));
+  return disputing(
+    hops,
+    run ? (run.transport === 'udp' ? judgeDatagram(walk, hops, run) : judgeProbe(hops, run)) : judgeWalk(walk, hops),
+  );
 }
 
 /** What was concluded behind a place where the kernel contradicts the tables holds only where it was seen happening. */
@@ -102,7 +105,8 @@ function judgeWalk(walk: PathWalk, hops: readonly WalkHop[]): Judgement {
   return { verdict: 'inconclusive', confidence: 'unknown', evidence };
 }
 
-function describe({ attempts, injected }: ProbeRun): string {
+function describe({ transport, attempts, injected }: ProbeRun): string {
+  if (transport === 'udp') return describeDatagram(attempts[0]);
   if (injected) {
     const [{ result, ms }] = attempts;
     const how =
@@ -124,6 +128,42 @@ function describe({ attempts, injected }: ProbeRun): string {
         ? `no answer in ${first.ms} ms`
         : `${first.result} after ${first.ms} ms${first.errno ? ` (${first.errno})` : ''}`;
   return last && last !== first && last.result !== 'connected' ? `${words}; attempt ${attempts.length}: ${last.result}` : words;
+}
+
+function describeDatagram({ result, ms, receivedBytes, errno }: ConnectOutcome): string {
+  if (result === 'connected') return `a datagram was answered after ${ms} ms, ${receivedBytes} bytes`;
+  if (result === 'timeout') return `a datagram got neither an answer nor a refusal in ${ms} ms: open, or filtered`;
+  return `a datagram was ${result === 'refused' ? 'refused (ICMP port unreachable)' : result} after ${ms} ms${errno ? ` (${errno})` : ''}`;
+}
+
+/** Counters of what programs took from their sockets; proc(5), snmp and snmp6. */
+const taken = ['Udp.InDatagrams', 'Udp6InDatagrams'];
+
+/** Silence is what an open port, a program that is not spoken to in its words, and a filter have in common: it decides nothing. */
+function judgeDatagram(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun): Judgement {
+  const probed = judgeProbe(hops, run);
+  if (run.attempts[0].result !== 'timeout' || probed.confidence === 'proven') return probed;
+  if (probed.cause) return probed.confidence === 'observed' ? { ...probed, confidence: 'predicted' } : probed;
+  const foretold = judgeWalk(walk, hops);
+  if (foretold.verdict !== 'reachable') return probed;
+  const told: Evidence = { rung: rungs.probe, text: describe(run) };
+  const socket = hops.find(({ layer, way }) => layer === 'socket' && way === 'there');
+  const { repeated } = run;
+  if (socket && repeated?.hop === socket && repeated.exact)
+    return {
+      verdict: 'reachable',
+      confidence: 'observed',
+      evidence: new Map([[socket, [told, { rung: rungs.counters, text: `a program took it (${repeated.text})` }]]]),
+    };
+  const growth = (walk.server && run.growth.get(walk.server.inode)) ?? {};
+  const name = taken.find((counter) => (growth[counter] ?? 0) > 0);
+  return {
+    verdict: 'inconclusive',
+    confidence: 'unknown',
+    evidence: new Map(socket ? [[socket, [told]]] : []),
+    disagreement: `by what was read it arrives; ${describe(run)}${droppedMeanwhile(run)}`,
+    ...(socket && name && !repeated && { suspect: { hop: socket, meter: { kind: 'counter', name } } }),
+  };
 }
 
 /** An answer to a SYN of ours that went out by another link: whether it finds the source is not seen from here. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { denialsSince, parseDenial } from '../../kernel/denial-log.ts';
-import { renderEthernet, renderTcpPacket } from '../../kernel/frame-injection.ts';
+import { renderEthernet, renderTcpPacket, renderUdpPacket } from '../../kernel/frame-injection.ts';
 import { layOut } from '../../kernel/packet-header.ts';
 import { parseNftTrace } from '../../kernel/trace/nft-trace.ts';
 import { type Address, parseAddress, renderAddress } from '../../model/address.ts';
@@ -148,4 +148,22 @@ test('what AppArmor and SELinux denied, and only what is about sockets', () => {
     [late],
     'of a start of the machine long ago, and of no time at all',
   );
+});
+
+test('a datagram as the kernel would take it: lengths, ports, and a checksum that adds up', () => {
+  for (const [from, to, headerBytes] of [
+    ['10.0.0.7', '10.0.0.9', 20],
+    ['fd00::7', 'fd00::9', 40],
+  ] as const) {
+    const bytes = renderUdpPacket({ ...syn(from, to), protocol: 'udp', tcpFlags: undefined });
+    const layout = layOut(renderEthernet('02:00:00:00:00:01', '02:00:00:00:00:02', bytes), 14);
+    assert.deepEqual([layout?.protocol, layout?.transportAt], [17, 14 + headerBytes]);
+    const view = new DataView(bytes.buffer);
+    assert.deepEqual(
+      [view.getUint16(headerBytes), view.getUint16(headerBytes + 2), view.getUint16(headerBytes + 4)],
+      [50_000, 443, 10],
+    );
+    const [at, length] = headerBytes === 20 ? [12, 8] : [8, 32];
+    assert.equal(foldChecksum(sumWords(bytes, headerBytes, bytes.length, sumWords(bytes, at, at + length, 17 + 10))), 0);
+  }
 });

@@ -5,6 +5,7 @@
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { Machine, MachineListener, MachineNamespace } from '../../model/machine.ts';
 import type { FilterHook, FilterPacket } from '../../model/packet-filter.ts';
+import type { Transport } from '../../model/session.ts';
 import { type HookVisit, visitHook } from './filter-hop.ts';
 import { type Evidence, type FaultWords, hopOf, seen, type WalkHop } from './hop.ts';
 import type { DataLeg } from './mtu-hop.ts';
@@ -27,6 +28,7 @@ import { xfrmHop } from './xfrm-hop.ts';
 
 export interface WalkRequest {
   readonly machine: Machine;
+  readonly transport: Transport;
   readonly source: Address;
   readonly sourcePort: number;
   readonly destination: Address;
@@ -87,17 +89,17 @@ class Walk {
   }
 
   run(): PathWalk {
-    const { source, sourcePort, destination, port, start } = this.#request;
+    const { transport, source, sourcePort, destination, port, start } = this.#request;
     const syn: FilterPacket = {
       family: destination.family,
-      protocol: 'tcp',
+      protocol: transport,
       source,
       sourcePort,
       destination,
       destinationPort: port,
       mark: 0,
       state: 'new',
-      tcpFlags: 'syn',
+      ...(transport === 'tcp' && { tcpFlags: 'syn' }),
       direction: 'original',
     };
     const there =
@@ -131,7 +133,7 @@ class Walk {
       originalDestination: undefined,
       mark: 0,
       state: 'established',
-      tcpFlags: 'syn,ack',
+      tcpFlags: arrived.protocol === 'tcp' ? 'syn,ack' : undefined,
       direction: 'reply',
     });
   }

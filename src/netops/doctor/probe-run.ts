@@ -4,6 +4,7 @@
 import { randomInt } from 'node:crypto';
 import { asWeirError } from '../../base/errors.ts';
 import { type ConnectOutcome, type PortRange, probeConnect } from '../../kernel/connect-probe.ts';
+import { probeDatagram } from '../../kernel/datagram-probe.ts';
 import { readMachine } from '../../kernel/machine/machine-reader.ts';
 import { NftTrace, type NftTraceLine } from '../../kernel/trace/nft-trace.ts';
 import { dropTraceRequest, type PacketDrop, type ResetSent, readTcpTraceEvent } from '../../kernel/trace/tcp-events.ts';
@@ -11,12 +12,14 @@ import { TraceSession } from '../../kernel/trace/trace-session.ts';
 import { type Address, renderAddress } from '../../model/address.ts';
 import type { MachineNamespace } from '../../model/machine.ts';
 import type { RulePlace } from '../../model/packet-filter.ts';
+import type { Transport } from '../../model/session.ts';
 import { ruleAt } from './filter-hop.ts';
 import type { Fault, WalkHop } from './hop.ts';
 import { counterGrowth, readCountersOf, readFilterOf } from './reading.ts';
 import { ruleKey } from './signals.ts';
 
 export interface ProbeWish {
+  readonly transport: Transport;
   /** Owns the source. */
   readonly namespace: MachineNamespace;
   readonly source: Address;
@@ -30,6 +33,7 @@ export interface ProbeWish {
 }
 
 export interface ProbeRun {
+  readonly transport: Transport;
   /** Not from the source itself: a SYN of ours, whose answer was looked for as it left. */
   readonly injected?: { readonly by: string; readonly master?: string; readonly answeredBy?: string };
   readonly attempts: readonly ConnectOutcome[];
@@ -77,7 +81,7 @@ export function choosePorts(): PortRange {
 export async function runProbe(wish: ProbeWish): Promise<ProbeRun> {
   const ports = choosePorts();
   const connect = (forMs: number, stayMs: number): Promise<ConnectOutcome> =>
-    probeConnect({
+    (wish.transport === 'udp' ? probeDatagram : probeConnect)({
       netns: wish.namespace.path,
       from: wish.source,
       fromPorts: ports,
@@ -106,7 +110,7 @@ export async function runProbe(wish: ProbeWish): Promise<ProbeRun> {
   return { ...run, again: (forMs) => connect(forMs, 0) };
 }
 
-type MeasureWish = Pick<ProbeWish, 'through' | 'hops' | 'source' | 'alsoAs'> & { readonly ports: PortRange };
+type MeasureWish = Pick<ProbeWish, 'transport' | 'through' | 'hops' | 'source' | 'alsoAs'> & { readonly ports: PortRange };
 
 /** What a body that makes packets meets: everything that is counted or told around it. */
 export async function measured(wish: MeasureWish, body: (notMeasured: string[]) => Promise<ConnectOutcome[]>): Promise<ProbeRun> {
@@ -144,6 +148,7 @@ export async function measured(wish: MeasureWish, body: (notMeasured: string[]) 
   }
   const ports = new Set(attempts.map(({ sourcePort }) => sourcePort));
   return {
+    transport: wish.transport,
     attempts,
     growth,
     rulePackets,
@@ -180,7 +185,7 @@ const mostTraces = 4;
 
 /** Where rules of nft are in question. */
 async function openRuleTraces(
-  { hops, source, alsoAs = [], ports, through }: MeasureWish,
+  { transport, hops, source, alsoAs = [], ports, through }: MeasureWish,
   notMeasured: string[],
 ): Promise<{ namespace: MachineNamespace; nft: NftTrace }[]> {
   const foretold = new Set(
@@ -197,7 +202,7 @@ async function openRuleTraces(
   const range = `${ports.first}-${ports.last}`;
   const selectors = [source, ...alsoAs]
     .map(renderAddress)
-    .flatMap((from) => [`${ip} saddr ${from} tcp sport ${range}`, `${ip} daddr ${from} tcp dport ${range}`]);
+    .flatMap((from) => [`${ip} saddr ${from} ${transport} sport ${range}`, `${ip} daddr ${from} ${transport} dport ${range}`]);
   const opened: { namespace: MachineNamespace; nft: NftTrace }[] = [];
   for (const namespace of [...suspects].slice(0, mostTraces))
     try {
@@ -211,19 +216,13 @@ async function openRuleTraces(
 const isFull = ({ id }: Fault): boolean => id === 'accept-queue-full';
 
 async function readAfter(hops: readonly WalkHop[]): Promise<Map<string, MachineNamespace>> {
-  const after = new Map<string, MachineNamespace>();
-  const asked = new Set(
-    hops
-      .filter(({ fault, layer }) => fault && layer !== 'filter' && (layer !== 'socket' || isFull(fault)))
-      .map(({ namespace }) => namespace),
-  );
-  for (const { inode } of asked) {
-    const full = hops.some(({ fault, namespace }) => fault && isFull(fault) && namespace.inode === inode);
-    const parts = ['neighbours', 'qdiscs', ...(full ? (['listeners'] as const) : [])] as const;
-    const machine = await readMachine({ namespaces: 'one', netns: inode, parts }).catch(() => undefined);
-    if (machine?.namespaces[0]) after.set(inode, machine.namespaces[0]);
-  }
-  return after;
+  const asked = hops.filter(({ fault, layer }) => fault && layer !== 'filter' && (layer !== 'socket' || isFull(fault)));
+  if (asked.length === 0) return new Map();
+  const full = asked.some(({ fault }) => fault && isFull(fault));
+  const parts = ['neighbours', 'qdiscs', ...(full ? (['listeners'] as const) : [])] as const;
+  const inodes = asked.map(({ namespace }) => namespace.inode);
+  const machine = await readMachine({ inodes, parts }).catch(() => undefined);
+  return new Map(machine?.namespaces.map((namespace) => [namespace.inode, namespace]));
 }
 
 interface Trace {

@@ -30,6 +30,18 @@ const counted: Partial<Record<CauseId, { readonly grew?: readonly (readonly stri
     'ipsec-policy': { grew: [['XfrmInPolBlock'], ['XfrmOutPolBlock'], ['XfrmFwdHdrError']] },
   };
 
+/** The same of datagrams: what is told of resets and of handshakes is no word of them. */
+const countedOfDatagrams: typeof counted = {
+  'service-not-listening': { grew: [['Udp.NoPorts'], ['Udp6NoPorts']] },
+  'service-bound-loopback': { grew: [['Udp.NoPorts'], ['Udp6NoPorts']] },
+  'service-v6only': { grew: [['Udp.NoPorts'], ['Udp6NoPorts']] },
+  'dnat-target-not-listening': { grew: [['Udp.NoPorts'], ['Udp6NoPorts']] },
+  'fw-reject-icmp': counted['fw-reject-icmp'],
+  rpfilter: counted.rpfilter,
+  'forwarding-disabled': counted['forwarding-disabled'],
+  'ipsec-policy': counted['ipsec-policy'],
+};
+
 /** Reasons of kfree_skb, and where it happens for a firewall: nft_do_chain against nf_hook_slow tells the backend. */
 const dropped: Partial<Record<CauseId, { readonly reasons: readonly string[]; readonly location?: RegExp }>> = {
   'fw-rule-drop': { reasons: ['NETFILTER_DROP'], location: /nft|nf_hook/ },
@@ -78,7 +90,7 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   const { fault, namespace } = hop;
   if (!fault) return { strong: false, evidence };
   const growth = run.growth.get(namespace.inode);
-  const wanted = counted[fault.id];
+  const wanted = (run.transport === 'udp' ? countedOfDatagrams : counted)[fault.id];
   let fits = true;
   let strong = false;
   let meter: Meter | undefined;

@@ -50,10 +50,14 @@ export function parsePolicy(text: string): Policy | undefined {
   };
 }
 
+const protocolNumbers: Readonly<Record<FilterPacket['protocol'], string>> = { tcp: '6', udp: '17', icmp: '1' };
+
 const selects = (policy: Policy, packet: FilterPacket): boolean =>
   prefixHolds(policy.source, packet.source) &&
   prefixHolds(policy.destination, packet.destination) &&
-  (policy.protocol === undefined || policy.protocol === packet.protocol || policy.protocol === '6') &&
+  (policy.protocol === undefined ||
+    policy.protocol === packet.protocol ||
+    policy.protocol === protocolNumbers[packet.protocol]) &&
   (policy.sourcePort === undefined || policy.sourcePort === packet.sourcePort) &&
   (policy.port === undefined || policy.port === packet.destinationPort);
 
