@@ -29,41 +29,42 @@ const order: readonly Severity[] = ['info', 'low', 'medium', 'high'];
 export const worse = (a: Severity, b: Severity): Severity => (order.indexOf(a) < order.indexOf(b) ? b : a);
 
 export class Episode {
+  // What every event of it needs comes first: it lies together in memory, and waiting for memory is most of what an event costs.
   readonly behaviour: Behaviour;
-  readonly source: string;
   readonly about: About;
-  readonly describe: Describe;
-  id = '';
   start: Micros;
   end: Micros;
   hits = 0;
-  readonly ports = new PortBits();
   readonly hosts = new NumberSet();
-  credentials: NumberSet | undefined;
-  /** Of a web server; told in words alone. */
-  paths: NumberSet | undefined;
+  readonly ports = new PortBits();
+  readonly records: string[] = [];
+  /** Events up to here were counted before: by a process that is no more. */
+  countedUntil: Micros = Number.NEGATIVE_INFINITY;
+  /** As touchFlags, united. */
+  flags = 0;
+  /** In the table's list of those to be told. */
+  dirty = false;
   /** The only decoy so far, while there is one. */
   onlyHost: string | undefined;
   diversion: string | undefined;
+  tool: string | undefined;
+  readonly source: string;
+  readonly describe: Describe;
+  id = '';
+  credentials: NumberSet | undefined;
+  /** Of a web server; told in words alone. */
+  paths: NumberSet | undefined;
   severity: Severity = 'low';
-  /** As touchFlags, united. */
-  flags = 0;
   /** Set where it is an inference whatever the flags say. */
   confidence: Confidence | undefined;
-  tool: string | undefined;
   readonly techniques: string[] = [];
   readonly cves: string[] = [];
-  readonly records: string[] = [];
   /** Sentences about what became of it, after those of `describe`. */
   readonly remarks: string[] = [];
-  /** Events up to here were counted before: by a process that is no more. */
-  countedUntil: Micros = Number.NEGATIVE_INFINITY;
   /** What a former process told of it: its figures never fall below that, and its sentences stay. */
   floor: Verdict | undefined;
   /** Packets whose targets no record lists. */
   unlisted = 0;
-  /** In the table's list of those to be told. */
-  dirty = false;
   toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(behaviour: Behaviour, source: string, about: About, start: Micros, describe: Describe) {

@@ -21,32 +21,34 @@ const baseBytes = 400;
 const shortcuts = 16_384;
 
 export class SourceState implements Linked {
-  readonly key: string;
-  readonly ip: string;
-  /** Its place among the shortcuts, and the address as signed 32 bits; -1 where it has none. */
-  shortcut = -1;
+  // What every event needs comes first: it lies together in memory.
+  /** The address as signed 32 bits, where it has a place among the shortcuts. */
   address = 0;
-  /** Of its newest event. */
-  latest: Micros = Number.NEGATIVE_INFINITY;
   touchCount = 0;
-  /** As a SYN or a payload showed. */
-  tool: string | undefined;
   readonly touches: TouchList;
-  /** Made when first needed. */
-  episodes: Episodes | undefined;
-  visits: NumberMap<Visit> | undefined;
-  guesses: NumberMap<Guess> | undefined;
-  walks: NumberMap<Walk> | undefined;
-  firstPhases: FirstPhases | undefined;
   /** The scan its latest touches were part of. */
   scan: Episode | undefined;
-  bytes = 0;
-  before: Linked | undefined = undefined;
-  after: Linked | undefined = undefined;
-  listed = false;
+  /** Made when first needed, as those below. */
+  episodes: Episodes | undefined;
+  /** Of its newest event. */
+  latest: Micros = Number.NEGATIVE_INFINITY;
+  /** As a SYN or a payload showed. */
+  tool: string | undefined;
   /** Which of the two lists holds it, and since which touch of any source it is where it is there. */
   kept = false;
   placedAt = 0;
+  firstPhases: FirstPhases | undefined;
+  before: Linked | undefined = undefined;
+  after: Linked | undefined = undefined;
+  listed = false;
+  visits: NumberMap<Visit> | undefined;
+  guesses: NumberMap<Guess> | undefined;
+  walks: NumberMap<Walk> | undefined;
+  readonly key: string;
+  readonly ip: string;
+  /** Its place among the shortcuts; -1 where it has none. */
+  shortcut = -1;
+  bytes = 0;
 
   constructor(key: string, ip: string, touches: TouchList) {
     this.key = key;
