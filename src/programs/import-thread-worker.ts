@@ -17,11 +17,14 @@ const none: readonly number[] = [];
 /** Nobody waits for an answer beside an import: fewer transactions, each of more records. */
 const batch = { maxEvents: 8000, maxBytes: 4 << 20 };
 
+/** Nobody asks questions of the store meanwhile: less than the recorder's has. */
+const memory = { memoryBytes: 128 << 20, logBytes: 16 << 20 };
+
 let recording: Recording | undefined;
 let intake: ImportIntake | undefined;
 
 async function open(): Promise<readonly number[]> {
-  recording = await openRecording({ data, settings, log, batch });
+  recording = await openRecording({ data, settings, log, batch, memory });
   intake = new ImportIntake({ dataDirectory: data, store: recording.store, clock: systemClock, log });
   return none;
 }

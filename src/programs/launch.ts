@@ -64,10 +64,17 @@ export function gatewayDescriptors(): number {
 const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', TZ: 'UTC' };
 
 /**
- * For programs with the embedded store: blocks of its engine go back to the system when they are freed, which glibc does not do by
- * itself once it saw large ones freed. Some 50 MB of an import's resident memory. See mallopt(3).
+ * For programs with the embedded store: large blocks go back to the system when they are freed, which glibc does not do by itself
+ * once it saw some freed (50 MB of an import's resident memory), and neither it nor the allocator of the store's engine
+ * (jemalloc) keeps free blocks apart for each of a machine's processors. See mallopt(3), jemalloc(3).
  */
-const storeEnvironment = { ...environment, MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' };
+const storeEnvironment = {
+  ...environment,
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MALLOC_ARENA_MAX: '2',
+  DUCKDB_JE_MALLOC_CONF: 'narenas:1,dirty_decay_ms:200,muzzy_decay_ms:0',
+};
 
 /**
  * Root runs from the installation it was started from, never from a copy made for others. `successor` is what netd starts

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { DuckDbStore } from '../record/duckdb-store.ts';
+import { DuckDbStore, type DuckDbStoreOptions } from '../record/duckdb-store.ts';
 import { Recorder, type RecorderOptions } from '../record/recorder.ts';
 import { openAnalysis, type RecorderAnalysis } from './recorder-analysis.ts';
 import type { RecorderSettings } from './settings.ts';
@@ -15,6 +15,8 @@ export interface RecordingOptions {
   readonly log: Log;
   readonly onEvents?: NonNullable<RecorderOptions['onEvents']>;
   readonly batch?: NonNullable<RecorderOptions['batch']>;
+  /** What the store's engine may have in memory; default as DuckDbStore's. */
+  readonly memory?: Pick<DuckDbStoreOptions, 'memoryBytes' | 'logBytes'>;
 }
 
 export interface Recording extends Pick<RecorderAnalysis, 'placeOf' | 'status'> {
@@ -31,9 +33,14 @@ export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '../../
 const partitionBytes = (allowedBytes: number): number => Math.max(16 * 2 ** 20, Math.min(2 ** 30, Math.floor(allowedBytes / 16)));
 
 /** Opens and starts. Throws `already-running` when another process has the store or the recorder's journal. */
-export async function openRecording({ data, settings, log, onEvents, batch }: RecordingOptions): Promise<Recording> {
+export async function openRecording({ data, settings, log, onEvents, batch, memory }: RecordingOptions): Promise<Recording> {
   const { retention } = settings;
-  const store = await DuckDbStore.open({ dataDirectory: data, partitionBytes: partitionBytes(retention.sizeBytes), log });
+  const store = await DuckDbStore.open({
+    dataDirectory: data,
+    partitionBytes: partitionBytes(retention.sizeBytes),
+    log,
+    ...memory,
+  });
   const {
     analyser,
     placeOf,

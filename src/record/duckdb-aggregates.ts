@@ -17,6 +17,9 @@ const tables = ['sessions', 'probes', 'targets', 'insights'] as const;
 /** A partition that has come to rest is summed again in one run when so many rows stand behind its sums. */
 const restingRows = 20_000;
 
+/** Of the engine's memory, for a pair whose source is put in a list: those it cannot put on disk meanwhile. */
+const listedBytes = 256;
+
 interface State {
   rows: RowCounts;
   summed: RowCounts;
@@ -26,12 +29,16 @@ interface State {
 export class DuckDbAggregates {
   readonly #database: DuckDbDatabase;
   readonly #growingRows: number;
+  readonly #listedAtOnce: number;
   readonly #states = new Map<string, State>();
 
-  /** `growingRows`: rows behind a growing partition's sums that make it worth summing them. */
-  constructor(database: DuckDbDatabase, growingRows: number) {
+  /**
+   * `growingRows`: rows behind a growing partition's sums that make it worth summing them. `memoryBytes`: what the engine has.
+   */
+  constructor(database: DuckDbDatabase, growingRows: number, memoryBytes: number) {
     this.#database = database;
     this.#growingRows = growingRows;
+    this.#listedAtOnce = Math.max(100_000, Math.floor(memoryBytes / listedBytes));
   }
 
   /** Reads how far each partition is summed. */
@@ -100,7 +107,7 @@ export class DuckDbAggregates {
     await writer.run('BEGIN');
     try {
       if (from === noRows) for (const statement of aggregateTables) await writer.run(replacing(statement, catalog));
-      await sum(writer, catalog, from, rows);
+      await sum(writer, catalog, from, rows, this.#listedAtOnce);
       await writer.run(
         `INSERT INTO ${catalog}.agg_rows VALUES (${rows.sessions}, ${rows.probes}, ${rows.targets}, ${rows.insights})`,
       );
@@ -116,10 +123,13 @@ export class DuckDbAggregates {
 const replacing = (statement: string, catalog: string): string =>
   statement.replace('CREATE TABLE IF NOT EXISTS ', `CREATE OR REPLACE TABLE ${catalog}.`);
 
-/** Pairs whose sources the engine puts in lists at once: it has those in memory. */
-const listedAtOnce = 1_000_000;
-
-async function sum(writer: DuckDBConnection, catalog: string, from: RowCounts, to: RowCounts): Promise<void> {
+async function sum(
+  writer: DuckDBConnection,
+  catalog: string,
+  from: RowCounts,
+  to: RowCounts,
+  listedAtOnce: number,
+): Promise<void> {
   const within = (table: keyof RowCounts): string => `rowid >= ${from[table]} AND rowid < ${to[table]}`;
   const count = async (rows: string): Promise<number> =>
     Number((await writer.runAndReadAll(`SELECT count(*) FROM ${rows}`)).getRowsJS()[0][0]);

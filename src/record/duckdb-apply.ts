@@ -83,10 +83,10 @@ export class DuckDbApplier {
   /** Latest start of any session. */
   newestStart: Micros = 0;
 
-  constructor(database: DuckDbDatabase, blobs: BlobStore, sumRows: number) {
+  constructor(database: DuckDbDatabase, blobs: BlobStore, sumRows: number, memoryBytes: number) {
     this.#database = database;
     this.#blobs = blobs;
-    this.aggregates = new DuckDbAggregates(database, sumRows);
+    this.aggregates = new DuckDbAggregates(database, sumRows, memoryBytes);
   }
 
   get openSessions(): number {

@@ -46,6 +46,8 @@ export interface DuckDbStoreOptions {
   readonly dataDirectory: string;
   /** What the engine may keep in memory; default 256 MiB. Larger questions go to disk. */
   readonly memoryBytes?: number;
+  /** Of the engine's logs, before they go into its files: what stands in them is in memory too, up to four times as large; default 64 MiB. */
+  readonly logBytes?: number;
   /** Default 1: more answer the largest rankings sooner, and make small batches wait while other programs need the processor. */
   readonly threads?: number;
   /** A day's file that grows beyond this is continued in another, so that retention by size can act within a day; default 1 GiB. */
@@ -63,7 +65,6 @@ export interface DuckDbStoreOptions {
 const pairBytes = 80;
 /** Checkpoints cost more than what they free: a batch may be of many days. */
 const warmPartitions = 64;
-const warmBytes = 64 * 1024 * 1024;
 const idleCheckpointMs = 3000;
 const idleCheckpointBytes = 1024 * 1024;
 
@@ -76,6 +77,7 @@ export class DuckDbStore implements Store {
   readonly #blobs: BlobStore;
   readonly #directory: string;
   readonly #partitionBytes: number;
+  readonly #logBytes: number;
   readonly #readOnly: boolean;
   readonly #log: Log;
   #state: StoreState;
@@ -95,13 +97,10 @@ export class DuckDbStore implements Store {
     this.#log = options.log ?? silentLog;
     this.#blobs = new BlobStore(join(options.dataDirectory, 'blobs'));
     const memoryBytes = options.memoryBytes ?? 256 * 1024 * 1024;
-    this.#database = new DuckDbDatabase({
-      directory: this.#directory,
-      memoryBytes,
-      threads: options.threads ?? 1,
-      readOnly: this.#readOnly,
-    });
-    this.#applier = new DuckDbApplier(this.#database, this.#blobs, options.sumRows ?? 300_000);
+    this.#logBytes = options.logBytes ?? 64 * 1024 * 1024;
+    const [directory, readOnly] = [this.#directory, this.#readOnly];
+    this.#database = new DuckDbDatabase({ directory, memoryBytes, threads: options.threads ?? 1, readOnly });
+    this.#applier = new DuckDbApplier(this.#database, this.#blobs, options.sumRows ?? 300_000, memoryBytes);
     this.#divider = new DuckDbDivider(this.#database, this.#applier);
     this.#state = readStoreState(this.#directory);
     this.#analysis = new DuckDbAnalysis({
@@ -211,7 +210,7 @@ export class DuckDbStore implements Store {
     let total = 0;
     for (const { bytes } of this.#warm.values()) total += bytes;
     for (const [name, { partition: coldest, bytes }] of this.#warm) {
-      if (this.#warm.size <= warmPartitions && total <= warmBytes) break;
+      if (this.#warm.size <= warmPartitions && total <= this.#logBytes) break;
       this.#warm.delete(name);
       total -= bytes;
       if (this.#database.partitions.includes(coldest) && this.#database.walBytes(coldest) > 0)
