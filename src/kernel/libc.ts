@@ -295,6 +295,12 @@ export const tryControlDevice = (fd: number, request: number, argument: Uint8Arr
 /** A descriptor of the network namespace a socket lives in (SIOCGSKNS, needs CAP_NET_ADMIN there), or the negated errno. */
 export const openSocketNetns = (fd: number): number => negated(calls.ioctl(fd, 0x894c, null));
 
+const NS_GET_NSTYPE = 0xb703;
+const CLONE_NEWNET = 0x40000000;
+
+/** Whether an open file is a network namespace: other kinds are files of the same file system. ioctl_ns(2) */
+export const isNetworkNamespace = (fd: number): boolean => calls.ioctl(fd, NS_GET_NSTYPE, null) === CLONE_NEWNET;
+
 /** F_DUPFD_CLOEXEC: a second descriptor of the same open file. */
 export const duplicate = (fd: number): number => checked('fcntl', calls.fcntl(fd, 1030, 0));
 
@@ -357,8 +363,6 @@ const SCHED_IDLE = 5;
 
 /** From now on this thread runs when nothing else wants the processor; see sched(7). False where that is refused. */
 export const runWhenIdle = (): boolean => calls.sched_setscheduler(0, SCHED_IDLE, new Uint8Array(4)) === 0;
-
-const CLONE_NEWNET = 0x40000000;
 
 /**
  * Runs `body` with this thread inside another network namespace (a path such as /run/netns/NAME; undefined: where we

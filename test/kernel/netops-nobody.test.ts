@@ -2,6 +2,8 @@
 // needs it. What that half did is there, and nothing of it stays.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,8 +24,10 @@ test('a capture, one with a ring and processes, and rst read packets as nobody',
 });
 
 async function asNobody(namespace: TestNamespace, directory: string): Promise<void> {
+  /** From outside, by a path to the namespace. */
   const start = async (argv: readonly string[], ready: RegExp) => {
-    const child = namespace.spawn([process.execPath, program, ...argv, '--for', '30s', '--json'], { cwd: '/' });
+    const line = [program, ...argv, '--netns', namespace.path, '--for', '30s', '--json'];
+    const child = spawn(process.execPath, line, { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
     let out = '';
     child.stderr?.on('data', (bytes) => {
@@ -57,14 +61,18 @@ async function asNobody(namespace: TestNamespace, directory: string): Promise<vo
   const ring = join(directory, 'ring.pcapng');
   const argv = ['capture', '-w', ring, '--ring', '2x4KiB', '--processes', '--if', 'lo', 'udp'];
   const kept = await start(argv, /listening on/);
-  const talk = `const s = require('node:dgram').createSocket('udp4'); let left = 9;
-const go = () => left-- > 0 ? s.send(Buffer.alloc(1000), 9, '127.0.0.1', go) : s.close(); go();`;
-  await namespace.run([process.execPath, '-e', talk]);
+  // Nine from one socket, which fill the ring, and the last from another, which stays.
+  const talk = `const d = require('node:dgram'); const s = d.createSocket('udp4'); const last = d.createSocket('udp4'); let left = 9;
+const go = () => left-- > 0 ? s.send(Buffer.alloc(1000), 9, '127.0.0.1', go) : last.send('x', 9, '127.0.0.1', () => console.log('sent')); last.bind(0, go);`;
+  const talker = namespace.spawn([process.execPath, '-e', talk]);
+  await once(talker.stdout ?? assert.fail(), 'data');
   const { summary } = JSON.parse(await kept.end());
   assert.equal(summary.files.length, 2);
   assert.ok(summary.overwritten > 0);
   for (const name of summary.files) assert.deepEqual([statSync(name).uid, statSync(name).mode & 0o777], [0, 0o600]);
   assert.ok(!existsSync(join(directory, 'ring.00001.pcapng')));
+  const text = summary.files.map((name: string) => readFileSync(name, 'latin1')).join('');
+  assert.ok(text.includes(`process node, pid ${talker.pid}, uid 0`), 'whose the last packet is');
 
   const watched = await start(['rst', '--if', 'lo'], /watching lo/);
   await namespace.run([process.execPath, '-e', `require('node:net').connect(9, '127.0.0.1').on('error', () => {})`]);

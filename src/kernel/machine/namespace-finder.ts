@@ -2,8 +2,9 @@
 // One held only by an open descriptor or a socket cannot be found. What is inside is namespace-reader.ts.
 // Sources: namespaces(7), ip-netns(8), proc(5) (mountinfo).
 
-import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync } from 'node:fs';
 import type { MachineProcess } from '../../model/machine.ts';
+import { isNetworkNamespace } from '../libc.ts';
 import { readNamespaceIdentity } from '../namespace-handle.ts';
 import { attribute, longIn, longOf, parseAttributes } from '../netlink-message.ts';
 import type { RouteSocket } from '../route-socket.ts';
@@ -93,7 +94,7 @@ function readNetworkNamespace(path: string): string | undefined {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      return namespaceInode(readlinkSync(`/proc/self/fd/${fd}`));
+      return isNetworkNamespace(fd) ? String(fstatSync(fd, { bigint: true }).ino) : undefined;
     } finally {
       closeSync(fd);
     }

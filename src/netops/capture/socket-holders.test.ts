@@ -19,6 +19,7 @@ const table = new SocketTable(
   [
     { ...bound('tcp', '10.0.0.1', 4000, 1), remote: address('192.0.2.9'), remotePort: 443 },
     bound('tcp', '::', 443, 2),
+    { ...bound('tcp', '10.0.0.1', 443, 0), remote: address('192.0.2.8'), remotePort: 6000 },
     bound('udp', '0.0.0.0', 53, 3),
     bound('tcp', '10.0.0.1', 80, 4),
     bound('udp', '::', 5353, 5, true),
@@ -44,7 +45,9 @@ test('the end that is here', () => {
   assert.equal(find('tcp', '192.0.2.7 5000', '192.0.2.9 443', false), undefined);
   assert.equal(find('tcp', '192.0.2.7 5000', '10.0.0.1 443', false), 2);
   assert.equal(find('tcp', '192.0.2.7 5000', '10.0.0.1 443'), 2);
+  assert.equal(find('tcp', '192.0.2.8 6000', '10.0.0.1 443', false), 2, 'it was accepted, and waits out its time');
   assert.equal(find('tcp', '10.0.0.1 80', '192.0.2.7 5000', true), 4);
+  assert.equal(find('udp', '127.0.0.1 53', '127.0.0.1 5000', false), 3);
   // It answers by the address it was asked at.
   assert.equal(find('udp', '10.0.0.1 53', '192.0.2.7 5000', true), 3);
   assert.equal(find('udp', '192.0.2.7 5000', '127.0.0.53 53', false), 3);

@@ -60,26 +60,31 @@ export class SocketTable {
     }
   }
 
-  /** Its inode; 0: the kernel's own. Only an end that is here has a socket: a server on the same port is not the other machine's. */
+  /** Its inode; 0: the kernel's own. A connection that nobody holds is its listener's. Only an end that is here has a socket: a server on the same port is not the other machine's. */
   find({ transport, source, sourcePort, destination, destinationPort, outgoing }: PacketEnds): number | undefined {
     const there = keyOf(transport, source, sourcePort, destination, destinationPort);
     const back = keyOf(transport, destination, destinationPort, source, sourcePort);
+    // One that is only asked for, or waits out its time, has none.
     for (const key of outgoing === false ? [back, there] : [there, back]) {
       const inode = this.#inodes.get(key);
-      if (inode !== undefined) return inode;
+      if (inode !== undefined && inode !== 0) return inode;
     }
-    // A connection that is only asked for is its listener's.
     if (outgoing !== true) {
       const inode = this.#bound(transport, destination, destinationPort);
       if (inode !== undefined) return inode;
     }
-    return outgoing === false ? undefined : this.#bound(transport, source, sourcePort);
+    // The loopback shows what is sent here as what has come.
+    return outgoing === false && !this.#isOwn(source) ? undefined : this.#bound(transport, source, sourcePort);
+  }
+
+  #isOwn(ip: string): boolean {
+    return this.#own.has(ip) || ip.startsWith('127.');
   }
 
   #bound(transport: string, ip: string, port: number): number | undefined {
     const exact = this.#inodes.get(`${transport} ${ip} ${port}`);
     if (exact !== undefined) return exact;
-    if (!this.#own.has(ip) && !ip.startsWith('127.') && !isForMany(ip)) return undefined;
+    if (!this.#isOwn(ip) && !isForMany(ip)) return undefined;
     return this.#inodes.get(`${transport} *${ip.includes(':') ? 6 : 4} ${port}`);
   }
 }
