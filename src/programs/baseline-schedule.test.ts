@@ -80,6 +80,29 @@ describe('the schedule of the access baseline', () => {
     assert.equal(told.length, 1, told.join());
   });
 
+  it('tries one that failed again before its time', async (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    let count = 0;
+    const { schedule } = bed(async () => {
+      count += 1;
+      if (count === 1) throw new WeirError('fault', 'a namespace ended');
+      return fine;
+    }, 3_600_000);
+    schedule.start();
+    await turn();
+    context.mock.timers.tick(60_000);
+    await turn();
+    assert.equal(count, 2);
+    context.mock.timers.tick(60_000);
+    await turn();
+    assert.equal(count, 2, 'what went well is not done again');
+    context.mock.timers.tick(3_600_000);
+    await turn();
+    assert.equal(count, 3);
+    await schedule.stop();
+  });
+
   it('reads what a check answers, and takes nothing else for an answer', () => {
     const answer = JSON.stringify({ compared: 2, differences: [{}], not_measured: [] });
     assert.deepEqual(parseOutcome(answer, 10), { compared: 2, differences: 1, notMeasured: 0 });

@@ -29,6 +29,9 @@ export interface BaselineScheduleOptions {
   readonly log: Log;
 }
 
+/** After one that failed: what stood in its way may have been there for a moment. */
+const retryMs = 60_000;
+
 export class BaselineSchedule {
   readonly #options: BaselineScheduleOptions;
   readonly #stop = new AbortController();
@@ -59,7 +62,9 @@ export class BaselineSchedule {
     this.#timer = undefined;
     this.#running = this.#once().then(() => {
       this.#running = undefined;
-      if (!this.#stop.signal.aborted) this.#timer = setTimeout(() => this.#begin(), this.#options.everyMs);
+      const { everyMs } = this.#options;
+      const waitMs = this.#failure === undefined ? everyMs : Math.min(everyMs, retryMs);
+      if (!this.#stop.signal.aborted) this.#timer = setTimeout(() => this.#begin(), waitMs);
     });
   }
 
