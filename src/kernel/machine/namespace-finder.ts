@@ -74,18 +74,13 @@ export function findNamespaces(): { namespaces: FoundNamespace[]; hidden: number
 }
 
 /** What `pid:123` or a path leads to now; undefined for another form, and where there is no network namespace. */
-function typedNamespace(
-  namespaces: readonly FoundNamespace[],
-  wanted: string,
-): { readonly inode: string; readonly path: string } | undefined {
+function typedNamespace(wanted: string): { readonly inode: string; readonly path: string } | undefined {
   const pid = /^pid:([1-9]\d{0,9})$/.exec(wanted)?.[1];
   const path = pid === undefined ? wanted : `/proc/${pid}/ns/net`;
   if (!path.includes('/')) return undefined;
   const link = pid === undefined ? undefined : readProcessNetns(Number(pid));
-  const identity = link === undefined ? readNamespaceIdentity(path) : undefined;
-  // Of a file that is mounted, as names in /run/netns are, an open descriptor reads as the place it is mounted at.
-  const known = identity === undefined ? undefined : namespaces.find(({ inode }) => inode === String(identity))?.inode;
-  const inode = link ?? known ?? (identity === undefined ? undefined : readNetworkNamespace(path));
+  // What is no file of that file system is not opened.
+  const inode = link ?? (readNamespaceIdentity(path) === undefined ? undefined : readNetworkNamespace(path));
   return inode === undefined ? undefined : { inode, path };
 }
 
@@ -110,7 +105,7 @@ function readNetworkNamespace(path: string): string | undefined {
 export function selectNamespace(namespaces: readonly FoundNamespace[], wanted: string): FoundNamespace | undefined {
   const named = namespaces.find(({ inode, givenName }) => wanted === givenName || wanted === inode);
   if (named) return named;
-  const typed = typedNamespace(namespaces, wanted);
+  const typed = typedNamespace(wanted);
   return typed && (namespaces.find(({ inode }) => inode === typed.inode) ?? typed);
 }
 
