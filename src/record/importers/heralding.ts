@@ -1,5 +1,6 @@
-// Heralding's log_session.json: one line for each session of its protocols, with every attempt to log in; none is let in.
-// Source: Heralding's JSON reporter; times are UTC without saying so, durations whole seconds.
+// Heralding's log_session.json: one line for each session of its protocols, with every attempt to log in; none is let in. Its
+// log_session.csv has the same sessions without the attempts.
+// Source: Heralding's file reporters; times are UTC without saying so, durations whole seconds.
 
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
@@ -30,6 +31,17 @@ const protocols: Readonly<Record<string, readonly [name: string, tls: boolean]>>
 
 const maxDurationSeconds = 86_400;
 
+/** Its columns; the number of attempts, behind them, is not read. */
+const csvStart = 'timestamp,duration,session_id,source_ip,source_port,destination_ip,destination_port,protocol';
+const csvNames = csvStart.split(',');
+
+/** A row of log_session.csv as the line of log_session.json without its attempts. None of the columns ever needs quotes. */
+function parseRow(line: string): JsonObject | Rejection {
+  const values = line.split(',', 32);
+  if (values.length < csvNames.length) return rejected('neither JSON nor a row of log_session.csv');
+  return Object.fromEntries([...csvNames.entries()].map(([index, name]) => [name, values[index]]));
+}
+
 class HeraldingParser implements LineParser {
   readonly #context: ImportContext;
   readonly #sessions: SessionTable;
@@ -40,7 +52,8 @@ class HeraldingParser implements LineParser {
   }
 
   take(text: string, place: Place): LineOutcome {
-    const object = parseJsonLine(text);
+    if (text.startsWith(csvStart)) return 'merged';
+    const object = text.startsWith('{') ? parseJsonLine(text) : parseRow(text);
     if (object instanceof Rejection) return object;
     const id = textOf(object, 'session_id');
     if (!id || id.length > 64) return rejected('no session identifier');
@@ -84,8 +97,11 @@ function fill(draft: SessionDraft, at: number, object: JsonObject): void {
 
 export const heraldingFormat: ImportFormat = {
   name: 'heralding',
-  title: 'Heralding, log_session.json',
+  title: 'Heralding, log_session.json or log_session.csv',
   reads: 'lines',
-  detect: ({ objects }) => (objects.some((object) => 'num_auth_attempts' in object || 'auth_attempts' in object) ? 0.97 : 0),
+  detect: ({ lines, objects }) => {
+    const mine = objects.some((object) => 'num_auth_attempts' in object || 'auth_attempts' in object);
+    return mine || lines[0]?.startsWith(csvStart) ? 0.97 : 0;
+  },
   open: (context) => new HeraldingParser(context),
 };

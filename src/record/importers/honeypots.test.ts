@@ -9,6 +9,7 @@ import { dionaeaFormat } from './dionaea.ts';
 import { heraldingFormat } from './heralding.ts';
 import { honeytrapFormat } from './honeytrap.ts';
 import { honeytrapGoFormat } from './honeytrap-go.ts';
+import { importInputs, KeptRecords } from './import-contract.ts';
 import type { ImportedSession } from './importer.ts';
 import { openCanaryFormat } from './opencanary.ts';
 
@@ -143,4 +144,38 @@ test('honeytrap in Go: events of a connection are one session, port scans are pr
       [2, 'udp'],
     ],
   );
+});
+
+test('Heralding: a row of log_session.csv is the session that log_session.json has, taken once', async () => {
+  const facts = {
+    timestamp: '2022-05-28 08:07:29.836336',
+    duration: 3,
+    session_id: 'a1',
+    source_ip: '192.0.2.1',
+    source_port: 1328,
+  };
+  const json = {
+    ...facts,
+    destination_ip: '198.51.100.9',
+    destination_port: 993,
+    protocol: 'imaps',
+    num_auth_attempts: 0,
+    auth_attempts: [],
+  };
+  const { auth_attempts: _none, ...row } = json;
+  const header = Object.keys(row).join(',');
+  const other = Object.values({ ...row, session_id: 'a2', destination_port: 21, protocol: 'ftp' }).join(',');
+  const kept = new KeptRecords();
+  const csv = `${header}\r\n${Object.values(row).join(',')}\r\n${other}\r\nhalf,a row\r\n`;
+  const { files } = await importInputs([`${JSON.stringify(json)}\n`, csv], {}, kept);
+  assert.deepEqual(
+    files.map(({ format, lines, sessions, merged, rejected }) => [format, lines, sessions, merged, rejected]),
+    [
+      ['heralding', 1, 1, 0, 0],
+      ['heralding', 4, 1, 2, 1],
+    ],
+  );
+  const [first, second] = [...kept.events.values()].map((event) => (event.kind === 'session' ? event.session : undefined));
+  assert.deepEqual([first?.protocol, first?.tags?.includes('tls'), second?.protocol], ['imap', true, 'ftp']);
+  assert.deepEqual([second?.destination.port, (second?.end ?? 0) - (second?.start ?? 0)], [21, 3_000_000]);
 });
