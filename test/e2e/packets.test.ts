@@ -44,7 +44,7 @@ function heardOf(child: ChildProcess): Heard {
 
 test(
   'a capture of a decoy, of a session, a kill; packets are read as nobody',
-  { skip: lacksKernelTests() || lacksProgram('tcpdump', 'tcpdump'), timeout: 60_000 },
+  { skip: lacksKernelTests() || lacksProgram('tcpdump', 'tcpdump'), timeout: 120_000 },
   () =>
     withWeirLab({ configuration }, async (lab) => {
       await lab.attacker.ip('route add 10.64.0.0/24 dev eth0\n');
