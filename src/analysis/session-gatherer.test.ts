@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { sampleChunk, sampleSession } from '../../test/support/sample-records.ts';
 import type { WeirEvent } from '../model/event.ts';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, takenBackSequence } from '../model/session.ts';
 import { SessionGatherer, wholeView } from './session-gatherer.ts';
 import { type SessionView, viewBytes } from './session-view.ts';
 
@@ -51,6 +51,20 @@ describe('SessionGatherer', () => {
     assert.equal(view?.firstInput, at + 5);
     assert.deepEqual(gatherer.counters(), { held: 0, heldBytes: 0, spilled: 0, partial: 0 });
     assert.equal(view?.session, record);
+  });
+
+  it('begins anew with what an agent took back from its gateway', () => {
+    const gatherer = new SessionGatherer();
+    const said = [sampleChunk(at + 5, 'in', 'GE'), sampleChunk(at + 6, 'out', 'no')];
+    const own = [[sampleChunk(at + 50, 'in', 'GET /')], [sampleChunk(at + 60, 'out', 'ok')]];
+    const [theirs] = recordsOf(1, [said, []]);
+    const [first, last] = recordsOf(1, own).map((each) => ({ ...each, sequence: each.sequence + takenBackSequence }));
+    assert.equal(gatherer.take(theirs), undefined);
+    assert.equal(gatherer.take(first), undefined);
+    assert.equal(gatherer.take({ ...theirs, sequence: 1, outcome: 'client-reset' }), undefined);
+    const { input, output, firstInput } = bytesOf(gatherer.take(last)) ?? {};
+    assert.deepEqual([input, output, firstInput], ['GET /', 'ok', at + 50]);
+    assert.deepEqual(gatherer.counters(), { held: 0, heldBytes: 0, spilled: 0, partial: 0 });
   });
 
   it('holds nothing of a session that has said nothing', () => {

@@ -3,7 +3,7 @@
 
 import type { Micros } from '../base/clock.ts';
 import type { WeirEvent } from '../model/event.ts';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, startsOver } from '../model/session.ts';
 import { type SessionView, viewBytes } from './session-view.ts';
 
 export interface GathererLimits {
@@ -156,6 +156,10 @@ export class SessionGatherer {
       held = this.#hold(id, 0);
     }
     if (record.sequence <= held.sequence) return undefined;
+    if (held.sequence >= 0 && startsOver(record.sequence, held.sequence)) {
+      this.#drop(id, held);
+      held = this.#hold(id, 0);
+    }
     held.sequence = record.sequence;
     const known = held.nextChunk - firstChunk;
     if (known < 0) this.#partial += 1;

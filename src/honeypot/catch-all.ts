@@ -166,7 +166,7 @@ export class CatchAll {
       ...(visit.syn === undefined ? {} : { syn: visit.syn }),
       ...(visit.agent === undefined ? {} : { agent: visit.agent }),
     };
-    const handle = this.#sink.open(start);
+    const handle = this.#sink.open(start, visit.claim);
     const sourceKey = `${visit.network} ${source.ip}`;
     const ofSource = this.#bySource.get(sourceKey) ?? 0;
     if (socket.destroyed) {

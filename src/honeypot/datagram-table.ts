@@ -122,18 +122,21 @@ export class DatagramTable {
     }
     this.#count.udpSessions += 1;
     const { group } = datagram;
-    const handle = this.#sink.open({
-      start: datagram.at,
-      transport: 'udp',
-      source: datagram.source,
-      destination: datagram.destination,
-      sourceReliable: false,
-      diversion: datagram.diversion,
-      service: 'catch-all',
-      persona: datagram.persona.name,
-      ...(datagram.agent === undefined ? {} : { agent: datagram.agent }),
-      ...(datagram.sourceMac === undefined ? {} : { sourceMac: datagram.sourceMac }),
-    });
+    const handle = this.#sink.open(
+      {
+        start: datagram.at,
+        transport: 'udp',
+        source: datagram.source,
+        destination: datagram.destination,
+        sourceReliable: false,
+        diversion: datagram.diversion,
+        service: 'catch-all',
+        persona: datagram.persona.name,
+        ...(datagram.agent === undefined ? {} : { agent: datagram.agent }),
+        ...(datagram.sourceMac === undefined ? {} : { sourceMac: datagram.sourceMac }),
+      },
+      datagram.claim,
+    );
     if (group !== undefined) handle.find({ tags: ['asked-of-all', `group-${group}`] });
     const flow: Flow = {
       key,

@@ -5,6 +5,7 @@ import { createIdentifier } from '../model/identifier.ts';
 import type {
   Chunk,
   Direction,
+  SessionClaim,
   SessionFindings,
   SessionHandle,
   SessionOutcome,
@@ -31,9 +32,9 @@ export class MemorySink implements SessionSink {
   readonly sessions: KeptSession[] = [];
   #watchers: { holds: () => boolean; resolve: () => void }[] = [];
 
-  open(start: SessionStart): SessionHandle {
+  open(start: SessionStart, claim?: SessionClaim): SessionHandle {
     const session: KeptSession = {
-      id: createIdentifier(start.start),
+      id: claim?.id ?? createIdentifier(start.start),
       start,
       chunks: [],
       skipped: { in: 0, out: 0 },

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { Micros } from '../base/clock.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
-import type { Endpoint, SynDetails } from '../model/session.ts';
+import type { Endpoint, SessionClaim, SynDetails } from '../model/session.ts';
 
 /** What a session is spoken over; a net.Socket is one, an agent's flow another. */
 export type VisitStream = Duplex & { resetAndDestroy(): unknown };
@@ -27,6 +27,7 @@ export interface Visit {
   readonly acceptedAt: Micros;
   /** The agent that handed it over. */
   readonly agent?: string | undefined;
+  readonly claim?: SessionClaim | undefined;
 }
 
 /** One UDP datagram to a decoy. `payload` is not written into afterwards. */
@@ -44,6 +45,8 @@ export interface Datagram {
   /** The multicast or broadcast address it went to; absent: it went to the decoy alone. */
   readonly group?: string;
   readonly agent?: string | undefined;
+  /** For the session it begins, when it begins one. */
+  readonly claim?: SessionClaim | undefined;
   /** The source is on the network's own link. */
   readonly onLink: boolean;
   /** Sends from the decoy's address and port; false when it could not be sent. Never throws. */

@@ -8,6 +8,9 @@ import type { Health } from './status.ts';
 /** Of the link. A gateway speaks with agents of the same number only, and tells the others to be upgraded. */
 export const linkProtocol = 1;
 
+/** Keeps a hello within the longest control line. */
+export const maxTakenBack = 2000;
+
 /** What an agent is able to do where it runs. */
 export type AgentCapability = 'tcp' | 'udp' | 'low-ports' | 'host' | 'network' | 'transparent' | 'vxlan' | 'wireguard';
 
@@ -38,6 +41,8 @@ export type AgentMessage =
       /** Of the rules it works with; absent: none yet. */
       readonly rules?: string;
       readonly spool: SpoolState;
+      /** Flows of earlier links that it answers itself, by the identifiers it gave them; at most `maxTakenBack`, the first. */
+      readonly takenBack?: readonly string[];
     }
   /** The rules hold now, except for what is named. */
   | {
@@ -89,6 +94,8 @@ export type GatewayMessage =
       readonly agent: string;
       /** Microseconds since 1970 by the gateway's clock. */
       readonly clock: number;
+      /** It keeps sessions under the identifiers that agents give their flows, and wants to hear which they know it took. */
+      readonly claims?: boolean;
     }
   /** `configuration` is the JSON text of a weir.yaml for this agent alone; `rules` its digest, see rulesDigest(). */
   | { readonly kind: 'rules'; readonly rules: string; readonly configuration: string }

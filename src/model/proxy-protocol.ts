@@ -28,6 +28,8 @@ export const tlvType = {
   service: 0xe3,
   /** What an agent's listener saw of the SYN. */
   syn: 0xe4,
+  /** What an agent would call the session: SessionClaim. */
+  session: 0xe5,
 } as const;
 
 /** Longest v1 line with its CRLF. */

@@ -143,6 +143,31 @@ export interface SessionHandle {
   close(outcome: Exclude<SessionOutcome, 'open'>, at?: Micros): void;
 }
 
+/**
+ * A session that two processes may record, an agent and the gateway it handed a flow to: one identifier for both, so that a store
+ * has it once. Good for one session; see docs/decisions/0040.
+ */
+export interface SessionClaim {
+  readonly id: string;
+  /** Of the first record. */
+  readonly sequence: number;
+  /**
+   * Calls back once, now or later: how it went is ours to say, or somebody else said it and nothing more is to be recorded here.
+   * Until then its end is not recorded.
+   */
+  whenSettled(settled: (isOurs: boolean) => void): void;
+}
+
+/**
+ * Records begin at this number of what an agent answered itself because it did not hear that its gateway had taken it. They are
+ * what the attacker saw: while a session is open they replace the gateway's.
+ */
+export const takenBackSequence = 2 ** 20;
+
+/** Whether a record begins what replaces everything recorded up to `before`. */
+export const startsOver = (sequence: number, before: number): boolean =>
+  sequence >= takenBackSequence && before < takenBackSequence;
+
 export interface SessionSink {
-  open(start: SessionStart): SessionHandle;
+  open(start: SessionStart, claim?: SessionClaim): SessionHandle;
 }

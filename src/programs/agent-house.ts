@@ -5,12 +5,14 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { CatchAll } from '../honeypot/catch-all.ts';
 import type { CertificateMint } from '../honeypot/certificate-mint.ts';
+import { maxTakenBack } from '../model/agent.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { ProbeRecord } from '../model/event.ts';
+import type { SessionClaim } from '../model/session.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import type { Spool } from '../record/spool.ts';
 import type { Arrival, ArrivedDatagram } from '../relay/arrival.ts';
-import { flowTlvs, HandedDatagrams } from '../relay/handed-datagrams.ts';
+import { flowTlvs, HandedDatagrams, takeBackClaim } from '../relay/handed-datagrams.ts';
 import { HandedFlow } from '../relay/handed-flow.ts';
 import type { LinkClient } from '../relay/link/link-client.ts';
 
@@ -57,6 +59,8 @@ export class AgentHouse {
   #own: OwnAnswers;
   /** Of limits that hold no more; they end with their last session. */
   readonly #former = new Set<OwnAnswers>();
+  /** Since the last link: the gateway may have taken the first of them when the link broke, and not those behind. */
+  readonly #back = new Set<string>();
   #closed = false;
 
   constructor(options: AgentHouseOptions) {
@@ -64,7 +68,10 @@ export class AgentHouse {
     this.#own = this.#furnish(options.limits);
     this.#datagrams = new HandedDatagrams({
       open: (request) => options.link.openDatagrams(request),
-      onTurnedAway: (arrived) => this.#answerDatagram(arrived),
+      onTurnedAway: (arrived) => {
+        if (arrived.claim) this.#takenBack(arrived.claim);
+        this.#answerDatagram(arrived);
+      },
       clock: options.clock,
     });
   }
@@ -93,6 +100,16 @@ export class AgentHouse {
     this.#tidy();
   }
 
+  /** Flows that were handed over and are answered here, for the next hello. */
+  get takenBack(): readonly string[] {
+    return [...this.#back];
+  }
+
+  /** The gateway has heard of `takenBack`. */
+  linked(): void {
+    this.#back.clear();
+  }
+
   /** An attacker's connection, from wherever. Never throws. */
   arrive(arrival: Arrival): void {
     const { socket, source, destination, network, sourceMac } = arrival;
@@ -103,10 +120,12 @@ export class AgentHouse {
       return;
     }
     const { syn } = arrival;
+    const claim = takeBackClaim(arrival.acceptedAt);
     const flow = this.#options.link.openFlow({
       flow: { transport: 'tcp', source, destination },
       tlvs: flowTlvs(network, sourceMac),
       ...(syn ? { syn } : {}),
+      session: claim.id,
     });
     if (!flow) {
       this.#answer(arrival);
@@ -119,7 +138,8 @@ export class AgentHouse {
       onTurnedAway: (client) => {
         this.#handed.delete(handed);
         this.counters.turnedAway += 1;
-        this.#answer({ ...arrival, socket: client });
+        this.#takenBack(claim);
+        this.#answer({ ...arrival, socket: client, claim });
       },
       onEnd: () => this.#handed.delete(handed),
     });
@@ -155,6 +175,10 @@ export class AgentHouse {
       await catchAll.close();
       recorder.close();
     }
+  }
+
+  #takenBack({ id }: SessionClaim): void {
+    if (this.#back.size < maxTakenBack) this.#back.add(id);
   }
 
   #answer(arrival: Arrival): void {

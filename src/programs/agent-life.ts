@@ -156,6 +156,7 @@ export class AgentLife {
         clock: systemClock(),
         ...(this.#rules === undefined || this.#following ? {} : { rules: this.#rules.rules }),
         spool: spool.state(),
+        takenBack: this.#house?.takenBack ?? [],
       }),
       onWelcome: (welcome) => this.#welcomed(welcome),
       onRules: (rules, text) => this.#take(rules, text),
@@ -327,6 +328,7 @@ export class AgentLife {
     const { log, machine } = this.#options;
     machine?.linkTurned(state.state === 'linked');
     if (state.state === 'linked') {
+      this.#house?.linked();
       this.#replay.wake();
       this.#tellApplied();
       this.#tellHealth();

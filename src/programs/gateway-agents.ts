@@ -18,7 +18,7 @@ import { AgentPlaces } from './agent-places.ts';
 import { AgentUpgrades, openProgramShelf } from './agent-upgrades.ts';
 import { agentReport, agentVerbs } from './agent-verbs.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
-import { openSpoolKey, SpoolIntake, type SpoolIntakeCounters, type SpoolJournal } from './spool-intake.ts';
+import { openSpoolKey, remapIdentifier, SpoolIntake, type SpoolIntakeCounters, type SpoolJournal } from './spool-intake.ts';
 
 export interface GatewayAgentsOptions {
   /** The data directory's `agents`. */
@@ -59,7 +59,14 @@ export class GatewayAgents {
     const { journal, clock, log, version } = options;
     this.#options = options;
     this.#registry = registry;
-    this.#spool = new SpoolIntake({ journal, key, places: () => this.#places, clock, log });
+    this.#spool = new SpoolIntake({
+      journal,
+      key,
+      places: () => this.#places,
+      onTakenBack: (agent, id) => this.#links.claims.handedIn(agent, id),
+      clock,
+      log,
+    });
     this.#links = new LinkServer({
       gate: registry,
       version,
@@ -67,6 +74,7 @@ export class GatewayAgents {
       placeOf: (agent, transport, destination, network) => this.#places.placeOf(agent, transport, destination, network),
       onConnection: options.onConnection,
       onDatagram: options.onDatagram,
+      sessionIdOf: (agent, id) => remapIdentifier(key, agent, 'session', id),
       onSpool: (agent, batch) => this.#spool.take(agent, batch),
       program: (version) => this.#upgrades.program(version),
       log,

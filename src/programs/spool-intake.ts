@@ -10,7 +10,7 @@ import type { Log } from '../base/log.ts';
 import { parseAddress } from '../model/address.ts';
 import type { AlertRecord, ProbeRecord, WeirEvent } from '../model/event.ts';
 import { identifierTime } from '../model/identifier.ts';
-import type { SessionRecord } from '../model/session.ts';
+import { type SessionRecord, takenBackSequence } from '../model/session.ts';
 import type { JournalCounters } from '../record/journal-writer.ts';
 import { decodeSpoolBatch } from '../record/spool-batch.ts';
 import { AgentAlerts, alertOfAgent } from './agent-alerts.ts';
@@ -29,6 +29,8 @@ export interface SpoolIntakeOptions {
   readonly key: Uint8Array;
   /** As applied now. */
   readonly places: () => AgentPlaces;
+  /** The agent answered this flow itself after it handed it over; `id` is its own. */
+  readonly onTakenBack?: (agent: string, id: string) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -121,8 +123,11 @@ export class SpoolIntake {
       const taken = this.#checked(agent, event);
       if (!taken) refused += 1;
       else if (!journal.append(taken)) throw full();
-      else if (taken.kind === 'session') this.counters.sessions += 1;
-      else if (taken.kind === 'probe') this.counters.probes += 1;
+      else if (taken.kind === 'session') {
+        this.counters.sessions += 1;
+        if (event.kind === 'session' && event.session.sequence >= takenBackSequence)
+          this.#options.onTakenBack?.(agent, event.session.id);
+      } else if (taken.kind === 'probe') this.counters.probes += 1;
       else this.counters.alerts += 1;
     }
     if (!(await journal.flush()) || journal.counters().strippedRecords > strippedRecords) throw full();

@@ -6,7 +6,7 @@ import { type DuckDBAppender, LIST, listValue, VARCHAR } from '@duckdb/node-api'
 import type { Micros } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord } from '../model/event.ts';
 import type { Insights, SessionInsight, Verdict } from '../model/insight.ts';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, startsOver } from '../model/session.ts';
 import type { BlobStore } from './blob-store.ts';
 import { packChunks, unpackChunks } from './chunk-codec.ts';
 import { DuckDbAggregates } from './duckdb-aggregates.ts';
@@ -52,7 +52,9 @@ interface Span {
 interface SessionPlan {
   readonly ended: Row[];
   readonly log: Row[];
-  readonly pieces: Piece[];
+  pieces: Piece[];
+  /** Sessions whose pieces of before hold no more. */
+  readonly startedOver: Set<string>;
   /** New states; undefined for sessions that ended. */
   readonly states: Map<string, OpenState | undefined>;
 }
@@ -204,6 +206,7 @@ export class DuckDbApplier {
       };
       await into('sessions', plan.ended, appendRow);
       await into('open_records', plan.log, appendRow);
+      await this.#remove(catalog, 'pieces', 'id', [...plan.startedOver]);
       await into('pieces', plan.pieces, appendPiece);
       await into('probes', probes, appendProbe);
       await into('targets', probes, appendTargets);
@@ -369,15 +372,20 @@ export class DuckDbApplier {
 
   async #planSessions(work: Work): Promise<SessionPlan> {
     const { name, catalog } = work.partition;
-    const plan: SessionPlan = { ended: [], log: [], pieces: [], states: new Map() };
+    const plan: SessionPlan = { ended: [], log: [], pieces: [], startedOver: new Set(), states: new Map() };
     const unknown = work.records.filter(({ id }) => !this.#open.has(id)).map(({ id }) => id);
     const ended = await this.known(catalog, ['sessions'], [...new Set(unknown)]);
     const logged = new Map<string, Row>();
     for (const record of work.records) {
       const { id } = record;
       if (ended.has(id)) continue;
-      const before = plan.states.has(id) ? plan.states.get(id) : this.#open.get(id);
+      let before = plan.states.has(id) ? plan.states.get(id) : this.#open.get(id);
       if (before && record.sequence <= before.sequence) continue;
+      if (before && startsOver(record.sequence, before.sequence)) {
+        plan.startedOver.add(id);
+        plan.pieces = plan.pieces.filter((piece) => piece.id !== id);
+        before = undefined;
+      }
       const preview = extendPreview(before?.preview, record.chunks);
       const chunkCount = record.firstChunk + record.chunks.length;
       const bytes = record.chunks.length > 0 ? await this.#pack(record) : noBytes;
@@ -421,7 +429,8 @@ export class DuckDbApplier {
   /** The hash over bytes of which a part was recorded before this process began. */
   async #rehash(catalog: string, record: SessionRecord, plan: SessionPlan): Promise<Hash | undefined> {
     let hash: Hash | undefined;
-    for (const chunks of await this.readPieces(catalog, record.id, record.start)) hash = hashOn(hash, chunks);
+    const stored = plan.startedOver.has(record.id) ? [] : await this.readPieces(catalog, record.id, record.start);
+    for (const chunks of stored) hash = hashOn(hash, chunks);
     for (const piece of plan.pieces) {
       if (piece.id === record.id) hash = hashOn(hash, await this.unpack(piece.bytes, record.start));
     }

@@ -4,7 +4,7 @@
 import { type Micros, systemClock } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../model/event.ts';
 import type { Insights, PayloadFamily, Place, SessionInsight, Verdict } from '../model/insight.ts';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, startsOver } from '../model/session.ts';
 import type {
   InsightSubject,
   RollupRow,
@@ -99,9 +99,10 @@ export class MemoryStore implements Store {
   #applySession(record: SessionRecord): void {
     const before = this.#sessions.get(record.id);
     if (before && (before.summary.outcome !== 'open' || record.sequence <= before.summary.sequence)) return;
-    const chunks = before?.chunks ?? [];
+    const goesOn = before && !startsOver(record.sequence, before.summary.sequence) ? before : undefined;
+    const chunks = goesOn?.chunks ?? [];
     chunks.push(...record.chunks);
-    const preview = extendPreview(before?.summary.preview, record.chunks);
+    const preview = extendPreview(goesOn?.summary.preview, record.chunks);
     const payloadHash = record.outcome === 'open' ? undefined : payloadHashOf(chunks);
     const summary = {
       ...summaryOf(record),

@@ -204,3 +204,75 @@ test('many tiny chunks are bounded by number', () => {
   assert.equal(records[0].bytesIn, 20_000);
   assert.equal(records[0].truncated, true);
 });
+
+function claim(sequence = 0) {
+  let tell: (isOurs: boolean) => void = () => {};
+  const whenSettled = (settled: (isOurs: boolean) => void): void => {
+    tell = settled;
+  };
+  return { claim: { id: '0123456789a00000000', sequence, whenSettled }, settle: (isOurs: boolean) => tell(isOurs) };
+}
+
+test('a claimed session that is settled at once is one record, under the name and number of its claim', () => {
+  const { records, recorder } = bench();
+  const { claim: given, settle } = claim(7);
+  const session = recorder.open(start, given);
+  session.chunk('in', bytes('abc'));
+  session.close('client-closed');
+  recorder.flush();
+  assert.deepEqual([records.length, recorder.counters().unsettled], [0, 1], 'somebody else may say how it went');
+  settle(true);
+  recorder.flush();
+  assert.deepEqual(
+    records.map(({ id, sequence, outcome }) => [id, sequence, outcome]),
+    [['0123456789a00000000', 7, 'client-closed']],
+  );
+  assert.equal(recorder.counters().unsettled, 0);
+  assert.notEqual(recorder.open(start, given).id, given.id, 'a claim is good for one session');
+  recorder.close();
+});
+
+test('the end of a claimed session waits until it is settled, its beginning does not wait for long', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { records, recorder } = bench();
+  const { claim: given, settle } = claim();
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const session = recorder.open(start, given);
+  session.close('client-reset');
+  recorder.flush();
+  now = 100;
+  recorder.flush();
+  recorder.flush();
+  assert.deepEqual(
+    records.map(({ outcome, end }) => [outcome, end]),
+    [['open', undefined]],
+  );
+  settle(true);
+  settle(true);
+  recorder.flush();
+  assert.deepEqual(
+    records.map(({ sequence, outcome }) => [sequence, outcome]),
+    [
+      [0, 'open'],
+      [1, 'client-reset'],
+    ],
+  );
+});
+
+test('of a session that somebody else recorded nothing more is said; one that waits is over when the recorder closes', () => {
+  const { records, recorder } = bench();
+  const [theirs, ours] = [claim(), claim()];
+  const running = recorder.open(start, theirs.claim);
+  running.chunk('in', bytes('abc'));
+  theirs.settle(false);
+  running.chunk('in', bytes('def'));
+  recorder.open(start, ours.claim).close('idle');
+  recorder.close();
+  assert.deepEqual(
+    records.map(({ outcome }) => outcome),
+    ['idle'],
+  );
+  const { open, closed, unsettled } = recorder.counters();
+  assert.deepEqual([open, closed, unsettled], [0, 2, 0]);
+});

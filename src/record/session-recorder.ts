@@ -10,6 +10,7 @@ import {
   type Credential,
   type Direction,
   maxCredentials,
+  type SessionClaim,
   type SessionFindings,
   type SessionHandle,
   type SessionOutcome,
@@ -31,6 +32,8 @@ export interface SessionRecorderCounters {
   readonly open: number;
   readonly opened: number;
   readonly closed: number;
+  /** Of the closed ones: their end waits for their claim. */
+  readonly unsettled: number;
   /** Sessions of which bytes were left out, and how many bytes. */
   readonly truncated: number;
   readonly unrecordedBytes: number;
@@ -43,6 +46,8 @@ const maxRecordBytes = 1024 * 1024;
 /** Beyond this much unwritten data a tick comes at once. */
 const maxPendingBytes = 8 * 1024 * 1024;
 const maxTags = 64;
+/** A claimed session waits so long to be settled before anything of it is recorded: what is older survives a kill. */
+const unsettledMs = 100;
 /** Most characters of attempts to log in that are kept: every record of a session carries them all. */
 const maxCredentialCharacters = 4096;
 const noChunks: readonly Chunk[] = [];
@@ -54,6 +59,10 @@ export class SessionRecorder implements SessionSink {
   readonly clock: Clock;
   readonly sessionBytes: number;
   readonly #open = new Set<OpenSession>();
+  /** Over, but for somebody else to say so. */
+  readonly #unsettled = new Set<OpenSession>();
+  /** Each is good for one session. */
+  readonly #used = new WeakSet<SessionClaim>();
   #dirty: OpenSession[] = [];
   #timer: NodeJS.Timeout | undefined;
   #opened = 0;
@@ -70,8 +79,10 @@ export class SessionRecorder implements SessionSink {
     this.sessionBytes = options.limits.sessionBytes;
   }
 
-  open(start: SessionStart): SessionHandle {
-    const session = new OpenSession(this, start);
+  open(start: SessionStart, claim?: SessionClaim): SessionHandle {
+    const own = claim && !this.#used.has(claim) ? claim : undefined;
+    if (own) this.#used.add(own);
+    const session = new OpenSession(this, start, own);
     this.#open.add(session);
     this.#opened += 1;
     this.touch(session, 0);
@@ -93,6 +104,18 @@ export class SessionRecorder implements SessionSink {
   ended(session: OpenSession): void {
     this.#open.delete(session);
     this.#closed += 1;
+    if (!session.settled) this.#unsettled.add(session);
+  }
+
+  /** Called by a session of ours, after it ended, that somebody else records. */
+  forgone(session: OpenSession): void {
+    this.#unsettled.delete(session);
+  }
+
+  /** Called by a session of ours, once, when its claim is settled. */
+  settled(session: OpenSession): void {
+    this.#unsettled.delete(session);
+    this.touch(session, 0);
   }
 
   /** Gives the sink one record for each session with news. */
@@ -101,8 +124,14 @@ export class SessionRecorder implements SessionSink {
     this.#timer = undefined;
     const dirty = this.#dirty;
     this.#dirty = [];
+    const pressed = this.#pendingBytes > maxPendingBytes;
     this.#pendingBytes = 0;
-    for (const session of dirty) session.record(this.#journal);
+    const now = performance.now();
+    for (const session of dirty) {
+      if (session.settled || pressed || now - session.openedAtMs >= unsettledMs) session.record(this.#journal);
+      else this.#dirty.push(session);
+    }
+    if (this.#dirty.length > 0) this.#timer = setTimeout(() => this.flush(), this.#flushMs);
   }
 
   counters(): SessionRecorderCounters {
@@ -110,6 +139,7 @@ export class SessionRecorder implements SessionSink {
       open: this.#open.size,
       opened: this.#opened,
       closed: this.#closed,
+      unsettled: this.#unsettled.size,
       truncated: this.truncated,
       unrecordedBytes: this.unrecordedBytes,
     };
@@ -118,6 +148,7 @@ export class SessionRecorder implements SessionSink {
   /** Ends every open session as `shutdown` and records it. The journal stays open: its owner closes it afterwards. */
   close(): void {
     for (const session of [...this.#open]) session.close('shutdown');
+    for (const session of [...this.#unsettled]) session.settle();
     this.flush();
   }
 }
@@ -126,7 +157,10 @@ class OpenSession implements SessionHandle {
   readonly id: string;
   readonly #recorder: SessionRecorder;
   readonly #start: SessionStart;
+  readonly openedAtMs: number;
   dirty = false;
+  /** Nobody else may say how it ended. */
+  settled = true;
   #outcome: SessionOutcome = 'open';
   #end: Micros | undefined;
   #bytesIn = 0;
@@ -134,6 +168,8 @@ class OpenSession implements SessionHandle {
   #recordedBytes = 0;
   #truncated = false;
   #sequence = 0;
+  #recorded = false;
+  #forgone = false;
   #chunks: Chunk[] | undefined;
   #firstChunk = 0;
   #protocol: string | undefined;
@@ -147,10 +183,32 @@ class OpenSession implements SessionHandle {
   #firstByteMicros: number | undefined;
   #tags: readonly string[] | undefined;
 
-  constructor(recorder: SessionRecorder, start: SessionStart) {
-    this.id = createIdentifier(start.start);
+  constructor(recorder: SessionRecorder, start: SessionStart, claim: SessionClaim | undefined) {
+    this.id = claim?.id ?? createIdentifier(start.start);
     this.#recorder = recorder;
     this.#start = start;
+    this.openedAtMs = claim ? performance.now() : 0;
+    if (!claim) return;
+    this.#sequence = claim.sequence;
+    this.settled = false;
+    claim.whenSettled((isOurs) => (isOurs ? this.settle() : this.#forgo()));
+  }
+
+  /** Idempotent. */
+  settle(): void {
+    if (this.settled) return;
+    this.settled = true;
+    // Told while it is made: its recorder does not know it yet, and asks for its first record itself.
+    if (this.#outcome !== 'open' || this.dirty) this.#recorder.settled(this);
+  }
+
+  /** Somebody else has it on record: what is not recorded yet stays out. */
+  #forgo(): void {
+    this.#forgone = true;
+    this.settled = true;
+    this.#chunks = undefined;
+    if (this.#outcome === 'open') this.close('interrupted');
+    this.#recorder.forgone(this);
   }
 
   chunk(direction: Direction, bytes: Uint8Array, at?: Micros): void {
@@ -220,6 +278,7 @@ class OpenSession implements SessionHandle {
   /** Appends what is new; in several records when it is more than one may carry. Only the last one says how it ended. */
   record(journal: EventSink): void {
     this.dirty = false;
+    if (this.#forgone) return;
     let chunks: readonly Chunk[] = this.#chunks ?? noChunks;
     this.#chunks = undefined;
     let sizeBytes = 0;
@@ -245,7 +304,9 @@ class OpenSession implements SessionHandle {
       chunks = rest ? [rest, ...chunks.slice(index)] : chunks.slice(index);
       sizeBytes -= partBytes;
     }
-    this.#append(journal, chunks, true);
+    // Its end waits for the claim; there may be nothing else to say.
+    const news = chunks.length > 0 || this.#outcome === 'open' || !this.#recorded;
+    if (this.settled || news) this.#append(journal, chunks, this.settled);
   }
 
   #append(journal: EventSink, chunks: readonly Chunk[], last: boolean): void {
@@ -282,6 +343,7 @@ class OpenSession implements SessionHandle {
       truncated: this.#truncated,
     };
     this.#sequence += 1;
+    this.#recorded = true;
     this.#firstChunk += chunks.length;
     journal.append({ kind: 'session', session });
   }

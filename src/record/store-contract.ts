@@ -8,7 +8,7 @@ import { parseRange } from '../model/address.ts';
 import type { WeirEvent } from '../model/event.ts';
 import { createIdentifier } from '../model/identifier.ts';
 import { parsePorts } from '../model/port-set.ts';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, takenBackSequence } from '../model/session.ts';
 import { dayMicros, dayStart } from './day.ts';
 import { MemoryStore } from './memory-store.ts';
 import { payloadHashOf } from './session-summary.ts';
@@ -148,6 +148,52 @@ export function storeContract(name: string, withStore: (use: (store: Store) => P
     assert.deepEqual(await store.checkpoint(), at(3));
     const ids = events.map((event) => (event.kind === 'session' ? event.session.id : ''));
     assert.deepEqual([...(await store.known([...ids, createIdentifier(day), 'x']))].sort(), [...new Set(ids)].sort().slice(1));
+  });
+
+  contract('what an agent took back replaces what its gateway recorded of it, and the other way round nothing', async (store) => {
+    const theirs = sampleSession(day, {
+      outcome: 'open',
+      end: undefined,
+      chunks: [chunk(day + 5, 'GE'), chunk(day + 6, 'no', 'out')],
+    });
+    const next = { ...theirs, sequence: 1, firstChunk: 2, chunks: [chunk(day + 7, 'T')] };
+    const over: SessionRecord = { ...next, sequence: 2, firstChunk: 3, chunks: [], outcome: 'client-reset', end: day + 9 };
+    const agents = { ...theirs, sequence: takenBackSequence, chunks: [chunk(day + 50, 'GET /')] };
+    const last: SessionRecord = {
+      ...agents,
+      sequence: takenBackSequence + 1,
+      firstChunk: 1,
+      chunks: [chunk(day + 60, ' x'), chunk(day + 61, 'ok', 'out')],
+      outcome: 'idle',
+      end: day + 70,
+    };
+    const whole = { ...last, firstChunk: 0, chunks: [...agents.chunks, ...last.chunks] };
+    const ways: readonly (readonly (readonly SessionRecord[])[])[] = [
+      [[theirs], [next], [agents], [last], [over]],
+      [[theirs, next, agents, last, over]],
+      [
+        [theirs, next],
+        [whole, over],
+      ],
+      [
+        [theirs, agents],
+        [next, over, last],
+      ],
+      [[agents], [theirs, next, over], [last]],
+      [[whole], [theirs, next, over]],
+    ];
+    for (const [index, batches] of ways.entries()) {
+      const { id } = sampleSession(day + index);
+      const events = batches.map((records) => records.map((record) => asEvent({ ...record, id })));
+      for (const _again of [0, 1]) for (const batch of events) await store.apply(batch, at(1));
+      const stored = await store.session(id);
+      assert.deepEqual([stored?.session.outcome, stored?.session.chunkCount], ['idle', 3], `way ${index}`);
+      assert.deepEqual(plain(stored?.chunks), plain(whole.chunks), `way ${index}`);
+      assert.equal(stored?.session.payloadHash, payloadHashOf(whole.chunks), `way ${index}`);
+      assert.equal(Buffer.from(stored?.session.preview ?? []).toString(), 'GET / x', `way ${index}`);
+    }
+    assert.equal((await store.counts(all)).sessions, ways.length);
+    assert.deepEqual(await store.openSessions(), []);
   });
 
   contract('a session of an earlier day goes on after midnight', async (store) => {

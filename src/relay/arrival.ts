@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { Micros } from '../base/clock.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
-import type { Endpoint, SynDetails } from '../model/session.ts';
+import type { Endpoint, SessionClaim, SynDetails } from '../model/session.ts';
 
 /** A byte stream with TCP's two ways to end: `end()` is a FIN, `resetAndDestroy()` a RST. net.Socket is one. */
 export interface FlowStream extends Duplex {
@@ -41,6 +41,8 @@ export interface Arrival {
   readonly uniqueId?: string;
   /** The service the hop before asks for; of `inner` proxy diversions only. */
   readonly service?: string;
+  /** The session it becomes is the agent's as well. */
+  readonly claim?: SessionClaim | undefined;
 }
 
 /** A datagram to a decoy, as in relay/datagram-visit.ts, from anywhere. `payload` is not written into afterwards. */
@@ -59,6 +61,8 @@ export interface ArrivedDatagram {
   readonly agent?: string | undefined;
   readonly uniqueId?: string;
   readonly service?: string;
+  /** As in Arrival, for the session it begins, when it begins one; set by whoever hands it on. */
+  claim?: SessionClaim | undefined;
   reply(bytes: Uint8Array): boolean;
   /** As `reply`, for later: it keeps nothing of the payload. It has an allowance of its own, as large as what is left now. */
   replyLater?(): (bytes: Uint8Array) => boolean;

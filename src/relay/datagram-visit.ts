@@ -11,7 +11,7 @@ import { renderSocketAddress } from '../kernel/socket-address.ts';
 import { type Address, addressFromBytes, renderAddress } from '../model/address.ts';
 import type { NameBook } from '../model/name-book.ts';
 import type { Persona } from '../model/persona.ts';
-import type { Endpoint } from '../model/session.ts';
+import type { Endpoint, SessionClaim } from '../model/session.ts';
 import type { PackedDatagram } from './datagram-batch.ts';
 
 export interface ReplyCounters {
@@ -132,6 +132,7 @@ export class Datagram {
   readonly persona: Persona;
   readonly names: NameBook;
   readonly agent: string | undefined;
+  claim: SessionClaim | undefined;
   readonly onLink: boolean;
   /** The multicast or broadcast address it went to; absent: to the decoy alone. */
   readonly group?: string;

@@ -1,10 +1,12 @@
 // An agent's datagrams on the link: one flow for each source and destination, bounded in number and in how many begin a second,
 // because sources can be forged. What finds no flow is somebody else's to answer.
 
-import type { Clock } from '../base/clock.ts';
+import type { Clock, Micros } from '../base/clock.ts';
 import { RateBudget } from '../base/rate-budget.ts';
 import { RecencyMap } from '../base/recency-map.ts';
+import { createIdentifier } from '../model/identifier.ts';
 import { type ProxyTlv, tlvType } from '../model/proxy-protocol.ts';
+import { type SessionClaim, takenBackSequence } from '../model/session.ts';
 import type { ArrivedDatagram } from './arrival.ts';
 import type { DatagramFlow, DatagramRequest } from './link/link-client-options.ts';
 
@@ -95,7 +97,7 @@ export class HandedDatagrams {
     }
   }
 
-  #open(key: string, { source, destination, network, sourceMac, reply }: ArrivedDatagram): Held | undefined {
+  #open(key: string, { source, destination, network, sourceMac, reply, at }: ArrivedDatagram): Held | undefined {
     if (!this.#budget.take()) return undefined;
     if (this.#flows.size >= this.#most) {
       const oldest = this.#flows.oldest;
@@ -104,8 +106,10 @@ export class HandedDatagrams {
         oldest[1].flow.close();
       }
     }
+    const claim = takeBackClaim(at);
     const flow = this.#options.open({
       flow: { transport: 'udp', source, destination },
+      session: claim.id,
       tlvs: flowTlvs(network, sourceMac),
       onDatagram: (bytes) => {
         const held = this.#flows.get(key);
@@ -122,7 +126,10 @@ export class HandedDatagrams {
         const { kept = [] } = held;
         held.kept = undefined;
         this.counters.turnedAway += kept.length;
-        for (const one of kept) this.#options.onTurnedAway(one);
+        for (const one of kept) {
+          one.claim = claim;
+          this.#options.onTurnedAway(one);
+        }
       },
     });
     if (!flow) return undefined;
@@ -144,6 +151,13 @@ export class HandedDatagrams {
     this.#sweeper = undefined;
   }
 }
+
+/** For what an agent answers itself after it handed it over: at once settled, because nobody else hears of it again. */
+export const takeBackClaim = (at: Micros): SessionClaim => ({
+  id: createIdentifier(at),
+  sequence: takenBackSequence,
+  whenSettled: (settled) => settled(true),
+});
 
 /** What a flow's header says beside its ends. */
 export function flowTlvs(network: string, sourceMac: string | undefined): ProxyTlv[] {

@@ -164,19 +164,22 @@ export class Relay {
 
   #open(arrival: Arrival, service: RelayedService): SessionHandle {
     const { agent, sourceMac, syn, uniqueId } = arrival;
-    const handle = this.#options.sink.open({
-      start: arrival.acceptedAt,
-      transport: 'tcp',
-      source: arrival.source,
-      destination: arrival.destination,
-      sourceReliable: true,
-      diversion: arrival.diversion,
-      service: service.name,
-      persona: arrival.persona.name,
-      ...(sourceMac === undefined ? {} : { sourceMac }),
-      ...(syn === undefined ? {} : { syn }),
-      ...(agent === undefined ? {} : { agent }),
-    });
+    const handle = this.#options.sink.open(
+      {
+        start: arrival.acceptedAt,
+        transport: 'tcp',
+        source: arrival.source,
+        destination: arrival.destination,
+        sourceReliable: true,
+        diversion: arrival.diversion,
+        service: service.name,
+        persona: arrival.persona.name,
+        ...(sourceMac === undefined ? {} : { sourceMac }),
+        ...(syn === undefined ? {} : { syn }),
+        ...(agent === undefined ? {} : { agent }),
+      },
+      arrival.claim,
+    );
     if (uniqueId !== undefined) handle.find({ tags: [`hop-id:${uniqueId}`] });
     return handle;
   }

@@ -150,18 +150,21 @@ export class RelayedDatagrams {
     if (!inner) this.#count.udpSessions += 1;
     const handle = inner
       ? undefined
-      : sink.open({
-          start: arrived.at,
-          transport: 'udp',
-          source,
-          destination,
-          sourceReliable: false,
-          diversion: arrived.diversion,
-          service: service.name,
-          persona: arrived.persona.name,
-          ...(agent === undefined ? {} : { agent }),
-          ...(sourceMac === undefined ? {} : { sourceMac }),
-        });
+      : sink.open(
+          {
+            start: arrived.at,
+            transport: 'udp',
+            source,
+            destination,
+            sourceReliable: false,
+            diversion: arrived.diversion,
+            service: service.name,
+            persona: arrived.persona.name,
+            ...(agent === undefined ? {} : { agent }),
+            ...(sourceMac === undefined ? {} : { sourceMac }),
+          },
+          arrived.claim,
+        );
     if (arrived.uniqueId !== undefined) handle?.find({ tags: [`hop-id:${arrived.uniqueId}`] });
     const flow: Flow = {
       key,

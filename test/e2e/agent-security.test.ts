@@ -9,7 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { WeirEvent } from '../../src/model/event.ts';
 import { createIdentifier } from '../../src/model/identifier.ts';
 import { tlvType } from '../../src/model/proxy-protocol.ts';
-import type { SessionRecord } from '../../src/model/session.ts';
+import { type SessionRecord, takenBackSequence } from '../../src/model/session.ts';
 import type { Recorded } from '../../src/programs/weir-lab.ts';
 import { SpoolBatch } from '../../src/record/spool-batch.ts';
 import { AgentIdentity } from '../../src/relay/agents/agent-identity.ts';
@@ -140,7 +140,7 @@ test("a stolen certificate hands in its own agent's sessions and nothing else", 
       record({ diversion: 'two', agent: 'branch-2', destination: { ip: '10.9.2.5', port: 8001 } }),
       record({ destination: { ip: '10.9.1.5', port: 22 } }),
       record({ id: idOf(first), sequence: 1_000_000, source: { ip: '192.0.2.2', port: 1 }, agent: 'branch-2' }),
-      record({ id: idOf(second), sequence: 1_000_000, source: { ip: '192.0.2.3', port: 1 } }),
+      record({ id: idOf(second), sequence: takenBackSequence + 9, source: { ip: '192.0.2.3', port: 1 } }),
       {
         kind: 'alert',
         alert: {

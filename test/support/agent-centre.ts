@@ -15,6 +15,7 @@ import { CatchAll } from '../../src/honeypot/catch-all.ts';
 import { openCertificateMint } from '../../src/honeypot/certificate-mint.ts';
 import { hasPort } from '../../src/model/port-set.ts';
 import type { AgentDiversion } from '../../src/model/relayed-service.ts';
+import { takenBackSequence } from '../../src/model/session.ts';
 import { MemoryStore } from '../../src/record/memory-store.ts';
 import { SessionRecorder } from '../../src/record/session-recorder.ts';
 import { decodeSpoolBatch } from '../../src/record/spool-batch.ts';
@@ -38,6 +39,7 @@ export class AgentCentre {
   readonly #rules = new Map<string, { readonly rules: AgentRules; readonly diversions: readonly AgentDiversion[] }>();
   /** What arrives goes to the catch-all unless a test says otherwise. */
   onConnection: ((arrival: Arrival) => void) | undefined;
+  beforeConnection: (() => void) | undefined;
   /** Before a batch is taken, after it was taken and before that is said. */
   beforeSpool: (() => Promise<void>) | undefined;
   afterSpool: (() => Promise<void>) | undefined;
@@ -93,8 +95,13 @@ export class AgentCentre {
         const persona = found && personas.personas.get(found.persona);
         return found && persona && !this.refusePlaces ? { diversion: found.name, persona } : undefined;
       },
-      onConnection: (arrival) => (this.onConnection ? this.onConnection(arrival) : this.#catchAll.visit(arrival)),
+      onConnection: (arrival) => {
+        this.beforeConnection?.();
+        if (this.onConnection) this.onConnection(arrival);
+        else this.#catchAll.visit(arrival);
+      },
       onDatagram: (datagram) => (this.onDatagram ? this.onDatagram(datagram) : this.#catchAll.datagram(datagram)),
+      sessionIdOf: (_agent, id) => id,
       onSpool: async (agent, batch) => {
         await this.beforeSpool?.();
         const records = decodeSpoolBatch(batch);
@@ -106,6 +113,9 @@ export class AgentCentre {
           ),
           {},
         );
+        for (const { event } of records)
+          if (event.kind === 'session' && event.session.sequence >= takenBackSequence)
+            this.server.claims.handedIn(agent, event.session.id);
         await this.afterSpool?.();
       },
       program: (version) => this.program?.(version),
@@ -119,6 +129,11 @@ export class AgentCentre {
 
   async stopServer(): Promise<void> {
     await this.server.close();
+  }
+
+  /** Sessions that are over and not recorded as over. */
+  get unsettled(): number {
+    return this.#recorder.counters().unsettled;
   }
 
   /** `listen` is the text of a diversion's `listen`, such as `{ ports: [8000] }`. */

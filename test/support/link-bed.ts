@@ -90,6 +90,7 @@ export class LinkBed {
           : undefined,
       onConnection: (arrival) => this.onConnection(arrival),
       onDatagram: (datagram) => this.onDatagram(datagram),
+      sessionIdOf: (agent, id) => `${id.slice(0, 11)}-${agent}`,
       onSpool: (agent, batch) => this.onSpool(agent, batch),
       program: (version) => this.programs.get(version)?.(),
       log: this.log,

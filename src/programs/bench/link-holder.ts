@@ -52,6 +52,7 @@ async function start(): Promise<void> {
     placeOf: () => undefined,
     onConnection: ({ socket }) => void socket.resetAndDestroy(),
     onDatagram: () => {},
+    sessionIdOf: (_agent, id) => id,
     onSpool: async () => {},
     program: () => undefined,
     log: silentLog,

@@ -6,6 +6,7 @@ import { RateBudget } from '../../base/rate-budget.ts';
 import { ProxyHeaderReader } from '../../model/proxy-header-reader.ts';
 import type { ProxyFlow } from '../../model/proxy-protocol.ts';
 import { DatagramStream, WaitingBudget } from './datagram-stream.ts';
+import type { FlowClaim, FlowClaims } from './flow-claims.ts';
 import { type FlowFacts, maxFlowHeaderBytes, readFlowFacts } from './flow-header.ts';
 import { closeStream, cutStream, type FlowKeeper, LinkFlow } from './link-flow.ts';
 import type { FlowMessage } from './link-messages.ts';
@@ -15,6 +16,7 @@ export interface AgentFlowsOwner {
   readonly options: LinkServerOptions;
   readonly limits: LinkServerLimits;
   readonly counters: LinkServerCounters;
+  readonly claims: FlowClaims;
   /** At most one line a second. */
   complain(message: string, fields: Record<string, unknown>): void;
 }
@@ -33,6 +35,8 @@ export class AgentFlows implements FlowKeeper {
   readonly #streams = new Map<number, LinkFlow | DatagramStream | undefined>();
   /** What was said of flows whose header is not read yet. */
   readonly #early = new Map<number, FlowMessage>();
+  /** The agent has not said yet that it heard we took them. */
+  readonly #claims = new Map<number, FlowClaim>();
   readonly #replies: WaitingBudget;
   readonly #stalled = new Set<LinkFlow>();
   readonly #timer: NodeJS.Timeout;
@@ -71,6 +75,10 @@ export class AgentFlows implements FlowKeeper {
   }
 
   take(message: FlowMessage): void {
+    if (message.kind === 'taken') {
+      for (const stream of message.streams) this.#settle(stream);
+      return;
+    }
     const flow = this.#streams.get(message.stream);
     if (!(flow instanceof LinkFlow)) {
       if (flow === undefined && this.#streams.has(message.stream)) this.#early.set(message.stream, message);
@@ -83,6 +91,11 @@ export class AgentFlows implements FlowKeeper {
   /** The link has ended, and with it every stream. */
   close(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Of flows whose end waits for what the agent says. */
+  get unsettled(): Iterable<FlowClaim> {
+    return this.#claims.values();
   }
 
   reset(flow: LinkFlow): void {
@@ -174,7 +187,23 @@ export class AgentFlows implements FlowKeeper {
     else this.#exchange(stream, flow, facts, place, first);
   }
 
-  #common(flow: ProxyFlow, facts: FlowFacts, place: AgentPlace) {
+  #settle(stream: number): void {
+    this.#claims.get(stream)?.settle();
+    this.#claims.delete(stream);
+  }
+
+  /** As many as flows: an agent that does not say what it heard has no more of them waiting. */
+  #claim({ id }: ServerHttp2Stream, { session }: FlowFacts): FlowClaim | undefined {
+    if (id === undefined || session === undefined) return undefined;
+    const claim = this.#owner.claims.open(this.#agent, session);
+    if (!claim) return undefined;
+    this.#claims.set(id, claim);
+    const [oldest] = this.#claims.keys();
+    if (this.#claims.size > this.#owner.limits.flowsPerAgent) this.#settle(oldest);
+    return claim;
+  }
+
+  #common(flow: ProxyFlow, facts: FlowFacts, place: AgentPlace, claim: FlowClaim | undefined) {
     const { source, destination } = flow;
     const network = `agent ${this.#agent}${facts.network === '' ? '' : `/${facts.network}`}`;
     const { sourceMac, uniqueId } = facts;
@@ -187,6 +216,7 @@ export class AgentFlows implements FlowKeeper {
       agent: this.#agent,
       ...(sourceMac === undefined ? {} : { sourceMac }),
       ...(uniqueId === undefined ? {} : { uniqueId }),
+      ...(claim ? { claim } : {}),
     };
   }
 
@@ -202,7 +232,10 @@ export class AgentFlows implements FlowKeeper {
     const socket = new LinkFlow(stream, this, { sentBytes: 0, receivedBytes, first });
     if (stream.id !== undefined) this.#streams.set(stream.id, socket);
     try {
-      options.onConnection({ socket, ...this.#common(flow, facts, place), syn: facts.syn, acceptedAt: options.clock() });
+      const claim = this.#claim(stream, facts);
+      const common = this.#common(flow, facts, place, claim);
+      // With a claim both records begin at the same time, by which a store puts them where they belong.
+      options.onConnection({ socket, ...common, syn: facts.syn, acceptedAt: claim?.start ?? options.clock() });
     } catch (error) {
       socket.on('error', () => {});
       socket.resetAndDestroy();
@@ -214,7 +247,9 @@ export class AgentFlows implements FlowKeeper {
 
   #exchange(stream: ServerHttp2Stream, flow: ProxyFlow, facts: FlowFacts, place: AgentPlace, first: Uint8Array): void {
     const { options, counters } = this.#owner;
-    const common = this.#common(flow, facts, place);
+    const claim = this.#claim(stream, facts);
+    const common = this.#common(flow, facts, place, claim);
+    let begun = false;
     const reply = (bytes: Uint8Array): boolean => {
       const sent = datagrams.send(bytes);
       if (!sent) counters.repliesDropped += 1;
@@ -224,7 +259,10 @@ export class AgentFlows implements FlowKeeper {
       counters.datagrams += 1;
       this.lastAt = options.clock();
       try {
-        options.onDatagram({ ...common, at: this.lastAt, payload, onLink: false, reply, replyOnLink: () => false });
+        // Both records of a claim begin at the same time.
+        const at = begun ? this.lastAt : (claim?.start ?? this.lastAt);
+        begun = true;
+        options.onDatagram({ ...common, at, payload, onLink: false, reply, replyOnLink: () => false });
       } catch (error) {
         this.#owner.complain('a datagram was not taken over', { agent: this.#agent, error: String(error) });
       }

@@ -194,7 +194,7 @@ export class AgentLink {
       this.#misbehaved('a control line that is none');
       return;
     }
-    if (message.kind === 'reset' || message.kind === 'abandon') {
+    if (message.kind === 'reset' || message.kind === 'abandon' || message.kind === 'taken') {
       if (this.#flowMessages.take()) this.flows.take(message);
       else this.#misbehaved('too many messages');
     } else if (!this.#messages.take()) this.#misbehaved('too many messages');
@@ -218,7 +218,7 @@ export class AgentLink {
 
   #welcome(): GatewayMessage {
     const { version, clock } = this.#owner.options;
-    return { kind: 'welcome', protocol: linkProtocol, version, agent: this.agent, clock: clock() };
+    return { kind: 'welcome', protocol: linkProtocol, version, agent: this.agent, clock: clock(), claims: true };
   }
 
   #spool(stream: ServerHttp2Stream): void {

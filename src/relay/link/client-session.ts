@@ -19,7 +19,7 @@ import type {
   Welcome,
 } from './link-client-options.ts';
 import { cutSession, type FlowKeeper, LinkFlow } from './link-flow.ts';
-import { type FlowMessage, parseGatewayMessage } from './link-messages.ts';
+import { type FlowMessage, maxTakenStreams, parseGatewayMessage } from './link-messages.ts';
 import { LinkPulse } from './link-pulse.ts';
 import { frameBytes, linkWindowBytes, maxHeaderBytes, streamWindowBytes } from './server-session.ts';
 
@@ -35,6 +35,9 @@ export interface ClientSessionOwner {
 /** A gateway ends a stream it was told about within this; later we do, by the frame it takes few of. */
 const patienceMs = 20_000;
 const closeMs = 1_000;
+/** How long what we heard waits for more of its kind, and for room on the control stream. */
+const tellMs = 2;
+const againMs = 100;
 
 export class ClientSession implements FlowKeeper {
   readonly #owner: ClientSessionOwner;
@@ -45,6 +48,10 @@ export class ClientSession implements FlowKeeper {
   readonly #welcomeTimer: NodeJS.Timeout;
   /** Streams of flows, ended or not, until the gateway has let them go. */
   #open = 0;
+  /** The gateway wants to hear which flows we know it took. */
+  #claims = false;
+  #taken: number[] = [];
+  #tellTimer: NodeJS.Timeout | undefined;
   #reason: string | undefined;
   #over = false;
   readonly #whenOver: Promise<void>;
@@ -105,6 +112,7 @@ export class ClientSession implements FlowKeeper {
     const header = renderFlowHeader(request);
     const stream = this.#request('/flow', header);
     if (!stream) return undefined;
+    if (request.session !== undefined) stream.once('response', () => this.#heard(stream));
     return new LinkFlow(stream, this, { sentBytes: header.length, receivedBytes: 0, asked: true });
   }
 
@@ -113,6 +121,7 @@ export class ClientSession implements FlowKeeper {
     const stream = this.#request('/flow', renderFlowHeader(request));
     if (!stream) return undefined;
     stream.once('response', () => request.onTaken?.());
+    if (request.session !== undefined) stream.once('response', () => this.#heard(stream));
     const datagrams = new DatagramStream(stream, {
       waitingBytes: limits.datagramBytes,
       onDatagram: (bytes) => request.onDatagram(bytes),
@@ -222,6 +231,24 @@ export class ClientSession implements FlowKeeper {
     stream.once('close', () => clearTimeout(timer));
   }
 
+  #heard({ id }: ClientHttp2Stream): void {
+    if (!this.#claims || id === undefined) return;
+    this.#taken.push(id);
+    this.#tellTimer ??= setTimeout(() => this.#tellTaken(), tellMs);
+  }
+
+  /** Several at once: a scan opens thousands a second. */
+  #tellTaken(): void {
+    this.#tellTimer = undefined;
+    while (this.#taken.length > 0 && this.#reason === undefined) {
+      if (!this.send({ kind: 'taken', streams: this.#taken.slice(0, maxTakenStreams) })) {
+        this.#tellTimer = setTimeout(() => this.#tellTaken(), againMs);
+        return;
+      }
+      this.#taken = this.#taken.slice(maxTakenStreams);
+    }
+  }
+
   #request(path: string, header: Uint8Array): ClientHttp2Stream | undefined {
     const { limits, counters } = this.#owner;
     if (this.#over || this.#reason !== undefined || this.#session.destroyed || this.#session.closed) return undefined;
@@ -277,6 +304,7 @@ export class ClientSession implements FlowKeeper {
         return;
       }
       clearTimeout(this.#welcomeTimer);
+      this.#claims = message.claims === true;
       this.#owner.onWelcome(message);
       options.onWelcome?.(message, options.clock() - message.clock);
     } else if (message.kind === 'rules') options.onRules(message.rules, message.configuration);
@@ -309,6 +337,7 @@ export class ClientSession implements FlowKeeper {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#welcomeTimer);
+    clearTimeout(this.#tellTimer);
     this.#pulse.close();
     this.#socket.destroy();
     this.#settleOver();

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { printable } from '../../base/printable.ts';
+import { identifierTime } from '../../model/identifier.ts';
 import { type ProxyHeader, type ProxyTlv, renderProxyV2, tlvType } from '../../model/proxy-protocol.ts';
 import type { SynDetails } from '../../model/session.ts';
 import { uniqueIdOf } from '../proxy-header-text.ts';
@@ -14,6 +15,8 @@ export interface FlowFacts {
   /** Empty: the agent's own machine. */
   readonly network: string;
   readonly syn?: SynDetails;
+  /** What the agent would call the session. */
+  readonly session?: string;
 }
 
 /** Longest header taken: 52 bytes of addresses, a unique id, a MAC, a name, a SYN. */
@@ -37,9 +40,10 @@ const synSchema = z.strictObject({
 });
 
 /** With a checksum. Throws RangeError for what no header can carry. */
-export function renderFlowHeader({ flow, tlvs, syn }: FlowRequest): Uint8Array {
+export function renderFlowHeader({ flow, tlvs, syn, session }: FlowRequest): Uint8Array {
   const all: ProxyTlv[] = [...(tlvs ?? [])];
   if (syn) all.push({ type: tlvType.syn, value: Buffer.from(JSON.stringify(syn)) });
+  if (session !== undefined) all.push({ type: tlvType.session, value: Buffer.from(session) });
   return renderProxyV2(flow, all, { checksum: true });
 }
 
@@ -55,14 +59,18 @@ export function readFlowFacts(header: ProxyHeader): FlowFacts | undefined {
   const network = seen.get(tlvType.netns);
   const synText = seen.get(tlvType.syn);
   const uniqueId = uniqueIdOf(header);
+  const sessionText = seen.get(tlvType.session);
+  const session = sessionText && asciiText(sessionText, 19);
   const name = network && asciiText(network, 64);
   const syn = synText && parseSynText(synText);
   if ((network && name === undefined) || (synText && !syn) || (mac && mac.length !== 6)) return undefined;
+  if (sessionText && !(session !== undefined && Number.isFinite(identifierTime(session)))) return undefined;
   return {
     network: name ?? '',
     ...(uniqueId === undefined ? {} : { uniqueId }),
     ...(mac ? { sourceMac: [...mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':') } : {}),
     ...(syn ? { syn } : {}),
+    ...(session === undefined ? {} : { session }),
   };
 }
 

@@ -101,6 +101,8 @@ export interface FlowRequest {
   /** Where the listener has it. */
   readonly syn?: SynDetails;
   readonly tlvs?: readonly ProxyTlv[];
+  /** Under which identifier we record it if the gateway does not take it, or cannot say so. */
+  readonly session?: string;
 }
 
 export interface DatagramRequest extends FlowRequest {

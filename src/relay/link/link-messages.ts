@@ -1,14 +1,19 @@
-// The messages of model/agent.ts as they arrive from the other end: checked, bounded, text made harmless to show. And two that
+// The messages of model/agent.ts as they arrive from the other end: checked, bounded, text made harmless to show. And three that
 // never leave the link. Pure.
 
 import { z } from 'zod';
 import { printable } from '../../base/printable.ts';
-import { type AgentMessage, type GatewayMessage, linkProtocol } from '../../model/agent.ts';
+import { type AgentMessage, type GatewayMessage, linkProtocol, maxTakenBack } from '../../model/agent.ts';
 
 /** Of a flow, named by its HTTP/2 stream: why these are not RST_STREAM is in link-flow.ts. */
 export type FlowMessage =
   | { readonly kind: 'reset'; readonly stream: number; readonly bytes: number }
-  | { readonly kind: 'abandon'; readonly stream: number };
+  | { readonly kind: 'abandon'; readonly stream: number }
+  /** The agent has heard that the gateway took these: see flow-claims.ts. */
+  | { readonly kind: 'taken'; readonly streams: readonly number[] };
+
+/** Streams of one message. */
+export const maxTakenStreams = 1024;
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 /** Longer ones and longer lists are cut off: a machine may have much to say, and a link is not ended for that. */
@@ -18,6 +23,7 @@ const list = <Entry extends z.ZodType>(entry: Entry, most: number) =>
 const rulesName = z.string().regex(/^[0-9a-f]{12}$/);
 const versionName = z.string().regex(/^[0-9A-Za-z.+-]{1,64}$/);
 const pem = z.string().max(16_384);
+const identifier = z.string().regex(/^[0-9a-z]{19}$/);
 const stream = z.number().int().min(1).max(0x7fff_ffff);
 
 const spool = z.object({
@@ -48,6 +54,7 @@ const agentMessage = z.discriminatedUnion('kind', [
     clock: count,
     rules: rulesName.optional(),
     spool,
+    takenBack: list(identifier, maxTakenBack).optional(),
   }),
   z.object({ kind: z.literal('applied'), rules: rulesName, refused, addresses: list(text(64), 256) }),
   z.object({
@@ -76,6 +83,7 @@ const agentMessage = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('reset'), stream, bytes: count }),
   z.object({ kind: z.literal('abandon'), stream }),
+  z.object({ kind: z.literal('taken'), streams: z.array(stream).max(maxTakenStreams) }),
 ]);
 
 const gatewayMessage = z.discriminatedUnion('kind', [
@@ -85,6 +93,7 @@ const gatewayMessage = z.discriminatedUnion('kind', [
     version: versionName,
     agent: z.string().max(255),
     clock: count,
+    claims: z.boolean().optional(),
   }),
   z.object({ kind: z.literal('rules'), rules: rulesName, configuration: z.string() }),
   z.object({

@@ -35,6 +35,8 @@ export interface LinkServerOptions {
   /** `network` of what arrives is `agent NAME`, or `agent NAME/NETWORK` from a segment of the agent's. */
   onConnection(arrival: Arrival): void;
   onDatagram(datagram: ArrivedDatagram): void;
+  /** What a session is called on record that this agent calls `id`; what is called so comes from this agent alone. */
+  sessionIdOf(agent: string, id: string): string;
   /** Records of an agent's spool, as the agent sent them. Resolves when durable; a rejection refuses them (the agent tries again). */
   onSpool(agent: string, batch: Uint8Array): Promise<void>;
   /** A program agents may fetch; undefined: there is none of this version. */

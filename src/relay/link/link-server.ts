@@ -9,6 +9,7 @@ import type { LinkPeer } from '../agents/agent-gate.ts';
 import { AgentLink, type AgentLinkOwner } from './agent-link.ts';
 import { type AgentRecord, describeAgent } from './agent-record.ts';
 import { serveEnrolment } from './enrolment-session.ts';
+import { FlowClaims } from './flow-claims.ts';
 import {
   type LinkServerCounters,
   type LinkServerLimits,
@@ -64,6 +65,7 @@ export class LinkServer implements AgentLinkOwner {
     spoolRefused: 0,
   };
   readonly spoolDesk: SpoolDesk;
+  readonly claims: FlowClaims;
   readonly #door: TlsDoor;
   /** Of agents the gate knows. */
   readonly #records = new Map<string, AgentRecord>();
@@ -79,6 +81,7 @@ export class LinkServer implements AgentLinkOwner {
   constructor(options: LinkServerOptions) {
     this.options = options;
     this.limits = { ...linkServerLimits, ...options.limits };
+    this.claims = new FlowClaims({ nameOf: (agent, id) => options.sessionIdOf(agent, id), clock: options.clock });
     this.spoolDesk = new SpoolDesk({
       maxBytes: this.limits.spoolBatchBytes,
       take: (agent, batch) => options.onSpool(agent, batch),
@@ -175,6 +178,7 @@ export class LinkServer implements AgentLinkOwner {
     const ended = [...this.#links].map((link) => link.whenClosed);
     for (const link of [...this.#links]) link.end('shutdown');
     await Promise.all(ended);
+    this.claims.close();
     clearTimeout(this.#changeTimer);
   }
 
@@ -190,6 +194,7 @@ export class LinkServer implements AgentLinkOwner {
     record.foreign = undefined;
     const now = this.options.clock();
     Object.assign(record, { link, hello, since: now, skewMicros: hello.clock - now, health: undefined, applied: undefined });
+    this.claims.linked(link.agent, hello.takenBack ?? []);
     this.counters.links += 1;
     link.rulesSent = hello.rules;
     this.#push(link);
@@ -237,6 +242,7 @@ export class LinkServer implements AgentLinkOwner {
   onClosed(link: AgentLink, reason: string): void {
     this.#links.delete(link);
     const record = this.#records.get(link.agent);
+    this.claims.ended(link.agent, link.flows.unsettled, record?.link !== undefined && record.link !== link);
     if (record?.link !== link) return;
     record.link = undefined;
     record.since = this.options.clock();
