@@ -63,6 +63,12 @@ test('routes and rules are those of ip(8), line by line', { skip: lacksKernelTes
     const { namespaces } = await readMachine({ netns: host.name, parts: [] });
     assert.equal(namespaces.length, 1);
     const [read] = namespaces;
+    const { namespaces: listed } = await readMachine({ inodes: [read.inode, '1'], parts: [] });
+    assert.deepEqual(
+      listed.map(({ inode }) => inode),
+      [read.inode],
+      'these alone, and those that are there',
+    );
     const lines = async (argv: readonly string[]): Promise<string[]> =>
       (await host.run(argv)).stdout
         .split('\n')
