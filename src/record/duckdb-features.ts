@@ -128,7 +128,7 @@ export class DuckDbFeatures {
         ...row,
         ...(place && { place }),
         ...shared(rank),
-        halfHours: (halves.get(rank) ?? []).slice(-halfHourLength),
+        halfHours: newest(halves.get(rank) ?? []),
       };
     });
   }
@@ -153,14 +153,7 @@ export class DuckDbFeatures {
         (chunk) => lists.add(chunk),
       );
       const texts = await this.#texts(sources, filter, lists.all(), beside);
-      const named = (codes: Float64Array): string[] => {
-        const found: string[] = [];
-        for (const code of codes) {
-          const text = texts.get(code);
-          if (text !== undefined) found.push(text);
-        }
-        return found;
-      };
+      const named = (codes: Float64Array): string[] => namedIn(texts, codes);
       return (rank) => {
         const [families, fingerprints, urls] = lists.least(rank).map(named);
         return { families, credentials: triedTexts(lists.attempts(rank), texts), fingerprints, urls };
@@ -218,21 +211,36 @@ export class DuckDbFeatures {
   }
 }
 
+/** Of codes whose text nobody has any more, as when a day was dropped meanwhile, there is none. */
+function namedIn(texts: ReadonlyMap<number, string>, codes: Float64Array): string[] {
+  const found = new Array<string>(codes.length);
+  let count = 0;
+  for (let index = 0; index < codes.length; index += 1) {
+    const text = texts.get(codes[index]);
+    if (text === undefined) continue;
+    found[count] = text;
+    count += 1;
+  }
+  found.length = count;
+  return found;
+}
+
 /** In the order they were tried; those of one moment by their texts. */
 function triedTexts({ codes, together }: Attempts, texts: ReadonlyMap<number, string>): string[] {
+  if (!together) return namedIn(texts, codes);
   const found: string[] = [];
   let first = 0;
   for (let at = 0; at < codes.length; at += 1) {
-    found.push(texts.get(codes[at]) ?? '');
     if (at + 1 < codes.length && together(at, at + 1)) continue;
-    if (at > first) {
-      const run = found.splice(first).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-      for (const text of run) found.push(text);
-    }
+    const run = namedIn(texts, codes.subarray(first, at + 1));
+    if (run.length > 1) run.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    for (const text of run) found.push(text);
     first = at + 1;
   }
   return found;
 }
+
+const newest = (halves: number[]): number[] => (halves.length > halfHourLength ? halves.slice(-halfHourLength) : halves);
 
 /** One for each bit that is set, of 32. */
 function pushHalves(list: number[], first: number, bits: number): void {

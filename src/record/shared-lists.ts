@@ -142,10 +142,11 @@ class FirstAttempts {
     const first = list * credentialLength;
     const end = first + this.#counts[list];
     const { codes, micros, places } = this.#tried;
-    return {
-      codes: codes.subarray(first, end),
-      together: (a, b) => micros[first + a] === micros[first + b] && places[first + a] === places[first + b],
-    };
+    const together = (a: number, b: number): boolean =>
+      micros[first + a] === micros[first + b] && places[first + a] === places[first + b];
+    let isAny = false;
+    for (let at = 1; at < end - first && !isAny; at += 1) isAny = together(at - 1, at);
+    return { codes: codes.subarray(first, end), ...(isAny && { together }) };
   }
 }
 
@@ -167,8 +168,8 @@ function has(codes: Float64Array, count: number, code: number): boolean {
 /** Codes of credentials as they were tried. */
 export interface Attempts {
   readonly codes: Float64Array;
-  /** Whether those at these two places came at the same moment. */
-  readonly together: (a: number, b: number) => boolean;
+  /** Whether those at these two places came at the same moment; absent where no two did. */
+  readonly together?: (a: number, b: number) => boolean;
 }
 
 export class SharedLists {
