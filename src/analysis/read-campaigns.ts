@@ -43,7 +43,7 @@ const campaignDocument = ({ id, label, start, end, size, hits, bonds, members }:
   })),
 });
 
-/** Largest first, all there are. Takes up to a second with 10,000 sources: ask seldom. */
+/** Largest first, all there are. With 10,000 sources it takes seconds: ask seldom. */
 export async function readCampaigns(store: Pick<AnalysisStore, 'features'>, filter: Filter): Promise<CampaignDocument[]> {
   const features = await store.features({ ...filter, limit: maxSources });
   return planCampaigns(features).map(campaignDocument);
