@@ -202,6 +202,11 @@ test('servers, your own session and more than you meant are not touched', { skip
     assert.deepEqual([server7102.matched, server7102.results.length, exitCodeOfKill(server7102)], [0, 0, 4]);
     assert.match(server7102.refused[0].why, /it listens/);
     for (let count = 0; count < 3; count += 1) await connect(client, '10.231.1.2', 7102);
+    // What waits to be accepted is nobody's yet.
+    await until('the server has accepted all three', async () => {
+      const { stdout } = await server.run(['ss', '-Htnp', 'state', 'established', '( sport = :7102 )']);
+      return (stdout.match(/users:/g)?.length ?? 0) === 3;
+    });
     const many = await kill('lport=7102', { netns, max: 2 });
     assert.deepEqual([many.matched, many.killed, many.results.length, exitCodeOfKill(many)], [3, 0, 0, 5]);
     assert.match(many.refused.at(-1)?.why ?? '', /3 connections match, more than --max 2/);

@@ -206,6 +206,13 @@ test('no packet of any stack has a wrong checksum, whoever fills it in', { skip,
           await scanSystems(attacker, `10.99.7.1-${decoys.length}`);
           const printer = decoys.findIndex(({ persona }) => persona === 'printer');
           assert.equal(await knock(attacker, address(printer, 6)), 'ECONNREFUSED');
+          // What tcpdump has not read when it is told to end is in no file: a ping behind all the rest says that it has.
+          const last = 'the last packet!';
+          const filling = Buffer.from(last).toString('hex');
+          await attacker.run(['ping', '-n', '-c', '1', '-W', '5', '-s', '200', '-p', filling, address(0, 4)]);
+          await until('the capture has the last packet', async () =>
+            (await runCommand(['tail', '-c', '65536', file])).stdout.includes(last),
+          );
           const gone = new Promise((resolve) => capture.once('close', resolve));
           capture.kill('SIGTERM');
           await gone;
