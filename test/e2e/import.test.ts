@@ -114,7 +114,7 @@ class Bench {
 
   /** Everything is in the store. */
   async counted(sessions: number): Promise<void> {
-    await until(`${sessions} sessions`, async () => (await this.reader.counts({})).sessions === sessions || undefined, 30_000);
+    await until(`${sessions} sessions`, async () => (await this.reader.counts({})).sessions === sessions || undefined, 60_000);
   }
 
   async close(): Promise<void> {
@@ -182,7 +182,7 @@ test('logs of others come in once, whether a recorder runs, none does, or it is 
     const more = bench.put('heralding.json', log('heralding', 12_000));
     const { child, ended } = bench.start(['import', 'auto', cowrie, more, '--json']);
     assert.equal(await uidOfImporter(child.pid as number), account.uid);
-    await until('it is on its way', async () => (await bench.reader.counts({})).sessions > sessions || undefined, 30_000);
+    await until('it is on its way', async () => (await bench.reader.counts({})).sessions > sessions || undefined, 60_000);
     recorder.kill('SIGKILL');
     recorder = await bench.startRecorder();
     const result = await ended;
