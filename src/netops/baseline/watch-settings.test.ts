@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { nameRouteAuthor } from '../../kernel/settings/change-authors.ts';
 import type { NetworkSettings } from '../../model/network-settings.ts';
-import { readQuietly } from './watch-settings.ts';
+import { type ChangeBell, followChanges, readQuietly } from './watch-settings.ts';
 
 const settings = (routes: string): NetworkSettings => ({ takenAt: 0, parts: { routes }, missing: [] });
 
@@ -24,6 +24,35 @@ describe('a reading', () => {
     let busy = 0;
     const endless = await readQuietly(async () => settings(String(++busy)), { take: () => ['bird[3]'] });
     assert.deepEqual([busy, endless.isQuiet, endless.authors], [5, false, ['bird[3]']]);
+  });
+});
+
+describe('a watch', () => {
+  const watched = async (changesEveryMs: number, end: number, isQuiet: boolean): Promise<number[]> => {
+    let now = 0;
+    let waits = 0;
+    const readings: number[] = [];
+    const bell: ChangeBell = {
+      changed: true,
+      wait: async (ms) => {
+        if (++waits > 1000) assert.fail('it waits without end');
+        if (changesEveryMs < ms) bell.changed = true;
+        now += Math.min(ms, changesEveryMs);
+      },
+    };
+    await followChanges(bell, { end, signal: new AbortController().signal, now: () => now }, async () => {
+      if (readings.push(now) > 1000) assert.fail('it reads without end');
+      bell.changed = !isQuiet;
+    });
+    return readings;
+  };
+
+  it('ends in time and with a reading, however much changes, and reads in between', async () => {
+    assert.deepEqual(await watched(300, 12_000, true), [5000, 10_300, 12_000]);
+    assert.deepEqual((await watched(300, 12_000, false)).at(-1), 12_000);
+    assert.deepEqual(await watched(Infinity, 900, false), [400, 800, 900]);
+    // One change, then none: read when it is quiet, and at the end.
+    assert.deepEqual(await watched(Infinity, 10_000, true), [400, 10_000]);
   });
 });
 

@@ -42,8 +42,41 @@ export async function readQuietly(
 
 /** Several changes in a row are one. */
 const quietMs = 400;
+/** Changes that do not rest are read in between all the same. */
+const quietLimitMs = 5000;
 /** iptables-legacy, ipset and sysctls tell nobody: they are looked at from time to time. */
 const lookEveryMs = 15_000;
+
+export interface ChangeBell {
+  /** Since it was last set false. */
+  changed: boolean;
+  /** Until something changes, at most so long. */
+  wait(ms: number): Promise<void>;
+}
+
+/**
+ * Has settings read whenever they changed and are quiet, until `end` (of `now`), however much changes: then once more, and no more. `reading`
+ * sets `changed` anew.
+ */
+export async function followChanges(
+  bell: ChangeBell,
+  { end, signal, now = Date.now }: { readonly end: number; readonly signal: AbortSignal; readonly now?: () => number },
+  reading: () => Promise<void>,
+): Promise<void> {
+  while (!signal.aborted) {
+    const left = end - now();
+    if (!bell.changed && left <= 0) return;
+    if (!bell.changed) await bell.wait(Math.min(left, lookEveryMs));
+    const quietEnd = Math.min(end, now() + quietLimitMs);
+    while (bell.changed && !signal.aborted && now() < quietEnd) {
+      bell.changed = false;
+      await bell.wait(Math.min(quietMs, quietEnd - now()));
+    }
+    const isLast = now() >= end;
+    await reading();
+    if (isLast) return;
+  }
+}
 
 /**
  * `onReading` is called one at a time, once at the start without authors. `[]`: something may have changed that tells nobody. Needs root.
@@ -55,38 +88,34 @@ export async function watchSettings(
 ): Promise<number> {
   const runner = createCommandRunner(netns);
   let wake: () => void = () => {};
-  let changed = false;
+  const bell: ChangeBell = {
+    changed: false,
+    wait: (ms) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }),
+  };
   const authors = new ChangeAuthors(netns, () => {
-    changed = true;
+    bell.changed = true;
     wake();
   });
-  const wait = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   const stop = (): void => wake();
   signal.addEventListener('abort', stop);
   const end = Date.now() + forMs;
   try {
     const first = await readQuietly(() => read(runner), authors);
-    changed = !first.isQuiet;
+    bell.changed = !first.isQuiet;
     await onReading(first.settings, undefined);
-    while (!signal.aborted) {
-      const left = end - Date.now();
-      if (!changed && left <= 0) break;
-      if (!changed) await wait(Math.min(left, lookEveryMs));
-      while (changed && !signal.aborted) {
-        changed = false;
-        await wait(quietMs);
-      }
+    await followChanges(bell, { end, signal }, async () => {
       const next = await readQuietly(() => read(runner), authors);
-      changed = !next.isQuiet;
+      // Before somebody takes it: what changes meanwhile is for the next.
+      bell.changed = !next.isQuiet;
       await onReading(next.settings, next.authors);
-    }
+    });
     return authors.overruns;
   } finally {
     signal.removeEventListener('abort', stop);
