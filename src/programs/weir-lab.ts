@@ -268,8 +268,8 @@ export class WeirLab {
     return new RecorderReader(path.join(this.data, 'run/recorder.sock'));
   }
 
-  /** Waits until everything written to the journals is in the store. */
-  async settled(boundMs = 60_000): Promise<void> {
+  /** Waits until everything written to the journals is in the store: the recorder runs when nothing else does. */
+  async settled(boundMs = 180_000): Promise<void> {
     await until(
       'the recorder has caught up',
       async () => {
