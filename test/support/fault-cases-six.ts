@@ -43,6 +43,15 @@ export const faultCasesOfSix: readonly FaultCase[] = [
   },
   {
     ...common,
+    // EACCES at connect(), where port-unreachable is a refusal.
+    number: '8, IPv6, prohibited',
+    cause: 'fw-reject-icmp',
+    hop: server('filter'),
+    stage: [['server', `ip6tables-nft -A INPUT -s ${client} -p tcp --dport 8080 -j REJECT --reject-with icmp6-adm-prohibited`]],
+    heal: [['server', 'ip6tables-nft -F INPUT']],
+  },
+  {
+    ...common,
     number: '13, IPv6',
     cause: 'no-return-route',
     hop: server('route'),

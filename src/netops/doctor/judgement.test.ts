@@ -15,6 +15,9 @@ const where = { namespace, way: 'there' } as const;
 const fine = hopOf(where, { layer: 'route', state: 'pass', detail: 'fine' });
 const wrong = (id: CauseId, more: Partial<FaultWords> = {}): WalkHop =>
   hopOf(where, { layer: 'filter', state: 'fail', detail: id, fault: { id, detail: id, effect: 'silence', ...more } });
+const socketFault = {
+  fault: { id: 'service-not-listening', detail: 'nobody', effect: 'refused' },
+} as const;
 const whole = {
   there: 'delivered',
   back: 'delivered',
@@ -77,8 +80,8 @@ test('a probe proves what the kernel counted, and only observes what fits', () =
     words([nobody], met('refused', { ...growth('Tcp.OutRsts'), ...sent })),
     'unreachable proven service-not-listening',
   );
-  assert.equal(words([wrong('rpfilter')], met('timeout')), 'unreachable observed rpfilter');
-  assert.equal(words([wrong('reply-lost-off-host')], met('timeout')), 'inconclusive observed reply-lost-off-host');
+  const lostOutside = wrong('reply-lost-off-host');
+  assert.equal(words([lostOutside], met('timeout', growth('TcpExt.TCPSynRetrans'))), 'inconclusive observed reply-lost-off-host');
   const refusing = wrong('fw-reject-rst', { effect: 'refused' });
   assert.equal(words([refusing], met('refused')), 'unreachable observed fw-reject-rst');
   const lost: WalkHop = { ...wrong('no-return-route'), way: 'back' };
@@ -89,6 +92,70 @@ test('a probe proves what the kernel counted, and only observes what fits', () =
   );
   const injected = { injected: { by: 'eth0', answeredBy: 'eth0' } };
   assert.equal(words([fine], met('connected', injected)), 'reachable observed -');
+});
+
+test('a cause whose own counter was read and stood still is foretold and no more, and that is said', () => {
+  const still = (hop: WalkHop, run: ProbeRun): string =>
+    (judge(whole, [hop], run).evidence.get(hop) ?? []).map(({ text }) => text).join('; ');
+  const filtered = wrong('rpfilter');
+  assert.equal(words([filtered], met('timeout')), 'unreachable predicted rpfilter');
+  assert.match(still(filtered, met('timeout')), /no answer.*IPReversePathFilter: \+0/);
+  assert.equal(words([filtered], met('timeout', { growth: new Map() })), 'unreachable observed rpfilter', 'it was not read');
+  assert.equal(words([wrong('reply-lost-off-host')], met('timeout')), 'inconclusive predicted reply-lost-off-host');
+  const refusing = wrong('fw-reject-rst', { effect: 'refused' });
+  const resets = met('refused', { growth: new Map([['1', { 'Tcp.OutRsts': 1 }]]) });
+  assert.equal(words([refusing], resets), 'unreachable predicted fw-reject-rst', 'a socket may have sent it');
+  assert.match(still(refusing, resets), /Tcp.OutRsts \+1/);
+  const seenHere = { repeated: { hop: filtered, exact: true, text: 'again' } };
+  assert.equal(words([filtered], met('timeout', seenHere)), 'unreachable observed rpfilter', 'seen of this flow');
+});
+
+test('what a rule refuses by ICMP comes as more than one error', () => {
+  for (const result of ['refused', 'unreachable', 'denied', 'failed'] as const) {
+    const counted = { growth: new Map([['1', { Icmp6OutDestUnreachs: 1 }]]) };
+    const rejected = wrong('fw-reject-icmp', { effect: 'refused' });
+    assert.equal(words([rejected], met(result, counted)), 'unreachable observed fw-reject-icmp', result);
+  }
+  for (const result of ['denied', 'failed'] as const) {
+    assert.equal(
+      words([wrong('fw-reject-rst', { effect: 'refused' })], met(result)),
+      'inconclusive unknown fw-reject-rst both said',
+    );
+    const nobody = hopOf(where, { ...socketFault, layer: 'socket', state: 'fail', detail: 'nobody' });
+    assert.equal(words([nobody], met(result)), 'inconclusive unknown service-not-listening both said');
+  }
+});
+
+test('what is dropped where it is made may come back as an error', () => {
+  const elsewhere = { ...namespace, inode: '2' };
+  const begin = hopOf({ namespace: elsewhere, way: 'there' }, { layer: 'route', state: 'pass', detail: 'fine' });
+  const dropped = (layer: string, parts: FaultWords['parts'] = {}): WalkHop => ({ ...wrong('fw-rule-drop', { parts }), layer });
+  const out = dropped('filter', { hook: 'output' });
+  const udp = { transport: 'udp' } as const;
+  assert.equal(words([fine, out], met('denied', udp)), 'unreachable observed fw-rule-drop', 'EPERM');
+  assert.equal(
+    words([fine, dropped('filter', { hook: 'postrouting' })], met('denied', udp)),
+    'unreachable observed fw-rule-drop',
+  );
+  assert.equal(words([fine, dropped('qdisc')], met('failed', udp)), 'unreachable observed fw-rule-drop', 'ENOBUFS');
+  assert.equal(words([fine, dropped('xfrm')], met('denied')), 'unreachable observed fw-rule-drop', 'of TCP too');
+  const both = 'inconclusive unknown fw-rule-drop both said';
+  assert.equal(words([fine, out], met('denied')), both, 'TCP keeps that to itself');
+  assert.equal(words([fine, dropped('filter', { hook: 'input' })], met('denied', udp)), both);
+  assert.equal(words([begin, out], met('denied', udp)), both, 'in another namespace than the source');
+  assert.equal(words([fine, { ...out, way: 'back' }], met('denied', udp)), both);
+});
+
+test('where not all of the way was seen, it is not said that it must work', () => {
+  const said = (walk: PathWalk, run: ProbeRun): string => judge(walk, [fine], run).disagreement ?? '';
+  for (const transport of ['tcp', 'udp'] as const) {
+    assert.match(
+      said({ ...whole, there: 'left' }, met('timeout', { transport })),
+      /^nothing that was read stops it, but not all/,
+    );
+    assert.doesNotMatch(said({ ...whole, back: 'left' }, met('timeout', { transport })), /must work/);
+  }
+  assert.match(said(whole, met('timeout')), /^by what was read it must work/);
 });
 
 test('where the two disagree nothing is decided and both are said', () => {
@@ -148,6 +215,8 @@ test('what leaves a connection possible: limits, resets, sizes, two backends', (
   assert.equal(words([limit], met('connected')), 'reachable proven -', 'a limit that was not met is no finding');
   assert.equal(words([wrong('nat-backend-conflict')], met('connected')), 'degraded predicted nat-backend-conflict');
   assert.equal(words([wrong('pmtu-blackhole', { effect: 'stall' })], met('connected')), 'degraded predicted pmtu-blackhole');
+  const maybe = wrong('pmtu-blackhole', { effect: 'stall', certain: false });
+  assert.equal(words([maybe], met('connected')), 'inconclusive predicted pmtu-blackhole');
   const again = { growth: new Map([['2', { 'Tcp.RetransSegs': 1 }]]) };
   assert.equal(
     words([wrong('pmtu-blackhole', { effect: 'stall' })], met('connected', again)),

@@ -37,7 +37,7 @@ const firstFault = (hops: readonly WalkHop[], fits: (fault: Fault) => boolean): 
 export function judge(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun | undefined): Judgement {
   return disputing(
     hops,
-    run ? (run.transport === 'udp' ? judgeDatagram(walk, hops, run) : judgeProbe(hops, run)) : judgeWalk(walk, hops),
+    run ? (run.transport === 'udp' ? judgeDatagram(walk, hops, run) : judgeProbe(walk, hops, run)) : judgeWalk(walk, hops),
   );
 }
 
@@ -67,9 +67,27 @@ const meets: Readonly<Record<Fault['effect'], ReadonlySet<ConnectOutcome['result
   stall: new Set(['connected']),
 };
 
+/** What errors of connecting may be made of a router's word: EACCES of `administratively prohibited`, ENOPROTOOPT of `protocol unreachable`. */
+const wordOfICMP = ({ layer }: WalkHop, { id, effect }: Fault): boolean =>
+  layer === 'filter' && effect === 'refused' && id !== 'fw-reject-rst';
+
+/**
+ * What is dropped where it is made may come back to whoever sent it: EPERM of a policy, and of a rule where it is a datagram; ENOBUFS of a queue.
+ * TCP keeps the latter two to itself. Source: net/xfrm/xfrm_policy.c, ip_send_skb(), tcp_connect().
+ */
+function comesBackAtOnce(hops: readonly WalkHop[], cause: WalkHop, { effect, parts }: Fault, { transport }: ProbeRun): boolean {
+  if (effect !== 'silence' || cause.way !== 'there' || cause.namespace !== hops[0]?.namespace) return false;
+  if (cause.layer === 'xfrm') return true;
+  if (transport !== 'udp') return false;
+  return cause.layer === 'qdisc' || (cause.layer === 'filter' && (parts.hook === 'output' || parts.hook === 'postrouting'));
+}
+
 /** Whether a probe's end is what these hops foretell, the cause being the first of them. */
-function foretells(hops: readonly WalkHop[], cause: WalkHop, { effect }: Fault, result: ConnectOutcome['result']): boolean {
+function foretells(hops: readonly WalkHop[], cause: WalkHop, fault: Fault, run: ProbeRun): boolean {
+  const { effect } = fault;
+  const [{ result }] = run.attempts;
   if (meets[effect].has(result)) return true;
+  if (result === 'denied' || result === 'failed') return wordOfICMP(cause, fault) || comesBackAtOnce(hops, cause, fault, run);
   if (effect === 'silence' && result === 'unreachable')
     return belowAddresses.has(cause.layer) || cause.fault?.id === 'gateway-ip-is-local';
   const loses = ({ fault, way }: WalkHop): boolean =>
@@ -141,7 +159,7 @@ const taken = ['Udp.InDatagrams', 'Udp6InDatagrams'];
 
 /** Silence is what an open port, a program that is not spoken to in its words, and a filter have in common: it decides nothing. */
 function judgeDatagram(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun): Judgement {
-  const probed = judgeProbe(hops, run);
+  const probed = judgeProbe(walk, hops, run);
   if (run.attempts[0].result !== 'timeout' || probed.confidence === 'proven') return probed;
   if (probed.cause) return probed.confidence === 'observed' ? { ...probed, confidence: 'predicted' } : probed;
   const foretold = judgeWalk(walk, hops);
@@ -179,7 +197,13 @@ function droppedMeanwhile({ drops }: ProbeRun): string {
   return places.length === 0 ? '' : `; packets dropped on this machine meanwhile, of whatever flow: ${places.join(', ')}`;
 }
 
-function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
+/** What reading alone foretold where it found nothing wrong; its sight may have ended before the way did. */
+const foundNothing = (walk: PathWalk, hops: readonly WalkHop[]): string =>
+  judgeWalk(walk, hops).verdict === 'reachable'
+    ? 'by what was read it must work'
+    : 'nothing that was read stops it, but not all of its way could be seen';
+
+function judgeProbe(walk: PathWalk, hops: readonly WalkHop[], run: ProbeRun): Judgement {
   const evidence = new Map<WalkHop, readonly Evidence[]>();
   const told: Evidence = { rung: rungs.probe, text: describe(run) };
   const note = (hop: WalkHop, more: readonly Evidence[]): void => void evidence.set(hop, [told, ...more]);
@@ -225,15 +249,15 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
         stall,
         stalled ? [{ rung: rungs.counters, text: 'connected, nothing came, and what was sent had to be sent again' }] : [],
       );
-      const confidence = stalled ? 'observed' : stall.fault.certain ? 'predicted' : 'unknown';
-      return { verdict: 'degraded', confidence, cause: stall, evidence };
+      const verdict = stalled || stall.fault.certain ? 'degraded' : 'inconclusive';
+      return { verdict, confidence: stalled ? 'observed' : 'predicted', cause: stall, evidence };
     }
     if (first.ending === 'reset')
       return {
         verdict: 'degraded',
         confidence: 'observed',
         evidence,
-        disagreement: `by what was read it must work, but the probe ${describe(run)}; nothing told who reset it`,
+        disagreement: `${foundNothing(walk, hops)}; the probe ${describe(run)}; nothing told who reset it`,
       };
     const elsewhere = leftElsewhere(run);
     if (elsewhere !== undefined) return { verdict: 'inconclusive', confidence: 'unknown', evidence, disagreement: elsewhere };
@@ -248,8 +272,9 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
   if (cause?.fault) {
     const signal = signalOf(cause, run);
     note(cause, signal.evidence);
-    if (undecidable.has(cause.fault.id)) return { verdict: 'inconclusive', confidence: 'observed', cause, evidence };
-    if (!foretells(hops, cause, cause.fault, first.result))
+    if (undecidable.has(cause.fault.id))
+      return { verdict: 'inconclusive', confidence: signal.fits ? 'observed' : 'predicted', cause, evidence };
+    if (!foretells(hops, cause, cause.fault, run))
       return {
         verdict: 'inconclusive',
         confidence: 'unknown',
@@ -257,11 +282,11 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
         evidence,
         disagreement: `by what was read it must end otherwise (${cause.fault.detail}), but the probe got: ${describe(run)}`,
       };
-    const { strong, meter } = signal;
+    const { strong, fits, meter } = signal;
     const suspect = !strong && meter && { hop: cause, meter };
     return {
       verdict: 'unreachable',
-      confidence: strong ? 'proven' : 'observed',
+      confidence: strong ? 'proven' : fits ? 'observed' : 'predicted',
       cause,
       evidence,
       ...(suspect && { suspect }),
@@ -297,6 +322,6 @@ function judgeProbe(hops: readonly WalkHop[], run: ProbeRun): Judgement {
     verdict: 'inconclusive',
     confidence: 'unknown',
     evidence,
-    disagreement: `by what was read it must work, but the probe got: ${describe(run)}${droppedMeanwhile(run)}`,
+    disagreement: `${foundNothing(walk, hops)}; the probe got: ${describe(run)}${droppedMeanwhile(run)}`,
   };
 }

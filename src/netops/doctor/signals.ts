@@ -79,6 +79,8 @@ export type Meter =
 export interface Signal {
   /** Seen of this very flow. */
   readonly strong: boolean;
+  /** false: a counter that this cause moves was read and stood still (or the other way round), and nothing was seen of this very flow. */
+  readonly fits: boolean;
   /** What moved meanwhile: on a busy machine it may have been others. A meter of it is read again while the probe is repeated. */
   readonly meter?: Meter;
   readonly evidence: readonly Evidence[];
@@ -88,7 +90,7 @@ export interface Signal {
 export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
   const evidence: Evidence[] = [];
   const { fault, namespace } = hop;
-  if (!fault) return { strong: false, evidence };
+  if (!fault) return { strong: false, fits: true, evidence };
   const growth = run.growth.get(namespace.inode);
   const wanted = (run.transport === 'udp' ? countedOfDatagrams : counted)[fault.id];
   let fits = true;
@@ -99,10 +101,18 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
     if (found) {
       meter = { kind: 'counter', name: found[0] };
       evidence.push({ rung: rungs.counters, text: found.map((name) => `${name} +${growth[name]}`).join(', ') });
-    } else if (wanted.grew) fits = false;
+    } else if (wanted.grew) {
+      fits = false;
+      evidence.push({
+        rung: rungs.counters,
+        text: `${wanted.grew.map((names) => names.join(' and ')).join(', ')}: +0, and this cause moves one`,
+      });
+    }
     for (const name of wanted.absent ?? [])
-      if ((growth[name] ?? 0) > 0) fits = false;
-      else evidence.push({ rung: rungs.counters, text: `${name} +0: no socket here sent that reset` });
+      if ((growth[name] ?? 0) > 0) {
+        fits = false;
+        evidence.push({ rung: rungs.counters, text: `${name} +${growth[name]}: a socket here sent resets too` });
+      } else evidence.push({ rung: rungs.counters, text: `${name} +0: no socket here sent that reset` });
   }
   const { rule, address, qdisc } = fault.parts;
   const passed = rule && run.rulePackets.get(ruleKey(namespace.inode, rule));
@@ -173,7 +183,7 @@ export function signalOf(hop: WalkHop, run: ProbeRun): Signal {
     evidence.push({ rung: rungs.counters, text: repeated.text });
     strong ||= repeated.exact;
   }
-  return { strong: strong && fits, ...(fits && meter && { meter }), evidence };
+  return { strong: strong && fits, fits: fits || strong, ...(fits && meter && { meter }), evidence };
 }
 
 const resetReason = ({ id, effect }: Fault): string | undefined =>
