@@ -22,7 +22,8 @@ import { rejectFixes } from './rejected-fixes.ts';
 import { repeatProbe } from './repeat-probe.ts';
 import type { KernelRoute } from './route-agreement.ts';
 import type { RouteWish } from './route-decision.ts';
-import { placeWords, type StartPlace, startPlaces } from './start-place.ts';
+import { sameOutcome } from './same-outcome.ts';
+import { optionsFor, placeWords, type StartPlace, startPlaces } from './start-place.ts';
 import { sameAddress } from './wire.ts';
 
 export interface DiagnosisWish {
@@ -151,13 +152,17 @@ function differing(machine: Machine, walks: readonly Walked[]): string | undefin
     return {
       start,
       outcome: `${verdict}${cause?.fault ? `, ${cause.fault.id} (${cause.fault.detail})` : ''}`,
-      id: cause?.fault?.id,
       verdict,
+      ...(cause && { cause }),
     };
   });
   const [first, ...others] = told;
-  if (others.every(({ id, verdict }) => id === first.id && verdict === first.verdict)) return undefined;
-  return `it is not known which way it comes, and that decides: ${told.map(({ start, outcome }) => `${placeWords(start)}: ${outcome}`).join('; ')}; say --iif`;
+  const same = others.every((other) => sameOutcome(machine, first, other));
+  const { unwalked = 0 } = first.start;
+  if (same && unwalked === 0) return undefined;
+  const ways = told.map(({ start, outcome }) => `${placeWords(start)}: ${outcome}`).join('; ');
+  const more = unwalked === 0 ? '' : `; ${unwalked} more namespaces have that address and were not looked at`;
+  return `it is not known which way it comes, and that ${same ? 'may decide' : 'decides'}: ${ways}${more}; say ${optionsFor(walks.map(({ start }) => start))}`;
 }
 
 function assemble(

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Address, parseAddress } from '../../model/address.ts';
 import type { Machine, MachineLink, MachineNamespace } from '../../model/machine.ts';
-import { placeWords, type StartWish, startPlaces } from './start-place.ts';
+import { optionsFor, placeWords, type StartWish, startPlaces } from './start-place.ts';
 
 const at = (text: string): Address => parseAddress(text) as Address;
 
@@ -66,4 +66,24 @@ test('a container that has the address is not the only one who may', () => {
   const twice = { namespaces: [...machine.namespaces, container('two', '10.50.0.2/16')] } as unknown as Machine;
   assert.equal(places('10.50.0.2', '192.0.2.10', {}, twice), 'from box, from two');
   assert.equal(places('192.0.2.10', '10.50.0.2'), 'from home');
+  const of = (count: number) => {
+    const boxes = Array.from({ length: count }, (_, index) => container(index === 0 ? 'box' : `box${index}`, '10.50.0.2/16'));
+    const many = { namespaces: [home, ...boxes] } as unknown as Machine;
+    return startPlaces(many, home, { source: at('10.50.0.2'), destination: at('192.0.2.10') });
+  };
+  assert.deepEqual([of(4).length, of(4)[0].unwalked], [4, undefined]);
+  assert.deepEqual([of(7).length, of(7)[0].unwalked, of(7)[1].unwalked], [4, 3, undefined], 'those beyond are told');
+});
+
+test('the options that are told are those that choose: a namespace where it is one, a link where it comes in by one', () => {
+  const [one, two] = [container('box', '10.50.0.2/16'), { ...container('4026', '10.50.0.2/16'), name: '' }];
+  assert.equal(optionsFor([{ namespace: one }, { namespace: two }]), '--netns box or --netns 4026');
+  assert.equal(optionsFor([{ namespace: one }, { namespace: home, iif: 'eth1' }]), '--iif or --netns box');
+  assert.equal(
+    optionsFor([
+      { namespace: home, iif: 'eth0' },
+      { namespace: home, iif: 'eth1' },
+    ]),
+    '--iif',
+  );
 });

@@ -14,6 +14,8 @@ export interface StartPlace {
   readonly iif?: string;
   /** What was taken for granted. */
   readonly assumed?: string;
+  /** Other namespaces that have the address too, beyond those that are told; with the first place. */
+  readonly unwalked?: number;
 }
 
 export interface StartWish {
@@ -78,7 +80,9 @@ export function startPlaces(machine: Machine, home: MachineNamespace, wish: Star
   }
   if (isLoopbackAddress(source) || home.links.some((link) => holds(link, source))) return [{ namespace: home }];
   const text = renderAddress(source);
-  const owners = machine.namespaces.filter(({ links }) => links.some((link) => holds(link, source))).slice(0, mostOwners);
+  const having = machine.namespaces.filter(({ links }) => links.some((link) => holds(link, source)));
+  const owners = having.slice(0, mostOwners);
+  const unwalked = having.length - owners.length;
   if (owners.length > 0) {
     // A host on a wire of ours that has the same address is as good a source as a container that has it.
     const strangers = home.links.filter(
@@ -86,10 +90,11 @@ export function startPlaces(machine: Machine, home: MachineNamespace, wish: Star
     );
     const outside = home.links.some((link) => leadsOut(machine, home, link, source));
     return [
-      ...owners.map((namespace) => ({
+      ...owners.map((namespace, index) => ({
         namespace,
+        ...(index === 0 && unwalked > 0 && { unwalked }),
         ...((outside || owners.length > 1) && {
-          assumed: `which ${text}: that of ${nameOf(namespace)} is meant; another host may have the same address (--iif says by which link it comes in)`,
+          assumed: `which ${text}: that of ${nameOf(namespace)} is meant; another host may have the same address (--netns says which namespace it is, --iif by which link it comes in)`,
         }),
       })),
       ...strangers.map(({ name }) => ({ namespace: home, iif: name })),
@@ -103,6 +108,14 @@ export function startPlaces(machine: Machine, home: MachineNamespace, wish: Star
     iif: name,
     assumed: `what is before ${name}: ${text} is not on this machine, and it is assumed to come in there (--iif says otherwise)`,
   }));
+}
+
+/** For people: the options that say which of several places it is; a place without a link is looked at from itself. */
+export function optionsFor(places: readonly StartPlace[]): string {
+  const spaces = places
+    .filter(({ iif }) => iif === undefined)
+    .map(({ namespace: { name, inode } }) => `--netns ${name || inode}`);
+  return [...(places.some(({ iif }) => iif !== undefined) ? ['--iif'] : []), ...spaces].join(' or ');
 }
 
 /** For people: how a place is told from another. */
