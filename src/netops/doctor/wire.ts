@@ -51,10 +51,15 @@ export const isDown = ({ up, operstate }: MachineLink): boolean => !up || operst
 
 const sysctl = ({ sysctls }: MachineNamespace, key: string): number => Number(sysctls[key] ?? 0);
 
-function answers({ namespace, link }: Place, wanted: Wanted): boolean {
+/** `proxy`: in another's place. */
+function answers(place: Place, wanted: Wanted): 'owner' | 'proxy' | undefined {
+  if (owns(place, wanted)) return 'owner';
+  return 'address' in wanted && answersForAnother(place, wanted.address) ? 'proxy' : undefined;
+}
+
+function owns({ namespace, link }: Place, wanted: Wanted): boolean {
   if ('mac' in wanted) return link.mac.toLowerCase() === wanted.mac.toLowerCase();
   const { address } = wanted;
-  if (answersForAnother({ namespace, link }, address)) return true;
   const strict =
     Math.max(sysctl(namespace, 'net/ipv4/conf/all/arp_ignore'), sysctl(namespace, `net/ipv4/conf/${link.name}/arp_ignore`)) > 0;
   if (address.family === 6 || strict)
@@ -79,10 +84,13 @@ function answersForAnother({ namespace, link }: Place, address: Address): boolea
 
 export const sameAddress = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
 
-/** Where a frame for `wanted` that leaves by this link arrives; of several the way with fewest links that are down. */
+/**
+ * Where a frame for `wanted` that leaves by this link arrives. Of several the way with fewest links that are down; of those who has the address before
+ * who answers in its place, whose answer is held back (net/ipv4/arp.c, proxy_delay).
+ */
 export function findOnWire(machine: Machine, start: Place, wanted: Wanted): WireSearch {
   const leaves: Place[] = [];
-  const landings: Landing[] = [];
+  const landings: { readonly landing: Landing; readonly as: 'owner' | 'proxy' }[] = [];
   const visited = new Set<string>();
   let steps = 0;
 
@@ -120,8 +128,9 @@ export function findOnWire(machine: Machine, start: Place, wanted: Wanted): Wire
     if (master?.kind === 'bridge') {
       const bridge = { namespace, link: master };
       const below = master.up ? down : [...down, bridge];
-      if (answers(bridge, wanted))
-        landings.push({ ...bridge, crossings: [...crossings, { namespace, bridge: master.name, from: link.name }], down: below });
+      const as = answers(bridge, wanted);
+      const behind = [...crossings, { namespace, bridge: master.name, from: link.name }];
+      if (as) landings.push({ as, landing: { ...bridge, crossings: behind, down: below } });
       for (const port of namespace.links)
         if (port.master === master.name && port.name !== link.name)
           send(
@@ -131,11 +140,13 @@ export function findOnWire(machine: Machine, start: Place, wanted: Wanted): Wire
           );
     } else {
       const at = master && master.kind !== 'vrf' ? { namespace, link: master } : place;
-      if (answers(at, wanted)) landings.push({ ...at, crossings, down });
+      const as = answers(at, wanted);
+      if (as) landings.push({ as, landing: { ...at, crossings, down } });
     }
   };
 
   send(start, [], []);
-  const landing = landings.sort((a, b) => a.down.length - b.down.length)[0];
+  const rank = ({ landing, as }: (typeof landings)[number]): number => 2 * landing.down.length + (as === 'owner' ? 0 : 1);
+  const landing = landings.sort((a, b) => rank(a) - rank(b))[0]?.landing;
   return { ...(landing && { landing }), leaves };
 }
