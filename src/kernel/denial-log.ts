@@ -53,8 +53,8 @@ export function activeSecurityModule(): 'AppArmor' | 'SELinux' | undefined {
 export const denialsSince = (denials: readonly Denial[], now: number, withinMicros: number): readonly Denial[] =>
   denials.filter(({ at }) => at !== undefined && now - at <= withinMicros);
 
-/** Microseconds since the machine started. proc(5) */
-export const readUptime = (): number => Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1e6);
+/** Microseconds on the clock records are stamped by: like them it stands still while the machine sleeps, as /proc/uptime does not. clock_gettime(2) */
+export const readLogClock = (): number => Number(process.hrtime.bigint() / 1000n);
 
 /** Newest last; undefined where the log may not be read. */
 export function readDenials(): readonly Denial[] | undefined {

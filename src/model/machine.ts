@@ -73,6 +73,8 @@ export interface MachineRoute {
   readonly hops: readonly { readonly device?: string; readonly via?: Address; readonly dead?: boolean }[];
   /** As `ip route` prints it. */
   readonly text: string;
+  /** It has more than the text says (an end, an encapsulation, rarer metrics): it cannot be written again from here. */
+  readonly partial?: true;
 }
 
 export interface MachineRule {

@@ -13,9 +13,10 @@ import { renderAddress } from '../../model/address.ts';
 import { IPS_DST_NAT, parseConntrackMessage } from './conntrack-dump.ts';
 import { parseContainerNames } from './container-names.ts';
 import { parseNamespaceMounts } from './namespace-finder.ts';
-import { splitPolicies } from './namespace-reader.ts';
+import { lacksPolicies, splitPolicies } from './namespace-reader.ts';
 import { parsePairedCounters, parseQueueConsumers } from './proc-tables.ts';
 import { parseContainer } from './process-reader.ts';
+import { parseMachineRoute } from './route-reader.ts';
 import { askTransports, parseSocketMessage, renderSocketRequest } from './socket-diag.ts';
 import { parseUnixListeners, resolveBelow } from './unix-question.ts';
 import { parseUserNames } from './user-names.ts';
@@ -234,4 +235,34 @@ it('sockets of a transport the kernel does not tell of are left out, those of th
     askTransports(['tcp', 'udp'], () => false),
     { complete: false, missing: [] },
   );
+});
+
+describe('what a kernel has not', () => {
+  it('has no IPsec policies without xfrm_user, unless PF_KEY may have written some', () => {
+    const failed = (errno: string) => new WeirError('system-call', 'socket failed', { call: 'socket', errno });
+    assert.equal(lacksPolicies(failed('EPROTONOSUPPORT'), false), true);
+    assert.equal(lacksPolicies(failed('EPROTONOSUPPORT'), true), false);
+    assert.equal(lacksPolicies(failed('EMFILE'), false), false);
+    assert.equal(lacksPolicies(new Error('EPROTONOSUPPORT'), false), false);
+  });
+});
+
+describe('a route that its text does not say whole', () => {
+  const bytes = (...words: number[]) => new Uint8Array(new Uint32Array(words).buffer);
+  /** Lengths here are below 256, and whole words. */
+  const attribute = (key: number, value: Uint8Array): number[] => [4 + value.length, 0, key, 0, ...value];
+  const partial = (...attributes: number[][]): boolean | undefined => {
+    // struct rtmsg: IPv6, /64, table main, static, unicast.
+    const header = [10, 64, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+    const body = new Uint8Array([header, attribute(1, new Uint8Array(16)), attribute(4, bytes(2)), ...attributes].flat());
+    return parseMachineRoute({ type: 24, flags: 0, sequence: 1, body }, new Map([[2, 'eth0']]))?.partial;
+  };
+  it('is marked', () => {
+    assert.equal(partial(), undefined);
+    assert.equal(partial(attribute(12, bytes(0, 0, 0, 0))), undefined, 'cached without an end');
+    assert.equal(partial(attribute(12, bytes(0, 0, 900, 0))), true, 'expires');
+    assert.equal(partial(attribute(22, bytes(1))), true, 'encap');
+    assert.equal(partial(attribute(8, new Uint8Array(attribute(2, bytes(1400))))), undefined, 'mtu is written');
+    assert.equal(partial(attribute(8, new Uint8Array(attribute(12, bytes(1))))), true, 'features');
+  });
 });

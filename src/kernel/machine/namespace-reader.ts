@@ -1,6 +1,7 @@
 // One network namespace, read from inside: links, routes, rules, neighbours, listeners, sysctls, qdiscs, IPsec policies, queue consumers,
 // counters. What could not be read is told. Which namespaces there are is namespace-finder.ts, all of them together machine-reader.ts.
 
+import { existsSync } from 'node:fs';
 import { asWeirError, WeirError } from '../../base/errors.ts';
 import type { MachineListener, MachineNamespace, Unseen } from '../../model/machine.ts';
 import type { Transport } from '../../model/session.ts';
@@ -157,9 +158,19 @@ const XFRM_MSG_GETPOLICY = 0x15;
 /** struct xfrm_userpolicy_id. */
 const policyIdBytes = 64;
 
+/** A kernel without xfrm_user has no policies, unless programs write them by PF_KEY (af_key). socket(2), netlink(7) */
+export const lacksPolicies = (error: unknown, hasPfKey: boolean): boolean =>
+  error instanceof WeirError && error.details.errno === 'EPROTONOSUPPORT' && !hasPfKey;
+
 /** So that a program is started only where there is something to print. Needs CAP_NET_ADMIN. */
 function hasPolicies(path: string | undefined): boolean {
-  const socket = new RouteSocket(path, NETLINK_XFRM);
+  let socket: RouteSocket;
+  try {
+    socket = new RouteSocket(path, NETLINK_XFRM);
+  } catch (error) {
+    if (lacksPolicies(error, existsSync('/proc/net/pfkey'))) return false;
+    throw error;
+  }
   try {
     return socket.dump(XFRM_MSG_GETPOLICY, [new Uint8Array(policyIdBytes)], 'reading IPsec policies').length > 0;
   } finally {

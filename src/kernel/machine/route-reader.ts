@@ -121,7 +121,34 @@ export function parseMachineRoute({ type, body }: NetlinkMessage, names: LinkNam
       ...(dead ? { dead } : {}),
     })),
   };
-  return { ...route, text: renderRoute(route, body, attributes, hops, flags, multipath !== undefined) };
+  const text = renderRoute(route, body, attributes, hops, flags, multipath !== undefined);
+  // An answer to a lookup is no route that anybody wrote.
+  return { ...route, text, ...(!cloned && hasMore(attributes) && { partial: true as const }) };
+}
+
+/** RTA_*: DST, SRC, OIF, GATEWAY, PRIORITY, PREFSRC, METRICS, MULTIPATH, CACHEINFO, TABLE, VIA, PREF, PAD, NH_ID. */
+const toldByText: ReadonlySet<number> = new Set([1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 18, 20, 27, 30]);
+/** The same of a next hop: GATEWAY, VIA. */
+const toldOfHops: ReadonlySet<number> = new Set([5, 18]);
+const RTAX_LOCK = 1;
+
+/** Whether a route has what its text does not say: RTA_ENCAP, RTA_FLOW, features, an end in struct rta_cacheinfo, ... */
+function hasMore(attributes: Attributes): boolean {
+  if ([...attributes.keys()].some((key) => !toldByText.has(key))) return true;
+  const cache = attributes.get(12);
+  if (cache && cache.length >= 12 && longIn(cache.subarray(8)) !== 0) return true;
+  const metrics = attributes.get(8);
+  if (metrics && [...parseAttributes(metrics).keys()].some((key) => key !== RTAX_LOCK && metricNames[key] === undefined))
+    return true;
+  const multipath = attributes.get(9) ?? new Uint8Array(0);
+  for (let at = 0; at + 8 <= multipath.length; ) {
+    const length = wordIn(multipath.subarray(at));
+    if (length < 8 || at + length > multipath.length) break;
+    const more = parseAttributes(multipath.subarray(at + 8, at + length));
+    if ([...more.keys()].some((key) => !toldOfHops.has(key))) return true;
+    at += (length + 3) & ~3;
+  }
+  return false;
 }
 
 interface RichHop extends Hop {

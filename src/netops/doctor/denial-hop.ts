@@ -1,7 +1,7 @@
 // Where nobody takes a connection: whether a security module kept the program from it lately. A hint beside the cause, never the cause: the log says what
 // was denied, not whether it would have listened there.
 
-import { activeSecurityModule, denialsSince, readDenials, readUptime } from '../../kernel/denial-log.ts';
+import { activeSecurityModule, denialsSince, readDenials, readLogClock } from '../../kernel/denial-log.ts';
 import type { CauseId } from '../../model/diagnosis.ts';
 import { hopOf, seen, type WalkHop } from './hop.ts';
 
@@ -17,7 +17,7 @@ export function denialHop(hops: readonly WalkHop[], port: number): { hop?: WalkH
   if (!socket || !by) return {};
   const denials = readDenials();
   if (!denials) return { notMeasured: `whether ${by} denies the program something: the kernel's log cannot be read` };
-  const now = readUptime();
+  const now = readLogClock();
   const fitting = denialsSince(denials, now, lately)
     .filter((denial) => denial.port === undefined || denial.port === port)
     .slice(-mostShown);

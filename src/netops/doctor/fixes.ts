@@ -70,7 +70,7 @@ function hostRoute(namespace: MachineNamespace, parts: FaultParts): Draft[] {
     return [{ cmd: `ip route add ${words}`, undo: `ip route del ${words}`, ...rest }];
   }
   const replacing = `ip route replace ${prefix}${way}${place}${there.metric === 0 ? '' : ` metric ${there.metric}`}`;
-  if (notReplayable.test(there.text)) return [advice(`${replacing}: instead of ${quotedWords(there.text)}`)];
+  if (there.partial || notReplayable.test(there.text)) return [advice(`${replacing}: instead of ${quotedWords(there.text)}`)];
   return [{ cmd: replacing, undo: `ip route replace ${quotedWords(there.text)}`, ...rest }];
 }
 

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { denialsSince, parseDenial } from '../../kernel/denial-log.ts';
+import { denialsSince, parseDenial, readLogClock } from '../../kernel/denial-log.ts';
 import { renderEthernet, renderTcpPacket, renderUdpPacket } from '../../kernel/frame-injection.ts';
 import { layOut } from '../../kernel/packet-header.ts';
 import { parseNftTrace } from '../../kernel/trace/nft-trace.ts';
@@ -148,6 +148,11 @@ test('what AppArmor and SELinux denied, and only what is about sockets', () => {
     [late],
     'of a start of the machine long ago, and of no time at all',
   );
+});
+
+test('the clock of the log stands still while the machine sleeps', () => {
+  const [before, here, after] = [process.hrtime.bigint(), readLogClock(), process.hrtime.bigint()];
+  assert.ok(Number(before / 1000n) <= here && here <= Number(after / 1000n), 'CLOCK_MONOTONIC, in microseconds');
 });
 
 test('a datagram as the kernel would take it: lengths, ports, and a checksum that adds up', () => {
