@@ -4,7 +4,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readlinkSync, statSync } from 'node:fs';
+import { mkdtempSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { WeirError } from '../../src/base/errors.ts';
 import { parseAddress } from '../../src/model/address.ts';
@@ -180,6 +182,29 @@ test('a fix that is being tried goes when whoever tries it is killed', { skip: l
     assert.match(await place.snapshot(), /weir-doctor/);
     await held.end();
     assert.equal(await place.snapshot(), before, 'undone though nothing leads there any more');
+    // A name that is given anew meanwhile is neither taken for what it was, nor does the undo follow it.
+    const [room, another] = [mkdtempSync(join(tmpdir(), 'weir-netns-')), await lab.namespace('k2')];
+    try {
+      const name = join(room, "a web's");
+      const point = (to: string): void => {
+        rmSync(name, { force: true });
+        symlinkSync(to, name);
+      };
+      const byName = (command: string): string => {
+        const inode = String(statSync(place.path).ino);
+        return insideNamespace({ path: name, inode }, command.replace(/^nsenter \S+ -- /, ''));
+      };
+      const named = { cmd: byName(fix.cmd), undo: byName(fix.undo), when: 'now', risk: '', scope: '' } as const;
+      point(another.path);
+      await assert.rejects(tryFix(named, 1000), /another network namespace/);
+      point(place.path);
+      const trial = await tryFix(named, 60_000);
+      point(another.path);
+      await trial.end();
+      assert.equal(await place.snapshot(), before, 'undone where it was applied');
+    } finally {
+      rmSync(room, { recursive: true });
+    }
     const bad = tryFix({ ...fix, cmd: 'false', when: 'now', risk: '', scope: '' }, 1000);
     await assert.rejects(bad, (error: WeirError) => error.code === 'kernel-refused');
     assert.equal(await place.snapshot(), before, 'what was not applied is not undone');

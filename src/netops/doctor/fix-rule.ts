@@ -135,19 +135,15 @@ export function exceptionFrom(
 const undoNft = (place: string, comment: string): string =>
   `nft delete rule ${place} handle $(nft -a list chain ${place} | sed -n 's/.*comment "${comment}" # handle //p')`;
 
-/** A path that leads elsewhere as soon as its process is gone and its number is another's. */
-const byProcess = /^\/proc\/\d+\/ns\/net$/;
-
-/** `nsenter` in front of each command, for a namespace this process is not in. One known by a process alone is looked at again from inside. */
+/**
+ * `nsenter` in front of each command, for a namespace this process is not in. It is looked at again from inside: a process's number may be
+ * another's by then, and a name may have been given anew.
+ */
 export function insideNamespace({ path, inode }: Pick<MachineNamespace, 'path' | 'inode'>, command: string): string {
   if (path === undefined || command === '' || command.startsWith('#')) return command;
-  const inside = `nsenter --net=${quoted(path)} --`;
-  if (byProcess.test(path)) {
-    const same = `[ "$(readlink /proc/self/ns/net)" = "net:[${inode}]" ]`;
-    return `${inside} sh -c ${quoted(`${same} || { echo "another network namespace is at ${path} now" >&2; exit 1; }; ${command}`)}`;
-  }
-  const simple = !/[|$;&<>()`\\\n]/.test(command.replace(/'[^']*'/g, ''));
-  return simple ? `${inside} ${command}` : `${inside} sh -c ${quoted(command)}`;
+  const same = `[ "$(readlink /proc/self/ns/net)" = "net:[${inode}]" ]`;
+  const script = `${same} || { echo "another network namespace is there now" >&2; exit 1; }; ${command}`;
+  return `nsenter --net=${quoted(path)} -- sh -c ${quoted(script)}`;
 }
 
 export type { RulePlace };

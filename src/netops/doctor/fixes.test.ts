@@ -129,6 +129,7 @@ test('a dot in the name of a link is no separator of a key; two keys are both wr
   assert.equal(two.cmd, `${undone.replaceAll('=0', '=1')} || { ${undone}; false; }`);
   const [inside] = fixesOf('forwarding-disabled', { devices: ['a', 'b'] }, { path: '/run/netns/n' });
   assert.match(inside.cmd, /^nsenter --net=\/run\/netns\/n -- sh -c '/);
+  for (const text of [inside.cmd, inside.undo]) assert.match(text, /net:\[1\]/, 'a name may be another namespace by then');
 });
 
 test('a queue is taken away only where it lets nothing through, and where putting it back is one command', () => {
@@ -267,7 +268,7 @@ test('the message that tells a size is named by its type, in each family, and no
   assert.match(six.scope, /lets ICMPv6 "packet too big" from fd00::1 to fd00::9 past/);
 });
 
-test('a namespace that only a process leads to is looked at again from inside, before anything is done', () => {
+test('a namespace that is not this one is looked at again from inside, before anything is done', () => {
   const [up] = fixesOf(
     'link-down',
     { link: { name: "a'b", up: false } as unknown as FaultParts['link'] },
@@ -282,5 +283,26 @@ test('a namespace that only a process leads to is looked at again from inside, b
   assert.match(inner, /^\[ "\$\(readlink \/proc\/self\/ns\/net\)" = "net:\[4026532999\]" \] \|\| \{ .* exit 1; \}; ip link set /);
   const { status, stderr } = spawnSync('/bin/sh', ['-c', inner], { encoding: 'utf8' });
   assert.equal(status, 1, 'this process is in another one');
-  assert.match(stderr, /another network namespace is at \/proc\/4711/);
+  assert.match(stderr, /another network namespace is there now/);
+});
+
+test('a route that could not be written again is not replaced', () => {
+  const of = (more: object): DiagnosisFix => {
+    const address = at('10.0.0.9');
+    const there = {
+      table: 254,
+      destination: address,
+      prefixLength: 32,
+      family: 4,
+      type: 'unicast',
+      metric: 0,
+      hops: [],
+      text: '10.0.0.9 dev a',
+      ...more,
+    };
+    const routes = [there] as unknown as MachineNamespace['routes'];
+    return fixesOf('no-return-route', { address, inputDevice: 'b' }, { routes })[0];
+  };
+  assert.equal(of({}).undo, 'ip route replace 10.0.0.9 dev a');
+  assert.deepEqual([of({ partial: true }).undo, of({ partial: true }).cmd.slice(0, 2)], ['', '# ']);
 });

@@ -16,9 +16,10 @@ export interface FixTrial {
 
 /** Exit code where the time was up before the input ended. */
 const timeUp = 7;
-/** Of a namespace that only a process leads to. */
-const byProcess = /--net=(\/proc\/\d+\/ns\/net)(?= )/g;
-const held = '/proc/self/fd/9';
+/** How a fix for another namespace begins; its path as a shell reads it. */
+const elsewhere = /^nsenter --net=((?:[^\s'"\\$`]|'[^']*'|\\')+) -- /;
+const held = 'nsenter --net=/proc/self/fd/9 -- ';
+const unquoted = (text: string): string => text.replace(/'([^']*)'|\\'/g, (_, plain: string | undefined) => plain ?? "'");
 /**
  * Applies in a shell of its own, waits for the end of input or of its time, undoes. Undoes only what it applied, where it applied it: a namespace
  * is opened once, and stays as long as this shell does.
@@ -32,9 +33,9 @@ export const canTry = ({ when, cmd, undo }: DiagnosisFix): boolean => when === '
 /** Needs root. Throws `kernel-refused` (nothing was changed then). */
 export async function tryFix({ cmd, undo }: DiagnosisFix, forMs: number): Promise<FixTrial> {
   const seconds = String(Math.max(1, Math.ceil(forMs / 1000)));
-  const [path = ''] = [...cmd.matchAll(byProcess)].map(([, found]) => found);
-  const inHeld = (text: string): string => (path === '' ? text : text.replaceAll(`--net=${path} `, `--net=${held} `));
-  const child = spawn('sh', ['-c', script, 'weir-doctor', seconds, inHeld(cmd), inHeld(undo), path], {
+  const [prefix = '', path = ''] = elsewhere.exec(cmd) ?? [];
+  const inHeld = (text: string): string => (prefix !== '' && text.startsWith(prefix) ? held + text.slice(prefix.length) : text);
+  const child = spawn('sh', ['-c', script, 'weir-doctor', seconds, inHeld(cmd), inHeld(undo), unquoted(path)], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
     env: environment,
