@@ -156,7 +156,7 @@ export class SessionGatherer {
       held = this.#hold(id, 0);
     }
     if (record.sequence <= held.sequence) return undefined;
-    if (held.sequence >= 0 && startsOver(record.sequence, held.sequence)) {
+    if (held.sequence >= 0 && startsOver(record, held.sequence)) {
       this.#drop(id, held);
       held = this.#hold(id, 0);
     }

@@ -164,9 +164,22 @@ export interface SessionClaim {
  */
 export const takenBackSequence = 2 ** 20;
 
+/** Records of what was not taken back go on here when they come to `takenBackSequence`: whoever sends for hours starts nothing over. */
+const afterTakenBack = 2 ** 21;
+
+/** The number `step` after `sequence`. Whoever numbers records asks here, or a long session wipes its own beginning. */
+export const sequenceAfter = (sequence: number, step = 1): number => {
+  const next = sequence + step;
+  return sequence < takenBackSequence && next >= takenBackSequence ? next + afterTakenBack - takenBackSequence : next;
+};
+
 /** Whether a record begins what replaces everything recorded up to `before`. */
-export const startsOver = (sequence: number, before: number): boolean =>
-  sequence >= takenBackSequence && before < takenBackSequence;
+export const startsOver = ({ sequence, firstChunk }: Pick<SessionRecord, 'sequence' | 'firstChunk'>, before: number): boolean =>
+  firstChunk === 0 && sequence >= takenBackSequence && sequence < afterTakenBack && before < takenBackSequence;
+
+/** Whether nothing of a session comes before this record: of one that was taken back, of those who took it back. */
+export const isFirstRecord = ({ sequence, firstChunk }: Pick<SessionRecord, 'sequence' | 'firstChunk'>): boolean =>
+  sequence === 0 || (sequence === takenBackSequence && firstChunk === 0);
 
 export interface SessionSink {
   open(start: SessionStart, claim?: SessionClaim): SessionHandle;

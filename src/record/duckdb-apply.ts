@@ -381,7 +381,7 @@ export class DuckDbApplier {
       if (ended.has(id)) continue;
       let before = plan.states.has(id) ? plan.states.get(id) : this.#open.get(id);
       if (before && record.sequence <= before.sequence) continue;
-      if (before && startsOver(record.sequence, before.sequence)) {
+      if (before && startsOver(record, before.sequence)) {
         plan.startedOver.add(id);
         plan.pieces = plan.pieces.filter((piece) => piece.id !== id);
         before = undefined;

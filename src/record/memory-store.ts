@@ -99,7 +99,7 @@ export class MemoryStore implements Store {
   #applySession(record: SessionRecord): void {
     const before = this.#sessions.get(record.id);
     if (before && (before.summary.outcome !== 'open' || record.sequence <= before.summary.sequence)) return;
-    const goesOn = before && !startsOver(record.sequence, before.summary.sequence) ? before : undefined;
+    const goesOn = before && !startsOver(record, before.summary.sequence) ? before : undefined;
     const chunks = goesOn?.chunks ?? [];
     chunks.push(...record.chunks);
     const preview = extendPreview(goesOn?.summary.preview, record.chunks);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { WeirEvent } from '../model/event.ts';
-import type { SessionRecord, SessionStart } from '../model/session.ts';
+import { type SessionRecord, type SessionStart, startsOver, takenBackSequence } from '../model/session.ts';
 import { SessionRecorder } from './session-recorder.ts';
 
 const start: SessionStart = {
@@ -275,4 +275,22 @@ test('of a session that somebody else recorded nothing more is said; one that wa
   );
   const { open, closed, unsettled } = recorder.counters();
   assert.deepEqual([open, closed, unsettled], [0, 2, 0]);
+});
+
+test('a session of more than a million records does not come to the numbers of what is taken back', () => {
+  const { records, recorder } = bench();
+  const { claim: given, settle } = claim(takenBackSequence - 2);
+  const session = recorder.open(start, given);
+  settle(true);
+  for (let tick = 0; tick < 5; tick += 1) {
+    // Nothing of it is kept, so every record begins at the first chunk.
+    session.skip('in', 1);
+    recorder.flush();
+  }
+  recorder.close();
+  assert.equal(records.length, 6);
+  for (const [index, record] of records.slice(1).entries()) {
+    assert.ok(record.sequence > records[index].sequence);
+    assert.ok(!startsOver(record, records[index].sequence), `${record.sequence}`);
+  }
 });

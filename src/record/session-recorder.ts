@@ -16,6 +16,7 @@ import {
   type SessionOutcome,
   type SessionSink,
   type SessionStart,
+  sequenceAfter,
   type TlsDetails,
 } from '../model/session.ts';
 
@@ -342,7 +343,7 @@ class OpenSession implements SessionHandle {
       chunks,
       truncated: this.#truncated,
     };
-    this.#sequence += 1;
+    this.#sequence = sequenceAfter(this.#sequence);
     this.#recorded = true;
     this.#firstChunk += chunks.length;
     journal.append({ kind: 'session', session });

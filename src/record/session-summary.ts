@@ -1,7 +1,7 @@
 // How session records become the summary a store shows, the same for every store. Pure.
 
 import { createHash } from 'node:crypto';
-import type { Chunk, SessionRecord } from '../model/session.ts';
+import { type Chunk, type SessionRecord, sequenceAfter } from '../model/session.ts';
 import type { SessionSummary } from './store.ts';
 
 export const previewBytes = 64;
@@ -43,7 +43,7 @@ export function interrupted(summary: SessionSummary): SessionRecord {
   const { chunkCount, payloadHash: _hash, preview: _preview, ...facts } = summary;
   return {
     ...facts,
-    sequence: summary.sequence + 1,
+    sequence: sequenceAfter(summary.sequence),
     outcome: 'interrupted',
     end: Math.max(summary.start, summary.recordedAt ?? summary.start),
     firstChunk: chunkCount,

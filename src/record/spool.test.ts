@@ -5,9 +5,11 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { sampleSession } from '../../test/support/sample-records.ts';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
-import type { SessionOutcome, SessionStart } from '../model/session.ts';
+import type { WeirEvent } from '../model/event.ts';
+import { type SessionOutcome, type SessionStart, takenBackSequence } from '../model/session.ts';
 import { MemoryStore } from './memory-store.ts';
 import { SessionRecorder } from './session-recorder.ts';
 import { Spool, type SpoolOptions } from './spool.ts';
@@ -158,6 +160,7 @@ test('it never outgrows its bound: bytes go first, then records, counted; ends o
   const early = recorder.open(start(1));
   recorder.flush();
   let offered = 1;
+  const takenBack: WeirEvent = { kind: 'session', session: sampleSession(systemClock(), 1, { sequence: takenBackSequence }) };
   for (let round = 0; round < 60; round += 1) {
     for (let index = 0; index < 200; index += 1) {
       const handle = recorder.open(start(2 + offered));
@@ -168,6 +171,11 @@ test('it never outgrows its bound: bytes go first, then records, counted; ends o
     recorder.flush();
     await spool.flush();
   }
+  // The first and only record of what was taken back: nothing of it is on disk.
+  const refused = spool.state().droppedRecords;
+  assert.equal(spool.append(takenBack), false);
+  assert.equal(spool.state().droppedRecords, refused + 1);
+  offered += 1;
   early.close('client-closed');
   recorder.flush();
   await spool.flush();

@@ -7,7 +7,7 @@ import { type Clock, type Micros, renderMicros } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { SpoolState } from '../model/agent.ts';
 import type { EventSink, WeirEvent } from '../model/event.ts';
-import type { SessionRecord } from '../model/session.ts';
+import { isFirstRecord, type SessionRecord, sequenceAfter } from '../model/session.ts';
 import { segmentHeaderBytes, segmentName } from './journal-format.ts';
 import { listSegments } from './journal-tail.ts';
 import { JournalWriter } from './journal-writer.ts';
@@ -219,7 +219,7 @@ export class Spool implements EventSink {
 
   #refused(event: WeirEvent): false {
     const { log } = this.#options;
-    if (event.kind === 'session' && event.session.outcome !== 'open' && event.session.sequence > 0) {
+    if (event.kind === 'session' && event.session.outcome !== 'open' && !isFirstRecord(event.session)) {
       if (this.#owed.hold(event.session)) {
         this.#owedTimer ??= setTimeout(() => this.#payOwed(), owedEveryMs).unref();
         return false;
@@ -309,7 +309,7 @@ export class Spool implements EventSink {
 /** As known, ended where it was last heard of. */
 const interruptedAt = (session: OpenSession): SessionRecord => ({
   ...session,
-  sequence: session.sequence + sequenceJump,
+  sequence: sequenceAfter(session.sequence, sequenceJump),
   outcome: 'interrupted',
   end: Math.max(session.start, session.recordedAt ?? session.start),
 });

@@ -196,6 +196,24 @@ export function storeContract(name: string, withStore: (use: (store: Store) => P
     assert.deepEqual(await store.openSessions(), []);
   });
 
+  contract('a session of more than a million records keeps its beginning', async (store) => {
+    const first = sampleSession(day, { outcome: 'open', end: undefined, chunks: [chunk(day + 5, 'GE')] });
+    const before = { ...first, sequence: takenBackSequence - 1, firstChunk: 1, chunks: [chunk(day + 6, 'T')] };
+    const over: SessionRecord = {
+      ...before,
+      sequence: takenBackSequence,
+      firstChunk: 2,
+      chunks: [],
+      outcome: 'idle',
+      end: day + 9,
+    };
+    await store.apply([first, before].map(asEvent), at(1));
+    await store.apply([asEvent(over)], at(2));
+    const stored = await store.session(first.id);
+    assert.deepEqual(plain(stored?.chunks), plain([...first.chunks, ...before.chunks]));
+    assert.equal(stored?.session.payloadHash, payloadHashOf(stored?.chunks ?? []));
+  });
+
   contract('a session of an earlier day goes on after midnight', async (store) => {
     const first = sampleSession(day + dayMicros - 10, { outcome: 'open', end: undefined });
     await store.apply([asEvent(first)], at(1));
