@@ -6,6 +6,7 @@ import { dissectFrames, findAmiss, type TimedFrame, withoutTshark } from '../../
 import { sampleChunk, sampleSession } from '../../test/support/sample-records.ts';
 import { DecoyDirectory, type DecoyGroup } from '../model/decoy.ts';
 import type { Persona } from '../model/persona.ts';
+import { takenBackSequence } from '../model/session.ts';
 import { macLookup } from './decoy-faces.ts';
 import { FlowIndex, type IndexedFlow } from './flow-index.ts';
 import { SessionFeeder, type SessionFeederOptions } from './session-feeder.ts';
@@ -115,6 +116,28 @@ describe('sessions shown to Suricata', { skip: withoutTshark }, () => {
     assert.equal(flagsOf(frames).split(' ').at(-1), 'AR');
     feeder.take(sampleSession(start, 3, { firstChunk: 7, sequence: 4, chunks, outcome: 'open' }));
     assert.equal(feeder.counters().joinedLate, 1);
+  });
+
+  it('that an agent took back are shown whole as the agent had them, and the gateway is not heard after that', () => {
+    const { frames, feeder } = bed();
+    const syn = { ttl: 64, ipId: 1, doNotFragment: true, window: 64_240, sequence: 77, options: 'mss', mss: 1460 };
+    const theirs = sampleSession(start, 1, { chunks: [sampleChunk(start, 'in', 'no'), chunks[1]], outcome: 'open', syn });
+    const agents = { ...theirs, sequence: takenBackSequence, chunks: [sampleChunk(start, 'in', request)] };
+    feeder.take(theirs);
+    feeder.take(agents);
+    feeder.take({ ...theirs, sequence: 1, firstChunk: 2, outcome: 'client-reset' });
+    feeder.take({ ...agents, sequence: takenBackSequence + 1, firstChunk: 1, chunks: [chunks[1]], outcome: 'client-closed' });
+    feeder.take({ ...theirs, sequence: 2, firstChunk: 4, chunks: [], outcome: 'interrupted' });
+    const said = dissectFrames(frames, ['tcp.stream', 'tcp.payload'], 'tcp.len > 0 && tcp.dstport == 22');
+    assert.deepEqual(
+      said.map(([stream, payload]) => [stream, Buffer.from(payload, 'hex').toString()]),
+      [
+        ['0', 'no'],
+        ['1', request],
+      ],
+    );
+    assert.deepEqual(findAmiss(frames), []);
+    assert.deepEqual([feeder.counters().sessions, feeder.counters().open, feeder.counters().missingChunks], [2, 0, 0]);
   });
 
   it('wear the MAC that the decoy shows on its link, and the one the attacker had', () => {

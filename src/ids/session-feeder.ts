@@ -4,7 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import { RecencyMap } from '../base/recency-map.ts';
 import { endingOf, frameEnd } from '../model/flow-frames.ts';
-import type { Direction, SessionRecord } from '../model/session.ts';
+import { type Direction, type SessionRecord, startsOver, takenBackSequence } from '../model/session.ts';
 import { AlertTally } from './alert-tally.ts';
 import type { MacOf } from './decoy-faces.ts';
 import type { FlowIndex, IndexedFlow, SessionSight } from './flow-index.ts';
@@ -46,12 +46,18 @@ interface Open {
   readonly flow: IndexedFlow;
   readonly writer: string | undefined;
   nextChunk: number;
+  sequence: number;
 }
+
+/** Sessions an agent took back that are over, of which the gateway's records may still come. */
+const maxTakenBack = 4096;
 
 export class SessionFeeder {
   readonly #options: SessionFeederOptions;
   readonly #maxFlows: number;
   readonly #open = new RecencyMap<string, Open>();
+  /** The number of their last record. */
+  readonly #takenBack = new RecencyMap<string, number>();
   #sessions = 0;
   #forgotten = 0;
   #joinedLate = 0;
@@ -68,12 +74,21 @@ export class SessionFeeder {
   take(record: SessionRecord): void {
     const { index, clock } = this.#options;
     let open = this.#open.get(record.id);
+    if (record.sequence < (open?.sequence ?? this.#takenBack.get(record.id) ?? 0)) return;
+    const again = open !== undefined && startsOver(record, open.sequence);
+    if (open && again) {
+      // The attacker had this conversation; what the gateway recorded is another one.
+      this.#end(record.id, open, 'server-rst');
+      index.end(record.id, clock());
+      open = undefined;
+    }
     if (open) index.keep(open.flow);
     else {
-      const begun = this.#begin(record);
+      const begun = this.#begin(record, again);
       if (!begun) return;
       open = begun;
     }
+    open.sequence = record.sequence;
     let last: Direction | undefined;
     for (const [number, chunk] of record.chunks.entries()) {
       const at = record.firstChunk + number;
@@ -91,6 +106,7 @@ export class SessionFeeder {
     }
     open.flow.moments?.note(clock(), record.end ?? record.start);
     this.#end(record.id, open, endingOf(record.outcome) === 'none' ? 'server-rst' : endingOf(record.outcome));
+    this.#over(record);
     index.end(record.id, open.talk ? clock() : Math.min(record.end ?? clock(), clock()));
   }
 
@@ -108,6 +124,7 @@ export class SessionFeeder {
   reset(): void {
     this.#round += 1;
     for (const [id] of this.#open) this.#open.delete(id);
+    for (const [id] of this.#takenBack) this.#takenBack.delete(id);
   }
 
   counters(): SessionFeederCounters {
@@ -121,7 +138,8 @@ export class SessionFeeder {
     };
   }
 
-  #begin(record: SessionRecord): Open | undefined {
+  /** `again`: the ends have talked already, as something else. */
+  #begin(record: SessionRecord, again: boolean): Open | undefined {
     const { index, clock, sightOf, onFlow, macOf, write } = this.#options;
     const seen = sightOf(record);
     if (!seen) return undefined;
@@ -170,9 +188,13 @@ export class SessionFeeder {
     if (seen.sight === 'synthesised') {
       if (record.firstChunk > 0) this.#joinedLate += 1;
       const tag = vlan === undefined ? {} : { vlan };
-      talk = new ShownTalk(record.id, { transport, client, server, ...tag, ...(syn ? { syn } : {}) }, syn?.sequence, write);
+      const parts = { transport, client, server, ...tag, ...(syn ? { syn } : {}) };
+      // A SYN with the number of the one before would be the same connection to whoever follows it.
+      talk = again
+        ? new ShownTalk(`${record.id} again`, parts, undefined, write)
+        : new ShownTalk(record.id, parts, syn?.sequence, write);
     }
-    const open: Open = { talk, flow, writer: record.writer, nextChunk: record.firstChunk };
+    const open: Open = { talk, flow, writer: record.writer, nextChunk: record.firstChunk, sequence: record.sequence };
     this.#open.set(record.id, open);
     onFlow(flow);
     return open;
@@ -183,6 +205,13 @@ export class SessionFeeder {
     if (!known) return new AlertTally(firstChunk);
     // Packets are not shown again, and a flow that made room goes on.
     return sight === 'synthesised' && known.round !== this.#round ? known.alerts.again() : known.alerts;
+  }
+
+  #over({ id, sequence }: SessionRecord): void {
+    if (sequence < takenBackSequence) return;
+    this.#takenBack.set(id, sequence);
+    const oldest = this.#takenBack.oldest;
+    if (oldest && this.#takenBack.size > maxTakenBack) this.#takenBack.delete(oldest[0]);
   }
 
   #end(id: string, open: Open, ending: ReturnType<typeof endingOf>): void {
