@@ -2,7 +2,9 @@
 // Not a store: what happened earlier, or per port, is asked of the store (top.ts, counts.ts).
 
 import type { Micros } from '../base/clock.ts';
+import { RecencyMap } from '../base/recency-map.ts';
 import type { WeirEvent } from '../model/event.ts';
+import { isFirstRecord, type SessionRecord } from '../model/session.ts';
 import type { Store } from '../record/store.ts';
 
 export interface ActivityPoint {
@@ -16,6 +18,8 @@ export interface ActivityPoint {
 /** How far back the picture goes. */
 export const activitySpanSeconds = 900;
 const seedStepSeconds = 30;
+/** Sessions of agents that are known to be counted: an agent and its gateway may both begin one. */
+const maxCounted = 16_384;
 
 /** Packets in a probe record. */
 export function probePackets(targets: readonly { readonly count: number }[], unlisted: number): number {
@@ -29,6 +33,7 @@ export class Activity {
   readonly #seconds = new Float64Array(activitySpanSeconds);
   readonly #sessions = new Uint32Array(activitySpanSeconds);
   readonly #probes = new Uint32Array(activitySpanSeconds);
+  readonly #counted = new RecencyMap<string, true>();
   #newest = 0;
   sessionsSeen = 0;
   probesSeen = 0;
@@ -36,7 +41,7 @@ export class Activity {
 
   feed(event: WeirEvent): void {
     if (event.kind === 'session') {
-      if (event.session.sequence !== 0) return;
+      if (!isFirstRecord(event.session) || this.#isCounted(event.session)) return;
       this.sessionsSeen += 1;
       this.#add(event.session.start, 1, 0);
     } else if (event.kind === 'probe') {
@@ -44,6 +49,15 @@ export class Activity {
       this.probesSeen += packets;
       this.#add(event.probe.start, 0, packets);
     } else if (event.kind === 'alert') this.alertsSeen += 1;
+  }
+
+  #isCounted({ id, agent }: SessionRecord): boolean {
+    if (agent === undefined) return false;
+    if (this.#counted.get(id)) return true;
+    this.#counted.set(id, true);
+    const oldest = this.#counted.oldest;
+    if (oldest && this.#counted.size > maxCounted) this.#counted.delete(oldest[0]);
+    return false;
   }
 
   #add(at: Micros, sessions: number, probes: number): void {

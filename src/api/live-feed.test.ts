@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { hostileSession, sampleChunk, sampleProbe, sampleSession } from '../../test/support/sample-records.ts';
 import { silentLog } from '../base/log.ts';
 import type { WeirEvent } from '../model/event.ts';
+import { takenBackSequence } from '../model/session.ts';
 import type { SessionDocument } from '../record/documents.ts';
 import type { Filter } from '../record/store.ts';
 import { Activity } from './activity.ts';
@@ -197,6 +198,16 @@ describe('activity', () => {
         for (const [index, point] of series.entries()) if (index > 0) assert.equal(point.at - series[index - 1].at, step);
       }),
     );
+  });
+
+  it('counts what an agent took back, once with what its gateway had of it', () => {
+    const activity = new Activity();
+    for (const sequence of [0, 1, takenBackSequence, takenBackSequence + 1])
+      activity.feed(sessionEvent(1, { agent: 'branch-1', sequence, outcome: 'open' }));
+    assert.equal(activity.sessionsSeen, 1);
+    for (const sequence of [takenBackSequence, takenBackSequence + 1, 0])
+      activity.feed(sessionEvent(2, { agent: 'branch-1', sequence, outcome: 'open' }));
+    assert.equal(activity.sessionsSeen, 2);
   });
 
   it('forgets what is older than its span', () => {
