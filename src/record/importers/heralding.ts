@@ -51,7 +51,8 @@ class HeraldingParser implements LineParser {
     this.#sessions = new SessionTable(context);
   }
 
-  take(text: string, place: Place): LineOutcome {
+  take(line: string, place: Place): LineOutcome {
+    const text = line.trimStart();
     if (text.startsWith(csvStart)) return 'merged';
     const object = text.startsWith('{') ? parseJsonLine(text) : parseRow(text);
     if (object instanceof Rejection) return object;

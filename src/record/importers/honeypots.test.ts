@@ -146,6 +146,12 @@ test('honeytrap in Go: events of a connection are one session, port scans are pr
   );
 });
 
+test('Heralding: a line with blanks in front is as good as one without', () => {
+  const indented = importSamples.heralding.map((line) => ` \t${line}`);
+  assert.deepEqual(runImport(heraldingFormat, indented).counts, runImport(heraldingFormat, importSamples.heralding).counts);
+  assert.equal(runImport(heraldingFormat, indented).sessions.length, 2);
+});
+
 test('Heralding: a row of log_session.csv is the session that log_session.json has, taken once', async () => {
   const facts = {
     timestamp: '2022-05-28 08:07:29.836336',
