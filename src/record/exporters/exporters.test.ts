@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { takenBackSequence } from '../../model/session.ts';
 import { MemoryStore } from '../memory-store.ts';
 import { sampleSession } from '../store-contract.ts';
 import { communityId } from './community-id.ts';
@@ -56,6 +57,15 @@ test('a session as an ECS document', () => {
       tags: ['t'],
     },
   });
+});
+
+test('the only record of a session that an agent took back has its hash, a later one has none', () => {
+  const hashOf = (sequence: number, firstChunk: number): unknown =>
+    JSON.parse(renderLine(renderEvent({ kind: 'session', session: sampleSession(start, { sequence, firstChunk }) }))).weir.payload
+      ?.sha256;
+  assert.equal(hashOf(takenBackSequence, 0), hashOf(0, 0));
+  assert.ok(hashOf(0, 0));
+  assert.equal(hashOf(takenBackSequence + 1, 0), undefined);
 });
 
 test('a probe of several targets has no single destination', () => {

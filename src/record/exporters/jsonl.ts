@@ -4,7 +4,7 @@
 import { renderMicros } from '../../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord, WeirEvent } from '../../model/event.ts';
 import type { Place, SignatureHit, Verdict } from '../../model/insight.ts';
-import type { SynDetails } from '../../model/session.ts';
+import { isFirstRecord, type SynDetails } from '../../model/session.ts';
 import type { SessionMarks } from '../session-marks.ts';
 import { payloadHashOf, summaryOf } from '../session-summary.ts';
 import type { SessionSummary } from '../store.ts';
@@ -201,7 +201,7 @@ export function renderEvent(event: WeirEvent): EcsDocument {
   switch (event.kind) {
     case 'session': {
       const { session } = event;
-      const whole = session.outcome !== 'open' && session.sequence === 0 ? payloadHashOf(session.chunks) : undefined;
+      const whole = session.outcome !== 'open' && isFirstRecord(session) ? payloadHashOf(session.chunks) : undefined;
       return renderSession({ ...summaryOf(session), ...(whole && { payloadHash: whole }) });
     }
     case 'probe':
