@@ -77,7 +77,7 @@ export const packetActions: PacketActions = {
         ? await openPacketHelper({
             ...place,
             processes,
-            ...(inRing && file !== undefined ? { files: { file, inRing } } : {}),
+            ...(ring && file !== undefined ? { files: { file, ringFiles: ring.files } } : {}),
             ...(asks ? { recorder } : {}),
           })
         : undefined;
@@ -103,7 +103,7 @@ export const packetActions: PacketActions = {
   async filterFile(wish, input, screen, comments, signal) {
     const pieces = await openPieces(input, signal);
     const { file, ring } = wish;
-    const files = file === undefined ? undefined : { file, inRing: ring !== undefined };
+    const files = file === undefined ? undefined : { file, ...(ring ? { ringFiles: ring.files } : {}) };
     const helper = isRoot() && files ? await openPacketHelper({ files }) : undefined;
     try {
       dropPrivileges();

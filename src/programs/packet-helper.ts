@@ -93,7 +93,7 @@ class Helper {
     if (netns !== undefined) this.#netns = new NamespaceHandle(netns);
     const path = this.#netns?.path;
     if (processes) this.#holders = new SocketHolders(path);
-    if (files) this.#files = new OwnFiles(files.file, files.inRing);
+    if (files) this.#files = new OwnFiles(files.file, files.ringFiles);
     if (resets) this.#facts = new KernelResetFacts(path);
     // Much comes with it that nothing else here needs.
     if (recorder !== undefined)

@@ -20,7 +20,7 @@ test('who holds a socket, and files by their descriptors', { timeout: 20_000 }, 
   await once(server, 'listening');
   const address = server.address();
   const port = address !== null && typeof address === 'object' ? address.port : assert.fail();
-  const helper = await openPacketHelper({ processes: true, files: { file: join(directory, 'a.pcapng'), inRing: true } });
+  const helper = await openPacketHelper({ processes: true, files: { file: join(directory, 'a.pcapng'), ringFiles: 1 } });
   try {
     const ends = {
       transport: 'tcp',
@@ -39,6 +39,8 @@ test('who holds a socket, and files by their descriptors', { timeout: 20_000 }, 
     }
     helper.maker.remove();
     assert.deepEqual(readdirSync(directory), ['a.00002.pcapng']);
+    for (let count = 0; count < 5; count += 1) closeSync(helper.maker.open().fd);
+    assert.deepEqual(readdirSync(directory), ['a.00006.pcapng', 'a.00007.pcapng'], 'the ring and the one that is begun');
     await assert.rejects(helper.facts.isOwn('127.0.0.1'), { code: 'bad-request' }, 'its settings do not name it');
     await assert.rejects(helper.sessions(), { code: 'bad-request' });
   } finally {
@@ -58,7 +60,7 @@ test('its settings come once; what is no question is refused; it ends with the o
   const channel = new QuestionChannel(asking);
   await assert.rejects(channel.ask('open'), { code: 'bad-request' });
   assert.equal(await channel.ask('begin', { resets: true }), null);
-  const files = { file: join(tmpdir(), 'weir-never.pcapng'), inRing: false };
+  const files = { file: join(tmpdir(), 'weir-never.pcapng') };
   await assert.rejects(channel.ask('begin', { files }), { code: 'bad-request' });
   await assert.rejects(channel.ask('open'), { code: 'bad-request' });
   assert.equal(await channel.ask('facts.isOwn', ['127.0.0.1']), true);

@@ -18,8 +18,8 @@ export interface HelperSettings {
   readonly netns?: string;
   /** Asks who holds sockets. */
   readonly processes?: boolean;
-  /** Asks for these files. */
-  readonly files?: { readonly file: string; readonly inRing: boolean };
+  /** Asks for this file, once, or for those of a ring of so many. */
+  readonly files?: { readonly file: string; readonly ringFiles?: number };
   /** Asks for sessions of a recorder: its socket. */
   readonly recorder?: string;
   /** Asks what `weir rst` asks. */

@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { CaptureFiles } from './capture-files.ts';
+import { CaptureFiles, OwnFiles } from './capture-files.ts';
 
 function within(use: (directory: string) => void): void {
   const directory = mkdtempSync(path.join(tmpdir(), 'weir-capture-files-'));
@@ -42,6 +42,32 @@ test('a ring whose old file somebody removed goes on', () =>
     files.packet(packet);
     files.close();
     assert.deepEqual([readdirSync(directory), files.overwritten], [['a.00002.pcapng'], 1]);
+  }));
+
+test('whoever asks: a ring has its files and the one that is begun, of its names alone', () =>
+  within((directory) => {
+    const next = path.join(directory, 'a.00004.pcapng.kept');
+    writeFileSync(next, 'kept');
+    const files = new OwnFiles(path.join(directory, 'a.pcapng'), 2);
+    for (let count = 0; count < 7; count += 1) {
+      closeSync(files.open().fd);
+      assert.ok(readdirSync(directory).length <= 1 + 3, 'nobody asked for a removal');
+    }
+    assert.deepEqual(readdirSync(directory), ['a.00004.pcapng.kept', ...['a.00005.pcapng', 'a.00006.pcapng', 'a.00007.pcapng']]);
+    for (let count = 0; count < 9; count += 1) files.remove();
+    assert.deepEqual([readdirSync(directory), readFileSync(next, 'utf8')], [['a.00004.pcapng.kept'], 'kept']);
+  }));
+
+test('whoever asks: a file without a ring is made once and stays', () =>
+  within((directory) => {
+    const file = path.join(directory, 'a.pcapng');
+    const files = new OwnFiles(file, undefined);
+    const { fd } = files.open();
+    writeFileSync(fd, 'packets');
+    closeSync(fd);
+    assert.throws(() => files.open(), { code: 'bad-request' });
+    assert.throws(() => files.remove(), { code: 'bad-request' });
+    assert.equal(readFileSync(file, 'utf8'), 'packets');
   }));
 
 test('a file that was readable by all is not any more, and begins anew', () =>

@@ -22,7 +22,7 @@ export interface RingShape {
   readonly bytes: number;
 }
 
-/** Makes the files: a ring's next one may need more privilege than packets are read with. */
+/** Makes the files: a ring's next one may need more privilege than packets are read with. Who asks is not trusted with how many there are. */
 export interface FileMaker {
   /** The next one, empty, for writing; closed by who asked. Throws as the constructor of CaptureFiles does. */
   open(): { readonly fd: number; readonly name: string };
@@ -52,27 +52,37 @@ export function ringFileName(file: string, number: number): string {
   return path.join(dir, `${name}.${String(number).padStart(5, '0')}${ext || '.pcapng'}`);
 }
 
-/** Files of this process's user, by the name of the first. */
+/**
+ * Files of this process's user, by the name that was typed: one, which is made once, or those of a ring, never more than it has and the one
+ * that is begun. What is there under such a name is overwritten, as `-w` means it, and nothing else is.
+ */
 export class OwnFiles implements FileMaker {
   readonly #file: string;
-  readonly #inRing: boolean;
+  readonly #ringFiles: number | undefined;
   readonly #kept: string[] = [];
   #number = 0;
 
-  constructor(file: string, inRing: boolean) {
+  /** `ringFiles`: of how many a ring is; undefined: it is one file. */
+  constructor(file: string, ringFiles: number | undefined) {
     this.#file = file;
-    this.#inRing = inRing;
+    this.#ringFiles = ringFiles;
   }
 
+  /** Throws `bad-request` for another one where there is no ring. */
   open(): { readonly fd: number; readonly name: string } {
+    if (this.#ringFiles === undefined && this.#number > 0)
+      throw new WeirError('bad-request', 'there is one file, and it was made', { file: this.#file });
+    while (this.#kept.length > (this.#ringFiles ?? 0)) this.remove();
     this.#number += 1;
-    const name = this.#inRing ? ringFileName(this.#file, this.#number) : this.#file;
+    const name = this.#ringFiles === undefined ? this.#file : ringFileName(this.#file, this.#number);
     const fd = openOwn(name);
     this.#kept.push(name);
     return { fd, name };
   }
 
+  /** Throws `bad-request` where there is no ring. */
   remove(): void {
+    if (this.#ringFiles === undefined) throw new WeirError('bad-request', 'a file that is alone stays', { file: this.#file });
     const oldest = this.#kept.shift();
     if (oldest !== undefined) removeFile(oldest);
   }
@@ -98,7 +108,7 @@ export class CaptureFiles {
   /** Overwrites a file of ours. Throws `not-permitted` for another's, `system-call` where it cannot be made. */
   constructor(options: CaptureFileOptions) {
     this.#options = options;
-    this.#maker = options.maker ?? new OwnFiles(options.file, options.ring !== undefined);
+    this.#maker = options.maker ?? new OwnFiles(options.file, options.ring?.files);
     this.#fd = this.#begin();
   }
 
