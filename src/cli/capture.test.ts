@@ -31,6 +31,7 @@ const outcome: CaptureOutcome = {
     down: [],
     complete: true,
   },
+  notMeasured: [],
   complete: true,
 };
 
@@ -123,6 +124,14 @@ describe('weir capture', () => {
       (await bed.run('capture arp')).err,
       /down at some time, when nothing passed: tun\\x1b0\nweir: not listened on: can0[\s\S]*proves nothing/,
     );
+  });
+
+  it('says what does not stand beside packets, which is not complete', async () => {
+    const what = 'processes from 2026-01-02T03:04:05.000000Z on: the half that keeps root is gone';
+    bed.packets = answering({ ...outcome, matched: 3, notMeasured: [what], complete: false });
+    assert.ok((await bed.run('capture arp')).err.includes(`weir: not measured: ${what}\n`));
+    const { summary } = JSON.parse((await bed.run('capture arp --json')).out);
+    assert.deepEqual([summary.complete, summary.not_measured], [false, [what]], 'though no packet was lost');
   });
 
   it('lints before it captures, and explains without capturing', { skip: lacksProgram('tcpdump', 'tcpdump') }, async () => {

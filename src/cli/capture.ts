@@ -272,7 +272,7 @@ async function summarise(
   remarks: readonly FilterRemark[],
   { leftOut }: Screen,
 ): Promise<void> {
-  const { account, files, overwritten, bad, complete, filters } = outcome;
+  const { account, files, overwritten, bad, complete, filters, notMeasured } = outcome;
   const dropped = account?.interfaces.reduce((sum, one) => sum + one.dropped, 0) ?? 0;
   if (context.json) {
     const { filters: _, ...facts } = account ?? { filters };
@@ -283,8 +283,9 @@ async function summarise(
         matched: outcome.matched,
         ...(wish.credentials ? { credentials: outcome.credentials } : {}),
         dropped,
-        complete,
         ...facts,
+        complete,
+        not_measured: notMeasured,
         files,
         overwritten,
         lines_left_out: leftOut,
@@ -310,6 +311,7 @@ async function summarise(
   if (account && account.down.length > 0)
     await context.note(`down at some time, when nothing passed: ${account.down.map((name) => printable(name, 20)).join(', ')}`);
   for (const { interface: name, why } of account?.left ?? []) await context.note(`not listened on: ${name}: ${why}`);
+  for (const what of notMeasured) await context.note(`not measured: ${printable(what, 400)}`);
   for (const [reason, count] of Object.entries(bad ?? {}))
     await context.note(`${plural(count, 'packet')} not judged: ${printable(reason)}`);
   if (dropped > 0)

@@ -1,6 +1,8 @@
 // What is written beside the packets of a capture: which process of this machine a flow belongs to, and which session Weir made of it.
 // Kept for a bounded number of flows; each flow is told once. Who holds a socket is socket-holders.ts, which may be in another process.
 
+import { type Clock, renderMicros, systemClock } from '../../base/clock.ts';
+import { asWeirError } from '../../base/errors.ts';
 import { RecencyMap } from '../../base/recency-map.ts';
 import type { PacketView } from './packet-view.ts';
 import type { PacketEnds } from './socket-holders.ts';
@@ -28,15 +30,25 @@ const keyOf = (transport: string, ip: string, port: number, otherIp: string, oth
   `${transport} ${ip} ${port} ${otherIp} ${otherPort}`;
 
 export class FlowNotes {
-  readonly #holderOf: ((ends: PacketEnds) => string | undefined) | undefined;
+  #holderOf: ((ends: PacketEnds) => string | undefined) | undefined;
+  readonly #now: Clock;
+  /** The first of each kind. */
+  #fault: string | undefined;
+  #gone: string | undefined;
   readonly #told = new RecencyMap<string, Told>();
   readonly #sessions = new RecencyMap<string, string>();
   /** Sessions that were told beside a packet. */
   readonly toldSessions = new Set<string>();
 
   /** `holderOf`: also who of this machine holds a flow. */
-  constructor(holderOf?: (ends: PacketEnds) => string | undefined) {
+  constructor(holderOf?: (ends: PacketEnds) => string | undefined, now: Clock = systemClock) {
     this.#holderOf = holderOf;
+    this.#now = now;
+  }
+
+  /** What should have been told and could not be asked, in words. */
+  get notMeasured(): readonly string[] {
+    return [this.#fault, this.#gone].filter((what) => what !== undefined);
   }
 
   addSession({ id, source, sourcePort, destination, destinationPort, transport }: SessionKey): void {
@@ -75,11 +87,17 @@ export class FlowNotes {
     return comments;
   }
 
-  /** A remark is not worth a packet: what cannot be asked is not told. */
+  /** A remark is not worth a packet: what cannot be asked is not told, but that it is not told is. */
   #tryHolderOf(ends: PacketEnds): string | undefined {
     try {
       return this.#holderOf?.(ends);
-    } catch {
+    } catch (error) {
+      const { code, message } = asWeirError(error);
+      const at = renderMicros(this.#now());
+      if (code === 'not-running') {
+        this.#gone = `processes from ${at} on: the half that keeps root is gone`;
+        this.#holderOf = undefined;
+      } else this.#fault ??= `processes of some flows, the first at ${at}: ${message}`;
       return undefined;
     }
   }

@@ -64,7 +64,9 @@ export interface CaptureOutcome {
   readonly bad?: Readonly<Record<string, number>>;
   /** Of a file that was not read to its end: the limit that was reached. */
   readonly ended?: CaptureEnd;
-  /** What was not seen was not there. */
+  /** What should stand beside packets and could not be asked, in words. */
+  readonly notMeasured: readonly string[];
+  /** What was not seen was not there, and what should stand beside packets does. */
   readonly complete: boolean;
 }
 
@@ -166,7 +168,8 @@ export async function runLiveCapture(
       overwritten: files?.overwritten ?? 0,
       filters: account.filters,
       account,
-      complete: account.complete,
+      notMeasured: notes.notMeasured,
+      complete: account.complete && notes.notMeasured.length === 0,
     };
   } finally {
     clearTimeout(asking);
@@ -237,6 +240,7 @@ export async function runOfflineCapture(
       files: files?.files ?? [],
       overwritten: files?.overwritten ?? 0,
       ...(ended === undefined ? {} : { ended }),
+      notMeasured: [],
       complete: ended === undefined && Object.keys(account.bad).length === 0,
     };
   } finally {
