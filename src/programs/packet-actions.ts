@@ -9,7 +9,7 @@ import { RecorderReader } from '../cli/reader.ts';
 import { compileFilter } from '../kernel/capture/filter-program.ts';
 import { createCommandRunner } from '../kernel/command.ts';
 import { type FoundNamespace, findNamespaces, selectNamespace } from '../kernel/machine/namespace-finder.ts';
-import { dropPrivileges } from '../kernel/privileges.ts';
+import { type DropOptions, dropPrivileges } from '../kernel/privileges.ts';
 import { type CaptureHelp, type CaptureScreen, runLiveCapture, runOfflineCapture } from '../netops/capture/run-capture.ts';
 import { killConnections } from '../netops/kill/kill-connections.ts';
 import { readResets } from '../netops/resets/read-resets.ts';
@@ -62,6 +62,10 @@ async function* piecesOf(stream: Readable, file: string, signal: AbortSignal): A
 
 const isRoot = (): boolean => process.geteuid?.() === 0;
 
+const otherwise = 'or add CAP_SETUID and CAP_SETGID; a user namespace has to map uid and gid 65534';
+const ofWire: DropOptions = { next: `run it as another user that has CAP_NET_RAW, ${otherwise}` };
+const ofFile: DropOptions = { next: `run it as another user that may read the file, ${otherwise}` };
+
 export const packetActions: PacketActions = {
   async capture(wish, screen, signal, recorder) {
     const { netns: typed, ...rest } = wish;
@@ -85,7 +89,7 @@ export const packetActions: PacketActions = {
       packet: (line) => screen.packet(line),
       credential: (one) => screen.credential(one),
       listening(interfaces, filters) {
-        dropPrivileges();
+        dropPrivileges(ofWire);
         screen.listening(interfaces, filters);
       },
     };
@@ -106,7 +110,8 @@ export const packetActions: PacketActions = {
     const files = file === undefined ? undefined : { file, ...(ring ? { ringFiles: ring.files } : {}) };
     const helper = isRoot() && files ? await openPacketHelper({ files }) : undefined;
     try {
-      dropPrivileges();
+      // Another half that keeps root would be asked by one that has it too.
+      dropPrivileges({ ...ofFile, orNoCapability: helper === undefined });
       return await runOfflineCapture(wish, pieces, screen, comments, signal, helper ? { maker: helper.maker } : {});
     } finally {
       await helper?.close();
@@ -118,14 +123,14 @@ export const packetActions: PacketActions = {
     const place = netns === undefined ? {} : { netns };
     const helper = isRoot() ? await openPacketHelper({ ...place, resets: true }) : undefined;
     const listening = (interfaces: readonly string[]): void => {
-      dropPrivileges();
+      dropPrivileges(ofWire);
       onListening(interfaces);
     };
     return watchResets({ ...rest, ...place }, onFinding, listening, helper?.facts);
   },
   async readResets(input, expression, onFinding, signal) {
     const pieces = await openPieces(input, signal);
-    dropPrivileges();
+    dropPrivileges({ ...ofFile, orNoCapability: true });
     return readResets(pieces, expression, onFinding);
   },
   kill: async (options, netns, sshConnection) =>
