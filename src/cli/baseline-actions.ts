@@ -23,8 +23,14 @@ export interface BaselineActions extends SnapshotFiles {
     onReading: (settings: NetworkSettings, authors: readonly string[] | undefined) => Promise<void>,
     data: string | undefined,
   ): Promise<number>;
-  /** See netops/baseline/settings-restore.ts. */
-  restore(plan: RestorePlan, folder: string, confirmWithinMs: number | undefined, data: string | undefined): Promise<void>;
+  /** See netops/baseline/settings-restore.ts. `signal`: what is half done is taken back, then it throws. */
+  restore(
+    plan: RestorePlan,
+    folder: string,
+    confirmWithinMs: number | undefined,
+    data: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** False: nothing waits for a confirmation. */
   confirm(folder: string): Promise<boolean>;
   /** Into the record of the Weir with this data directory. Throws `already-running`, `not-permitted`. */

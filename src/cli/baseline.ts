@@ -341,7 +341,7 @@ async function restore(context: CommandContext, options: Options, [name]: readon
   }
   if (applied) {
     const folder = path.join(await folderOf(context, options), 'restore');
-    await actionsOf(context).restore(plan, folder, confirmWithinMs, await dataOf(context));
+    await actionsOf(context).restore(plan, folder, confirmWithinMs, await dataOf(context), context.environment.signal);
   }
   if (context.json)
     await context.printJson({

@@ -24,6 +24,7 @@ import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
 import { preflightOf } from './preflight.ts';
+import { uninterrupted } from './uninterrupted.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
 import { watchTraffic } from './watch-traffic.ts';
 
@@ -106,8 +107,16 @@ async function down(context: ActionContext): Promise<ActionResult> {
     running = false;
   }
   // Whatever a crashed instance left is put back as well; on a clean machine this changes nothing.
-  const controller = aloneController(data);
-  await controller.down();
+  const { signal } = context.environment;
+  await uninterrupted(signal, async () => {
+    try {
+      await aloneController(data).down();
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      // Ctrl-C in a terminal also ends the tool that was at work.
+      await aloneController(data).down();
+    }
+  });
   return {
     text: running ? 'Weir is stopped, the machine is as it was.\n' : 'Weir did not run; nothing of it is left in the kernel.\n',
     json: { running, down: true },

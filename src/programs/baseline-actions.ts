@@ -21,6 +21,7 @@ import { StateFile } from '../plan/state-file.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { pruneJournal } from './account.ts';
 import { askKernel } from './route-questioner.ts';
+import { uninterrupted } from './uninterrupted.ts';
 
 /** Tens of thousands of rules make each way take milliseconds; what is left then is said. */
 const timeLimitMs = 60_000;
@@ -69,10 +70,11 @@ export const baselineActions: BaselineActions = {
   checkAccess: async (matrix) => checkAccess(matrix, await readHere(), askKernel, timeLimit()),
   readSettings: (data) => readerFor(data)(createCommandRunner()),
   watch: (options, onReading, data) => watchSettings({ ...options, read: readerFor(data) }, onReading),
-  async restore(plan, folder, confirmWithinMs, data) {
+  async restore(plan, folder, confirmWithinMs, data, signal) {
     // What is brought back as root was read from there.
     await privateFolder(join(dirname(folder), 'snapshots'));
-    await restoreSettings(plan, folder, confirmWithinMs, { read: readerFor(data) });
+    const read = readerFor(data);
+    await uninterrupted(signal, () => restoreSettings(plan, folder, confirmWithinMs, { read, signal }));
   },
   confirm: confirmRestore,
   readFile: readWhole,

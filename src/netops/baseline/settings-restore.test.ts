@@ -8,8 +8,9 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, sy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, it } from 'node:test';
+import type { CommandRunner } from '../../kernel/command.ts';
 import type { NetworkSettings } from '../../model/network-settings.ts';
-import { guardScript, planRestore, privateFolder, renderReturnScript } from './settings-restore.ts';
+import { guardScript, planRestore, privateFolder, renderReturnScript, restoreSettings } from './settings-restore.ts';
 
 const settings = (routes: string, sysctls = ''): NetworkSettings => ({ takenAt: 0, parts: { routes, sysctls }, missing: [] });
 
@@ -82,6 +83,43 @@ describe('what takes a restore back', () => {
     rmSync(join(folder, 'ran'));
     await guard(0, process.pid, 1).ended;
     assert.equal(ran(), false);
+  });
+});
+
+describe('a signal', () => {
+  it('between two steps has what was done taken back, and no step run any more', async () => {
+    const stop = new AbortController();
+    const state = { a: 0, b: 0 };
+    const parts = (a: number, b: number): NetworkSettings => ({
+      takenAt: 0,
+      parts: { sysctls: `net/ipv4/conf/a/rp_filter = ${a}\nnet/ipv4/conf/b/rp_filter = ${b}\n` },
+      missing: [],
+    });
+    const written: string[] = [];
+    const runner: CommandRunner = {
+      netns: undefined,
+      async run(program, args, { input } = {}) {
+        const device = /conf\/([ab])\//.exec(args.join())?.[1] as 'a' | 'b';
+        state[device] = Number(input);
+        written.push(`${program} ${device} ${input}`);
+        stop.abort();
+        return { code: 0, stdout: '', stderr: '' };
+      },
+      readProc: async () => undefined,
+      writeProc: async () => {},
+    };
+    const plan = planRestore(parts(0, 0), parts(1, 1));
+    assert.equal(plan.steps.length, 2);
+    await assert.rejects(
+      restoreSettings(plan, mkdtempSync(join(root, 'stopped-')), undefined, {
+        read: async () => parts(state.a, state.b),
+        signal: stop.signal,
+        runner,
+      }),
+      /stopped by a signal/,
+    );
+    assert.deepEqual(state, { a: 0, b: 0 });
+    assert.equal(written.length, 2, written.join());
   });
 });
 

@@ -108,14 +108,17 @@ const stepLimitMs = 60_000;
 /** Readings of all parts, and what is run to take back what failed. */
 const limitBesidesMs = 600_000;
 
-async function runSteps(runner: CommandRunner, steps: readonly SettingsStep[]): Promise<void> {
-  for (const { what, program, args, input } of steps)
+async function runSteps(runner: CommandRunner, steps: readonly SettingsStep[], signal?: AbortSignal): Promise<void> {
+  for (const { what, program, args, input } of steps) {
+    if (signal?.aborted)
+      throw new WeirError('timeout', 'stopped by a signal before all was done; what was done is taken back', { before: what });
     try {
       await runner.run(program, args, { input, timeoutMs: stepLimitMs });
     } catch (error) {
       const { code, message } = asWeirError(error);
       throw new WeirError(code, `${what}: ${message}`, {}, error);
     }
+  }
 }
 
 /** Without what cannot be put back because the device it is about is gone, or was not there then, and what others put back. */
@@ -136,6 +139,10 @@ export interface RestoreOptions {
   readonly netns?: string;
   /** As the plan was read; default: readSettings. */
   readonly read?: SettingsRead;
+  /** Between two steps it takes back what was done. */
+  readonly signal?: AbortSignal;
+  /** Default: of `netns`. */
+  readonly runner?: CommandRunner;
 }
 
 /** Where it really is. What is run from there must be ours alone to write, and so must be every way to it. */
@@ -163,13 +170,13 @@ async function isWaiting(folder: string): Promise<boolean> {
 
 /**
  * Needs root. With `confirmWithinMs` it is taken back by itself unless `confirmRestore` comes. `folder`: for its owner alone. Throws
- * `kernel-refused` (then all is as before, or the message says what is not) and `already-running`.
+ * `kernel-refused`, or `timeout` when `signal` came between (then all is as before, or the message says what is not), and `already-running`.
  */
 export async function restoreSettings(
   plan: RestorePlan,
   givenFolder: string,
   confirmWithinMs: number | undefined,
-  { netns, read = readSettings }: RestoreOptions = {},
+  { netns, read = readSettings, signal, runner = createCommandRunner(netns) }: RestoreOptions = {},
 ): Promise<void> {
   await ensureDirectory(givenFolder);
   const folder = await privateFolder(givenFolder);
@@ -177,7 +184,6 @@ export async function restoreSettings(
     throw new WeirError('already-running', 'another restore waits for its confirmation', {
       next: '`weir baseline confirm` keeps it; otherwise wait until it is taken back',
     });
-  const runner = createCommandRunner(netns);
   const before = await read(runner);
   const changed = differs(plan.now, before);
   if (changed.length > 0)
@@ -186,7 +192,7 @@ export async function restoreSettings(
     });
   if (confirmWithinMs !== undefined) await startGuard(folder, plan, confirmWithinMs, netns);
   try {
-    await runSteps(runner, plan.steps);
+    await runSteps(runner, plan.steps, signal);
     const rest = differs(await read(runner), plan.wanted);
     if (rest.length > 0)
       throw new WeirError(
