@@ -60,6 +60,8 @@ export class HandoverServer {
   #offer: DescriptorFrame | undefined;
   #generation = 0;
   #firstReturn: ((sockets: NamedSocket[]) => void) | undefined;
+  /** Given back before anybody asked for it and before there was an offer: the gateway says it once. */
+  #early: NamedSocket[] | undefined;
   #closed = false;
 
   /** Binds and listens. Throws `system-call`, `not-permitted`. */
@@ -88,6 +90,7 @@ export class HandoverServer {
    * stay the caller's and must stay open until the next offer. `description` is anything structuredClone takes.
    */
   offer(sockets: readonly NamedSocket[], description: unknown): number {
+    this.#giveUpEarly();
     this.#generation += 1;
     this.#offer = {
       kind: frameOffer,
@@ -99,8 +102,14 @@ export class HandoverServer {
     return this.#generation;
   }
 
-  /** What the first gateway to connect gives back, or nothing when none comes within the bound. For a netd that starts. */
+  /**
+   * What the first gateway to connect gives back, also when it came before this was called, or nothing when none comes within
+   * the bound. For a netd that starts: before the first offer.
+   */
   returned(boundMs: number): Promise<NamedSocket[]> {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early) return Promise.resolve(early);
     return new Promise((resolve) => {
       const timer = setTimeout(() => finish([]), boundMs);
       const finish = (sockets: NamedSocket[]): void => {
@@ -122,6 +131,18 @@ export class HandoverServer {
     for (const client of this.#clients) client.close();
     this.#clients.clear();
     this.#firstReturn?.([]);
+    this.#giveUpEarly();
+  }
+
+  #giveUpEarly(): void {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early) this.#giveBack(early);
+  }
+
+  #giveBack(sockets: NamedSocket[]): void {
+    if (this.#options.onReturn) this.#options.onReturn(sockets);
+    else for (const { fd } of sockets) closeDescriptor(fd);
   }
 
   #accept(): void {
@@ -167,8 +188,8 @@ export class HandoverServer {
       return;
     }
     if (this.#firstReturn) this.#firstReturn(sockets);
-    else if (this.#options.onReturn) this.#options.onReturn(sockets);
-    else for (const { fd } of sockets) closeDescriptor(fd);
+    else if (!this.#offer && !this.#early) this.#early = sockets;
+    else this.#giveBack(sockets);
     if (this.#offer) client.send(this.#offer);
   }
 

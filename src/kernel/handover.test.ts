@@ -155,6 +155,42 @@ test('a restarted server gets the sockets back, and connections made meanwhile a
     }
   }));
 
+test('sockets given back before the restarted server asks for them are not lost, and closed when it never asks', () =>
+  inDirectory(async (path) => {
+    const offers: Offer[] = [];
+    const open = (): number => readdirSync('/proc/self/fd').length;
+    let server = new HandoverServer({ path, ownerUid, log: silentLog });
+    const client = new HandoverClient({ path, log: silentLog, retryMs: 5, onOffer: (offer) => offers.push(offer) });
+    const listener = openListener('tcp4');
+    try {
+      server.offer([listener], 1);
+      await until('the offer', () => offers[0]);
+      for (const asks of [true, false]) {
+        server.close();
+        await until('the client sees it', () => !client.connected);
+        server = new HandoverServer({ path, ownerUid, log: silentLog });
+        const before = open();
+        // Both ends of the connection, and what is given back.
+        await until('the client has said what it holds', () => open() === before + 3);
+        if (asks) {
+          const [returned] = await server.returned(0);
+          assert.equal(socketCookie(returned.fd), socketCookie(listener.fd));
+          closeDescriptor(returned.fd);
+        } else {
+          const count = offers.length;
+          server.offer([listener], 2);
+          await until('the next offer', () => offers.length > count);
+        }
+        await until('nothing is left open', () => open() === before + 2);
+      }
+      closeDescriptor(offers[0].sockets[0].fd);
+    } finally {
+      client.close();
+      server.close();
+      closeDescriptor(listener.fd);
+    }
+  }));
+
 test('a peer that is not ours is cut off and costs nothing', () =>
   inDirectory(async (path) => {
     const server = new HandoverServer({ path, ownerUid, log: silentLog });

@@ -41,7 +41,7 @@ import { preflightOf } from './preflight.ts';
 import { liveUntilTold } from './program-life.ts';
 import type { PlanAnswer } from './up.ts';
 
-/** A gateway that outlived the last netd, and answers, has this long to give the sockets back. */
+/** A gateway that outlived the last netd has this long to give the sockets back. */
 const returnMs = 10_000;
 
 const { values } = parseArgs({
@@ -85,7 +85,8 @@ async function main(): Promise<void> {
       onWanted: (wanted) => openWantedSockets(wanted, dials(), services.path),
     }),
   );
-  const returned = (await gatewayAnswers()) ? await handover.returned(returnMs) : [];
+  // It may have given them back while we asked; without them its hold on the NFLOG group would keep us from opening our own.
+  const returned = await handover.returned((await gatewayLives()) ? returnMs : 0);
   const door = new IntakeDoor(
     returned.filter((socket) => !isDoorSocket(socket)),
     log,
@@ -307,12 +308,13 @@ function ownSubnets(): AddressRange[] {
   return texts.flatMap((text) => parseRange(text) ?? []);
 }
 
-async function gatewayAnswers(): Promise<boolean> {
+/** On a busy machine one that lives may take longer to answer than we wait here. */
+async function gatewayLives(): Promise<boolean> {
   try {
     await callControl(run('gateway.sock'), 'ready', null, 1000);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return asWeirError(error).code === 'timeout';
   }
 }
 
