@@ -20,6 +20,7 @@ import { ConflictReports } from './conflict-reports.ts';
 import { GatewayHouse } from './gateway-house.ts';
 import type { GatewayOffer } from './gateway-offer.ts';
 import { answerProbe } from './probe-verb.ts';
+import { RulesAttempts } from './rules-attempts.ts';
 import type { RulesAnswer } from './rules-keeper.ts';
 
 export interface NetdMachineOptions {
@@ -45,6 +46,7 @@ export class NetdMachine implements AgentMachine {
   readonly #options: NetdMachineOptions;
   readonly #lifetime: Lifetime;
   readonly #reports: ConflictReports;
+  readonly #attempts: RulesAttempts;
   #hooks: MachineHooks | undefined;
   #house: GatewayHouse | undefined;
   #client: HandoverClient | undefined;
@@ -63,6 +65,21 @@ export class NetdMachine implements AgentMachine {
       log: options.log,
       send: ({ network, ip, mac, interface: link }) =>
         callControl(this.#run('report.sock'), 'conflict', { network, address: ip, mac, interface: link }, 30_000),
+    });
+    this.#attempts = new RulesAttempts({
+      log: options.log,
+      ask: async (rules, text) => {
+        await writeDurably(join(options.room, offeredRules), text);
+        return (await callControl(this.#run('rules.sock'), 'rules', { rules }, applyMs)) as RulesAnswer;
+      },
+      onAnswer: ({ refused, pending }, later) => {
+        const before = this.#refused;
+        this.#refused = refused;
+        if (pending) this.#settle(Date.now());
+        if (!later) return;
+        if (refused.join('\n') !== before.join('\n')) this.#hooks?.onChange();
+        void this.#look();
+      },
     });
   }
 
@@ -102,17 +119,8 @@ export class NetdMachine implements AgentMachine {
   }
 
   async apply(rules: string, text: string): Promise<void> {
-    const { room, log } = this.#options;
     clearTimeout(this.#settling);
-    try {
-      await writeDurably(join(room, offeredRules), text);
-      const { refused, pending } = (await callControl(this.#run('rules.sock'), 'rules', { rules }, applyMs)) as RulesAnswer;
-      this.#refused = refused;
-      if (pending) this.#settle(Date.now());
-    } catch (error) {
-      log.error('the root half does not apply the rules', { rules, error: asWeirError(error).message });
-      this.#refused = [`this machine's netd does not answer: ${asWeirError(error).message}`];
-    }
+    await this.#attempts.take(rules, text);
     void this.#look();
   }
 
@@ -122,6 +130,7 @@ export class NetdMachine implements AgentMachine {
   }
 
   async close(): Promise<void> {
+    this.#attempts.close();
     clearTimeout(this.#settling);
     clearInterval(this.#looking);
     await this.#lifetime.end();
@@ -166,6 +175,7 @@ export class NetdMachine implements AgentMachine {
         this.#latest = { offer, sockets };
         this.#take();
         ready();
+        this.#attempts.wake();
       },
     });
     lifetime.own('handover', this.#client);

@@ -93,6 +93,32 @@ test('what netd refuses is an answer with every reason, and what is kept stays',
   assert.ok(!made.asked.some((one) => one.startsWith('apply')));
 });
 
+test('netd that goes away is no refusal for good: what it may have on trial stays on trial, what waits is confirmed later', async (context) => {
+  const made = bed(context);
+  await made.keeper.file();
+  const gone = (): never => {
+    throw new WeirError('not-running', 'nothing answers');
+  };
+  const rules = made.offer(rulesOf(23));
+  made.answers.plan = gone;
+  assert.deepEqual(await made.keeper.take(rules), { refused: ['nothing answers'], pending: false, again: true });
+  // It dies as it applies; the next one finds the change on trial.
+  made.answers.plan = () => ({ changes: 1 });
+  made.answers.apply = gone;
+  assert.equal((await made.keeper.take(rules)).again, true);
+  made.answers.apply = () => ({});
+  made.answers.pending = () => ({ state: 'pending' });
+  const before = made.asked.length;
+  assert.deepEqual(await made.keeper.take(rules), { refused: [], pending: true });
+  assert.deepEqual(made.asked.slice(before), ['pending']);
+  assert.doesNotMatch(readFileSync(made.kept, 'utf8'), /branch-1/);
+  made.answers.confirm = gone;
+  await assert.rejects(made.keeper.confirm(), { code: 'not-running' });
+  made.answers.confirm = () => ({ confirmed: true });
+  assert.equal(await made.keeper.confirm(), true);
+  assert.match(readFileSync(made.kept, 'utf8'), /branch-1/);
+});
+
 test('root reads no link, nothing larger or other than announced, and no configuration that is nobody’s part', async (context) => {
   const { keeper, offered, offer, asked } = bed(context);
   const text = rulesOf(23);

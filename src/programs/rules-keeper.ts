@@ -39,6 +39,14 @@ export interface RulesAnswer {
   readonly refused: readonly string[];
   /** The change is taken back unless the link is seen to live on. */
   readonly pending: boolean;
+  /** netd was away: the same rules may be taken in a moment. */
+  readonly again?: true;
+}
+
+/** Whoever had to answer is away or slow, which passes; nothing is wrong with what was asked. */
+export function isPassing(error: unknown): boolean {
+  const { code } = asWeirError(error);
+  return code === 'not-running' || code === 'timeout';
 }
 
 interface Pending {
@@ -51,6 +59,8 @@ export class RulesKeeper {
   readonly #path: string;
   readonly #trial: string;
   #pending: Pending | undefined;
+  /** netd went away while it tried these: it may have them on trial. */
+  #unanswered: string | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: RulesKeeperOptions) {
@@ -101,9 +111,16 @@ export class RulesKeeper {
   async #apply(text: string, rules: string, file: string, fresh: boolean): Promise<RulesAnswer> {
     const { netd, log, confirmMs = defaultConfirmMs } = this.#options;
     try {
+      if (fresh && this.#unanswered === rules && ((await netd('pending', null)) as { state?: unknown }).state === 'pending') {
+        this.#unanswered = undefined;
+        this.#pending = { rules, text };
+        return { refused: [], pending: true };
+      }
       const { changes } = (await netd('plan', { file })) as { changes: number };
       const pending = fresh && changes > 0;
+      this.#unanswered = pending ? rules : undefined;
       await netd('apply', pending ? { confirmWithinMs: confirmMs } : {});
+      this.#unanswered = undefined;
       if (pending) this.#pending = { rules, text };
       else if (fresh) await writeDurably(this.#path, text);
       log.info('rules applied', { rules, changes, ...(pending ? { confirmWithinMs: confirmMs } : {}) });
@@ -112,9 +129,10 @@ export class RulesKeeper {
       const { code, message, details } = asWeirError(error);
       log.error('the rules are not applied', { rules, code, error: message });
       const mistakes = Array.isArray(details.mistakes) ? (details.mistakes as { mistake?: unknown; next?: unknown }[]) : [];
-      return refusal(
+      const answer = refusal(
         mistakes.length > 0 ? mistakes.map(({ mistake, next }) => `${String(mistake)}; ${String(next)}`) : [message],
       );
+      return isPassing(error) ? { ...answer, again: true } : answer;
     }
   }
 
@@ -123,7 +141,10 @@ export class RulesKeeper {
     const pending = this.#pending;
     if (!pending) return false;
     this.#pending = undefined;
-    const { confirmed } = (await this.#options.netd('confirm', null)) as { confirmed: boolean };
+    const { confirmed } = (await this.#options.netd('confirm', null).catch((error: unknown) => {
+      if (isPassing(error)) this.#pending = pending;
+      throw error;
+    })) as { confirmed: boolean };
     if (confirmed) {
       await writeDurably(this.#path, pending.text);
       this.#options.log.info('rules confirmed', { rules: pending.rules });
