@@ -132,7 +132,11 @@ test('kill -9 at random under load', { skip: lacksKernelTests() }, () =>
       if (byPort.has(`${port}>10.64.0.${1 + (number % 100)}:${5000 + (number % 50)}`)) return false;
       return !gatewayEnds.some(({ from, to }) => at > from - 200 && at <= to + 50);
     });
-    assert.deepEqual(missing, [], `of ${sent.length} sent`);
+    assert.deepEqual(
+      missing,
+      [],
+      `of ${sent.length} sent; ${JSON.stringify({ kills, gatewayEnds })}\n${running.output.slice(-4000)}`,
+    );
     const held = (await lab.records(['sessions', '--port', '4000'])) as unknown as { weir: { session: { outcome: string } } }[];
     assert.equal(held.length, 1);
     assert.equal(held[0].weir.session.outcome, 'interrupted');
