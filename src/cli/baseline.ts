@@ -353,13 +353,14 @@ async function restore(context: CommandContext, options: Options, [name]: readon
       applied,
       confirm_within_ms: applied ? (confirmWithinMs ?? null) : null,
     });
-  else if (applied)
+  else if (applied) {
+    const equal = kept.length === 0 ? 'found equal' : 'found equal but for what is left alone';
     await context.print(
       confirmWithinMs === undefined
-        ? `Version ${version.number} is back, read again and found equal.`
-        : `Version ${version.number} is back, read again and found equal. It is taken back in ${confirmWithinMs / 1000} s unless you run \`weir baseline confirm\`.`,
+        ? `Version ${version.number} is back, read again and ${equal}.`
+        : `Version ${version.number} is back, read again and ${equal}. It is taken back in ${confirmWithinMs / 1000} s unless you run \`weir baseline confirm\`.`,
     );
-  else if (steps.length > 0) await context.note('nothing was done: --yes does it');
+  } else if (steps.length > 0) await context.note('nothing was done: --yes does it');
   return applied || changes.length === 0 ? 0 : differsCode;
 }
 

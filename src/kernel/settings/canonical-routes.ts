@@ -83,21 +83,51 @@ function routePlace(line: string): string {
   return [isTyped ? second : first, of('table'), of('metric'), of('tos'), of('from')].join(' ');
 }
 
+/** Destination and table. */
+const routeAim = (line: string): string => routePlace(line).split(' ', 2).join(' ');
+
+export interface RouteLines {
+  readonly gone: readonly string[];
+  readonly fresh: readonly string[];
+  /** Would go, but nothing else leads where a wanted route leads that only its keeper puts back. */
+  readonly standing: readonly string[];
+  /** Would come, but a route with a keeper holds its place: the kernel refuses the second (EEXIST). */
+  readonly held: readonly string[];
+}
+
+/** What of the difference is done, and what is not because of routes with a keeper, which themselves are in none of these. */
+export function divideRoutes(now: string, wanted: string): RouteLines {
+  const all = difference(now, wanted);
+  const isKept = (line: string): boolean => routeKeeper(line) !== undefined;
+  const awaited = new Set(all.fresh.filter(isKept).map(routeAim));
+  const taken = new Set(linesOf(now).filter(isKept).map(routePlace));
+  const [goes, comes] = [all.gone, all.fresh].map((lines) => lines.filter((line) => !isKept(line)));
+  const fresh = comes.filter((line) => !taken.has(routePlace(line)));
+  const going = new Set(goes);
+  const leads = linesOf(now).filter((line) => !going.has(line) && !/^(?:blackhole|unreachable|prohibit|throw) /.test(line));
+  const covered = new Set([...leads, ...fresh].map(routeAim));
+  const stands = (line: string): boolean => awaited.has(routeAim(line)) && !covered.has(routeAim(line));
+  return {
+    gone: goes.filter((line) => !stands(line)),
+    fresh,
+    standing: goes.filter(stands),
+    held: comes.filter((line) => taken.has(routePlace(line))),
+  };
+}
+
 /**
  * In one batch of ip(8), which stops at the first that fails. What is reached directly comes first: gateways need it. Others go only when
  * those that come are there, and one that takes the place of another replaces it: no packet meets none. Routes with a keeper stay.
  */
 export function routeSteps(family: '-4' | '-6', now: string, wanted: string): SettingsStep[] {
-  const all = difference(now, wanted);
-  const gone = all.gone.filter((line) => routeKeeper(line) === undefined);
-  const fresh = all.fresh.filter((line) => routeKeeper(line) === undefined);
+  const { gone, fresh } = divideRoutes(now, wanted);
   if (gone.length + fresh.length === 0) return [];
   const count = (lines: readonly string[]): Map<string, number> => {
     const places = new Map<string, number>();
     for (const line of lines) places.set(routePlace(line), (places.get(routePlace(line)) ?? 0) + 1);
     return places;
   };
-  const goneLines = new Set(all.gone);
+  const goneLines = new Set(gone);
   const [goes, comes, stays] = [count(gone), count(fresh), count(linesOf(now).filter((line) => !goneLines.has(line)))];
   // Where several are in one place (IPv6, multipath) it cannot be said which one is replaced.
   const isReplaced = (line: string): boolean => {

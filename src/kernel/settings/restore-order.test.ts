@@ -166,6 +166,18 @@ describe('routes', () => {
     assert.deepEqual(routeSteps('-4', text, ''), []);
     assert.deepEqual(commands(text, lines('a dev b')), ['route add a dev b']);
   });
+
+  it('stay where else nothing leads until a keeper comes, and do not come where one of a keeper is', () => {
+    const [dhcp, fixed] = ['default via 10.0.0.1 dev e proto dhcp', 'default via 10.0.0.1 dev e proto static'];
+    assert.deepEqual(commands(lines(fixed), lines(dhcp)), []);
+    assert.deepEqual(commands(lines(fixed, 'a dev b'), lines(`${dhcp} metric 100`)), ['route del a dev b']);
+    assert.deepEqual(commands(lines(fixed), lines(`${dhcp} metric 100`, 'default via 10.0.0.2 dev e')), [
+      'route replace default via 10.0.0.2 dev e',
+    ]);
+    assert.deepEqual(commands(lines(dhcp), lines(fixed, 'a dev b')), ['route add a dev b']);
+    // Another of the keeper's leads there: the place is not empty.
+    assert.deepEqual(commands(lines(fixed, `${dhcp} metric 50`), lines(`${dhcp} metric 100`)), [`route del ${fixed}`]);
+  });
 });
 
 describe('sets of ipset', () => {

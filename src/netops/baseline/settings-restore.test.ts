@@ -155,4 +155,17 @@ describe('a plan', () => {
     assert.match(plan.risks.join(), /every device/);
     assert.equal(planRestore(settings(bird), settings('')).steps.length, 0);
   });
+
+  it('never empties the place of a default route that only its keeper puts back, says so, and is found equal', async () => {
+    const [dhcp, fixed] = ['default via 10.0.0.1 dev e proto dhcp', 'default via 10.0.0.1 dev e proto static'];
+    const plan = planRestore(settings(`${fixed}\n`), settings(`${dhcp}\n`));
+    assert.deepEqual(plan.steps, []);
+    assert.match(plan.kept.join('\n'), /1 of dhcp[\s\S]*proto static: stays/);
+    assert.match(plan.risks.join(), /only dhcp puts this default route back/);
+    const reverse = planRestore(settings(`${dhcp}\n`), settings(`${fixed}\n`));
+    assert.match(reverse.kept.join('\n'), /proto static: not added/);
+    assert.match(reverse.risks.join(), /of dhcp stays/);
+    const folder = mkdtempSync(join(root, 'kept-'));
+    for (const one of [plan, reverse]) await restoreSettings(one, folder, undefined, { read: async () => one.now });
+  });
 });

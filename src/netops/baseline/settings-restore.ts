@@ -6,10 +6,11 @@ import { realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ensureDirectory, readWhole, writeDurably } from '../../base/durable-file.ts';
 import { asWeirError, WeirError } from '../../base/errors.ts';
+import { printable } from '../../base/printable.ts';
 import { type CommandRunner, createCommandRunner } from '../../kernel/command.ts';
 import { insideNetns } from '../../kernel/libc.ts';
 import { readProcessStart } from '../../kernel/process-identity.ts';
-import { routeKeeper } from '../../kernel/settings/canonical-routes.ts';
+import { divideRoutes, type RouteLines, routeKeeper } from '../../kernel/settings/canonical-routes.ts';
 import { changesEveryDevice } from '../../kernel/settings/canonical-sysctls.ts';
 import { readSettings } from '../../kernel/settings/settings-reader.ts';
 import { planSettings, renderStepsScript } from '../../kernel/settings/settings-steps.ts';
@@ -54,7 +55,9 @@ export function planRestore(now: NetworkSettings, wanted: NetworkSettings, only?
   const steps = planSettings(now, goal);
   if (changesEveryDevice(steps))
     risks.push('the switch of forwarding holds for every device, also for those that come and go and are in no version');
-  return { now, wanted: goal, changes, steps, risks, left: incomparable(now, goal), kept: keptByOthers(changes) };
+  risks.push(...keptDefaults(changes));
+  const kept = [...keptByOthers(changes), ...keptBecause(now, goal)];
+  return { now, wanted: goal, changes, steps, risks, left: incomparable(now, goal), kept };
 }
 
 const keeperOf = ({ part, text }: SettingsChange): string | undefined =>
@@ -69,6 +72,43 @@ const counted = (keepers: readonly (string | undefined)[]): [string, number][] =
 /** Routes that differ and are left to whoever keeps them. */
 const keptByOthers = (changes: readonly SettingsChange[]): string[] =>
   counted(changes.map(keeperOf)).map(([keeper, count]) => `routes: ${count} of ${keeper}, to be put back by whoever keeps them`);
+
+/** Routes of nobody that a restore leaves because of some with a keeper. */
+function leftForKeepers(now: NetworkSettings, wanted: NetworkSettings): Pick<RouteLines, 'standing' | 'held'> {
+  const both = (['routes', 'routes6'] as const).flatMap((part) => {
+    const [current, goal] = [now.parts[part], wanted.parts[part]];
+    return current === undefined || goal === undefined ? [] : [divideRoutes(current, goal)];
+  });
+  return { standing: both.flatMap(({ standing }) => standing), held: both.flatMap(({ held }) => held) };
+}
+
+const maxShown = 20;
+
+const shownLines = (lines: readonly string[], why: string): string[] => [
+  ...lines.slice(0, maxShown).map((line) => `${printable(line, 300)}: ${why}`),
+  ...(lines.length > maxShown ? [`${lines.length - maxShown} more routes: ${why}`] : []),
+];
+
+function keptBecause(now: NetworkSettings, wanted: NetworkSettings): string[] {
+  const { standing, held } = leftForKeepers(now, wanted);
+  return [
+    ...shownLines(standing, 'stays, for nothing else leads there until the wanted route is put back by whoever keeps it'),
+    ...shownLines(held, 'not added, a route that somebody else keeps has its place'),
+  ];
+}
+
+/** Without one that leads everywhere a machine may not be reached any more. */
+const keptDefaults = (changes: readonly SettingsChange[]): string[] =>
+  changes.flatMap((change) => {
+    const keeper = keeperOf(change);
+    if (keeper === undefined || !/^(?:unicast )?default /.test(change.text)) return [];
+    const text = printable(change.text, 300);
+    return [
+      change.sign === '+'
+        ? `${text}: only ${keeper} puts this default route back`
+        : `${text}: this default route of ${keeper} stays`,
+    ];
+  });
 
 /** By keeper: how many routes of a reading a restore will leave to it. */
 export const routeKeepers = ({ parts }: NetworkSettings): [string, number][] =>
@@ -193,7 +233,10 @@ export async function restoreSettings(
   if (confirmWithinMs !== undefined) await startGuard(folder, plan, confirmWithinMs, netns);
   try {
     await runSteps(runner, plan.steps, signal);
-    const rest = differs(await read(runner), plan.wanted);
+    const { standing, held } = leftForKeepers(plan.now, plan.wanted);
+    const left = new Set([...standing, ...held]);
+    const isRoute = ({ part }: SettingsChange): boolean => part === 'routes' || part === 'routes6';
+    const rest = differs(await read(runner), plan.wanted).filter((change) => !isRoute(change) || !left.has(change.text));
     if (rest.length > 0)
       throw new WeirError(
         'kernel-refused',
