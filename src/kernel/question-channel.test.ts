@@ -49,6 +49,23 @@ test('answers, out of order, and errors by their codes', async () => {
   await assert.rejects(channel.ask('double', 1), { code: 'not-running' });
 });
 
+test("a question has its own time; an answer that comes later is nobody's", { timeout: 10_000 }, async () => {
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { channel, gone } = begin({
+    late: async () => held.then(() => ({ value: 'late' })),
+    soon: () => ({ value: 'soon' }),
+  });
+  await assert.rejects(channel.ask('late', null, 20), { code: 'timeout' });
+  const waits = channel.ask('late', null, 60_000);
+  release();
+  assert.deepEqual([await waits, await channel.ask('soon')], ['late', 'soon']);
+  channel.close();
+  await gone;
+});
+
 test('a descriptor that nobody waits for is closed, at both ends', async () => {
   const { channel, gone } = begin({ open: () => ({ value: 'a', fd: openSync('/dev/null', 'r') }) });
   const before = readdirSync('/proc/self/fd').length;

@@ -34,6 +34,7 @@ const longestMessage = 192 << 10;
 const controlBytes = 24;
 /** Questions without an answer yet. */
 const maxWaiting = 64;
+/** Where a question does not say. */
 const answerWithinMs = 20_000;
 const sendWithinMs = 5000;
 const messagesPerTurn = 64;
@@ -135,13 +136,13 @@ export class QuestionChannel {
     this.#readiness.unref();
   }
 
-  /** Rejects with what the other half threw, `not-running` when it is gone, `timeout`, `fault` for too many at once. */
-  ask(name: string, argument: unknown = null): Promise<unknown> {
+  /** Rejects with what the other half threw, `not-running` when it is gone, `timeout` after `withinMs`, `fault` for too many at once. */
+  ask(name: string, argument: unknown = null, withinMs = answerWithinMs): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
         reject(new WeirError('timeout', `no answer in time: ${name}`));
-      }, answerWithinMs);
+      }, withinMs);
       const id = this.#send(name, argument, {
         resolve: ({ value, fd }) => {
           clearTimeout(timer);

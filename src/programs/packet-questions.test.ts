@@ -12,7 +12,7 @@ import { closeDescriptor } from '../kernel/libc.ts';
 import { openQuestionPair, QuestionChannel } from '../kernel/question-channel.ts';
 import { ownInstallation } from './installation.ts';
 import { packetHelperCommand } from './launch.ts';
-import { openPacketHelper } from './packet-questions.ts';
+import { factsOf, openPacketHelper } from './packet-questions.ts';
 
 test('who holds a socket, and files by their descriptors', { timeout: 20_000 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'weir-helper-'));
@@ -76,4 +76,19 @@ test('its settings come once; what is no question is refused; it ends with the o
   for (const [name, argument] of bad) await assert.rejects(channel.ask(name, argument), { code: 'bad-request' }, name);
   channel.close();
   assert.deepEqual(await ended, [0, null]);
+});
+
+test('rules may take longer to read than 20 s, nothing else may', async () => {
+  const asked: [string, unknown, number | undefined][] = [];
+  const ask = async (name: string, argument: unknown, withinMs?: number): Promise<unknown> => {
+    asked.push([name, argument, withinMs]);
+    return [];
+  };
+  const facts = factsOf({ ask }, async () => {});
+  await facts.rejectRules('10.0.0.1', 5);
+  await facts.isOwn('10.0.0.1');
+  assert.deepEqual(asked, [
+    ['facts.rejectRules', ['10.0.0.1', 5], 180_000],
+    ['facts.isOwn', ['10.0.0.1'], undefined],
+  ]);
 });

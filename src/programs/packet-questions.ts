@@ -40,10 +40,14 @@ const factNames = ['begin', 'moment', 'senderAt', 'isOwn', 'rejectRules', 'trans
 export type FactName = (typeof factNames)[number];
 export const factQuestions: readonly FactName[] = factNames;
 
-function factsOf(channel: QuestionChannel, close: () => Promise<void>): ResetFacts {
+/** Rules of many namespaces, or many rules, take longer to read than anything else that is asked. */
+const rulesWithinMs = 180_000;
+
+/** What the other half is asked about RSTs; nothing is asked here. */
+export function factsOf(channel: Pick<QuestionChannel, 'ask'>, close: () => Promise<void>): ResetFacts {
   // JSON has no undefined.
   const ask = async (name: FactName, ...argument: unknown[]): Promise<unknown> =>
-    (await channel.ask(`facts.${name}`, argument)) ?? undefined;
+    (await channel.ask(`facts.${name}`, argument, name === 'rejectRules' ? rulesWithinMs : undefined)) ?? undefined;
   const asked = Object.fromEntries(factNames.map((name) => [name, (...argument: unknown[]) => ask(name, ...argument)]));
   return { ...asked, close } as unknown as ResetFacts;
 }

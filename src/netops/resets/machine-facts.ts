@@ -18,6 +18,7 @@ import { readNamespaceIdentity } from '../../kernel/namespace-handle.ts';
 import { withRouteSocket } from '../../kernel/route-socket.ts';
 import { renderAddress } from '../../model/address.ts';
 import type { RejectRule } from './judge-reset.ts';
+import { lookInTime, RuleReadings } from './rule-readings.ts';
 
 export interface Tuple {
   readonly source: string;
@@ -30,9 +31,8 @@ type FoundRule = Omit<RejectRule, 'near'> & { readonly inode: string; readonly p
 
 const maxNamespaces = 256;
 const keepAddressesMs = 2000;
-const keepRulesMs = 10_000;
-/** Rules older than a RST are read again, so often at most. */
-const freshRulesMs = 1000;
+/** Of all namespaces; the ones it did not come to are told. */
+const rulesWithinMs = 60_000;
 const keepTuplesMs = 250;
 const maxTuples = 50_000;
 
@@ -99,9 +99,7 @@ export class MachineFacts {
   /** Inodes of namespaces, by address. */
   #owners = new Map<string, Set<string>>();
   #addressesAt = Number.NEGATIVE_INFINITY;
-  #rules: Promise<readonly FoundRule[]> | undefined;
-  /** When they were begun to be read, as the wall has it. */
-  #rulesAt = 0;
+  readonly #rules = new RuleReadings(() => this.#readRules());
   #tuples = new Map<string, Tuple[]>();
   #tuplesAt = Number.NEGATIVE_INFINITY;
   /** False: more connections are tracked than were read, so that a translation that was not found may be there all the same. */
@@ -129,20 +127,11 @@ export class MachineFacts {
    * Rules of every namespace that may have answered TCP with a RST as `ip`, at that time. Those that count and counted nothing have not.
    */
   async rejectRules(ip: string, at: Micros): Promise<readonly RejectRule[]> {
-    const now = Date.now();
-    if (
-      this.#rules === undefined ||
-      now - this.#rulesAt > keepRulesMs ||
-      (this.#rulesAt * 1000 < at && now - this.#rulesAt > freshRulesMs)
-    ) {
-      this.#rulesAt = now;
-      this.#rules = this.#readRules();
-    }
-    const readAt = this.#rulesAt;
+    const { found, begunAt } = await this.#rules.for(at);
     const here = String(readNamespaceIdentity(this.#watched ?? '/proc/thread-self/ns/net') ?? '');
     const owners = this.#owners.get(ip);
-    return (await this.#rules)
-      .filter(({ packets }) => packets !== 0 || readAt * 1000 < at)
+    return found
+      .filter(({ packets }) => packets !== 0 || begunAt < at)
       .map(({ inode, packets: _, ...rule }) => ({ ...rule, near: inode === here || owners?.has(inode) === true }));
   }
 
@@ -190,7 +179,7 @@ export class MachineFacts {
   async #readRules(): Promise<readonly FoundRule[]> {
     const rules: FoundRule[] = [];
     if (this.#namespaces.length === 0) this.#readAddresses();
-    for (const found of this.#namespaces) {
+    const left = await lookInTime(this.#namespaces, rulesWithinMs, async (found) => {
       const { path, inode } = found;
       try {
         const { chains, unreadable } = await readPacketFilter(createCommandRunner(path));
@@ -202,7 +191,8 @@ export class MachineFacts {
       } catch (error) {
         this.unseen.add(`rules of namespace ${inode}: ${asWeirError(error).message}`);
       }
-    }
+    });
+    if (left > 0) this.unseen.add(`rules of some namespaces: all take longer to read than ${rulesWithinMs / 1000} s`);
     return rules;
   }
 
