@@ -8,7 +8,6 @@ import type { CertificateMint } from '../honeypot/certificate-mint.ts';
 import { maxTakenBack } from '../model/agent.ts';
 import type { Limits } from '../model/configuration.ts';
 import type { ProbeRecord } from '../model/event.ts';
-import type { SessionClaim } from '../model/session.ts';
 import { SessionRecorder } from '../record/session-recorder.ts';
 import type { Spool } from '../record/spool.ts';
 import type { Arrival, ArrivedDatagram } from '../relay/arrival.ts';
@@ -68,10 +67,8 @@ export class AgentHouse {
     this.#own = this.#furnish(options.limits);
     this.#datagrams = new HandedDatagrams({
       open: (request) => options.link.openDatagrams(request),
-      onTurnedAway: (arrived) => {
-        if (arrived.claim) this.#takenBack(arrived.claim);
-        this.#answerDatagram(arrived);
-      },
+      onTurnedAway: (arrived) => this.#answerDatagram(arrived),
+      onTakenBack: (id) => this.#takenBack(id),
       clock: options.clock,
     });
   }
@@ -100,7 +97,7 @@ export class AgentHouse {
     this.#tidy();
   }
 
-  /** Flows that were handed over and are answered here, for the next hello. */
+  /** Flows that were handed over and are on record here, for the next hello. */
   get takenBack(): readonly string[] {
     return [...this.#back];
   }
@@ -120,7 +117,7 @@ export class AgentHouse {
       return;
     }
     const { syn } = arrival;
-    const claim = takeBackClaim(arrival.acceptedAt);
+    const claim = takeBackClaim(arrival.acceptedAt, (id) => this.#takenBack(id));
     const flow = this.#options.link.openFlow({
       flow: { transport: 'tcp', source, destination },
       tlvs: flowTlvs(network, sourceMac),
@@ -138,7 +135,6 @@ export class AgentHouse {
       onTurnedAway: (client) => {
         this.#handed.delete(handed);
         this.counters.turnedAway += 1;
-        this.#takenBack(claim);
         this.#answer({ ...arrival, socket: client, claim });
       },
       onEnd: () => this.#handed.delete(handed),
@@ -177,7 +173,7 @@ export class AgentHouse {
     }
   }
 
-  #takenBack({ id }: SessionClaim): void {
+  #takenBack(id: string): void {
     if (this.#back.size < maxTakenBack) this.#back.add(id);
   }
 

@@ -15,6 +15,8 @@ export interface HandedDatagramsOptions {
   open(request: DatagramRequest): DatagramFlow | undefined;
   /** Handed over, and the gateway never took it: it is as it came, and the receiver's. */
   onTurnedAway(arrived: ArrivedDatagram): void;
+  /** What was turned away is recorded under the identifier that the gateway was given. */
+  onTakenBack(id: string): void;
   readonly clock: Clock;
   /** At once; the least recently used one makes room. Default 1,024. */
   readonly flows?: number;
@@ -106,7 +108,7 @@ export class HandedDatagrams {
         oldest[1].flow.close();
       }
     }
-    const claim = takeBackClaim(at);
+    const claim = takeBackClaim(at, (id) => this.#options.onTakenBack(id));
     const flow = this.#options.open({
       flow: { transport: 'udp', source, destination },
       session: claim.id,
@@ -152,12 +154,21 @@ export class HandedDatagrams {
   }
 }
 
-/** For what an agent answers itself after it handed it over: at once settled, because nobody else hears of it again. */
-export const takeBackClaim = (at: Micros): SessionClaim => ({
-  id: createIdentifier(at),
-  sequence: takenBackSequence,
-  whenSettled: (settled) => settled(true),
-});
+/**
+ * For what an agent answers itself after it handed it over: at once settled, because nobody else hears of it again. `onUsed`: a session
+ * is recorded under it; a datagram may as well join one that is open already.
+ */
+export function takeBackClaim(at: Micros, onUsed: (id: string) => void): SessionClaim {
+  const id = createIdentifier(at);
+  return {
+    id,
+    sequence: takenBackSequence,
+    whenSettled: (settled) => {
+      onUsed(id);
+      settled(true);
+    },
+  };
+}
 
 /** What a flow's header says beside its ends. */
 export function flowTlvs(network: string, sourceMac: string | undefined): ProxyTlv[] {
