@@ -103,6 +103,7 @@ const losses: readonly (readonly [string, (gateway: GatewayStatus) => number | u
   ['agents: flows shed', ({ links }) => links && links.links.flowsShed + links.links.flowsOverBudget],
   ['agents: handshakes shed', ({ links }) => links?.links.handshakesShed],
   ['agents: answers to datagrams dropped', ({ links }) => links?.links.repliesDropped],
+  ['agents: flows of broken links given up', ({ links }) => links?.links.claimsGivenUp],
   ['agents: requests refused', ({ links }) => links?.links.requestsRefused],
   ['agents: headers refused', ({ links }) => links?.links.headersRefused],
   ['agents: records refused, of others or malformed', ({ links }) => links && links.spool.foreign + links.spool.malformed],

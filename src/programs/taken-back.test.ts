@@ -177,6 +177,27 @@ describe('a flow that the gateway took when the link broke', { timeout: 60_000 }
     assert.deepEqual([more.length, one.bytesIn], [0, 'USER root\r\n'.length]);
   });
 
+  it('is still the one that the agent answered when the link breaks again before its records are in', async () => {
+    const { counters } = centre.server;
+    centre.beforeSpool = async () => {
+      throw new Error('not yet');
+    };
+    gate.cut('down');
+    const attacker = await arrive();
+    attacker.write('USER');
+    await until('the gateway has it on record', async () => (await onRecord()).some(({ bytesIn }) => bytesIn === 4));
+    await until('the agent took it back', () => house.counters.answeredAlone === 1);
+    await until('the link is back', () => counters.links === 2 && link.state.state === 'linked');
+    gate.cut('down');
+    await until('the link is back again', () => counters.links === 3 && link.state.state === 'linked');
+    assert.deepEqual(house.takenBack, []);
+    centre.beforeSpool = undefined;
+    attacker.end(' root\r\n');
+    const [one, ...more] = await settled();
+    assert.deepEqual([more.length, one.bytesIn], [0, 'USER root\r\n'.length]);
+    await until('nothing waits at the gateway', () => centre.server.claims.waiting === 0 && centre.unsettled === 0);
+  });
+
   it('and of which the agent heard, but could not say so, is what the gateway saw', async () => {
     centre.beforeConnection = () => gate.cut('up');
     const attacker = await arrive();

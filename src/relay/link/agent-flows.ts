@@ -93,9 +93,11 @@ export class AgentFlows implements FlowKeeper {
     clearInterval(this.#timer);
   }
 
-  /** Of flows whose end waits for what the agent says. */
-  get unsettled(): Iterable<FlowClaim> {
-    return this.#claims.values();
+  /** Of flows whose end waits for what the agent says; whoever takes them settles them. */
+  takeClaims(): FlowClaim[] {
+    const claims = [...this.#claims.values()];
+    this.#claims.clear();
+    return claims;
   }
 
   reset(flow: LinkFlow): void {
@@ -234,7 +236,7 @@ export class AgentFlows implements FlowKeeper {
     try {
       const claim = this.#claim(stream, facts);
       const common = this.#common(flow, facts, place, claim);
-      // With a claim both records begin at the same time, by which a store puts them where they belong.
+      // With a claim both records begin at the same time, where the agent's can be: it is its clock.
       options.onConnection({ socket, ...common, syn: facts.syn, acceptedAt: claim?.start ?? options.clock() });
     } catch (error) {
       socket.on('error', () => {});

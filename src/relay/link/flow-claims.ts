@@ -10,32 +10,37 @@ export interface FlowClaimsOptions {
   /** What a session is called on record by the identifier that this agent gave it: no other agent's can be called so. */
   nameOf(agent: string, id: string): string;
   readonly clock?: Clock;
-  /** Of one agent, that it did not say it heard of; the oldest is settled. Default 4,096. */
+  /** Of one agent, that it did not say it heard of; the oldest is given up. Default 4,096. */
   readonly most?: number;
-  /** Nobody says how it went: then it is as far as it is known here. Default 10 minutes. */
+  /** Nobody says how it went: then it is as far as it is known here. Default 7 days, as an agent's records may wait for their link. */
   readonly patienceMs?: number;
+  /** Identifiers of one agent that are remembered as used while they could come again; beyond it none is taken. Default 65,536. */
+  readonly remembered?: number;
+  /** Settled as ours though the agent may still have records of it, for want of room or of time. */
+  onGivenUp?(): void;
 }
 
-/** An identifier's time may be so far from our clock: the agent's is set by ours, and a flow may be long on its way. */
-const oldestMicros = 3_600e6;
-const aheadMicros = 60e6;
+/** An identifier's time may be so far from our clock: the agent's is set by ours, and a link lives through stalls of seconds. */
+const oldestMicros = 60e6;
+const aheadMicros = 10e6;
+/** So long ago an agent may say that an attacker came. */
+const startMicros = 5e6;
+const dayMicros = 86_400e6;
 
 export class FlowClaim implements SessionClaim {
   /** As the agent calls it. */
   readonly given: string;
   readonly id: string;
+  /** When the attacker came: by the agent's clock where that can be, not later than now. */
+  readonly start: Micros;
   readonly sequence = 0;
   #isOurs: boolean | undefined;
   #waiting: ((isOurs: boolean) => void) | undefined;
 
-  constructor(given: string, id: string) {
+  constructor(given: string, id: string, start: Micros) {
     this.given = given;
     this.id = id;
-  }
-
-  /** When the attacker came, by the agent's clock. */
-  get start(): Micros {
-    return identifierTime(this.given);
+    this.start = start;
   }
 
   get isSettled(): boolean {
@@ -60,8 +65,17 @@ export class FlowClaim implements SessionClaim {
 interface Side {
   /** Whether they are its own answers: known while it is linked. */
   takenBack: ReadonlySet<string> | undefined;
-  /** Of links that have ended, by the agent's identifiers. */
-  readonly broken: Map<string, { readonly claim: FlowClaim; readonly sinceMs: number }>;
+  /** Of links that have ended, by the agent's identifiers; the oldest first. */
+  readonly broken: Map<string, Broken>;
+  /** Identifiers of which the time has not passed. */
+  readonly used: Set<string>;
+}
+
+interface Broken {
+  readonly claim: FlowClaim;
+  readonly sinceMs: number;
+  /** A hello has told that the agent answered it: no later one says it again, and its records may need several links. */
+  named: boolean;
 }
 
 export class FlowClaims {
@@ -69,6 +83,7 @@ export class FlowClaims {
   readonly #clock: Clock;
   readonly #most: number;
   readonly #patienceMs: number;
+  readonly #remembered: number;
   readonly #sides = new Map<string, Side>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -76,7 +91,8 @@ export class FlowClaims {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#most = options.most ?? 4096;
-    this.#patienceMs = options.patienceMs ?? 600_000;
+    this.#patienceMs = options.patienceMs ?? 7 * 86_400_000;
+    this.#remembered = options.remembered ?? 65_536;
   }
 
   /** Sessions of broken links whose end waits. */
@@ -86,37 +102,48 @@ export class FlowClaims {
     return waiting;
   }
 
-  /** Undefined: it came at a time that cannot be. */
+  /** Undefined: it is of a time that cannot be, or was used: two sessions under it would hide each other. */
   open(agent: string, given: string): FlowClaim | undefined {
     const now = this.#clock();
     const at = identifierTime(given);
     if (!(at > now - oldestMicros && at < now + aheadMicros)) return undefined;
-    return new FlowClaim(given, this.#options.nameOf(agent, given));
+    const start = at > now || at < now - startMicros ? now : at;
+    // A store looks for what else is recorded of it in the same day.
+    if (Math.floor(start / dayMicros) !== Math.floor(at / dayMicros)) return undefined;
+    const { used, broken } = this.#side(agent);
+    if (used.has(given) || broken.has(given) || used.size >= this.#remembered) return undefined;
+    used.add(given);
+    this.#sweepLater();
+    return new FlowClaim(given, this.#options.nameOf(agent, given), start);
   }
 
   /** Its link holds now, and this is what it took back. */
   linked(agent: string, takenBack: readonly string[]): void {
-    const side = this.#sides.get(agent) ?? { takenBack: undefined, broken: new Map() };
+    const side = this.#side(agent);
     side.takenBack = new Set(takenBack);
-    this.#sides.set(agent, side);
     this.#judge(side);
   }
 
   /** A link has ended before these were settled; `stillLinked`: the agent has another. */
   ended(agent: string, claims: Iterable<FlowClaim>, stillLinked: boolean): void {
-    const side: Side = this.#sides.get(agent) ?? { takenBack: undefined, broken: new Map() };
-    this.#sides.set(agent, side);
+    const side = this.#side(agent);
     if (!stillLinked) side.takenBack = undefined;
     const sinceMs = performance.now();
-    for (const claim of claims) if (!claim.isSettled) side.broken.set(claim.given, { claim, sinceMs });
-    this.#judge(side);
-    for (const [given, { claim }] of side.broken) {
-      if (side.broken.size <= this.#most) break;
-      side.broken.delete(given);
-      claim.settle();
+    for (const claim of claims) {
+      if (claim.isSettled) continue;
+      const before = side.broken.get(claim.given);
+      if (before && before.claim !== claim) before.claim.settle();
+      // Behind all others: the map is in order of time.
+      side.broken.delete(claim.given);
+      side.broken.set(claim.given, { claim, sinceMs, named: before?.named ?? false });
     }
-    if (side.broken.size > 0) this.#timer ??= setInterval(() => this.#sweep(), Math.min(10_000, this.#patienceMs)).unref();
-    else if (!stillLinked) this.#sides.delete(agent);
+    this.#judge(side);
+    for (const given of side.broken.keys()) {
+      if (side.broken.size <= this.#most) break;
+      this.#giveUp(side, given);
+    }
+    if (side.broken.size > 0) this.#sweepLater();
+    else if (!stillLinked && side.used.size === 0) this.#sides.delete(agent);
   }
 
   /** The agent has handed in what it recorded under this identifier: nothing is to be said here any more. */
@@ -133,26 +160,49 @@ export class FlowClaims {
     this.#sides.clear();
   }
 
+  #side(agent: string): Side {
+    const side = this.#sides.get(agent) ?? { takenBack: undefined, broken: new Map(), used: new Set() };
+    this.#sides.set(agent, side);
+    return side;
+  }
+
   #judge({ takenBack, broken }: Side): void {
     if (!takenBack) return;
-    for (const [given, { claim }] of broken) {
-      if (takenBack.has(given)) continue;
+    for (const [given, one] of broken) {
+      if (takenBack.has(given)) one.named = true;
+      if (one.named) continue;
       broken.delete(given);
-      claim.settle();
+      one.claim.settle();
     }
+  }
+
+  #giveUp({ broken }: Side, given: string): void {
+    const one = broken.get(given);
+    broken.delete(given);
+    one?.claim.settle();
+    this.#options.onGivenUp?.();
+  }
+
+  #sweepLater(): void {
+    this.#timer ??= setInterval(() => this.#sweep(), Math.min(10_000, this.#patienceMs)).unref();
   }
 
   #sweep(): void {
     const since = performance.now() - this.#patienceMs;
+    const passed = this.#clock() - oldestMicros;
     let left = 0;
     for (const [agent, side] of this.#sides) {
-      for (const [given, { claim, sinceMs }] of side.broken) {
+      for (const [given, { sinceMs }] of side.broken) {
         if (sinceMs > since) break;
-        side.broken.delete(given);
-        claim.settle();
+        this.#giveUp(side, given);
       }
-      left += side.broken.size;
-      if (side.broken.size === 0 && !side.takenBack) this.#sides.delete(agent);
+      // Nearly in order; what stands behind a later one goes with it.
+      for (const given of side.used) {
+        if (identifierTime(given) > passed) break;
+        side.used.delete(given);
+      }
+      left += side.broken.size + side.used.size;
+      if (side.broken.size + side.used.size === 0 && !side.takenBack) this.#sides.delete(agent);
     }
     if (left > 0) return;
     clearInterval(this.#timer);

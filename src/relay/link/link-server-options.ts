@@ -134,6 +134,8 @@ export interface LinkServerCounters {
   datagrams: number;
   /** Answers to datagrams that found the link full. */
   repliesDropped: number;
+  /** Flows of broken links that are on record as they were seen here: records of the agent's, if it has some, come too late. */
+  claimsGivenUp: number;
   spoolBatches: number;
   spoolRefused: number;
 }

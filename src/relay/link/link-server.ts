@@ -61,6 +61,7 @@ export class LinkServer implements AgentLinkOwner {
     flowsOverBudget: 0,
     datagrams: 0,
     repliesDropped: 0,
+    claimsGivenUp: 0,
     spoolBatches: 0,
     spoolRefused: 0,
   };
@@ -81,7 +82,13 @@ export class LinkServer implements AgentLinkOwner {
   constructor(options: LinkServerOptions) {
     this.options = options;
     this.limits = { ...linkServerLimits, ...options.limits };
-    this.claims = new FlowClaims({ nameOf: (agent, id) => options.sessionIdOf(agent, id), clock: options.clock });
+    this.claims = new FlowClaims({
+      nameOf: (agent, id) => options.sessionIdOf(agent, id),
+      clock: options.clock,
+      onGivenUp: () => {
+        this.counters.claimsGivenUp += 1;
+      },
+    });
     this.spoolDesk = new SpoolDesk({
       maxBytes: this.limits.spoolBatchBytes,
       take: (agent, batch) => options.onSpool(agent, batch),
@@ -187,6 +194,8 @@ export class LinkServer implements AgentLinkOwner {
     if (record.link) {
       this.counters.replaced += 1;
       record.link.end('replaced');
+      // It may take seconds to close: what the agent says of its flows, and hands in of them, comes on the new one.
+      this.claims.ended(link.agent, record.link.flows.takeClaims(), false);
     }
     const { upgrade } = record;
     // It is on trial, and says itself when it stays. One that comes back with another version says why: see agent-record.ts.
@@ -242,7 +251,7 @@ export class LinkServer implements AgentLinkOwner {
   onClosed(link: AgentLink, reason: string): void {
     this.#links.delete(link);
     const record = this.#records.get(link.agent);
-    this.claims.ended(link.agent, link.flows.unsettled, record?.link !== undefined && record.link !== link);
+    this.claims.ended(link.agent, link.flows.takeClaims(), record?.link !== undefined && record.link !== link);
     if (record?.link !== link) return;
     record.link = undefined;
     record.since = this.options.clock();
