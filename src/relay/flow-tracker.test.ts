@@ -289,17 +289,18 @@ test('the five hundred thousandth SYN costs what the first did', () => {
   const packet = segment('in', syn, 1, 0);
   const view = new DataView(packet.bytes.buffer);
   const round = (from: number): number => {
-    const started = performance.now();
+    const before = process.cpuUsage();
     for (let index = from; index < from + 50_000; index += 1) {
       view.setUint32(12, 0x0b000000 + index);
       tracker.packet(packet);
     }
-    return performance.now() - started;
+    return process.cpuUsage(before).user / 1000;
   };
   const first = round(0);
-  let last = 0;
-  for (let index = 1; index <= 8; index += 1) last = round(index * 50_000);
-  assert.ok(last < 5 * first + 200, `${first} ms, then ${last} ms`);
+  const later = Array.from({ length: 8 }, (_, index) => round((index + 1) * 50_000));
+  // Of the processor, and of the best of the last: what grows with every SYN has no good round, a busy machine has.
+  const last = Math.min(...later.slice(-4));
+  assert.ok(last < 5 * first + 200, `${first} ms of the processor, then ${last} ms`);
 });
 
 test('any bytes in any order: nothing is thrown, every session that opened closes, tables keep their bounds', () => {
