@@ -117,7 +117,16 @@ describe('weir baseline', () => {
     found = { ...found, differences: [opened, other] };
     const unwritten = await bed.run('baseline check --alert');
     assert.deepEqual([unwritten.code, /203\.0\.113\.1:6379/.test(unwritten.out)], [1, true], unwritten.err);
+    const one = await bed.run('baseline check --alert --json');
+    const told = JSON.parse(one.out) as { differences: unknown[]; error: { code: string } };
+    assert.deepEqual([one.code, told.differences.length, told.error.code], [1, 2, 'disk-full'], 'one object');
     bed.baseline.alert = alert;
+    // What a run did not come to is neither agreed nor news again.
+    found = { ...found, differences: [], notMeasured: ['the time was over'] };
+    await bed.run('baseline check --alert');
+    found = { ...found, differences: [opened], notMeasured: [] };
+    await bed.run('baseline check --alert');
+    assert.equal(alerted.length, 1, 'told already');
     found = { ...found, differences: [] };
     await bed.run('baseline check --alert');
     found = { ...found, differences: [opened] };

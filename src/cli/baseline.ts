@@ -3,7 +3,7 @@
 
 import path from 'node:path';
 import type { Command } from 'commander';
-import { WeirError } from '../base/errors.ts';
+import { asWeirError, WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { parseDuration } from '../config/forms.ts';
 import { type NetworkSettings, type SettingsPart, settingsParts } from '../model/network-settings.ts';
@@ -156,26 +156,37 @@ async function check(context: CommandContext, options: Options): Promise<number>
   const matrix = parseMatrix(text, file);
   const found = await actionsOf(context).checkAccess(matrix);
   const { differences, notMeasured, compared } = found;
-  if (context.json)
+  if (context.json) {
+    // One object, whatever becomes of the alerts.
+    const failure = options.alert ? await alertNews(context, options, found).then(() => undefined, asWeirError) : undefined;
     await context.printJson({
       file,
       recorded: new Date(matrix.recordedAt).toISOString(),
       compared,
       differences,
       not_measured: notMeasured,
+      ...(failure && { error: { code: failure.code, message: failure.message, details: failure.details } }),
     });
-  else {
+    if (failure) return 1;
+  } else {
     await printAccessCheck(context, found);
     await noteMissing(context, notMeasured);
+    // What was found is shown even where it cannot be written down.
+    if (options.alert) await alertNews(context, options, found);
   }
-  // What was found is shown even where it cannot be written down.
-  if (options.alert) await alertNews(context, options, differences);
   if (differences.length > 0) return differsCode;
   return notMeasured.length > 0 ? notMeasuredCode : 0;
 }
 
-/** What the last check told already is no news; what went away and comes back is. */
-async function alertNews(context: CommandContext, options: Options, differences: readonly AccessDifference[]): Promise<void> {
+/** Differences that are remembered as told while not everything could be measured. */
+const maxTold = 10_000;
+
+/** What was told already is no news; what went away, as far as all could be measured, and comes back is. */
+async function alertNews(
+  context: CommandContext,
+  options: Options,
+  { differences, notMeasured }: { readonly differences: readonly AccessDifference[]; readonly notMeasured: readonly unknown[] },
+): Promise<void> {
   const file = path.join(await folderOf(context, options), 'alerted.json');
   const keyOf = ({ kind, source, target, found }: AccessDifference): string => [kind, source, target, found].join(' | ');
   let told: unknown = [];
@@ -188,7 +199,9 @@ async function alertNews(context: CommandContext, options: Options, differences:
   const known = new Set(Array.isArray(told) ? told : []);
   const news = differences.filter((difference) => !known.has(keyOf(difference)));
   if (news.length > 0) await actionsOf(context).alert((await context.configuration()).data, news, context.now);
-  await actionsOf(context).writeFile(file, `${JSON.stringify(differences.map(keyOf))}\n`);
+  const now = differences.map(keyOf);
+  const keys = notMeasured.length > 0 ? [...new Set([...now, ...known])].slice(0, Math.max(now.length, maxTold)) : now;
+  await actionsOf(context).writeFile(file, `${JSON.stringify(keys)}\n`);
 }
 
 const storeOf = async (context: CommandContext, options: Options): Promise<SnapshotStore> =>

@@ -115,7 +115,11 @@ async function compare(context: CommandContext, report: ExposureReport, options:
     if (text !== undefined && !before) await context.note(`${file} is not what an earlier run left: nothing to compare with`);
     const isCut = isCutShort(report);
     if (isCut && options.remember)
-      await context.note('not every way was walked: the next run is compared with what was remembered before this one');
+      await context.note(
+        text === undefined
+          ? 'not every way was walked: nothing is remembered for the next run'
+          : 'not every way was walked: the next run is compared with what was remembered before this one',
+      );
     if (options.remember && !isCut) await actions.remember(file, `${JSON.stringify(rememberExposure(report))}\n`);
     return before && { since: before.takenAt, changes: changesSince(before, report) };
   } catch (error) {

@@ -80,6 +80,25 @@ describe('the schedule of the access baseline', () => {
     assert.equal(told.length, 1, told.join());
   });
 
+  it('says what was not measured, and alerts that could not be written, and never calls that agreed', async () => {
+    let done: () => void = () => {};
+    const second = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    let count = 0;
+    const { schedule } = bed(async () => {
+      count += 1;
+      if (count === 2) done();
+      return { compared: 0, differences: 0, notMeasured: 2, unwritten: 'no space left' };
+    });
+    schedule.start();
+    await second;
+    await schedule.stop();
+    const { lines, reasons } = schedule.report();
+    assert.match(lines.join(), /^nothing else than agreed was found: 0 ways compared, 2 things not measured/);
+    assert.match(reasons.join(), /2 things .* not measured, `weir baseline check` .*not on record as alerts: no space left/);
+  });
+
   it('tries one that failed again before its time', async (context) => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
     const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -106,6 +125,9 @@ describe('the schedule of the access baseline', () => {
   it('reads what a check answers, and takes nothing else for an answer', () => {
     const answer = JSON.stringify({ compared: 2, differences: [{}], not_measured: [] });
     assert.deepEqual(parseOutcome(answer, 10), { compared: 2, differences: 1, notMeasured: 0 });
+    const full = { code: 'disk-full', message: 'no space left', details: { next: 'make room' } };
+    const unwritten = parseOutcome(JSON.stringify({ ...JSON.parse(answer), error: full }), 1);
+    assert.deepEqual(unwritten, { compared: 2, differences: 1, notMeasured: 0, unwritten: 'no space left: make room' });
     for (const [stdout, code] of [
       [answer, 1],
       ['', null],

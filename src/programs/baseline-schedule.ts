@@ -16,6 +16,8 @@ export interface BaselineOutcome {
   readonly compared: number;
   readonly differences: number;
   readonly notMeasured: number;
+  /** Why differences could not be written down as alerts. */
+  readonly unwritten?: string;
 }
 
 /** Throws what the check failed with. Ends early, also with an error, when `signal` fires. */
@@ -108,12 +110,16 @@ export class BaselineSchedule {
     const lines: string[] = [];
     const reasons: string[] = [];
     if (this.#last) {
-      const { at, compared, differences, notMeasured } = this.#last;
+      const { at, compared, differences, notMeasured, unwritten } = this.#last;
       const gaps = notMeasured > 0 ? `, ${notMeasured} things not measured` : '';
-      const found = differences === 0 ? 'as agreed' : `${differences} differences`;
+      const same = notMeasured === 0 ? 'as agreed' : 'nothing else than agreed was found';
+      const found = differences === 0 ? same : `${differences} differences`;
       lines.push(`${found}: ${compared} ways compared${gaps}, at ${renderMicros(at)}`);
       if (differences > 0)
         reasons.push(`who reaches what is not as agreed: ${differences} differences, \`weir baseline check\` shows them`);
+      if (notMeasured > 0)
+        reasons.push(`${notMeasured} things of the access baseline were not measured, \`weir baseline check\` names them`);
+      if (unwritten !== undefined) reasons.push(`differences from the access baseline are not on record as alerts: ${unwritten}`);
     } else lines.push(this.#failure === undefined ? 'the first check is under way' : 'not checked yet');
     if (this.#failure !== undefined)
       reasons.push(`the access baseline could not be checked, ${this.#failures} times until now: ${this.#failure}`);
@@ -167,9 +173,15 @@ export function parseOutcome(stdout: string, code: number | string | null | unde
     throw new WeirError('fault', `the check ended with ${code ?? 'a signal'} and no answer`);
   }
   const { compared, differences, not_measured: notMeasured, error } = said;
-  if ((code === 0 || code === 10 || code === 3) && Array.isArray(differences) && Array.isArray(notMeasured))
-    return { compared: Number(compared), differences: differences.length, notMeasured: notMeasured.length };
   const { message, details } = (error ?? {}) as { readonly message?: unknown; readonly details?: { readonly next?: unknown } };
+  if (Array.isArray(differences) && Array.isArray(notMeasured)) {
+    const outcome = { compared: Number(compared), differences: differences.length, notMeasured: notMeasured.length };
+    if (code === 0 || code === 10 || code === 3) return outcome;
+    if (typeof message === 'string') {
+      const text = typeof details?.next === 'string' ? `${message}: ${details.next}` : message;
+      return { ...outcome, unwritten: printable(text, 400) };
+    }
+  }
   const next = typeof details?.next === 'string' ? { next: details.next } : {};
   throw new WeirError('fault', typeof message === 'string' ? message : `the check ended with ${code ?? 'a signal'}`, next);
 }
