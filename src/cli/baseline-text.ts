@@ -14,7 +14,10 @@ const maxSteps = 100;
 
 const worse: ReadonlySet<AccessDifference['kind']> = new Set(['opened', 'unlisted', 'new-source', 'other-service']);
 
-export async function printAccessCheck(context: CommandContext, { compared, differences }: AccessCheck): Promise<void> {
+export async function printAccessCheck(
+  context: CommandContext,
+  { compared, differences, notMeasured }: AccessCheck,
+): Promise<void> {
   const { style } = context;
   for (const { kind, source, target, expected, found, by } of differences.slice(0, maxLines)) {
     const line = `${kind.padEnd(13)} ${source} -> ${target}: ${expected}, ${found}`;
@@ -27,7 +30,7 @@ export async function printAccessCheck(context: CommandContext, { compared, diff
   if (differences.length > maxLines) await context.print(`and ${differences.length - maxLines} more`);
   await context.note(
     differences.length === 0
-      ? `as agreed: ${plural(compared, 'way')} compared`
+      ? `${notMeasured.length > 0 ? 'nothing else than agreed was found' : 'as agreed'}: ${plural(compared, 'way')} compared`
       : `${plural(differences.length, 'difference')}; ${plural(compared, 'way')} compared`,
   );
 }

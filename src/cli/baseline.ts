@@ -7,7 +7,7 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
 import { parseDuration } from '../config/forms.ts';
 import { type NetworkSettings, type SettingsPart, settingsParts } from '../model/network-settings.ts';
-import type { AccessDifference } from '../netops/baseline/matrix-check.ts';
+import { type AccessCheck, type AccessDifference, wayOf } from '../netops/baseline/matrix-check.ts';
 import { parseMatrix, renderMatrix } from '../netops/baseline/matrix-file.ts';
 import { diffSettings, incomparable } from '../netops/baseline/settings-diff.ts';
 import { planRestore, returnErrorsFile, routeKeepers } from '../netops/baseline/settings-restore.ts';
@@ -178,15 +178,11 @@ async function check(context: CommandContext, options: Options): Promise<number>
   return notMeasured.length > 0 ? notMeasuredCode : 0;
 }
 
-/** Differences that are remembered as told while not everything could be measured. */
-const maxTold = 10_000;
+/** Differences that are remembered as told. */
+const maxTold = 20_000;
 
-/** What was told already is no news; what went away, as far as all could be measured, and comes back is. */
-async function alertNews(
-  context: CommandContext,
-  options: Options,
-  { differences, notMeasured }: { readonly differences: readonly AccessDifference[]; readonly notMeasured: readonly unknown[] },
-): Promise<void> {
+/** What was told already is no news, also where it was not come to meanwhile; what went away and comes back is. */
+async function alertNews(context: CommandContext, options: Options, { differences, left, isCut }: AccessCheck): Promise<void> {
   const file = path.join(await folderOf(context, options), 'alerted.json');
   const keyOf = ({ kind, source, target, found }: AccessDifference): string => [kind, source, target, found].join(' | ');
   let told: unknown = [];
@@ -199,9 +195,13 @@ async function alertNews(
   const known = new Set(Array.isArray(told) ? told : []);
   const news = differences.filter((difference) => !known.has(keyOf(difference)));
   if (news.length > 0) await actionsOf(context).alert((await context.configuration()).data, news, context.now);
-  const now = differences.map(keyOf);
-  const keys = notMeasured.length > 0 ? [...new Set([...now, ...known])].slice(0, Math.max(now.length, maxTold)) : now;
-  await actionsOf(context).writeFile(file, `${JSON.stringify(keys)}\n`);
+  const isLeft = (key: string): boolean => {
+    const [kind, source, target] = key.split(' | ');
+    return left.has(wayOf(source, target)) || (isCut && (kind === 'unlisted' || kind === 'new-source'));
+  };
+  const keys = new Set(differences.map(keyOf));
+  for (const key of known) if (keys.size < maxTold && typeof key === 'string' && isLeft(key)) keys.add(key);
+  await actionsOf(context).writeFile(file, `${JSON.stringify([...keys])}\n`);
 }
 
 const storeOf = async (context: CommandContext, options: Options): Promise<SnapshotStore> =>

@@ -116,7 +116,7 @@ async function compare(context: CommandContext, report: ExposureReport, options:
     const isCut = isCutShort(report);
     if (isCut && options.remember)
       await context.note(
-        text === undefined
+        before === undefined
           ? 'not every way was walked: nothing is remembered for the next run'
           : 'not every way was walked: the next run is compared with what was remembered before this one',
       );

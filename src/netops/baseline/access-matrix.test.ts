@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { type Address, parseAddress } from '../../model/address.ts';
 import type { Machine } from '../../model/machine.ts';
 import { AccessReader } from './access-matrix.ts';
-import { checkAccess } from './matrix-check.ts';
+import { checkAccess, wayOf } from './matrix-check.ts';
 
 const address = (text: string): Address => parseAddress(text) ?? assert.fail(text);
 const namespace = {
@@ -33,8 +33,9 @@ describe('a cell whose source is not there', () => {
     assert.equal(reader.answer(source, target)?.outcome, 'unknown');
     assert.equal(reader.answer({ ...source, netns: 'gone' }, target)?.outcome, 'unknown');
     const matrix = { recordedAt: 0, sources: [source], rows: [{ ...target, reach: [], refuse: ['lan'], unknown: [] }] };
-    const { compared, notMeasured } = checkAccess(matrix, machine, ask);
+    const { compared, notMeasured, left } = checkAccess(matrix, machine, ask);
     assert.deepEqual([compared, notMeasured], [0, ['lan to tcp 192.0.2.1:22: there is no device eth0']]);
+    assert.deepEqual([...left], [wayOf('lan', 'tcp 192.0.2.1:22')]);
   });
 });
 
@@ -43,8 +44,8 @@ describe('a check whose time is over', () => {
     const matrix = { recordedAt: 0, sources: [source], rows: [{ ...target, reach: ['lan'], refuse: [], unknown: [] }] };
     const link = { index: 2, name: 'eth0', mac: '', mtu: 1500, up: true, operstate: 'up', addresses: [] };
     const known = { ...machine, namespaces: [{ ...namespace, links: [link] }] };
-    const { compared, differences, notMeasured } = checkAccess(matrix, known, ask, () => true);
-    assert.deepEqual([compared, differences], [0, []]);
+    const { compared, differences, notMeasured, left } = checkAccess(matrix, known, ask, () => true);
+    assert.deepEqual([compared, differences, [...left]], [0, [], [wayOf('lan', 'tcp 192.0.2.1:22')]]);
     assert.match(notMeasured.join(), /1 ways of the matrix: they are too many for the time there is/);
   });
 });

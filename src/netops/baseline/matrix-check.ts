@@ -36,7 +36,13 @@ export interface AccessCheck {
   readonly differences: readonly AccessDifference[];
   /** Cells whose answer cannot be told now, and other gaps, in words. */
   readonly notMeasured: readonly string[];
+  /** Ways (`wayOf`) of which nobody can say now whether they differ. */
+  readonly left: ReadonlySet<string>;
+  /** Ways in no row were not all looked at. */
+  readonly isCut: boolean;
 }
+
+export const wayOf = (source: string, target: string): string => `${source} | ${target}`;
 
 const maxDifferences = 10_000;
 
@@ -46,12 +52,16 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
   const sources = new Map(matrix.sources.map((source) => [source.name, source]));
   const differences: AccessDifference[] = [];
   const notMeasured = new Set<string>();
+  const left = new Set<string>();
   const add = (difference: AccessDifference): void => {
     if (differences.length < maxDifferences) differences.push(difference);
-    else notMeasured.add(`differences beyond the first ${maxDifferences}`);
+    else {
+      notMeasured.add(`differences beyond the first ${maxDifferences}`);
+      left.add(wayOf(difference.source, difference.target));
+    }
   };
   let compared = 0;
-  let left = 0;
+  let late = 0;
   for (const row of matrix.rows) {
     const target = renderTarget(row);
     for (const name of row.unknown) notMeasured.add(`${name} to ${target}: it could not be decided when it was recorded`);
@@ -62,12 +72,14 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
       for (const name of names) {
         const source = sources.get(name) as MatrixSource;
         if (reader.isDone) {
-          left += 1;
+          late += 1;
+          left.add(wayOf(name, target));
           continue;
         }
         const answer = reader.answer(source, row);
         if (!answer || answer.outcome === 'unknown') {
           notMeasured.add(`${name} to ${target}: ${reasonOf(answer)}`);
+          left.add(wayOf(name, target));
           continue;
         }
         compared += 1;
@@ -75,12 +87,16 @@ export function checkAccess(matrix: AccessMatrix, machine: Machine, ask: RouteQu
         if (difference) add({ source: name, target, ...difference });
       }
   }
-  if (left > 0) notMeasured.add(`${left} ways of the matrix: they are too many for the time there is`);
-  findUnlisted(matrix, machine, reader, add, notMeasured);
+  if (late > 0) notMeasured.add(`${late} ways of the matrix: they are too many for the time there is`);
+  const isCut = findUnlisted(matrix, machine, reader, add, (source, target, why) => {
+    notMeasured.add(`${source} to ${target}, in no row: ${why}`);
+    left.add(wayOf(source, target));
+  });
+  if (isCut) notMeasured.add('further ways that are in no row: they are too many for the time there is');
   for (const { what, why } of machine.unseen) notMeasured.add(`${what}: ${why}`);
   for (const namespace of machine.namespaces)
     for (const text of [...(namespace.filter?.unreadable ?? []), ...notLookedFrom(namespace)]) notMeasured.add(text);
-  return { compared, differences, notMeasured: [...notMeasured] };
+  return { compared, differences, notMeasured: [...notMeasured], left, isCut };
 }
 
 const reasonOf = (answer: CellAnswer | undefined): string =>
@@ -103,14 +119,14 @@ function differenceOf(
   return undefined;
 }
 
-/** Ways that are there now and nobody agreed on. */
+/** Ways that are there now and nobody agreed on; true: there are more than the time allowed. */
 function findUnlisted(
   matrix: AccessMatrix,
   machine: Machine,
   reader: AccessReader,
   add: (difference: AccessDifference) => void,
-  notMeasured: Set<string>,
-): void {
+  leave: (source: string, target: string, why: string) => void,
+): boolean {
   const rows = new Map(matrix.rows.map((row) => [renderTarget(row), row]));
   const known = new Set(matrix.sources.map(({ netns, device }) => `${netns} ${device}`));
   const names = new Set(matrix.sources.map(({ name }) => name));
@@ -123,13 +139,10 @@ function findUnlisted(
     for (const [key, target] of reader.targets(namespace, standpoints)) {
       const row = rows.get(key);
       if ((row && !isNew) || (row && isNamed && isOpen(row, source.device)) || isPassing(target, machine)) continue;
-      if (reader.isDone) {
-        notMeasured.add('further ways that are in no row: they are too many for the time there is');
-        return;
-      }
+      if (reader.isDone) return true;
       const answer = reader.answer(source, target);
       if (!answer || answer.outcome === 'refuse' || answer.outcome === 'decoy') continue;
-      if (answer.outcome === 'unknown') notMeasured.add(`${source.name} to ${key}, in no row: ${reasonOf(answer)}`);
+      if (answer.outcome === 'unknown') leave(source.name, key, reasonOf(answer));
       else
         add({
           kind: isNew ? 'new-source' : 'unlisted',
@@ -141,4 +154,5 @@ function findUnlisted(
         });
     }
   }
+  return false;
 }
