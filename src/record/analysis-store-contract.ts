@@ -380,8 +380,11 @@ export function analysisStoreContract(name: string, withStore: (use: (store: Sto
     });
     const halves = [row(day, 30, 1, 30, 1), row(day + halfHourMicros, 41, 2, 1, 1), row(day + dayMicros, 2, 2, 1, 1)];
     assert.deepEqual(await store.rollups('half-hour', all), halves);
-    assert.deepEqual(await store.rollups('day', all), [row(day, 71, 2, 31, 2), row(day + dayMicros, 2, 2, 1, 1)]);
+    const days = [row(day, 71, 2, 31, 2), row(day + dayMicros, 2, 2, 1, 1)];
+    assert.deepEqual(await store.rollups('day', all), days);
     assert.deepEqual(await store.rollups('half-hour', { ...all, since: day + halfHourMicros }), halves.slice(1));
+    const cutting = { ...all, since: day - halfHourMicros, until: day + 3 * dayMicros + 1 };
+    assert.deepEqual(await store.rollups('day', cutting), days, 'days without any record are cut');
     assert.deepEqual(await store.rollups('half-hour', { limit: 2 }), halves.slice(1));
   });
 

@@ -194,7 +194,9 @@ export class DuckDbAnalysis implements AnalysisStore {
     const firsts = await this.#count(renderFirsts(this.#access.sources({}), 'day'));
     const rows = await this.#counted(sources, 'day', filter, firsts, false);
     for (const part of cutBuckets(filter, dayMicros)) {
-      const fresh = await this.#count(renderRollupNew(this.#access.sources({}), this.#access.sources(part), 'day', part));
+      const cut = this.#access.sources(part);
+      if (cut.length === 0) continue;
+      const fresh = await this.#count(renderRollupNew(this.#access.sources({}), cut, 'day', part));
       for (const [index, row] of rows.entries()) {
         const bucket = row.start / dayMicros;
         if (part.since !== undefined && Math.floor(part.since / dayMicros) === bucket)
