@@ -1,8 +1,10 @@
-// Heralding's log_session.json: one line for each session of its protocols, with every attempt to log in; none is let in. Its
-// log_session.csv has the same sessions without the attempts.
+// Heralding's logs: log_session.json has a line for each session of its protocols, with every attempt to log in (none is let in),
+// log_session.csv the same without the attempts, log_auth.csv the attempts alone: there a session is what tells of its attempts.
 // Source: Heralding's file reporters; times are UTC without saying so, durations whole seconds.
 
-import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
+import type { Micros } from '../../base/clock.ts';
+import { HeraldingRows, isHeraldingAuth, isHeraldingCsv } from './heralding-csv.ts';
+import type { ImportContext, ImportedFile, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
 import {
   isObject,
@@ -31,64 +33,114 @@ const protocols: Readonly<Record<string, readonly [name: string, tls: boolean]>>
 
 const maxDurationSeconds = 86_400;
 
-/** Its columns; the number of attempts, behind them, is not read. */
-const csvStart = 'timestamp,duration,session_id,source_ip,source_port,destination_ip,destination_port,protocol';
-const csvNames = csvStart.split(',');
+/** Sessions whose attempts, read later in the same import, are known already. */
+const maxKnown = 500_000;
 
-/** A row of log_session.csv as the line of log_session.json without its attempts. None of the columns ever needs quotes. */
-function parseRow(line: string): JsonObject | Rejection {
-  const values = line.split(',', 32);
-  if (values.length < csvNames.length) return rejected('neither JSON nor a row of log_session.csv');
-  return Object.fromEntries([...csvNames.entries()].map(([index, name]) => [name, values[index]]));
+/** Named otherwise by who forwards the log (T-Pot). */
+const first = (object: JsonObject, ...names: readonly string[]): string | undefined => {
+  for (const name of names) {
+    const text = textOf(object, name);
+    if (text !== undefined) return text;
+  }
+  return undefined;
+};
+
+interface Line {
+  readonly at: Micros;
+  readonly object: JsonObject;
 }
 
 class HeraldingParser implements LineParser {
   readonly #context: ImportContext;
   readonly #sessions: SessionTable;
+  readonly #rows = new HeraldingRows();
+  /** The first 48 bits of identifiers of sessions that were told whole. */
+  readonly #told = new Set<number>();
 
   constructor(context: ImportContext) {
     this.#context = context;
     this.#sessions = new SessionTable(context);
   }
 
-  take(line: string, place: Place): LineOutcome {
-    const text = line.trimStart();
-    if (text.startsWith(csvStart)) return 'merged';
-    const object = text.startsWith('{') ? parseJsonLine(text) : parseRow(text);
+  begin(file: ImportedFile): void {
+    this.#rows.begin(file);
+  }
+
+  take(text: string, place: Place): LineOutcome {
+    const line = text.trimStart();
+    const object = line.startsWith('{') ? parseJsonLine(line) : this.#rows.read(line, place.file);
     if (object instanceof Rejection) return object;
+    if (object === undefined) return rejected('neither JSON nor a row of log_session.csv or log_auth.csv');
+    if (object === 'header' || object === 'continued') return 'merged';
     const id = textOf(object, 'session_id');
     if (!id || id.length > 64) return rejected('no session identifier');
-    const at = parseLogTime(textOf(object, 'timestamp') ?? '', 0);
+    const at = parseLogTime(first(object, 'timestamp', '@timestamp') ?? '', 0);
     if (Number.isNaN(at)) return rejected('no timestamp');
-    const ip = textOf(object, 'source_ip');
-    const port = portOf(object, 'source_port');
-    const destination = { ip: textOf(object, 'destination_ip') ?? '0.0.0.0', port: portOf(object, 'destination_port') ?? 0 };
+    const ip = first(object, 'source_ip', 'src_ip');
+    const port = portOf(object, 'source_port') ?? portOf(object, 'src_port');
     if (!ip || port === undefined) return rejected('no source address');
-    const over = member(object, 'session_ended') !== false;
-    const known = this.#sessions.get(id);
-    // A later line of a session tells all of it again.
-    const draft = new SessionDraft(known?.place ?? place, id, known?.start ?? at, { ip, port }, destination);
-    fill(draft, at, object);
-    if (known) this.#sessions.replace(id, draft, at);
-    else if (over) this.#context.session(draft.done(this.#context));
-    else this.#sessions.add(id, draft, at);
-    if (known && over) this.#sessions.close(id);
-    return known ? 'merged' : 'session';
+    const draft = new SessionDraft(place, id, at, { ip, port }, destinationOf(object));
+    return 'auth_id' in object ? this.#attempt(draft, { at, object }) : this.#session(draft, { at, object });
   }
 
   end(): void {
     this.#sessions.end();
   }
+
+  /** A later line of a session tells all of it again. */
+  #session({ place, key, source, destination }: SessionDraft, { at, object }: Line): LineOutcome {
+    const over = member(object, 'session_ended') !== false;
+    const known = this.#sessions.get(key);
+    const draft = new SessionDraft(known?.place ?? place, key, known?.start ?? at, source, destination);
+    fill(draft, at, object);
+    if (known) this.#sessions.replace(key, draft, at);
+    else if (over) this.#context.session(draft.done(this.#context));
+    else this.#sessions.add(key, draft, at);
+    if (known && over) this.#sessions.close(key);
+    if (over) this.#remember(key);
+    return known ? 'merged' : 'session';
+  }
+
+  /** One attempt to log in. */
+  #attempt(draft: SessionDraft, { at, object }: Line): LineOutcome {
+    const number = numberOfId(draft.key);
+    if (number !== undefined && this.#told.has(number)) return 'merged';
+    const known = this.#sessions.get(draft.key, at);
+    const session = known ?? draft;
+    name(session, object);
+    session.touch(at);
+    // Only who tried nothing at all has neither.
+    session.credential(textOf(object, 'username') ?? '', textOf(object, 'password') ?? '', false);
+    if (known) this.#sessions.grew(draft.key, at);
+    else this.#sessions.add(draft.key, draft, at);
+    return known ? 'merged' : 'session';
+  }
+
+  #remember(id: string): void {
+    const number = numberOfId(id);
+    if (number === undefined) return;
+    this.#told.add(number);
+    if (this.#told.size <= maxKnown) return;
+    const [oldest] = this.#told;
+    this.#told.delete(oldest);
+  }
 }
+
+function numberOfId(id: string): number | undefined {
+  const digits = `${id.slice(0, 8)}${id.slice(9, 13)}`;
+  return /^[0-9a-f]{12}$/i.test(digits) ? Number.parseInt(digits, 16) : undefined;
+}
+
+const destinationOf = (object: JsonObject): { ip: string; port: number } => ({
+  ip: first(object, 'destination_ip', 'dest_ip') || '0.0.0.0',
+  port: portOf(object, 'destination_port') ?? portOf(object, 'dest_port') ?? 0,
+});
 
 function fill(draft: SessionDraft, at: number, object: JsonObject): void {
   const seconds = numberOf(object, 'duration') ?? 0;
   draft.end = draft.start + (seconds >= 0 && seconds < maxDurationSeconds ? Math.round(seconds * 1e6) : 0);
   draft.touch(at);
-  const named = (textOf(object, 'protocol') ?? '').toLowerCase().slice(0, 32);
-  const [protocol, tls] = Object.hasOwn(protocols, named) ? protocols[named] : [named, false];
-  if (protocol !== '') draft.protocol = protocol;
-  if (tls) draft.tag('tls');
+  name(draft, object);
   for (const attempt of listOf(object, 'auth_attempts'))
     if (isObject(attempt)) draft.credential(textOf(attempt, 'username'), textOf(attempt, 'password'), false);
   const more = objectOf(object, 'auxiliary_data') ?? {};
@@ -96,13 +148,24 @@ function fill(draft: SessionDraft, at: number, object: JsonObject): void {
   draft.fact('hassh', textOf(more, 'hassh'));
 }
 
+/** What it spoke. */
+function name(draft: SessionDraft, object: JsonObject): void {
+  const named = (first(object, 'protocol', 'proto') ?? '').toLowerCase().slice(0, 32);
+  const [protocol, tls] = Object.hasOwn(protocols, named) ? protocols[named] : [named, false];
+  if (protocol !== '') draft.protocol = protocol;
+  if (tls) draft.tag('tls');
+}
+
 export const heraldingFormat: ImportFormat = {
   name: 'heralding',
-  title: 'Heralding, log_session.json or log_session.csv',
+  title: 'Heralding, log_session.json, log_session.csv or log_auth.csv',
   reads: 'lines',
   detect: ({ lines, objects }) => {
-    const mine = objects.some((object) => 'num_auth_attempts' in object || 'auth_attempts' in object);
-    return mine || lines[0]?.startsWith(csvStart) ? 0.97 : 0;
+    const mine = objects.some(
+      (object) => 'num_auth_attempts' in object || 'auth_attempts' in object || ('auth_id' in object && 'session_id' in object),
+    );
+    return mine || lines.some(isHeraldingCsv) ? 0.97 : 0;
   },
+  readsLate: ({ lines, objects }) => lines.some(isHeraldingAuth) || objects.some((object) => 'auth_id' in object),
   open: (context) => new HeraldingParser(context),
 };

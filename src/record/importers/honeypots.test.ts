@@ -185,3 +185,73 @@ test('Heralding: a row of log_session.csv is the session that log_session.json h
   assert.deepEqual([first?.protocol, first?.tags?.includes('tls'), second?.protocol], ['imap', true, 'ftp']);
   assert.deepEqual([second?.destination.port, (second?.end ?? 0) - (second?.start ?? 0)], [21, 3_000_000]);
 });
+
+const authHeader =
+  'timestamp,auth_id,session_id,source_ip,source_port,destination_ip,destination_port,protocol,username,password,password_hash';
+const sessionId = (digit: number): string => `${String(digit).repeat(8)}-0000-4000-8000-000000000000`;
+const authRow = (second: number, session: number, credentials: string): string =>
+  `2022-05-28 08:07:${second}.836336,${sessionId(9)},${sessionId(session)},192.0.2.1,4001,198.51.100.9,110,pop3s,${credentials},`;
+
+test('Heralding: rows of log_auth.csv are attempts of their session, whatever a password holds, with or without header', async () => {
+  const rows = [
+    authRow(10, 1, 'joe,"a,""b"""'),
+    authRow(11, 2, 'root,"two\r\nlines, ""and"" more'),
+    'until here"',
+    authRow(12, 1, ',x'),
+    'half,a row',
+  ];
+  for (const header of [[authHeader], []]) {
+    const { files, events } = await importInputs([`${[...header, ...rows].join('\r\n')}\r\n`]);
+    const [{ format, lines, sessions, merged, rejected }] = files;
+    const more = header.length;
+    assert.deepEqual([format, lines, sessions, merged, rejected], ['heralding', 6 + more, 2, 3 + more, 1]);
+    const all = events.map((event) => (event.kind === 'session' ? event.session : undefined));
+    const [one, two] = all.sort((a, b) => (a?.start ?? 0) - (b?.start ?? 0));
+    assert.deepEqual(one?.credentials, [
+      { userName: 'joe', password: 'a,"b"', accepted: false },
+      { userName: '', password: 'x', accepted: false },
+    ]);
+    assert.deepEqual([one?.protocol, one?.destination.port, (one?.end ?? 0) - (one?.start ?? 0)], ['pop3', 110, 2e6]);
+    assert.deepEqual([two?.userName, two?.password], ['root', 'two']);
+  }
+});
+
+test('Heralding: the columns of early versions; a quote that never ends costs one row', async () => {
+  const header = 'timestamp,auth_id,auth_type,session_id,source_ip,souce_port,destination_port,protocol,username,password';
+  const row = (second: number, port: number, password: string): string =>
+    `2016-03-12 20:35:${second}.258198,${sessionId(9)},plaintext,${sessionId(port % 10)},192.0.2.1,${port},23,telnet,bond,${password}`;
+  const { files, events } = await importInputs([[header, row(10, 51_551, '"james'), row(11, 51_552, 'x')].join('\n')]);
+  assert.deepEqual([files[0].sessions, files[0].merged, files[0].rejected], [2, 1, 0]);
+  assert.deepEqual(
+    events.map((event) => event.kind === 'session' && [event.session.source.port, event.session.destination.port]),
+    [
+      [51_551, 23],
+      [51_552, 23],
+    ],
+  );
+});
+
+test('Heralding: beside log_session.json its attempts are known, whatever order the files are given in', async () => {
+  const auth = [authHeader, authRow(10, 1, 'joe,a'), authRow(11, 2, 'root,b')].join('\r\n');
+  const session = JSON.stringify({
+    timestamp: '2022-05-28 08:07:09.000000',
+    duration: 3,
+    session_id: sessionId(1),
+    source_ip: '192.0.2.1',
+    source_port: 4001,
+    destination_ip: '198.51.100.9',
+    destination_port: 110,
+    protocol: 'pop3s',
+    num_auth_attempts: 1,
+    auth_attempts: [{ timestamp: '2022-05-28 08:07:10.836336', username: 'joe', password: 'a' }],
+    session_ended: true,
+  });
+  for (const inputs of [
+    [auth, session],
+    [session, auth],
+  ]) {
+    const { files, events } = await importInputs(inputs);
+    const [csv, json] = inputs[0] === auth ? files : [...files].reverse();
+    assert.deepEqual([csv.sessions, csv.merged, json.sessions, events.length], [1, 2, 1, 2]);
+  }
+});

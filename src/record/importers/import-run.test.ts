@@ -38,6 +38,25 @@ async function importPaths(dataDirectory: string, paths: readonly string[], kept
   return files;
 }
 
+test('files of a rotated log are read as they follow each other, whatever order they are given in', async () => {
+  const cowrie = (name: string, time: string, more = ''): string =>
+    `{"eventid":"cowrie.session.${name}","session":"s","src_ip":"192.0.2.1","timestamp":"${time}"${more}}\n`;
+  const connect = cowrie('connect', '2026-03-04T23:59:59Z', ',"src_port":4001,"dst_ip":"198.51.100.1","dst_port":22');
+  const closed = cowrie('closed', '2026-03-05T00:00:05Z', ',"duration":6');
+  for (const inputs of [
+    [connect, closed],
+    [closed, '# no log', connect],
+    [gzipSync(closed), gzipSync(connect), connect],
+  ]) {
+    const imported = await importInputs(inputs);
+    assertAdded(imported);
+    assert.equal(imported.events.length, 1);
+    const [event] = imported.events;
+    assert.ok(event.kind === 'session');
+    assert.deepEqual([event.session.source.port, event.session.tags], [4001, ['imported']]);
+  }
+});
+
 test('one file that cannot be read or is not known does not keep the others from being imported', async (context) => {
   const directory = scratch(context);
   const put = (name: string, bytes: string | Buffer): string => {

@@ -9,7 +9,7 @@ import { FileReading } from './file-reading.ts';
 import { detectFormat } from './formats.ts';
 import { type FileTally, ImportTally } from './import-tally.ts';
 import { probeEvent, sessionEvent } from './imported-event.ts';
-import type { ImportContext, ImportFormat, Sample } from './importer.ts';
+import type { ByteParser, ImportContext, ImportFormat, LineParser, Sample } from './importer.ts';
 import { InputFile, type InputSource } from './input-file.ts';
 import { LogJoin } from './log-join.ts';
 import { type Deliver, RecordQueue } from './record-queue.ts';
@@ -89,6 +89,8 @@ class ImportRun {
   readonly #formatOf = new Map<number, ImportFormat>();
   /** Of files that may be joined: earliest time at their beginning. */
   readonly #starts = new Map<number, Micros>();
+  /** Of every file, where there are several: about when it begins, and whether others of its format come first. */
+  readonly #orders = new Map<number, { readonly at: Micros | undefined; readonly late: boolean }>();
   #join: LogJoin | undefined;
   #near: Micros | undefined;
   /** What is handed over now did not end in the log. */
@@ -123,7 +125,7 @@ class ImportRun {
     return this.#files.map((file) => this.#result(file));
   }
 
-  /** Of a format one after the other as they were given: what one parser holds is let go before the next begins. */
+  /** Of a format one after the other, the earliest log first: what one parser holds is let go before the next begins. */
   #byFormat(joined: readonly InputFile[]): InputFile[][] {
     const groups = new Map<ImportFormat, InputFile[]>();
     for (const file of this.#files) {
@@ -133,7 +135,22 @@ class ImportRun {
       if (group) group.push(file);
       else groups.set(format, [file]);
     }
-    return [...groups.values()];
+    return [...groups.values()].map((group) => this.#inOrder(group));
+  }
+
+  /**
+   * A session may begin in one file of a rotated log and end in the next, and names of rotated files do not sort by age
+   * (`eve.json`, `eve.json.1`, ...). A file without times stays behind the one it was given behind.
+   */
+  #inOrder(files: readonly InputFile[]): InputFile[] {
+    let before = Number.NEGATIVE_INFINITY;
+    const ordered = files.map((file) => {
+      const { at = before, late = false } = this.#orders.get(file.index) ?? {};
+      before = at;
+      return { file, at, late: late ? 1 : 0 };
+    });
+    ordered.sort((a, b) => a.late - b.late || (a.at === b.at ? 0 : a.at - b.at));
+    return ordered.map(({ file }) => file);
   }
 
   /** What a parser that fails here still owes is counted as rejected. An import that was interrupted ends here. */
@@ -168,6 +185,11 @@ class ImportRun {
     if (found) {
       this.#formatOf.set(file.index, found);
       if (found.joins === 'sessions') this.#starts.set(file.index, this.#startOf(file, found, sample));
+      if (this.#files.length > 1) {
+        const times = this.#timesOf(file, found, sample);
+        // The middle one: a session that ended here may have begun long before.
+        this.#orders.set(file.index, { at: times.at(times.length >> 1), late: found.readsLate?.(sample) ?? false });
+      }
     } else if (sample.bytes.length === 0) this.#tally.note(file.index, 'it is empty');
     else
       file.damage = `its format is not known: it holds ${describeSample(sample)}; known are ${formats.map(({ name }) => name).join(', ')}`;
@@ -241,23 +263,39 @@ class ImportRun {
   }
 
   /** Earliest time at the file's beginning, as its format reads it. */
-  #startOf(file: InputFile, format: ImportFormat, { lines }: Sample): Micros {
-    if (format.reads !== 'lines') return Number.NEGATIVE_INFINITY;
-    let earliest = Number.POSITIVE_INFINITY;
-    const told = ({ start }: { start: Micros }): void => {
-      if (start < earliest) earliest = start;
-    };
+  #startOf(file: InputFile, format: ImportFormat, sample: Sample): Micros {
+    return this.#timesOf(file, format, sample)[0] ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** When the records at the file's beginning start, as its format reads them; ascending. */
+  #timesOf(file: InputFile, format: ImportFormat, { lines, bytes }: Sample): Micros[] {
+    const times: Micros[] = [];
+    const told = ({ start }: { start: Micros }): void => void times.push(start);
     const nothing = (): void => {};
-    const parser = format.open({ ...this.#context(format), session: told, probe: told, unfinished: nothing, note: nothing });
-    parser.begin?.(file);
-    for (const [index, line] of lines.entries()) {
+    const context = {
+      ...this.#context(format),
+      session: told,
+      probe: told,
+      unfinished: (give: () => void) => give(),
+      note: nothing,
+    };
+    const parser = format.open(context);
+    // What a parser fails for the reading itself counts.
+    const attempt = (work: () => void): void => {
       try {
-        parser.take(line, { file: file.index, line: index + 1 });
-      } catch {
-        // The reading itself counts it.
-      }
+        work();
+      } catch {}
+    };
+    attempt(() => parser.begin?.(file));
+    if (format.reads === 'lines')
+      for (const [index, line] of lines.entries())
+        attempt(() => (parser as LineParser).take(line, { file: file.index, line: index + 1 }));
+    else {
+      const place = { file: file.index, line: 0 };
+      attempt(() => (parser as ByteParser).take(bytes, { session: () => place, merged: nothing, rejected: nothing }));
     }
-    return Number.isFinite(earliest) ? earliest : Number.NEGATIVE_INFINITY;
+    attempt(() => parser.end());
+    return times.filter(Number.isFinite).sort((a, b) => a - b);
   }
 
   #context(format: ImportFormat): ImportContext {
