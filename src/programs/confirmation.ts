@@ -3,12 +3,18 @@
 import { createInterface } from 'node:readline';
 
 export interface Terminal {
-  readonly input: NodeJS.ReadStream;
-  readonly output: NodeJS.WriteStream;
+  readonly input: NodeJS.ReadableStream;
+  readonly output: NodeJS.WritableStream;
 }
 
 /** True when a person can answer: both ends are terminals. */
-export const isInteractive = ({ input, output }: Terminal): boolean => Boolean(input.isTTY && output.isTTY);
+export const isInteractive = ({
+  input,
+  output,
+}: {
+  readonly input: NodeJS.ReadStream;
+  readonly output: NodeJS.WriteStream;
+}): boolean => Boolean(input.isTTY && output.isTTY);
 
 /**
  * Prints `question` and waits for a line. Gives the line without its end, or undefined when the time is over, the
@@ -18,10 +24,11 @@ export function ask(terminal: Terminal, question: string, signal: AbortSignal): 
   return new Promise((resolve) => {
     const lines = createInterface({ input: terminal.input, output: terminal.output, terminal: false });
     const finish = (answer: string | undefined): void => {
+      // First of all: closing tells `close` at once, which would answer for the person.
+      resolve(answer);
       signal.removeEventListener('abort', onAbort);
       lines.close();
       terminal.input.pause();
-      resolve(answer);
     };
     const onAbort = (): void => finish(undefined);
     if (signal.aborted) return finish(undefined);

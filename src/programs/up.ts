@@ -160,7 +160,7 @@ async function applyPlan(
   const person = isInteractive(terminal);
   if (plan.changes > 0 && !options.yes && person) {
     const answer = await ask(terminal, 'Apply this? Type yes: ', stop);
-    if (answer !== 'yes') {
+    if (!/^y(es)?$/i.test(answer ?? '')) {
       say('weir: not applied');
       return 1;
     }
