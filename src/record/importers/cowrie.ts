@@ -1,16 +1,18 @@
-// Cowrie's JSON log, of any year: many lines tell of one SSH or Telnet session. Commands and what clients send become its bytes,
-// every attempt to log in is kept, downloads and fingerprints become facts; nothing is fetched.
+// Cowrie's JSON log, of any year, and its text log: many lines tell of one SSH or Telnet session. Commands and what clients send
+// become its bytes, every attempt to log in is kept, downloads and fingerprints become facts; nothing is fetched.
 // Source: docs.cowrie.org, "Output Event Code Reference"; before 2019 the key exchange is part of `client.version`.
 
 import { createHash } from 'node:crypto';
 import type { Micros } from '../../base/clock.ts';
 import type { Endpoint } from '../../model/session.ts';
+import { CowrieText, isCowrieText } from './cowrie-text.ts';
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
 import { type JsonObject, listOf, numberOf, parseJsonLine, parseLogTime, portOf, textOf } from './json-line.ts';
 import { parsePythonBytes, parsePythonText } from './python-text.ts';
 import { SessionDraft } from './session-draft.ts';
 import { SessionTable } from './session-table.ts';
+import { ToldSessions } from './told-sessions.ts';
 
 /** Event families that tell of a session; the others are what the sensor asked other services about it. */
 const ofSessions = /^cowrie\.(?:session|login|command|client|direct-tcpip|log|telnet)\./;
@@ -38,15 +40,28 @@ class CowrieParser implements LineParser {
   readonly #sessions: SessionTable;
   /** Where each sensor's latest connection went to: sessions without their beginning went there too. */
   readonly #addresses = new Map<string, string>();
+  readonly #text: CowrieText;
+  /** By the JSON log, which tells more. */
+  readonly #told = new ToldSessions();
 
   constructor(context: ImportContext) {
     this.#context = context;
     this.#sessions = new SessionTable(context);
+    this.#text = new CowrieText(context.zoneMinutes);
   }
 
   take(text: string, place: Place): LineOutcome {
+    const read = text.startsWith('{') ? undefined : this.#text.read(text);
+    if (read === 'nothing') return 'merged';
+    if (read) return this.#told.has(String(read.session)) ? 'merged' : this.#event(read, place);
     const object = parseJsonLine(text);
     if (object instanceof Rejection) return object;
+    const outcome = this.#event(object, place);
+    if (outcome === 'session') this.#told.add(textOf(object, 'session') ?? '');
+    return outcome;
+  }
+
+  #event(object: JsonObject, place: Place): LineOutcome {
     const event = textOf(object, 'eventid');
     if (!event?.startsWith('cowrie.')) return rejected('no cowrie event');
     if (!ofSessions.test(event)) return 'merged';
@@ -178,8 +193,10 @@ class CowrieParser implements LineParser {
 
 export const cowrieFormat: ImportFormat = {
   name: 'cowrie',
-  title: 'Cowrie, JSON log (SSH and Telnet), old and new',
+  title: "Cowrie, JSON log (SSH and Telnet), old and new; its text log and Kippo's",
   reads: 'lines',
-  detect: ({ objects }) => (objects.some((object) => textOf(object, 'eventid')?.startsWith('cowrie.')) ? 0.99 : 0),
+  detect: ({ lines, objects }) =>
+    lines.some(isCowrieText) || objects.some((object) => textOf(object, 'eventid')?.startsWith('cowrie.')) ? 0.99 : 0,
+  readsLate: ({ objects }) => objects.length === 0,
   open: (context) => new CowrieParser(context),
 };

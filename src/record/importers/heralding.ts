@@ -20,6 +20,7 @@ import {
 } from './json-line.ts';
 import { SessionDraft } from './session-draft.ts';
 import { SessionTable } from './session-table.ts';
+import { ToldSessions } from './told-sessions.ts';
 
 /** Those it has over TLS, and those we call otherwise. */
 const protocols: Readonly<Record<string, readonly [name: string, tls: boolean]>> = {
@@ -32,9 +33,6 @@ const protocols: Readonly<Record<string, readonly [name: string, tls: boolean]>>
 };
 
 const maxDurationSeconds = 86_400;
-
-/** Sessions whose attempts, read later in the same import, are known already. */
-const maxKnown = 500_000;
 
 /** Named otherwise by who forwards the log (T-Pot). */
 const first = (object: JsonObject, ...names: readonly string[]): string | undefined => {
@@ -54,8 +52,7 @@ class HeraldingParser implements LineParser {
   readonly #context: ImportContext;
   readonly #sessions: SessionTable;
   readonly #rows = new HeraldingRows();
-  /** The first 48 bits of identifiers of sessions that were told whole. */
-  readonly #told = new Set<number>();
+  readonly #told = new ToldSessions();
 
   constructor(context: ImportContext) {
     this.#context = context;
@@ -97,14 +94,13 @@ class HeraldingParser implements LineParser {
     else if (over) this.#context.session(draft.done(this.#context));
     else this.#sessions.add(key, draft, at);
     if (known && over) this.#sessions.close(key);
-    if (over) this.#remember(key);
+    if (over) this.#told.add(key);
     return known ? 'merged' : 'session';
   }
 
   /** One attempt to log in. */
   #attempt(draft: SessionDraft, { at, object }: Line): LineOutcome {
-    const number = numberOfId(draft.key);
-    if (number !== undefined && this.#told.has(number)) return 'merged';
+    if (this.#told.has(draft.key)) return 'merged';
     const known = this.#sessions.get(draft.key, at);
     const session = known ?? draft;
     name(session, object);
@@ -115,20 +111,6 @@ class HeraldingParser implements LineParser {
     else this.#sessions.add(draft.key, draft, at);
     return known ? 'merged' : 'session';
   }
-
-  #remember(id: string): void {
-    const number = numberOfId(id);
-    if (number === undefined) return;
-    this.#told.add(number);
-    if (this.#told.size <= maxKnown) return;
-    const [oldest] = this.#told;
-    this.#told.delete(oldest);
-  }
-}
-
-function numberOfId(id: string): number | undefined {
-  const digits = `${id.slice(0, 8)}${id.slice(9, 13)}`;
-  return /^[0-9a-f]{12}$/i.test(digits) ? Number.parseInt(digits, 16) : undefined;
 }
 
 const destinationOf = (object: JsonObject): { ip: string; port: number } => ({
