@@ -63,6 +63,14 @@ export type FilterExpression =
       readonly right: FilterExpression;
     }
   | { readonly kind: 'concatenation'; readonly parts: readonly FilterExpression[] }
+  /** nft's `jhash FIELD mod MODULUS seed SEED offset OFFSET`. */
+  | {
+      readonly kind: 'hash';
+      readonly field: string;
+      readonly modulus: number;
+      readonly seed: number;
+      readonly offset: number;
+    }
   | { readonly kind: 'map'; readonly key: FilterExpression; readonly map: string | readonly FilterElement[] }
   | { readonly kind: 'unknown'; readonly text: string };
 

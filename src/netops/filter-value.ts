@@ -3,6 +3,7 @@
 
 import type { Address } from '../model/address.ts';
 import type { AddressType, FilterChain, FilterExpression, FilterPacket, WalkContext } from '../model/packet-filter.ts';
+import { addressHash } from '../model/population.ts';
 
 /** A value that is exact, of which only some bits or a few possibilities are known, or none; `absent` ends the rule (NFT_BREAK). */
 export type FilterValue =
@@ -334,9 +335,21 @@ export function expressionValues(
       const [right = absent] = expressionValues(sight, expression.right, lookUp);
       return [operationValue(expression.operator, left, right)];
     }
+    case 'hash':
+      return [hashValue(sight, expression)];
     case 'unknown':
       return [unknown(expression.text)];
   }
+}
+
+/** Of an address, whose length in bytes is known; who lives at a decoy's address is told so. */
+function hashValue(sight: Sight, hash: FilterExpression & { kind: 'hash' }): FilterValue {
+  const family = hash.field.startsWith('ip.') ? 4 : 6;
+  if (!/^ip6?\.[sd]addr$/.test(hash.field)) return unknown(`a hash of ${hash.field}`);
+  const value = fieldValue(sight, hash.field);
+  return value.kind === 'number'
+    ? number(hash.offset + addressHash({ family, value: value.value }, hash.modulus, hash.seed))
+    : value;
 }
 
 function operationValue(operator: '&' | '|' | '^' | '<<' | '>>', left: FilterValue, right: FilterValue): FilterValue {

@@ -144,6 +144,20 @@ describe('a walk through the rules', () => {
     assert.equal(verdictOf(filterOf([chain('in', {}, [left, drop])])), 'unknown');
   });
 
+  it('hashes an address as the kernel does, and nothing else', () => {
+    const hash = (field: string): FilterExpression => ({ kind: 'hash', field, modulus: 10_000, seed: 7, offset: 1 });
+    const is = (field: string, value: number): FilterStatement => ({
+      kind: 'compare',
+      left: hash(field),
+      operator: '==',
+      right: [one(value)],
+    });
+    assert.equal(verdictOf(filterOf([chain('in', {}, [is('ip.daddr', 5018), drop])])), 'drop');
+    assert.equal(verdictOf(filterOf([chain('in', {}, [is('ip.daddr', 5019), drop])])), 'accept');
+    assert.equal(verdictOf(filterOf([chain('in', {}, [is('ip6.daddr', 5018), drop])])), 'accept');
+    assert.equal(verdictOf(filterOf([chain('in', {}, [is('tcp.dport', 1), drop])])), 'unknown');
+  });
+
   it('translates at the first rule that does, and shows later hooks the new destination', () => {
     const to = (text: string): FilterStatement => ({
       kind: 'dnat',

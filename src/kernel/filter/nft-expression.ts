@@ -53,8 +53,17 @@ export function parseExpression(value: Json, like = ''): FilterExpression {
     const map = parseMap(inner.data, fieldsOf(key));
     return map === undefined ? unknown(value) : { kind: 'map', key, map };
   }
+  if (name === 'jhash') return parseHash(inner, value);
   const found = fieldName(name, inner);
   return found === undefined ? unknown(value) : field(found);
+}
+
+/** Of one field, with its seed: without one the kernel takes a random one. */
+function parseHash({ mod, seed, offset = 0, expr }: { readonly [key: string]: Json }, whole: Json): FilterExpression {
+  const of = parseExpression(expr ?? null);
+  return of.kind === 'field' && typeof mod === 'number' && typeof seed === 'number' && typeof offset === 'number'
+    ? { kind: 'hash', field: of.field, modulus: mod, seed, offset }
+    : unknown(whole);
 }
 
 function bitsKey(value: Json, like: string): FilterKey | undefined {

@@ -154,12 +154,15 @@ describe('reading the rules of a namespace', () => {
   });
 
   it('drops nothing it does not understand', async () => {
-    const [limit, option, strange, forward, hash] = await readNftRules(
+    const daddr = { payload: { protocol: 'ip', field: 'daddr' } };
+    const keyOf = ({ statements: [first] }: FilterRule) => first?.kind === 'vmap' && first.key;
+    const [limit, option, strange, forward, hash, seeded] = await readNftRules(
       [{ limit: { rate: 5, per: 'second' } }, { drop: null }],
       [{ match: { op: '==', left: { 'tcp option': { name: 'sack-perm' } }, right: true } }, { drop: null }],
       [{ 'from the future': { x: 1 } }, { accept: null }],
       [{ fwd: { dev: 'eth0' } }],
       [{ vmap: { key: { jhash: { mod: 2, expr: {} } }, data: '@m' } }],
+      [{ vmap: { key: { jhash: { mod: 2, seed: 7, expr: daddr } }, data: '@m' } }],
     );
     assert.equal(kinds(limit.statements), 'undecided drop');
     assert.deepEqual(option.statements[0], {
@@ -170,7 +173,8 @@ describe('reading the rules of a namespace', () => {
     });
     assert.equal(kinds(strange.statements), 'unknown accept');
     assert.equal(kinds(forward.statements), 'unknown');
-    assert.equal(kinds(hash.statements), 'vmap');
+    assert.deepEqual(keyOf(hash), { kind: 'unknown', text: '{"jhash":{"mod":2,"expr":{}}}' });
+    assert.deepEqual(keyOf(seeded), { kind: 'hash', field: 'ip.daddr', modulus: 2, seed: 7, offset: 0 });
   });
 
   it('keeps elements of sets with the time they have left, and says when it could not take all', async () => {
