@@ -77,6 +77,8 @@ export interface Reader {
 const maxAnswerBytes = 256 << 20;
 const maxLineBytes = 32 << 20;
 const answerTimeoutMs = 60_000;
+/** Whoever asks for the status wants to know also of a recorder that hangs. */
+const statusTimeoutMs = 10_000;
 
 function errorOf(status: number | undefined, body: string): WeirError {
   try {
@@ -151,7 +153,7 @@ export class RecorderReader implements Reader {
   }
 
   status(): Promise<Status> {
-    return this.#get('/api/status');
+    return this.#get('/api/status', 'GET', statusTimeoutMs);
   }
 
   createSignInLink(): Promise<{ url: string; expires: string }> {
@@ -214,8 +216,8 @@ export class RecorderReader implements Reader {
     }
   }
 
-  async #get<T>(path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
-    const { response, request } = await this.#open(path, method);
+  async #get<T>(path: string, method: 'GET' | 'POST' = 'GET', timeoutMs = answerTimeoutMs): Promise<T> {
+    const { response, request } = await this.#open(path, method, timeoutMs);
     const body = await this.#collect(response, request);
     return JSON.parse(body) as T;
   }
@@ -234,11 +236,15 @@ export class RecorderReader implements Reader {
     return Buffer.concat(pieces).toString('utf8');
   }
 
-  #open(path: string, method: string): Promise<{ response: http.IncomingMessage; request: http.ClientRequest }> {
+  #open(
+    path: string,
+    method: string,
+    timeoutMs = answerTimeoutMs,
+  ): Promise<{ response: http.IncomingMessage; request: http.ClientRequest }> {
     return new Promise((resolve, reject) => {
       const request = http.request({ socketPath: this.#socketPath, path, method, headers: { Host: 'recorder' }, agent: false });
-      request.setTimeout(answerTimeoutMs, () =>
-        request.destroy(new WeirError('timeout', `the recorder did not answer within ${answerTimeoutMs / 1000} s`)),
+      request.setTimeout(timeoutMs, () =>
+        request.destroy(new WeirError('timeout', `the recorder did not answer within ${timeoutMs / 1000} s`)),
       );
       request.on('error', (error: NodeJS.ErrnoException) => {
         if (error instanceof WeirError) return reject(error);

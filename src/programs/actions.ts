@@ -1,6 +1,7 @@
 // What the verbs that change the machine do: they ask the running programs, or act alone where nothing runs.
 
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { callControl } from '../api/control.ts';
 import { systemClock } from '../base/clock.ts';
@@ -16,10 +17,8 @@ import { agentBuild, agentStatus, runAgent } from './agent-verb.ts';
 import { baselineActions } from './baseline-actions.ts';
 import { runBench } from './bench/bench.ts';
 import { runDemo } from './demo.ts';
-
 import { doctorActions } from './doctor-actions.ts';
 import { exposureActions } from './exposure-actions.ts';
-
 import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
@@ -41,11 +40,12 @@ const notRunning = (verb: string): WeirError =>
     next: 'start it with `weir up`',
   });
 
-async function netd(data: string, verb: string, args: unknown = null, timeoutMs = 600_000): Promise<unknown> {
+/** `command` is what the user typed, where that is not the verb netd hears. */
+async function netd(data: string, verb: string, args: unknown = null, command = verb): Promise<unknown> {
   try {
-    return await callControl(join(data, 'run/netd.sock'), verb, args, timeoutMs);
+    return await callControl(join(data, 'run/netd.sock'), verb, args, 600_000);
   } catch (error) {
-    if (asWeirError(error).code === 'not-running') throw notRunning(verb);
+    if (asWeirError(error).code === 'not-running') throw notRunning(command);
     throw error;
   }
 }
@@ -84,8 +84,15 @@ async function plan(context: ActionContext): Promise<ActionResult> {
 async function apply(options: ApplyOptions, context: ActionContext): Promise<ActionResult> {
   needRoot('apply');
   const data = await dataOf(context);
-  const planned = (await netd(data, 'plan', { file: context.configurationFile })) as PlanAnswer;
-  if (planned.changes === 0) return { text: planned.text, json: { applied: false, ...(planned.json as object) } };
+  const planned = (await netd(data, 'plan', { file: context.configurationFile }, 'apply')) as PlanAnswer;
+  if (planned.changes === 0) {
+    const { state } = (await netd(data, 'pending')) as { state: string };
+    const waits = 'The change before still waits: it is rolled back unless you run `weir confirm`.\n';
+    return {
+      text: state === 'pending' ? `${planned.text}\n${waits}` : planned.text,
+      json: { applied: false, ...(planned.json as object) },
+    };
+  }
   await context.environment.stderr.write(planned.text);
   const confirmWithinMs = options.confirmWithinMs ?? (options.yes ? undefined : 60_000);
   await netd(data, 'apply', { confirmWithinMs });
@@ -139,11 +146,15 @@ async function rollback(context: ActionContext): Promise<ActionResult> {
 }
 
 async function status(context: ActionContext): Promise<Status | undefined> {
+  const data = await dataOf(context);
   try {
-    return (await callControl(join(await dataOf(context), 'run/up.sock'), 'status', null, 5000)) as Status;
+    return (await callControl(join(data, 'run/up.sock'), 'status', null, 5000)) as Status;
   } catch (error) {
-    if (asWeirError(error).code === 'not-running') return undefined;
-    throw error;
+    if (asWeirError(error).code !== 'not-running') throw error;
+    if (!existsSync(join(data, 'state/plan.json'))) return undefined;
+    throw new WeirError('not-running', 'Weir does not run here and did not end in order: its rules may still be in the kernel', {
+      next: '`weir up` goes on, `weir down` takes them away',
+    });
   }
 }
 

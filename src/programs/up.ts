@@ -88,7 +88,12 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
       },
     },
   });
-  await control.listen();
+  await control.listen().catch((error) => {
+    if (asWeirError(error).code !== 'already-running') throw error;
+    throw new WeirError('already-running', `Weir runs already with ${configuration.data}`, {
+      next: '`weir apply` brings changes of weir.yaml to it, `weir down` ends it; a second one needs its own `data` and `console.port`',
+    });
+  });
   const statusPath = join(configuration.data, 'run/status.sock');
   const statusServer = new ControlServer({ path: statusPath, mode: 0o600, log, verbs: { status } });
   await statusServer.listen();

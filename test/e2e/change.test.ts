@@ -47,6 +47,10 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
     assert.equal((await lab.attack(get('10.65.0.7'))).code === 0, false, 'planning changes nothing');
     await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
     assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200');
+    const again = await lab.weir(['apply', '--yes']);
+    assert.match(again.stdout, /^No change[\s\S]*still waits: it is rolled back unless you run `weir confirm`/);
+    const second = await lab.weir(['up', '--yes'], { anyCode: true });
+    assert.match(second.stderr, /Weir runs already with [\s\S]*next: `weir apply` brings changes/);
     assert.deepEqual(await diversions(), ['renamed-dmz 512']);
     const killed = await netd();
     process.kill(killed, 'SIGKILL');
