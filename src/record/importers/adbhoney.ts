@@ -46,7 +46,7 @@ class AdbHoneyParser implements LineParser {
     if (!ip) return rejected('no source address');
     if (known) this.#sessions.close(key);
     const destination: Endpoint = {
-      ip: textOf(object, 'dest_ip') ?? textOf(object, 'dst_ip') ?? '0.0.0.0',
+      ip: textOf(object, 'dest_ip') || textOf(object, 'dst_ip') || '0.0.0.0',
       port: portOf(object, 'dest_port') ?? portOf(object, 'dst_port') ?? defaultPort,
     };
     const draft = new SessionDraft(place, key, at, { ip, port }, destination);

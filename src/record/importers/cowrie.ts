@@ -17,6 +17,8 @@ import { ToldSessions } from './told-sessions.ts';
 /** Event families that tell of a session; the others are what the sensor asked other services about it. */
 const ofSessions = /^cowrie\.(?:session|login|command|client|direct-tcpip|log|telnet)\./;
 const maxSensors = 1000;
+/** A download goes on when its client is gone. */
+const lingerMicros: Micros = 3600e6;
 const maxDurationMs = 31 * 86_400_000;
 
 interface Line {
@@ -32,7 +34,8 @@ function lasted(object: JsonObject): Micros {
 }
 
 /** Named otherwise by who forwards the log (T-Pot). */
-const destinationIp = (object: JsonObject): string | undefined => textOf(object, 'dst_ip') ?? textOf(object, 'dest_ip');
+const destinationIp = (object: JsonObject): string | undefined =>
+  textOf(object, 'dst_ip') || textOf(object, 'dest_ip') || undefined;
 const destinationPort = (object: JsonObject): number => portOf(object, 'dst_port') ?? portOf(object, 'dest_port') ?? 0;
 
 class CowrieParser implements LineParser {
@@ -46,7 +49,7 @@ class CowrieParser implements LineParser {
 
   constructor(context: ImportContext) {
     this.#context = context;
-    this.#sessions = new SessionTable(context);
+    this.#sessions = new SessionTable(context, { lingerMicros });
     this.#text = new CowrieText(context.zoneMinutes);
   }
 

@@ -60,7 +60,7 @@ class DionaeaParser implements LineParser {
     const destinationPort = portOf(object, 'dst_port') ?? portOf(object, 'dest_port');
     if (!ip || port === undefined) return rejected('no source address');
     if (destinationPort === undefined) return rejected('no destination port');
-    const destination = { ip: textOf(object, 'dst_ip') ?? textOf(object, 'dest_ip') ?? '0.0.0.0', port: destinationPort };
+    const destination = { ip: textOf(object, 'dst_ip') || textOf(object, 'dest_ip') || '0.0.0.0', port: destinationPort };
     const kind = textOf(connection, 'transport');
     const transport = kind === 'udp' ? 'udp' : 'tcp';
     const key = `${transport}/${ip}:${port}>${destination.ip}:${destination.port}`;
@@ -79,6 +79,8 @@ class DionaeaParser implements LineParser {
     if (protocol !== '') draft.protocol = protocol;
     for (const row of rows(member(object, 'credentials'), ['username', 'password']))
       draft.credential(textOf(row, 'username'), textOf(row, 'password'));
+    // T-Pot's forwarder puts the attempts there.
+    draft.credential(textOf(object, 'username'), textOf(object, 'password'));
     const commands = member(objectOf(object, 'ftp') ?? {}, 'commands');
     for (const row of rows(commands, ['command', 'arguments'])) {
       const given = member(row, 'arguments');

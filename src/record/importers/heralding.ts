@@ -65,9 +65,10 @@ class HeraldingParser implements LineParser {
 
   take(text: string, place: Place): LineOutcome {
     const line = text.trimStart();
-    const object = line.startsWith('{') ? parseJsonLine(line) : this.#rows.read(line, place.file);
-    if (object instanceof Rejection) return object;
-    if (object === undefined) return rejected('neither JSON nor a row of log_session.csv or log_auth.csv');
+    const row = line.startsWith('{') ? undefined : this.#rows.read(line, place.file);
+    const object = row ?? parseJsonLine(line);
+    if (object instanceof Rejection)
+      return line.startsWith('{') ? object : rejected('neither JSON nor a row of log_session.csv or log_auth.csv');
     if (object === 'header' || object === 'continued') return 'merged';
     const id = textOf(object, 'session_id');
     if (!id || id.length > 64) return rejected('no session identifier');

@@ -44,7 +44,7 @@ class HoneytrapGoParser implements LineParser {
     const at = parseLogTime(textOf(object, 'date') ?? textOf(object, '@timestamp') ?? '', this.#context.zoneMinutes);
     if (Number.isNaN(at)) return rejected('no date');
     const line = { at, object, category, type: (textOf(object, 'type') ?? '').toLowerCase().slice(0, 64) };
-    const destination = { ip: textOf(object, 'destination-ip') ?? '0.0.0.0', port: portOf(object, 'destination-port') ?? 0 };
+    const destination = { ip: textOf(object, 'destination-ip') || '0.0.0.0', port: portOf(object, 'destination-port') ?? 0 };
     if (category === 'portscan') return this.#portScan(line, place, ip, destination.ip);
     const port = portOf(object, 'source-port') ?? 0;
     const transport = datagramServices.test(category) || /udp/.test(textOf(object, 'protocol') ?? '') ? 'udp' : 'tcp';

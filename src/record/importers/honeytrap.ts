@@ -41,10 +41,10 @@ class HoneytrapParser implements LineParser {
     if (member(object, 'is_virtual') === true) return 'merged';
     const protocol = textOf(attack, 'protocol');
     if (protocol !== 'tcp' && protocol !== 'udp') return rejected('neither TCP nor UDP');
-    const at = parseLogTime(textOf(object, 'start_time') ?? textOf(object, '@timestamp') ?? '', this.#context.zoneMinutes);
+    const at = this.#time(textOf(object, 'start_time') ?? textOf(object, '@timestamp'));
     if (Number.isNaN(at)) return rejected('no start time');
-    const source = endpoint(attack, 'remote');
-    const destination = endpoint(attack, 'local');
+    const source = endpoint(attack, 'remote') ?? endpoint(object, 'src');
+    const destination = endpoint(attack, 'local') ?? endpoint(object, 'dest');
     if (!source) return rejected('no source address');
     if (!destination) return rejected('no destination address');
     const payload = objectOf(attack, 'payload');
@@ -59,7 +59,7 @@ class HoneytrapParser implements LineParser {
     const count = this.#occurrences.count(place.file, one);
     const draft = new SessionDraft(place, count === 0 ? `${flow}/${hash}` : `${flow}/${hash}#${count}`, at, source, destination);
     draft.transport = protocol;
-    const end = parseLogTime(textOf(object, 'end_time') ?? '', this.#context.zoneMinutes);
+    const end = this.#time(textOf(object, 'end_time'));
     if (!Number.isNaN(end)) draft.touch(Math.max(at, end));
     draft.end ??= at;
     draft.chunk('in', at, input);
@@ -76,9 +76,16 @@ class HoneytrapParser implements LineParser {
   }
 
   end(): void {}
+
+  /** Old ones end in the name of the sensor's zone (`2016-05-28 08:02:43 CEST`), which says less than an offset does. */
+  #time(text = ''): number {
+    const local = / (?!UTC|GMT)[A-Z]{2,5}$/.exec(text);
+    return parseLogTime(local ? text.slice(0, local.index) : text.replace(/GMT$/, 'UTC'), this.#context.zoneMinutes);
+  }
 }
 
-function endpoint(connection: JsonObject, side: 'remote' | 'local'): { ip: string; port: number } | undefined {
+/** `src` and `dest`: beside the connection, where T-Pot's forwarder puts them. */
+function endpoint(connection: JsonObject, side: 'remote' | 'local' | 'src' | 'dest'): { ip: string; port: number } | undefined {
   const ip = textOf(connection, `${side}_ip`);
   const port = portOf(connection, `${side}_port`);
   return ip && port !== undefined ? { ip, port } : undefined;
@@ -90,7 +97,8 @@ function addDownloads(draft: SessionDraft, downloads: unknown): void {
   for (const item of items.slice(0, 16)) {
     if (!isObject(item)) continue;
     for (const name of ['url', 'uri']) draft.fact('url', textOf(item, name));
-    for (const name of ['md5_hash', 'sha512_hash', 'sha256_hash']) draft.fact('hash', textOf(item, name));
+    for (const name of ['md5_hash', 'sha512_hash', 'sha256_hash'])
+      draft.fact('hash', textOf(item, name) ?? textOf(objectOf(item, 'payload') ?? {}, name));
     draft.fact('file', textOf(item, 'filename'));
   }
 }

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { printable } from '../../base/printable.ts';
 import { DamagedData, type Decompressor, maxPieceBytes, openDecompressor } from './decompress.ts';
 import type { ImportedFile, Sample } from './importer.ts';
-import { isObject, parseJsonLine } from './json-line.ts';
+import { isObject, jsonStart, parseJsonLine } from './json-line.ts';
 import { UnitSplitter } from './unit-splitter.ts';
 import { fromUtf16 } from './utf16.ts';
 
@@ -219,7 +219,7 @@ export function sampleOf(bytes: Buffer): Sample {
     line(text) {
       if (lines.length >= sampleLines) return;
       lines.push(text);
-      if (!text.startsWith('{')) return;
+      if (jsonStart(text) < 0) return;
       const object = parseJsonLine(text);
       if (isObject(object) && Object.getPrototypeOf(object) === Object.prototype) objects.push(object);
     },

@@ -2,7 +2,7 @@
 // values that every JSON format needs: what has another type is as good as absent.
 
 import { parseMicros } from '../../base/clock.ts';
-import { type Rejection, rejected } from './importer.ts';
+import { Rejection, rejected } from './importer.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -37,18 +37,48 @@ function bomb(line: string): string | undefined {
   return undefined;
 }
 
-/** What a dump of Elasticsearch (elasticdump, scroll API) keeps a log's line in. */
-function documentOf(hit: JsonObject): JsonObject | undefined {
-  return textOf(hit, '_index') === undefined ? undefined : objectOf(hit, '_source');
+/** What a log's line is wrapped in by who keeps or forwards it, or the line's object itself. */
+function unwrap(object: JsonObject): JsonObject | Rejection {
+  // A dump of Elasticsearch: elasticdump, the scroll API.
+  if (textOf(object, '_index') !== undefined) return objectOf(object, '_source') ?? object;
+  const text = wrapped(object);
+  return text?.charCodeAt(0) === openBrace ? parseObject(text) : object;
+}
+
+/** The line that Docker, the journal or a forwarder (Filebeat, Fluentd, Logstash) keeps as a text. */
+function wrapped(object: JsonObject): string | undefined {
+  if (Object.hasOwn(object, 'log') && Object.hasOwn(object, 'stream')) return textOf(object, 'log');
+  if (Object.hasOwn(object, '__REALTIME_TIMESTAMP')) return textOf(object, 'MESSAGE');
+  // An event of a sensor has its source beside its message, which the attacker may have a hand in.
+  const sensors = Object.hasOwn(object, 'src_ip') || Object.hasOwn(object, 'source-ip');
+  if (sensors || !Object.hasOwn(object, '@timestamp')) return undefined;
+  return textOf(object, 'message') ?? textOf(objectOf(object, 'event') ?? {}, 'original');
+}
+
+const openBrace = 123;
+/** Bytes a container runtime, syslog or the journal puts before a line, at most. */
+const maxPrefix = 256;
+
+/** Where the object begins: behind what was put before the line, if anything; -1 where there is none. */
+export function jsonStart(line: string): number {
+  if (line.charCodeAt(0) === openBrace) return 0;
+  const at = line.indexOf('{');
+  return at <= maxPrefix ? at : -1;
 }
 
 /** The line's object, or why there is none (`instanceof Rejection`). */
 export function parseJsonLine(line: string): JsonObject | Rejection {
-  const reason = line.length < 64 ? undefined : bomb(line);
+  const at = jsonStart(line);
+  const object = parseObject(at > 0 ? line.slice(at) : line);
+  return object instanceof Rejection ? object : unwrap(object);
+}
+
+function parseObject(text: string): JsonObject | Rejection {
+  const reason = text.length < 64 ? undefined : bomb(text);
   if (reason !== undefined) return rejected(reason);
   try {
-    const value: unknown = JSON.parse(line);
-    return isObject(value) ? (documentOf(value) ?? value) : rejected('JSON, but not an object');
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : rejected('JSON, but not an object');
   } catch {
     return rejected('not JSON');
   }

@@ -157,7 +157,25 @@ test('lines that forwarders changed are read all the same', async () => {
   };
   const inId = { ts: 1_653_732_000, id: { orig_h: '192.0.2.9', orig_p: 4001, resp_h: '198.51.100.9', resp_p: 22 }, proto: 'tcp' };
   const packet = 'SRC=192.0.2.9 DST=198.51.100.9 LEN=60 TTL=52 ID=1 PROTO=TCP SPT=4001 DPT=22 WINDOW=64240 SYN URGP=0';
+  const whole = { ...cowrie, timestamp, dst_ip: '198.51.100.9', dst_port: 22 };
+  const inside = JSON.stringify(whole);
+  const canary = { logtype: 4000, node_id: 'n', utc_time: '2022-05-28 10:00:00.000000', logdata: {}, src_host: '192.0.2.9' };
+  const knock = JSON.stringify({ ...canary, src_port: 4001, dst_host: '198.51.100.9', dst_port: 22 });
+  const ends = { src_ip: '192.0.2.9', src_port: 4001, dest_ip: '198.51.100.9', dest_port: 22 };
+  const attack = { protocol: 'tcp', payload: { md5_hash: 'm', length: 0, data_hex: '' } };
+  const own = { ...attack, remote_ip: '192.0.2.9', remote_port: 4001, local_ip: '198.51.100.9', local_port: 22 };
+  const tried = { auth_id: 'x', session_id: 'y', proto: 'ssh', username: 'a', password: 'b' };
+  const filed = (document: object): string => JSON.stringify({ _index: 'logstash-2022.05.28', _source: document });
   const variants: readonly (readonly [string, string])[] = [
+    ['cowrie', JSON.stringify({ log: `${inside}\n`, stream: 'stdout', time: '2022-05-28T10:00:01.5Z' })],
+    ['cowrie', `2022-05-28T10:00:01.123456789Z stdout F ${inside}`],
+    ['cowrie', JSON.stringify({ '@timestamp': '2022-05-28T10:00:01Z', host: { name: 'h' }, message: inside })],
+    ['cowrie', JSON.stringify({ __REALTIME_TIMESTAMP: '1653732001000000', MESSAGE: inside })],
+    ['opencanary', `May 28 10:00:01 host opencanaryd[12]: ${knock}`],
+    ['honeytrap', filed({ start_time: '2022-05-28T10:00:00Z', is_virtual: false, attack_connection: attack, ...ends })],
+    ['honeytrap', JSON.stringify({ is_virtual: false, start_time: '2022-05-28 10:00:00 CEST', attack_connection: own })],
+    ['honeytrap', JSON.stringify({ is_virtual: false, start_time: '2022-05-28 10:00:00 GMT', attack_connection: own })],
+    ['heralding', filed({ '@timestamp': '2022-05-28T10:00:00.000Z', ...tried, ...ends })],
     ['cowrie', JSON.stringify(dumped)],
     ['cowrie', JSON.stringify({ ...cowrie, timestamp, dest_ip: '198.51.100.9', dest_port: 22 })],
     ['dionaea', JSON.stringify({ ...dionaea, timestamp, dest_ip: '198.51.100.9', dest_port: 22 })],
