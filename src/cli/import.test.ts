@@ -169,3 +169,10 @@ test('--list names every format', async () => {
     .map((line) => (JSON.parse(line) as { name: string }).name);
   for (const name of ['tcppc', 'cowrie', 'netfilter-log', 'eve']) assert.ok(names.includes(name), name);
 });
+
+test('a file of another format than was said is told from one with bad lines', async () => {
+  const all = { ...done, sessions: 0, merged: 0, rejected: 9 };
+  assert.match((await weir(['cowrie', 'a.jsonl'], [all])).err, /a\.jsonl: not a line of it is cowrie: `weir import auto` tells/);
+  assert.doesNotMatch((await weir(['cowrie', 'a.jsonl'])).err, /not a line/);
+  assert.doesNotMatch((await weir(['auto', 'a.jsonl'], [all])).err, /not a line/);
+});

@@ -116,8 +116,10 @@ async function importFiles(
   if (context.json) await context.printJson({ files: outcome.files.map(fileDocument), seconds: outcome.seconds });
   else {
     await context.printTable(columns, [...outcome.files, ...(outcome.files.length > 1 ? [totalOf(outcome.files)] : [])]);
-    for (const { file, notes, error, rejectedFile } of outcome.files) {
+    for (const { file, lines, rejected, notes, error, rejectedFile } of outcome.files) {
       for (const note of notes) await context.note(`${file}: ${note}`);
+      if (rejected > 0 && rejected === lines && wish.format !== 'auto')
+        await context.note(`${file}: not a line of it is ${wish.format}: \`weir import auto\` tells what it is`);
       if (rejectedFile !== undefined) await context.note(`${file}: rejected lines are in ${rejectedFile}`);
       if (error !== undefined) await context.note(`${file}: ${printable(error, 1000)}`);
     }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, beforeEach, describe, it } from 'node:test';
 import { CommandBed, now } from '../../test/support/command-bed.ts';
 import { sampleCampaign, sampleInsights } from '../../test/support/sample-insights.ts';
-import { sampleId } from '../../test/support/sample-records.ts';
+import { sampleId, sampleSession } from '../../test/support/sample-records.ts';
 
 const lines = (out: string): string[] => out.trimEnd().split('\n');
 const objects = (out: string) => lines(out).map((line) => JSON.parse(line));
@@ -221,5 +221,16 @@ describe('what analysis found', () => {
       assert.doesNotMatch(out.replaceAll(colours, ''), /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/, line);
     }
     assert.match((await bed.run('attacker 203.0.113.9')).out, /\\x1b\]0;owned/);
+  });
+
+  it('says what a report of the usual time leaves out', async () => {
+    assert.doesNotMatch((await bed.run('report -o all.csv')).err, /are not in it/);
+    const old = sampleSession(now - 2000 * 86_400e6, 77);
+    await bed.store?.apply([{ kind: 'session', session: old }], {});
+    const { code, out, err } = await bed.run('report -o usual.csv');
+    assert.equal(code, 0, err);
+    assert.match(out, /usual\.csv: .*, 2026-02-03 to 2026-03-05, /);
+    assert.match(err, /1 session and 0 probe packets before 2026-02-03 are not in it: --from says from when on/);
+    assert.doesNotMatch((await bed.run('report --from 2015-01-01 -o ten-years.csv')).err, /are not in it/);
   });
 });

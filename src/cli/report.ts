@@ -59,15 +59,21 @@ async function run(options: Options, context: CommandContext): Promise<number> {
   if (output !== undefined && !form)
     throw new WeirError('bad-request', `-o ${output}: what it should be is told by its ending: one of ${extensions}`);
   const last = options.newSince === undefined ? await lastEnd(context) : undefined;
-  const report = await context.read((reader) =>
-    reader.report({
+  const { report, earlier } = await context.read(async (reader) => {
+    const report = await reader.report({
       ...(options.from ? { from: options.from } : {}),
       ...(options.to ? { to: options.to } : {}),
       ...(options.day ? { day: options.day } : {}),
       ...(options.newSince ? { 'new-since': options.newSince } : {}),
       ...(last ? { 'last-report': last } : {}),
-    }),
-  );
+    });
+    return { report, earlier: options.from ? undefined : await reader.counts({ until: report.from }) };
+  });
+  if (earlier && earlier.sessions + earlier.probes > 0)
+    await context.note(
+      `${plural(earlier.sessions, 'session')} and ${plural(earlier.probes, 'probe packet')} before ${report.from.slice(0, 10)} ` +
+        'are not in it: --from says from when on',
+    );
   if (context.json && output === undefined) {
     await context.print(JSON.stringify(report));
     return 0;
@@ -92,7 +98,10 @@ export const reportVerb: Verb = (start) =>
     'weir report --from 7d --new-since 1d -o week.html',
     'weir report --from 2026-11-01 --to 2026-12-01 -o november.csv',
   ])
-    .option('--from <time>', 'from then on: 7d, 2026-01-31 or 2026-01-31T12:00:00Z (default: all there is, at most a quarter)')
+    .option(
+      '--from <time>',
+      'from then on: 7d, 2026-01-31 or 2026-01-31T12:00:00Z (default: all there is while that is a quarter, else its last 30 days)',
+    )
     .option('--to <time>', 'before then')
     .option('--day <day>', 'the day to show large: 2026-01-31 (default: that with most hits)')
     .option('--new-since <time>', 'what is new since then (default: since the last report)')
