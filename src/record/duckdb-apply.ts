@@ -2,7 +2,7 @@
 // sessions are open and how far each has come; everything it knows is read back from the partitions at start.
 
 import { createHash, type Hash } from 'node:crypto';
-import { type DuckDBAppender, LIST, listValue, VARCHAR } from '@duckdb/node-api';
+import type { DuckDBAppender } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
 import type { AlertRecord, ProbeRecord, SystemRecord } from '../model/event.ts';
 import type { Insights, SessionInsight, Verdict } from '../model/insight.ts';
@@ -13,6 +13,7 @@ import { DuckDbAggregates } from './duckdb-aggregates.ts';
 import type { DuckDbDatabase, Partition } from './duckdb-database.ts';
 import { appendNotice, appendPiece, appendProbe, appendRow, appendTargets, type Piece, type Row } from './duckdb-event-rows.ts';
 import { appendFamily, appendInsight, appendPlace, appendVerdict } from './duckdb-insight-schema.ts';
+import { DuckDbKnown } from './duckdb-known.ts';
 import { Conditions, type PartitionSource, renderOpen } from './duckdb-query.ts';
 import { keyBounds, touches } from './duckdb-relations.ts';
 import { noBytes, type RowBytes } from './duckdb-row.ts';
@@ -73,6 +74,7 @@ export class DuckDbApplier {
   readonly #database: DuckDbDatabase;
   readonly #blobs: BlobStore;
   readonly aggregates: DuckDbAggregates;
+  readonly known: DuckDbKnown;
   readonly #open = new Map<string, OpenState>();
   readonly #openCounts = new Map<string, number>();
   readonly #logRows = new Map<string, number>();
@@ -88,6 +90,7 @@ export class DuckDbApplier {
   constructor(database: DuckDbDatabase, blobs: BlobStore, sumRows: number, memoryBytes: number) {
     this.#database = database;
     this.#blobs = blobs;
+    this.known = new DuckDbKnown(database);
     this.aggregates = new DuckDbAggregates(database, sumRows, memoryBytes);
   }
 
@@ -110,6 +113,7 @@ export class DuckDbApplier {
     this.#openCounts.clear();
     this.#logRows.clear();
     this.#spans.clear();
+    this.known.forget();
     this.endedSessions = 0;
     this.newestStart = 0;
     await this.aggregates.load();
@@ -165,9 +169,10 @@ export class DuckDbApplier {
   /** Identifiers of these imported records that are in the store, imported on whatever day. */
   async knownImports(records: readonly { readonly id: string; readonly start: Micros }[]): Promise<Set<string>> {
     const known = new Set<string>();
-    const ids = records.map(({ id }) => id);
-    for (const { catalog } of this.importsAround(records))
-      for (const id of await this.known(catalog, ['sessions', 'probes'], ids)) known.add(id);
+    const ids = this.known.uncertain(records.map(({ id }) => id));
+    if (ids.length === 0) return known;
+    for (const partition of this.importsAround(records))
+      for (const id of await this.known.in(partition, ['sessions', 'probes'], ids)) known.add(id);
     return known;
   }
 
@@ -187,10 +192,10 @@ export class DuckDbApplier {
     const { name, catalog } = work.partition;
     const { writer } = this.#database;
     const plan = await this.#planSessions(work);
-    const probes = await this.#fresh(catalog, 'probes', work.probes);
-    const alerts = await this.#fresh(catalog, 'alerts', work.alerts);
-    const system = await this.#fresh(catalog, 'system_events', work.system);
-    const insights = await this.#fresh(catalog, 'insights', work.insights.filter(hasFindings));
+    const probes = await this.#fresh(work.partition, 'probes', work.probes);
+    const alerts = await this.#fresh(work.partition, 'alerts', work.alerts);
+    const system = await this.#fresh(work.partition, 'system_events', work.system);
+    const insights = await this.#fresh(work.partition, 'insights', work.insights.filter(hasFindings));
     const verdicts = newestOf(work.verdicts);
     await writer.run('BEGIN');
     try {
@@ -206,14 +211,14 @@ export class DuckDbApplier {
       };
       await into('sessions', plan.ended, appendRow);
       await into('open_records', plan.log, appendRow);
-      await this.#remove(catalog, 'pieces', 'id', [...plan.startedOver]);
+      await this.known.remove(catalog, 'pieces', 'id', [...plan.startedOver]);
       await into('pieces', plan.pieces, appendPiece);
       await into('probes', probes, appendProbe);
       await into('targets', probes, appendTargets);
       await into('alerts', alerts, (to, alert) => appendNotice(to, alert, { kind: 'alert', alert }));
       await into('system_events', system, (to, record) => appendNotice(to, record, { kind: 'system', system: record }));
       await into('insights', insights, appendInsight);
-      await this.#remove(
+      await this.known.remove(
         catalog,
         'verdicts',
         'id',
@@ -225,6 +230,8 @@ export class DuckDbApplier {
       await writer.run('ROLLBACK').catch(() => {});
       throw error;
     }
+    this.known.stored(work.records);
+    this.known.stored(probes);
     this.aggregates.added(name, {
       sessions: plan.ended.length,
       probes: probes.length,
@@ -266,7 +273,7 @@ export class DuckDbApplier {
   async applyCatalog({ families, places }: Pick<Insights, 'families' | 'places'>): Promise<void> {
     if (families.length === 0 && places.length === 0) return;
     const { writer, catalog } = this.#database;
-    const newFamilies = await this.#fresh(catalog.catalog, 'families', families);
+    const newFamilies = await this.#fresh(catalog, 'families', families);
     const newPlaces = [...new Map(places.map((place) => [place.ip, place])).values()];
     await writer.run('BEGIN');
     try {
@@ -281,7 +288,7 @@ export class DuckDbApplier {
         appender.closeSync();
       };
       await into('families', newFamilies, appendFamily);
-      await this.#remove(
+      await this.known.remove(
         catalog.catalog,
         'places',
         'ip',
@@ -314,12 +321,6 @@ export class DuckDbApplier {
     }
   }
 
-  async #remove(catalog: string, table: string, column: string, keys: readonly string[]): Promise<void> {
-    if (keys.length === 0) return;
-    const text = `DELETE FROM ${catalog}.${table} WHERE ${column} IN (SELECT unnest($1))`;
-    await this.#database.writer.run(text, [listValue([...keys])], [LIST(VARCHAR)]);
-  }
-
   #widen(name: string, records: readonly { readonly start: Micros }[]): void {
     if (records.length === 0) return;
     const [first, last] = boundsOf(records);
@@ -343,30 +344,13 @@ export class DuckDbApplier {
     this.#logRows.set(name, this.openIn(name));
   }
 
-  /** Identifiers of these that one of the tables already has. They sort by time, so the engine looks at few row groups. */
-  async known(catalog: string, from: readonly (TableName | 'families')[], ids: readonly string[]): Promise<Set<string>> {
-    if (ids.length === 0) return new Set();
-    let first = ids[0];
-    let last = ids[0];
-    for (const id of ids) {
-      if (id < first) first = id;
-      if (id > last) last = id;
-    }
-    const parts = from.map(
-      (table) => `SELECT id FROM ${catalog}.${table} WHERE id >= $1 AND id <= $2 AND id IN (SELECT unnest($3))`,
-    );
-    const reader = await this.#database.writer.runAndReadAll(
-      parts.join(' UNION '),
-      [first, last, listValue([...ids])],
-      [VARCHAR, VARCHAR, LIST(VARCHAR)],
-    );
-    return new Set(reader.getRowsJS().map(([id]) => id as string));
-  }
-
-  async #fresh<T extends { id: string }>(catalog: string, table: TableName | 'families', records: readonly T[]): Promise<T[]> {
+  async #fresh<T extends { id: string }>(
+    partition: Partition,
+    table: TableName | 'families',
+    records: readonly T[],
+  ): Promise<T[]> {
     if (records.length === 0) return [];
-    const ids = records.map(({ id }) => id);
-    const seen = await this.known(catalog, [table], ids);
+    const seen = await this.known.in(partition, [table], this.known.uncertain(records.map(({ id }) => id)));
     return records.filter(({ id }) => !seen.has(id) && seen.add(id));
   }
 
@@ -374,7 +358,7 @@ export class DuckDbApplier {
     const { name, catalog } = work.partition;
     const plan: SessionPlan = { ended: [], log: [], pieces: [], startedOver: new Set(), states: new Map() };
     const unknown = work.records.filter(({ id }) => !this.#open.has(id)).map(({ id }) => id);
-    const ended = await this.known(catalog, ['sessions'], [...new Set(unknown)]);
+    const ended = await this.known.in(work.partition, ['sessions'], this.known.uncertain([...new Set(unknown)]));
     const logged = new Map<string, Row>();
     for (const record of work.records) {
       const { id } = record;

@@ -116,7 +116,7 @@ export class DuckDbDivider {
     }
     const ids = missing.map(({ id }) => id);
     for (const partition of candidates)
-      for (const id of await this.#applier.known(partition.catalog, ['sessions', 'open_records'], ids)) homes.set(id, partition);
+      for (const id of await this.#applier.known.in(partition, ['sessions', 'open_records'], ids)) homes.set(id, partition);
     return homes;
   }
 
@@ -131,7 +131,7 @@ export class DuckDbDivider {
     const homes = new Map<string, Partition>();
     const ids = ofImports.map(({ id }) => id);
     for (const partition of this.#database.imports)
-      for (const id of await this.#applier.known(partition.catalog, ['verdicts'], ids)) homes.set(id, partition);
+      for (const id of await this.#applier.known.in(partition, ['verdicts'], ids)) homes.set(id, partition);
     const at = importTime(events, options.now);
     for (const verdict of verdicts) {
       if (verdict.diversion !== importDiversion) (await workFor(verdict.start))?.verdicts.push(verdict);

@@ -372,10 +372,7 @@ export class DuckDbStore implements Store {
     const since = times.reduce((least, at) => (at < least ? at : least), Number.POSITIVE_INFINITY);
     const until = times.reduce((most, at) => (at >= most ? at + 1 : most), Number.NEGATIVE_INFINITY);
     const kinds = ['sessions', 'open_records', 'probes', 'alerts', 'system_events'] as const;
-    const known = new Set<string>();
-    for (const { catalog } of this.#sources({ since, until }))
-      for (const id of await this.#applier.known(catalog, kinds, ids)) known.add(id);
-    return known;
+    return this.#applier.known.anywhere(this.#sources({ since, until }), kinds, ids);
   }
 
   verdicts(filter: VerdictFilter): Promise<Verdict[]> {
