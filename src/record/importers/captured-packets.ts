@@ -31,6 +31,8 @@ const connectionIdleMicros = 7200e6;
 const datagramIdleMicros = 120e6;
 /** A SYN with other numbers into a connection this silent begins another. */
 const stillMicros = 60e6;
+/** What is needed of a TCP header: its ports, numbers and flags. A capture of 68 bytes a packet has no more of it over IPv6. */
+const tcpToFlags = 14;
 const most = 65_536;
 const mostBytes = 64 << 20;
 
@@ -128,10 +130,10 @@ export class CapturedPackets {
     }
     const packet = { bytes, start, end, layout, ...facts, cut: facts.cut || start + length > captured };
     const room = end - layout.transportAt;
-    if (layout.protocol === protocolTcp && room >= 20) this.#tcp(packet, tally);
+    if (layout.protocol === protocolTcp && room >= (packet.cut ? tcpToFlags : 20)) this.#tcp(packet, tally);
     else if (layout.protocol === protocolUdp && room >= 8) this.#udp(packet, tally);
     else if (layout.protocol === protocolIcmp || layout.protocol === protocolIcmpv6) this.#icmp(packet, tally);
-    else if (layout.protocol === protocolTcp || layout.protocol === protocolUdp) tally.rejected('cut before its ports');
+    else if (layout.protocol === protocolTcp || layout.protocol === protocolUdp) tally.rejected('cut within its ports or flags');
     else tally.rejected(`IP protocol ${layout.protocol} is not read`);
   }
 

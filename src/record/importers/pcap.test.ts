@@ -331,6 +331,15 @@ describe('hostile captures', () => {
     assert.match(runImport(pcapFormat, [ng]).rejections[0], /a block of 13 bytes: the rest of the file is not read/);
   });
 
+  test('68 bytes of a packet, as captures long were, are enough over IPv6 too', () => {
+    const frames = ethernet(tcpDialogue(six, request, 'HTTP/1.1 200 OK\r\n\r\n'));
+    const { counts, sessions } = runImport(pcapFormat, [pcapFile(frames, { snap: 68 })]);
+    assert.deepEqual(counts, { lines: 8, sessions: 1, merged: 7, rejected: 0 });
+    assert.deepEqual([sessions[0].destination.port, sessions[0].truncated, sessions[0].chunks], [80, true, []]);
+    const short = runImport(pcapFormat, [pcapFile(frames, { snap: 67 })]);
+    assert.deepEqual([short.counts.rejected, short.rejections[0]], [8, 'cut within its ports or flags']);
+  });
+
   test('packets cut by the capture are sessions that say so', () => {
     const short = pcapFile(ethernet(tcpDialogue(ends, 'z'.repeat(500), 'ok')), { snap: 100 });
     const [session] = runImport(pcapFormat, [short]).sessions;
