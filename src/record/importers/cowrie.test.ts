@@ -77,6 +77,20 @@ test('a line that comes after the end belongs to the session; the same identifie
   assert.equal(unended.sessions.length, 2);
 });
 
+test('what comes much later, or again, of a session that is over begins none', () => {
+  const first = [
+    connect('2024-01-01T00:00:00Z', { session: '0123456789ab' }),
+    line('session.closed', '2024-01-01T00:00:05Z', { session: '0123456789ab' }),
+  ];
+  const second = [
+    connect('2024-01-02T00:00:00Z', { session: 'ba9876543210' }),
+    connect('2024-01-02T09:00:00Z', { session: 'c' }),
+  ];
+  const { sessions, counts } = runImport(cowrieFormat, first, second, first.slice(1));
+  assert.deepEqual(counts, { lines: 5, sessions: 3, merged: 2, rejected: 0 });
+  assert.equal(sessions.filter(({ tags }) => tags?.includes('beginning-missing')).length, 0);
+});
+
 test('sessions of two sensors under one identifier stay apart, however their lines mix', () => {
   const lines: string[] = [];
   for (const sensor of ['n1', 'n2']) lines.push(connect('2024-01-01T00:00:00Z', { sensor }));

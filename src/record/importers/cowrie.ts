@@ -44,7 +44,7 @@ class CowrieParser implements LineParser {
   /** Where each sensor's latest connection went to: sessions without their beginning went there too. */
   readonly #addresses = new Map<string, string>();
   readonly #text: CowrieText;
-  /** By the JSON log, which tells more. */
+  /** Sessions of the JSON log, which tells more than the text log. */
   readonly #told = new ToldSessions();
 
   constructor(context: ImportContext) {
@@ -83,6 +83,8 @@ class CowrieParser implements LineParser {
       if (event === 'cowrie.session.closed') this.#sessions.ended(key, at);
       return 'merged';
     }
+    // Of a session that is over: a very late line, or one of a file that was given twice.
+    if (!known && event !== 'cowrie.session.connect' && this.#told.has(id)) return 'merged';
     const source = textOf(object, 'src_ip');
     if (!source) return rejected('no source address');
     if (known) this.#sessions.close(key);

@@ -1,5 +1,5 @@
-// Which sessions one log of a format told already, where another of its logs tells of the same: bounded, by identifiers of which
-// twelve hexadecimal digits tell them apart. Formats whose other log is read behind (`readsLate`).
+// Which sessions an import told already, where other lines, or another log of the format, tell of them again: bounded, by identifiers
+// of eight hexadecimal digits or more.
 
 /** Identifiers kept; the oldest goes first. */
 const most = 500_000;
@@ -7,7 +7,7 @@ const most = 500_000;
 export class ToldSessions {
   readonly #numbers = new Set<number>();
 
-  /** Identifiers that do not begin so (a UUID, a Cowrie session) are not kept. */
+  /** Others than a UUID or hexadecimal digits (a Cowrie session) are not kept. */
   add(id: string): void {
     const number = numberOf(id);
     if (number === undefined) return;
@@ -26,5 +26,5 @@ export class ToldSessions {
 /** The first 48 bits: among half a million random ones two are alike once in two thousand imports. */
 function numberOf(id: string): number | undefined {
   const digits = id[8] === '-' ? `${id.slice(0, 8)}${id.slice(9, 13)}` : id.slice(0, 12);
-  return /^[0-9a-f]{12}$/i.test(digits) ? Number.parseInt(digits, 16) : undefined;
+  return /^[0-9a-f]{8,12}$/i.test(digits) ? Number.parseInt(digits, 16) : undefined;
 }
