@@ -91,6 +91,26 @@ test('what comes much later, or again, of a session that is over begins none', (
   assert.equal(sessions.filter(({ tags }) => tags?.includes('beginning-missing')).length, 0);
 });
 
+test('events that had numbers still', () => {
+  const numbered = (eventid: string, second: number, more: object = {}): string =>
+    JSON.stringify({
+      eventid,
+      timestamp: `2015-05-01T00:00:0${second}.000000Z`,
+      session: 'a1b2c3d4',
+      src_ip: '192.0.2.1',
+      ...more,
+    });
+  const { sessions, counts } = runImport(cowrieFormat, [
+    numbered('KIPP0001', 1, { src_port: 9, dst_ip: '198.51.100.1', dst_port: 2222 }),
+    numbered('COW0003', 2, { username: 'root', password: 'x' }),
+    numbered('COW0010', 3),
+    numbered('COW0005', 4, { input: 'id' }),
+    numbered('COW0011', 5),
+  ]);
+  assert.deepEqual(counts, { lines: 5, sessions: 1, merged: 4, rejected: 0 });
+  assert.deepEqual([sessions[0].userName, sessions[0].destination.port, sessions[0].chunks.length], ['root', 2222, 1]);
+});
+
 test('sessions of two sensors under one identifier stay apart, however their lines mix', () => {
   const lines: string[] = [];
   for (const sensor of ['n1', 'n2']) lines.push(connect('2024-01-01T00:00:00Z', { sensor }));

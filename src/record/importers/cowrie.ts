@@ -21,6 +21,27 @@ const maxSensors = 1000;
 const lingerMicros: Micros = 3600e6;
 const maxDurationMs = 31 * 86_400_000;
 
+/** What the first logs, of 2015, have numbers for. */
+const numbered: Readonly<Record<string, string>> = {
+  '0001': 'cowrie.session.connect',
+  '0002': 'cowrie.login.success',
+  '0003': 'cowrie.login.failed',
+  '0005': 'cowrie.command.input',
+  '0006': 'cowrie.command.input',
+  '0007': 'cowrie.session.file_download',
+  '0008': 'cowrie.session.input',
+  '0009': 'cowrie.client.version',
+  '0011': 'cowrie.session.closed',
+};
+
+/** Undefined for what is no event of Cowrie's. */
+function eventName(object: JsonObject): string | undefined {
+  const event = textOf(object, 'eventid') ?? '';
+  if (event.startsWith('cowrie.')) return event;
+  const number = /^(?:COW|KIPP)(\d{4})$/.exec(event)?.[1];
+  return number === undefined ? undefined : (numbered[number] ?? 'cowrie.log.other');
+}
+
 interface Line {
   readonly event: string;
   readonly at: Micros;
@@ -65,8 +86,8 @@ class CowrieParser implements LineParser {
   }
 
   #event(object: JsonObject, place: Place): LineOutcome {
-    const event = textOf(object, 'eventid');
-    if (!event?.startsWith('cowrie.')) return rejected('no cowrie event');
+    const event = eventName(object);
+    if (event === undefined) return rejected('no cowrie event');
     if (!ofSessions.test(event)) return 'merged';
     const id = textOf(object, 'session');
     if (!id || id.length > 64) return rejected('no session identifier');
@@ -201,7 +222,7 @@ export const cowrieFormat: ImportFormat = {
   title: "Cowrie, JSON log (SSH and Telnet), old and new; its text log and Kippo's",
   reads: 'lines',
   detect: ({ lines, objects }) =>
-    lines.some(isCowrieText) || objects.some((object) => textOf(object, 'eventid')?.startsWith('cowrie.')) ? 0.99 : 0,
+    lines.some(isCowrieText) || objects.some((object) => eventName(object) !== undefined) ? 0.99 : 0,
   readsLate: ({ objects }) => objects.length === 0,
   open: (context) => new CowrieParser(context),
 };

@@ -26,7 +26,9 @@ export const isPlausible = (at: Micros, now: Micros): boolean => Number.isSafeIn
 
 const addressOf = (text: string): string | undefined => {
   if (!text.includes(':')) return parseIpv4Number(text) < 0 ? undefined : text;
-  return text.length <= 64 ? normalAddressText(text, 6) : undefined;
+  // The link of a link-local address (RFC 4007, 11.2) is the sensor's own name for it.
+  const zone = text.indexOf('%');
+  return text.length <= 64 ? normalAddressText(zone < 0 ? text : text.slice(0, zone), 6) : undefined;
 };
 
 function endpointOf({ ip, port }: Endpoint): Endpoint | undefined {

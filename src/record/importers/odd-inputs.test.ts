@@ -169,6 +169,7 @@ test('lines that forwarders changed are read all the same', async () => {
   const variants: readonly (readonly [string, string])[] = [
     ['cowrie', JSON.stringify({ log: `${inside}\n`, stream: 'stdout', time: '2022-05-28T10:00:01.5Z' })],
     ['cowrie', `2022-05-28T10:00:01.123456789Z stdout F ${inside}`],
+    ['cowrie', JSON.stringify({ ...whole, src_ip: 'fe80::1%eth0' })],
     ['cowrie', JSON.stringify({ '@timestamp': '2022-05-28T10:00:01Z', host: { name: 'h' }, message: inside })],
     ['cowrie', JSON.stringify({ __REALTIME_TIMESTAMP: '1653732001000000', MESSAGE: inside })],
     ['opencanary', `May 28 10:00:01 host opencanaryd[12]: ${knock}`],
