@@ -46,6 +46,8 @@ export interface LiveMessage {
   readonly alerts: readonly unknown[];
   /** New ones and those that grew, each as it is now. */
   readonly verdicts: readonly unknown[];
+  /** Alerts and verdicts that are in neither: they came too fast. */
+  readonly unsaid: number;
   /** The seconds that changed, as `[second, sessions, probe packets]`; each replaces what was known of it. */
   readonly rate: readonly (readonly [number, number, number])[];
 }
@@ -59,6 +61,7 @@ export class LiveFeed {
   #sessions = new Map<string, SessionSummary>();
   #overflow = 0;
   #alerts: unknown[] = [];
+  #unsaid = 0;
   readonly #placeOf: (ip: string) => Place | undefined;
   #insights = new Map<string, SessionInsight>();
   #verdicts = new Map<string, Verdict>();
@@ -114,6 +117,7 @@ export class LiveFeed {
     this.#sessions = new Map();
     this.#overflow = 0;
     this.#alerts = [];
+    this.#unsaid = 0;
     this.#insights = new Map();
     this.#verdicts = new Map();
   }
@@ -124,7 +128,10 @@ export class LiveFeed {
       this.activity.feed(event);
       if (!followed) continue;
       if (event.kind === 'session') this.#keep(event.session);
-      else if (event.kind === 'alert' && this.#alerts.length < maxAlerts) this.#alerts.push(alertDocument(event.alert));
+      else if (event.kind === 'alert') {
+        if (this.#alerts.length < maxAlerts) this.#alerts.push(alertDocument(event.alert));
+        else this.#unsaid += 1;
+      }
     }
     if (!followed || !insights) return;
     for (const insight of insights.sessions) if (this.#sessions.has(insight.id)) this.#insights.set(insight.id, insight);
@@ -134,6 +141,7 @@ export class LiveFeed {
       if (this.#verdicts.size <= maxVerdicts) continue;
       const [oldest] = this.#verdicts.keys();
       this.#verdicts.delete(oldest);
+      this.#unsaid += 1;
     }
   }
 
@@ -177,7 +185,8 @@ export class LiveFeed {
       let message = rendered.get(follower.key);
       if (!message) {
         const { sessions, skipped } = this.#select(newestFirst, follower);
-        const body: LiveMessage = { at: renderMicros(now), sessions, skipped, alerts: this.#alerts, verdicts, rate };
+        const [alerts, unsaid] = [this.#alerts, this.#unsaid];
+        const body: LiveMessage = { at: renderMicros(now), sessions, skipped, alerts, verdicts, unsaid, rate };
         message = JSON.stringify(body);
         rendered.set(follower.key, message);
       }

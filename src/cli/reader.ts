@@ -48,6 +48,10 @@ export interface LiveUpdate {
   readonly sessions: readonly SessionDocument[];
   readonly skipped: number;
   readonly missed?: number;
+  readonly alerts?: readonly AlertDocument[];
+  readonly verdicts?: readonly VerdictDocument[];
+  /** Alerts and verdicts that came too fast to be told. */
+  readonly unsaid?: number;
 }
 
 export interface Reader {
