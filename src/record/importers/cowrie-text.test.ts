@@ -121,6 +121,13 @@ test('text log: the `textlog` output names the session itself', () => {
   assert.deepEqual([sessions[0].userName, sessions[0].source.port, sessions[0].protocol], ['root', 40579, 'ssh']);
 });
 
+test('text log: as containers keep it', async () => {
+  const plain = await importInputs([sample.join('\n')]);
+  const docker = sample.map((line) => JSON.stringify({ log: `${line}\n`, stream: 'stdout', time: '2021-07-19T04:05:00Z' }));
+  const stamped = sample.map((line) => (line.startsWith('\t') ? line : `2021-07-19T04:05:00.123456789Z ${line}`));
+  for (const lines of [docker, stamped]) assert.deepEqual((await importInputs([lines.join('\n')])).events, plain.events);
+});
+
 test('text log: beside the JSON log of the same sensor it adds only what that has not', async () => {
   const json = JSON.stringify({
     eventid: 'cowrie.session.connect',

@@ -4,19 +4,35 @@
 
 import type { Micros } from '../../base/clock.ts';
 import { RecencyMap } from '../../base/recency-map.ts';
-import { type JsonObject, parseLogTime } from './json-line.ts';
+import { Rejection } from './importer.ts';
+import { type JsonObject, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
 import { parsePythonText } from './python-text.ts';
 
 const time = String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?`;
-const twisted = new RegExp(String.raw`^(${time}) \[([^\]]{0,512})\] (.*)$`, 's');
+/** A container runtime's or the journal's stamp. */
+const stamp = String.raw`(?:[^[]{0,256}?[ \t])?`;
+const twisted = new RegExp(String.raw`^${stamp}(${time}) \[([^\]]{0,512})\] (.*)$`, 's');
 const plugin = new RegExp(`^(${time}) ([0-9a-f]{8,32}) (.*)$`, 's');
 const transport = /([A-Za-z]{0,40}Transport),(\d{1,10}),([0-9a-fA-F:.]{2,64})$/;
 const connection = /^New connection: (\S{2,64}):(\d{1,5}) \((\S{2,64}):(\d{1,5})\) \[session: ([0-9A-Za-z-]{1,64})\]/;
-const own = new RegExp(String.raw`^${time} \[(?:[^\]]{0,400}Transport,\d{1,10},|(?:cowrie|kippo)\.|-\] (?:Cowrie|Kippo) )`);
+const own = new RegExp(
+  String.raw`^${stamp}${time} \[(?:[^\]]{0,400}Transport,\d{1,10},|(?:cowrie|kippo)\.|-\] (?:Cowrie|Kippo) )`,
+);
 const ownPlugin = new RegExp(`^${time} [0-9a-f]{8,32} New connection: `);
 
+/** The line, where Docker keeps it as a text in JSON; else the line as it is. */
+export function cowrieLine(line: string): string {
+  if (!line.startsWith('{"log":"')) return line;
+  const object = parseJsonLine(line);
+  const text = object instanceof Rejection ? undefined : textOf(object, 'log');
+  return text === undefined ? line : text.replace(/\r?\n$/, '');
+}
+
 /** A line that no other program writes. */
-export const isCowrieText = (line: string): boolean => own.test(line) || ownPlugin.test(line);
+export function isCowrieText(line: string): boolean {
+  const text = cowrieLine(line);
+  return own.test(text) || ownPlugin.test(text);
+}
 
 type Kind = 'ssh' | 'telnet';
 
@@ -56,7 +72,8 @@ export class CowrieText {
   read(line: string): JsonObject | 'nothing' | undefined {
     if (line.startsWith('\t')) return this.#command ? { ...this.#command, input: line.slice(1) } : 'nothing';
     this.#command = undefined;
-    const match = twisted.exec(line) ?? plugin.exec(line);
+    const bracketed = twisted.exec(line);
+    const match = bracketed ?? plugin.exec(line);
     if (!match) return undefined;
     const [, timestamp, system, message] = match;
     const at = parseLogTime(timestamp, this.#zoneMinutes);
@@ -64,7 +81,7 @@ export class CowrieText {
     if (begun) return { ...this.#connect(begun, /telnet/i.test(system) ? 'telnet' : 'ssh'), timestamp };
     const event = eventOf(message);
     if (!event) return 'nothing';
-    const of = line[timestamp.length + 1] === '[' ? this.#session(system, at, event) : { session: system };
+    const of = bracketed ? this.#session(system, at, event) : { session: system };
     if (!of) return 'nothing';
     const whole = { ...event, ...of, timestamp };
     if (event.eventid === 'cowrie.command.input') this.#command = whole;

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Micros } from '../../base/clock.ts';
 import type { Endpoint } from '../../model/session.ts';
-import { CowrieText, isCowrieText } from './cowrie-text.ts';
+import { CowrieText, cowrieLine, isCowrieText } from './cowrie-text.ts';
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
 import { type JsonObject, listOf, numberOf, parseJsonLine, parseLogTime, portOf, textOf } from './json-line.ts';
@@ -75,7 +75,8 @@ class CowrieParser implements LineParser {
   }
 
   take(text: string, place: Place): LineOutcome {
-    const read = text.startsWith('{') ? undefined : this.#text.read(text);
+    const line = cowrieLine(text);
+    const read = line.startsWith('{') ? undefined : this.#text.read(line);
     if (read === 'nothing') return 'merged';
     if (read) return this.#told.has(String(read.session)) ? 'merged' : this.#event(read, place);
     const object = parseJsonLine(text);
@@ -223,6 +224,6 @@ export const cowrieFormat: ImportFormat = {
   reads: 'lines',
   detect: ({ lines, objects }) =>
     lines.some(isCowrieText) || objects.some((object) => eventName(object) !== undefined) ? 0.99 : 0,
-  readsLate: ({ objects }) => objects.length === 0,
+  readsLate: ({ lines }) => lines.some(isCowrieText),
   open: (context) => new CowrieParser(context),
 };
