@@ -299,10 +299,12 @@ export function pairs(keys: Keys, scope: RelationScope): string {
       ({ catalog }) => `SELECT id, start, source, source_key, family, rules, facts FROM ${catalog}.insights WHERE ${own}`,
     );
     const ids = sources.flatMap(({ catalog, hasOpen }) => [
-      `SELECT id FROM ${catalog}.sessions WHERE ${session}`,
-      ...(hasOpen ? [`SELECT id FROM ${open(catalog, session)}`] : []),
+      `SELECT id, ${numberOf} AS number FROM ${catalog}.sessions WHERE ${session}`,
+      ...(hasOpen ? [`SELECT id, ${numberOf} AS number FROM ${open(catalog, session)}`] : []),
     ]);
-    const which = asks ? `id IN (WITH ids AS MATERIALIZED (${ids.join(' UNION ALL ')}) FROM ids)` : 'true';
+    // Of the sources asked for alone: identifiers of all sessions may be more than the engine has memory for.
+    const ofChosen = `SELECT id FROM (${chosen(ids.join(' UNION ALL '), scope.only)})`;
+    const which = asks ? `id IN (WITH ids AS MATERIALIZED (${ofChosen}) FROM ids)` : 'true';
     return chosen(narrowed(keys, insightPairs(subject, `(${found.join(' UNION ALL ')})`, which)), scope.only);
   }
   for (const { catalog, hasOpen } of sources) {
