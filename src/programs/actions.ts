@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { ActionContext, ActionResult, Actions, ApplyOptions } from '../cli/actions.ts';
+import type { Configuration } from '../model/configuration.ts';
 import type { Status } from '../model/status.ts';
 import { DiversionController } from '../plan/controller.ts';
 import { segmentTag } from '../plan/desired-segment.ts';
@@ -23,6 +24,7 @@ import { runImportAction } from './import-action.ts';
 import { ownInstallation } from './installation.ts';
 import { packetActions } from './packet-actions.ts';
 import { preflightOf } from './preflight.ts';
+import { waitingKeys } from './settings.ts';
 import { uninterrupted } from './uninterrupted.ts';
 import { type PlanAnswer, runUp, stopRunning } from './up.ts';
 import { watchTraffic } from './watch-traffic.ts';
@@ -65,6 +67,17 @@ const aloneController = (data: string): DiversionController =>
     preflight: preflightOf(),
   });
 
+/** Keys of weir.yaml that differ from what runs and that applying does not reach; none where nothing runs. */
+async function waiting(configuration: Configuration): Promise<readonly string[]> {
+  const running = await callControl(join(configuration.data, 'run/up.sock'), 'settings', null, 5000).catch(() => undefined);
+  return running ? waitingKeys(configuration, running as Readonly<Record<string, unknown>>) : [];
+}
+
+const waitingText = (keys: readonly string[]): string =>
+  keys.length === 0
+    ? ''
+    : `\nChanged in weir.yaml, but read at the start alone: ${keys.join(', ')}. End Weir and start it again for that.\n`;
+
 async function plan(context: ActionContext): Promise<ActionResult> {
   needRoot('plan');
   const configuration = await context.environment.readConfiguration(context.configurationFile);
@@ -78,19 +91,23 @@ async function plan(context: ActionContext): Promise<ActionResult> {
     const text = `${renderPlan(made)}\nWeir does not run: live hosts are looked for when \`weir up\` plans.\n`;
     answer = { text, json: describePlan(made), changes: made.changes.length };
   }
-  return { text: answer.text, json: answer.json, exitCode: answer.changes > 0 ? changesPending : 0 };
+  const atNextStart = await waiting(configuration);
+  const json = { ...(answer.json as object), atNextStart };
+  return { text: answer.text + waitingText(atNextStart), json, exitCode: answer.changes > 0 ? changesPending : 0 };
 }
 
 async function apply(options: ApplyOptions, context: ActionContext): Promise<ActionResult> {
   needRoot('apply');
-  const data = await dataOf(context);
+  const configuration = await context.environment.readConfiguration(context.configurationFile);
+  const { data } = configuration;
+  const atNextStart = await waiting(configuration);
   const planned = (await netd(data, 'plan', { file: context.configurationFile }, 'apply')) as PlanAnswer;
   if (planned.changes === 0) {
     const { state } = (await netd(data, 'pending')) as { state: string };
     const waits = 'The change before still waits: it is rolled back unless you run `weir confirm`.\n';
     return {
-      text: state === 'pending' ? `${planned.text}\n${waits}` : planned.text,
-      json: { applied: false, ...(planned.json as object) },
+      text: `${planned.text}${state === 'pending' ? `\n${waits}` : ''}${waitingText(atNextStart)}`,
+      json: { applied: false, ...(planned.json as object), atNextStart },
     };
   }
   await context.environment.stderr.write(planned.text);
@@ -100,7 +117,10 @@ async function apply(options: ApplyOptions, context: ActionContext): Promise<Act
     confirmWithinMs === undefined
       ? 'Applied.\n'
       : `Applied. Rolled back in ${confirmWithinMs / 1000} s unless you run \`weir confirm\`.\n`;
-  return { text, json: { applied: true, confirmWithinMs: confirmWithinMs ?? null } };
+  return {
+    text: text + waitingText(atNextStart),
+    json: { applied: true, confirmWithinMs: confirmWithinMs ?? null, atNextStart },
+  };
 }
 
 async function down(context: ActionContext): Promise<ActionResult> {

@@ -17,7 +17,7 @@ import { BaselineSchedule, baselineCheck } from './baseline-schedule.ts';
 import { ask, isInteractive } from './confirmation.ts';
 import { ownInstallation } from './installation.ts';
 import { ensureReadableProgram } from './program-files.ts';
-import { recorderSettings } from './settings.ts';
+import { recorderSettings, startSettings } from './settings.ts';
 import { Supervisor } from './supervisor.ts';
 
 /** What netd answers to `plan`. */
@@ -81,6 +81,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     log,
     verbs: {
       status,
+      settings: () => startSettings(configuration),
       stop: async () => {
         requestStop('weir down');
         await whenEnded;

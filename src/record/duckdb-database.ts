@@ -188,7 +188,9 @@ export class DuckDbDatabase {
         await this.writer.run('COMMIT');
       } else if (version !== undefined && version in migrations) {
         if (readOnly)
-          throw new WeirError('store-unavailable', `the store is of format ${version}: the recorder has to open it once`);
+          throw new WeirError('store-unavailable', `the store is of format ${version}: it has to be opened for writing once`, {
+            next: '`weir up` does, or a `weir import` of anything',
+          });
         await this.#migrate(partition, version);
       } else if (version !== schemaVersion) throw new Error(`corrupt: format ${version} is not known`);
     } catch (error) {

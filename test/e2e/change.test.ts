@@ -63,6 +63,8 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
     await lab.weir(['apply', '--yes', '--confirm-within', '60s']);
     await lab.weir(['confirm']);
     assert.equal((await lab.weir(['plan'], { anyCode: true })).code, 0);
+    lab.configure(`${configuration('[10.64.0.0/24, 10.65.0.0/24]').replace('name: ', 'name: renamed-')}retention: { days: 3 }\n`);
+    assert.match((await lab.weir(['apply', '--yes'])).stdout, /^No change[\s\S]*read at the start alone: retention\./);
     lab.configure('diversions: [{ name: dmz, kind: hots }]\n');
     const wrong = await lab.weir(['apply', '--yes'], { anyCode: true });
     assert.equal(wrong.code, 2);
