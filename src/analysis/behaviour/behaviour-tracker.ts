@@ -4,7 +4,7 @@
 
 import { type Clock, type Micros, systemClock } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
-import type { ProbeRecord, WeirEvent } from '../../model/event.ts';
+import type { ProbeRecord, ProbeTarget, WeirEvent } from '../../model/event.ts';
 import type { SignatureHit, Verdict } from '../../model/insight.ts';
 import type { Credential, SessionRecord } from '../../model/session.ts';
 import type { SessionView } from '../session-view.ts';
@@ -19,7 +19,7 @@ import { ScanDetector, touchesKept } from './scan-detector.ts';
 import { SeenRecords, seenParts } from './seen-records.ts';
 import { SelfNamedDetector } from './self-named-detector.ts';
 import { type SourceState, SourceTable } from './source-state.ts';
-import { emptyTouch, hostNumber } from './touch.ts';
+import { emptyTouch, hostNumber, isAnswer, untracedPort } from './touch.ts';
 import { touchFlags } from './touch-list.ts';
 import { TwoPhaseDetector } from './two-phase-detector.ts';
 import { VisitDetector } from './visit-detector.ts';
@@ -160,9 +160,14 @@ export class BehaviourTracker {
     touch.at = start;
     touch.host = hostNumber(destination.ip);
     touch.hostName = destination.ip;
-    touch.port = portKeyOf(destination.port, transport);
+    touch.port = portKeyOf(scannedPort(state, destination.port, transport), transport);
     touch.hits = 1;
-    touch.flags = transport === 'tcp' || session.sourceReliable ? touchFlags.proven : touchFlags.forgeable;
+    touch.flags =
+      transport === 'tcp' || session.sourceReliable
+        ? touchFlags.proven
+        : isAnswer(session.source.port, destination.port)
+          ? touchFlags.stray
+          : touchFlags.forgeable;
     touch.record = session.id;
     touch.diversion = diversion;
     touch.index = (fresh & seenParts.begin) !== 0 ? this.#scans.touch(state, touch) : state.touches.find(touch.host, touch.port);
@@ -212,9 +217,10 @@ export class BehaviourTracker {
     for (const target of probe.targets) {
       touch.host = hostNumber(target.ip);
       touch.hostName = target.ip;
-      touch.port = portKeyOf(target.port, target.transport);
+      touch.port = portKeyOf(scannedPort(state, target.port, target.transport), target.transport);
       touch.hits = target.count;
-      touch.flags = target.kind === 'ack' ? touchFlags.stray : touchFlags.forgeable;
+      const stray = target.kind === 'ack' || (target.transport === 'udp' && isAnswer(probe.sourcePort, target.port));
+      touch.flags = stray ? touchFlags.stray : touchFlags.forgeable;
       if (firstPhase && target.transport === 'tcp') this.#phases.target(state, touch);
       touch.index = this.#scans.touch(state, touch);
       if (touch.index >= 0) this.#visits.packets(state, touch, target.count);
@@ -223,6 +229,10 @@ export class BehaviourTracker {
     this.#touched(state, probe.start);
   }
 }
+
+/** In a scan every port counts; before there is one a trace of the route is none. */
+const scannedPort = ({ scan }: SourceState, port: number, transport: ProbeTarget['transport']): number =>
+  transport === 'udp' && scan === undefined ? untracedPort(port) : port;
 
 /** What a session tried to log in with: empty where that cannot be read, undefined where it did not try. */
 function attemptsOf(session: Session): readonly Credential[] | undefined {

@@ -105,7 +105,10 @@ export class ScanDetector {
       // Mostly the one of the touch before, which is found without a search.
       const known = last.behaviour === 'slow-scan' && this.#table.lasts(last, at);
       const slow = known ? last : this.#table.active(episodes, slowKey, at);
-      if (slow) this.#extend(slow, state, touch);
+      if (slow) {
+        this.#extend(slow, state, touch);
+        if (at > state.slowUntil) state.slowUntil = at;
+      }
     }
     return false;
   }
@@ -126,7 +129,10 @@ export class ScanDetector {
   #judge(state: SourceState, touch: Touch, now: Micros): boolean {
     const { scanPorts, scanHosts, blockTargets } = this.#thresholds;
     const counts = this.#counts;
-    state.touches.count(touch.host, touch.port, now, this.#window, this.#slowWindow, counts);
+    // What is in a slow scan already founds no second one; older events than that are another time's.
+    const rested = state.slowUntil < now ? now - state.slowUntil - 1 : this.#slowWindow;
+    const slowWindow = Math.max(this.#window, Math.min(this.#slowWindow, rested));
+    state.touches.count(touch.host, touch.port, now, this.#window, slowWindow, counts);
     const from = now - this.#window;
     if (counts.portsOfHost >= scanPorts) {
       const about = { key: touch.hostName, destination: touch.hostName };
@@ -141,7 +147,7 @@ export class ScanDetector {
       const slow =
         counts.slowPortsOfHost >= scanPorts || counts.slowHostsOfPort >= scanHosts || counts.slowTargets >= blockTargets;
       // Its touches stay in the list: it may become faster.
-      if (slow && ((state.episodes?.behaviours ?? 0) & slowBit) === 0) this.#foundSlow(state, touch, now);
+      if (slow && ((state.episodes?.behaviours ?? 0) & slowBit) === 0) this.#foundSlow(state, touch, now - slowWindow, now);
       return false;
     }
     this.#countParts(state, touch.at);
@@ -166,8 +172,9 @@ export class ScanDetector {
     return scan;
   }
 
-  #foundSlow(state: SourceState, touch: Touch, now: Micros): void {
-    this.#open('slow-scan', 0, nowhere, state, touch, now - this.#slowWindow, now, () => true);
+  #foundSlow(state: SourceState, touch: Touch, from: Micros, now: Micros): void {
+    this.#open('slow-scan', 0, nowhere, state, touch, from, now, () => true);
+    if (touch.at > state.slowUntil) state.slowUntil = touch.at;
   }
 
   #open(

@@ -28,6 +28,8 @@ export class SourceState implements Linked {
   readonly touches: TouchList;
   /** The scan its latest touches were part of. */
   scan: Episode | undefined;
+  /** Touches up to here are in a slow scan, and in no other one after it. */
+  slowUntil: Micros = Number.NEGATIVE_INFINITY;
   /** Made when first needed, as those below. */
   episodes: Episodes | undefined;
   /** Of its newest event. */

@@ -47,5 +47,19 @@ export function textNumber(text: string): number {
   return mix32(hash);
 }
 
+/** UDP services whose answers go astray when somebody asks in another's name: DNS, NTP, SNMP, LDAP, QUIC and the other reflectors. */
+const answeringPorts = new Set([17, 19, 53, 69, 111, 123, 137, 161, 389, 443, 1900, 3283, 3478, 3702, 5353, 11_211]);
+
+/** Whether a datagram looks like the answer of a service to a client's port: nobody here asked, so its source was asked in our name. */
+export const isAnswer = (sourcePort: number, port: number): boolean =>
+  port >= 1024 && answeringPorts.has(sourcePort) && !answeringPorts.has(port);
+
+/** traceroute(8) sends each datagram to another port from 33434 on, three for each hop: together they are one port. */
+const firstTraced = 33_434;
+const tracedPorts = 100;
+
+export const untracedPort = (port: number): number =>
+  port >= firstTraced && port < firstTraced + tracedPorts ? firstTraced : port;
+
 /** One port of one decoy, below 2^50. */
 export const targetNumber = ({ host, port }: Touch): number => host * 0x40000 + port;
