@@ -63,6 +63,18 @@ export interface RecorderStatus {
   readonly journalBytes: number;
 }
 
+/** What is to be stored of a batch. */
+interface Looked {
+  readonly events: readonly WeirEvent[];
+  readonly insights: Insights;
+}
+
+interface NextBatch {
+  readonly batch: JournalBatch;
+  /** Absent where looking at it has to wait for the batch before it. */
+  readonly looked?: Looked;
+}
+
 const retryMs = 250;
 const retentionMs = 60_000;
 const smallBatch = 1000;
@@ -73,6 +85,8 @@ export class Recorder {
   readonly #journalDirectory: string;
   #own: JournalWriter | undefined;
   #reader: JournalReader | undefined;
+  /** The batch behind the one that is being stored. */
+  #next: Promise<NextBatch | undefined> | undefined;
   /** What of the journals is in the store: all before it. */
   #behind: Checkpoint = {};
   #running: Promise<void> | undefined;
@@ -166,7 +180,8 @@ export class Recorder {
   async #run(): Promise<void> {
     const { log } = this.#options;
     let said = '';
-    while (!this.#closed) {
+    // What was looked at is stored: analysis remembers it from then on.
+    while (!this.#closed || this.#next) {
       try {
         await this.#step();
         said = '';
@@ -185,7 +200,9 @@ export class Recorder {
     const reader = this.#reader as JournalReader;
     const started = performance.now();
     await this.#begin();
-    const batch = await reader.read();
+    const next = await this.#takeNext();
+    if (this.#closed && !next?.looked) return;
+    const batch = next?.batch ?? (await reader.read());
     if (!batch) {
       this.#behind = reader.checkpoint();
       if (this.#rebuilding) {
@@ -199,7 +216,7 @@ export class Recorder {
       if (!this.#closed) await this.#sleep(this.#options.gatherMs ?? 100);
       return;
     }
-    if (!(await this.#apply(batch))) return;
+    if (!(await this.#apply(batch, next?.looked))) return;
     await this.#retain();
     if (batch.events.length < smallBatch) {
       await this.#sleep((this.#options.gatherMs ?? 100) - (performance.now() - started));
@@ -219,8 +236,25 @@ export class Recorder {
     this.#begun = true;
   }
 
+  #takeNext(): Promise<NextBatch | undefined> {
+    const next = this.#next ?? Promise.resolve(undefined);
+    this.#next = undefined;
+    return next;
+  }
+
+  /**
+   * Reads on while a batch is stored. Analysis looks at what it read when it needs nothing that the store does not have yet:
+   * sessions that came whole are neither held by it nor read back.
+   */
+  async #readOn(reader: JournalReader): Promise<NextBatch | undefined> {
+    const batch = await reader.read();
+    if (!batch) return undefined;
+    const isWhole = batch.runs.length === 0 && batch.events.every(isWholeRecord);
+    return isWhole ? { batch, looked: await this.#look(batch.events) } : { batch };
+  }
+
   /** False when the batch has to be read again: the store was damaged and reading starts over. */
-  async #apply(batch: JournalBatch): Promise<boolean> {
+  async #apply(batch: JournalBatch, alreadyLooked: Looked | undefined): Promise<boolean> {
     const { store, log } = this.#options;
     for (const damage of batch.damage) {
       this.#damagedBytes += damage.bytes;
@@ -228,10 +262,16 @@ export class Recorder {
       if (!this.#rebuilding)
         this.#tell('journal-damaged', `${damage.bytes} bytes of segment ${damage.segment} are no records`, { ...damage });
     }
-    const { events, insights } = await this.#look(
-      batch.runs.length === 0 ? batch.events : [...(await this.#endInterrupted(batch.runs)), ...batch.events],
-    );
-    while (!this.#closed) {
+    const { events, insights } =
+      alreadyLooked ??
+      (await this.#look(batch.runs.length === 0 ? batch.events : [...(await this.#endInterrupted(batch.runs)), ...batch.events]));
+    // Where little comes, what is read on would only make the next batch smaller.
+    if (batch.events.length >= smallBatch && !this.#closed) {
+      this.#next = this.#readOn(this.#reader as JournalReader);
+      // Whoever takes it is told.
+      this.#next.catch(() => {});
+    }
+    for (;;) {
       try {
         await store.apply(events, batch.checkpoint, insights);
         break;
@@ -239,6 +279,8 @@ export class Recorder {
         const { code, message } = asWeirError(error);
         if (this.#storeError !== code) log.error('the store refuses; the journal keeps what comes', { code, message });
         this.#storeError = code;
+        if (code === 'store-damaged' || this.#closed) await this.#takeNext().catch(() => {});
+        if (this.#closed) return false;
         if (code === 'store-damaged') {
           await this.#openReader();
           return false;
@@ -246,7 +288,6 @@ export class Recorder {
         await this.#sleep(retryMs);
       }
     }
-    if (this.#closed) return false;
     if (this.#storeError) {
       log.info('the store takes records again');
       this.#tell('store-recovered', `the store refused for a while: ${this.#storeError}`, {});
@@ -262,7 +303,7 @@ export class Recorder {
   }
 
   /** Once for each batch, however often it is tried again. What analysis cannot look at is stored all the same. */
-  async #look(events: readonly WeirEvent[]): Promise<{ events: readonly WeirEvent[]; insights: Insights }> {
+  async #look(events: readonly WeirEvent[]): Promise<Looked> {
     const { analysis, log } = this.#options;
     if (!analysis || events.length === 0) return { events, insights: noInsights };
     try {
@@ -341,3 +382,6 @@ export class Recorder {
     this.#pause = undefined;
   }
 }
+
+const isWholeRecord = (event: WeirEvent): boolean =>
+  event.kind !== 'session' || (event.session.outcome !== 'open' && event.session.firstChunk === 0);
