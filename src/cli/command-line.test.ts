@@ -190,7 +190,7 @@ dmz        host  eth0       1,048,576           1  10.64.0.0/12
 
 sessions  3 open, 70,000 recorded
 journal   12.0 ms behind, 0 B to go, 1.5 MB on disk
-store     25 MB, 70,000 sessions, oldest 3d ago
+store     25 MB, 70,000 sessions, back to 2026-03-01
 lost      sessions shed 1,200
 data      /var/lib/weir
 console   https://sensor:8443/sign-in?token=abc

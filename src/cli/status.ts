@@ -127,7 +127,7 @@ export function renderStatus({ status, link }: Found, context: CommandContext): 
       [
         status.store.sizeBytes !== undefined && renderBytes(status.store.sizeBytes),
         status.store.sessions !== undefined && plural(status.store.sessions, 'session'),
-        status.store.oldest !== undefined && `oldest ${renderAgo(parseMicros(status.store.oldest), now)} ago`,
+        status.store.oldest !== undefined && `back to ${line(status.store.oldest.slice(0, 10))}`,
       ]
         .filter(Boolean)
         .join(', '),
