@@ -108,9 +108,11 @@ export class Conditions {
     const parts: string[] = [];
     if (signature !== undefined) parts.push(within(`list_contains(rules, ${this.value(signature)})`));
     if (tag !== undefined) {
-      const value = this.value(tag);
-      const ofRule = within(`list_contains(json_extract_string(signatures, '$[*].tags[*]'), ${value})`);
-      parts.push(`(list_contains(json_extract_string(tags, '$[*]'), ${value}) OR ${ofRule})`);
+      const [value, quoted] = [this.value(tag), this.value(JSON.stringify(tag))];
+      // To look for the text first takes a tenth of reading what it may stand in.
+      const listed = (column: string, path: string): string =>
+        `contains(${column}, ${quoted}) AND list_contains(json_extract_string(${column}, '${path}'), ${value})`;
+      parts.push(`((${listed('tags', '$[*]')}) OR ${within(listed('signatures', '$[*].tags[*]'))})`);
     }
     if (family !== undefined) parts.push(within(`family = ${this.value(family)}`));
     if (country !== undefined) parts.push(`source IN (SELECT ip FROM "analysis".places WHERE country = ${this.value(country)})`);
@@ -142,14 +144,6 @@ export const asksForTarget = (filter: Filter): boolean =>
 /** Rows of the log of open sessions as they are now; some have ended. */
 export const newestOpen = (catalog: string): string =>
   `(SELECT * FROM ${catalog}.open_records QUALIFY row_number() OVER (PARTITION BY id ORDER BY sequence DESC) = 1)`;
-
-function sessionRows(sources: readonly PartitionSource[], columns: string, where: string): string {
-  const parts = sources.flatMap(({ catalog, hasOpen }) => [
-    `SELECT ${columns} FROM ${catalog}.sessions WHERE ${where}`,
-    ...(hasOpen ? [`SELECT ${columns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`] : []),
-  ]);
-  return parts.join(' UNION ALL ');
-}
 
 export const overAll = (sources: readonly PartitionSource[], part: (catalog: string) => string): string =>
   sources.map(({ catalog }) => part(catalog)).join(' UNION ALL ');
@@ -212,9 +206,14 @@ export function renderSessionsAbout(
 /** Rows of `summaryColumns`, newest first; by behaviour is `renderSessionsAbout`. */
 export function renderSessions(source: PartitionSource, filter: SessionFilter): Sql {
   const conditions = new Conditions();
-  const where = allOf([conditions.session(filter), ...conditions.findings(source.catalog, filter)]);
-  const rows = sessionRows([source], summaryColumns, where);
-  return { text: `SELECT * FROM (${rows}) ORDER BY id DESC LIMIT ${conditions.value(filter.limit)}`, values: conditions.values };
+  const { catalog, hasOpen } = source;
+  const where = allOf([conditions.session(filter), ...conditions.findings(catalog, filter)]);
+  const limit = conditions.value(filter.limit);
+  // As above: to sort thousands of rows with all their columns may take more than the engine has memory for.
+  const found = `SELECT rid FROM (SELECT rowid AS rid, id FROM ${catalog}.sessions WHERE ${where} ORDER BY id DESC LIMIT ${limit})`;
+  const parts = [`SELECT ${summaryColumns} FROM ${catalog}.sessions WHERE rowid IN (${found})`];
+  if (hasOpen) parts.push(`SELECT ${summaryColumns} FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`);
+  return { text: `SELECT * FROM (${parts.join(' UNION ALL ')}) ORDER BY id DESC LIMIT ${limit}`, values: conditions.values };
 }
 
 export function renderOpen(source: Pick<PartitionSource, 'catalog' | 'hasOpen'>): Sql {
