@@ -95,7 +95,7 @@ class HeraldingParser implements LineParser {
     else if (over) this.#context.session(draft.done(this.#context));
     else this.#sessions.add(key, draft, at);
     if (known && over) this.#sessions.close(key);
-    if (over) this.#told.add(key);
+    if (over && !this.#context.alone) this.#told.add(key);
     return known ? 'merged' : 'session';
   }
 

@@ -79,6 +79,7 @@ class HoneytrapParser implements LineParser {
 
   /** Old ones end in the name of the sensor's zone (`2016-05-28 08:02:43 CEST`), which says less than an offset does. */
   #time(text = ''): number {
+    if (text.endsWith('Z')) return parseLogTime(text, 0);
     const local = / (?!UTC|GMT)[A-Z]{2,5}$/.exec(text);
     return parseLogTime(local ? text.slice(0, local.index) : text.replace(/GMT$/, 'UTC'), this.#context.zoneMinutes);
   }

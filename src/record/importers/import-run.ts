@@ -303,6 +303,7 @@ class ImportRun {
     return {
       now,
       zoneMinutes,
+      alone: this.#files.length === 1,
       ...(year !== undefined && { year }),
       ...(this.#near !== undefined && { near: this.#near }),
       ...(bootedAt !== undefined && { bootedAt }),

@@ -84,6 +84,8 @@ export interface ImportContext {
   readonly now: Micros;
   /** East of UTC, of times without a zone. */
   readonly zoneMinutes: number;
+  /** No other file is imported with it. */
+  readonly alone?: boolean;
   /** Of a file's first time without one, where somebody said. */
   readonly year?: number;
   /** Where files are joined: when the others begin. Tells the year of times without one. */

@@ -40,18 +40,18 @@ function bomb(line: string): string | undefined {
 /** What a log's line is wrapped in by who keeps or forwards it, or the line's object itself. */
 function unwrap(object: JsonObject): JsonObject | Rejection {
   // A dump of Elasticsearch: elasticdump, the scroll API.
-  if (textOf(object, '_index') !== undefined) return objectOf(object, '_source') ?? object;
+  if ('_index' in object) return objectOf(object, '_source') ?? object;
   const text = wrapped(object);
   return text?.charCodeAt(0) === openBrace ? parseObject(text) : object;
 }
 
 /** The line that Docker, the journal or a forwarder (Filebeat, Fluentd, Logstash) keeps as a text. */
 function wrapped(object: JsonObject): string | undefined {
-  if (Object.hasOwn(object, 'log') && Object.hasOwn(object, 'stream')) return textOf(object, 'log');
-  if (Object.hasOwn(object, '__REALTIME_TIMESTAMP')) return textOf(object, 'MESSAGE');
+  // None of these names is on a prototype, and `in` is what costs nothing on every line.
+  if ('log' in object && 'stream' in object) return textOf(object, 'log');
+  if ('__REALTIME_TIMESTAMP' in object) return textOf(object, 'MESSAGE');
   // An event of a sensor has its source beside its message, which the attacker may have a hand in.
-  const sensors = Object.hasOwn(object, 'src_ip') || Object.hasOwn(object, 'source-ip');
-  if (sensors || !Object.hasOwn(object, '@timestamp')) return undefined;
+  if (!('@timestamp' in object) || 'src_ip' in object || 'source-ip' in object) return undefined;
   return textOf(object, 'message') ?? textOf(objectOf(object, 'event') ?? {}, 'original');
 }
 
