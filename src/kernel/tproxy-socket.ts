@@ -10,6 +10,7 @@ import {
   bindSocket,
   callFailed,
   closeDescriptor,
+  errnoName,
   insideNetns,
   listenSocket,
   openSocket,
@@ -180,7 +181,7 @@ export interface NflogOptions {
  * A netlink socket bound to an NFLOG group: packets arrive in batches of up to 64, at the latest after 50 ms, each
  * with a sequence number of this group, so that a gap is the exact number the kernel had to drop.
  * Needs CAP_NET_ADMIN to open; reading it afterwards needs nothing. One socket per group and namespace:
- * a second gets EBUSY (`system-call`).
+ * a second is `already-running`.
  */
 export function openNflogSocket(group: number, options: NflogOptions = {}): number {
   return insideNetns(options.netns, () => {
@@ -222,6 +223,9 @@ function attribute(type: number, payload: readonly number[]): Uint8Array {
   return bytes;
 }
 
+/** Of a group that another socket holds (nfnetlink_log.c, nfulnl_recv_config); without CAP_NET_ADMIN the request is EPERM too. */
+const takenErrors: ReadonlySet<string> = new Set(['EPERM', 'EBUSY']);
+
 function configureNflog(fd: number, group: number, attributes: readonly Uint8Array[], step: string): void {
   const length = 20 + attributes.reduce((sum, one) => sum + one.length, 0);
   const request = new Uint8Array(length);
@@ -248,6 +252,12 @@ function configureNflog(fd: number, group: number, attributes: readonly Uint8Arr
     const reply = new DataView(answer.buffer, 0, got);
     if (got < 20 || reply.getUint16(4, true) !== NLMSG_ERROR) continue;
     const error = reply.getInt32(16, true);
+    if (step === 'bind' && takenErrors.has(errnoName(-error)))
+      throw new WeirError(
+        'already-running',
+        `NFLOG group ${group} of this network namespace is taken: another Weir runs in it (or CAP_NET_ADMIN is missing)`,
+        { group },
+      );
     if (error !== 0) throw callFailed(`NFLOG ${step}`, -error, { group });
     return;
   }

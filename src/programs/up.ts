@@ -92,7 +92,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
   await control.listen().catch((error) => {
     if (asWeirError(error).code !== 'already-running') throw error;
     throw new WeirError('already-running', `Weir runs already with ${configuration.data}`, {
-      next: '`weir apply` brings changes of weir.yaml to it, `weir down` ends it; a second one needs its own `data` and `console.port`',
+      next: '`weir apply` brings changes of weir.yaml to it, `weir down` ends it; a network namespace has one Weir, another one needs its own `data`',
     });
   });
   const statusPath = join(configuration.data, 'run/status.sock');

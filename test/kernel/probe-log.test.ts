@@ -44,6 +44,7 @@ diversions:
 /** Prefixes of what was logged so far, counted. */
 function watchLog(sensor: TestNamespace): { counts: () => Record<string, number>; close: () => void } {
   const fd = openNflogSocket(probeLogGroup, { netns: sensor.path });
+  assert.throws(() => openNflogSocket(probeLogGroup, { netns: sensor.path }), { code: 'already-running' }, 'one to a namespace');
   const reader = new NflogReader(fd);
   const counts: Record<string, number> = {};
   return {
