@@ -36,6 +36,7 @@ import {
   renderTotals,
   renderUnsummedBuckets,
   renderVerdicts,
+  stepMicros,
 } from './duckdb-insight-query.ts';
 import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
@@ -164,8 +165,10 @@ export class DuckDbAnalysis implements AnalysisStore {
 
   /** From the records, but for which sources are new. */
   async #bucketsOf(sources: readonly PartitionSource[], step: RollupStep, filter: Filter): Promise<RollupRow[]> {
+    const rows = await this.#counted(sources, step, filter, new Map(), true);
+    if (rows.length === 0) return rows;
     const fresh = await this.#count(renderRollupNew(this.#access.sources({}), sources, step, filter));
-    return this.#counted(sources, step, filter, fresh, true);
+    return rows.map((row) => ({ ...row, newSources: fresh.get(row.start / stepMicros[step]) ?? 0 }));
   }
 
   async #counted(
@@ -176,6 +179,7 @@ export class DuckDbAnalysis implements AnalysisStore {
     raw: boolean,
   ): Promise<RollupRow[]> {
     const rows = await this.#access.ask(renderRollup(sources, step, filter, raw));
+    if (rows.length === 0) return [];
     const ports = await this.#count(renderRollupKeys(sources, step, 'ports', filter, raw));
     const destinations = await this.#count(renderRollupKeys(sources, step, 'destinations', filter, raw));
     return rows.map((row) => {

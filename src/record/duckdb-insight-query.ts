@@ -26,7 +26,7 @@ import { numberOf, sourceNumber } from './duckdb-source-number.ts';
 import type { Filter, TopRow, TopSubject } from './store.ts';
 
 const places = '"analysis".places';
-const stepMicros: Readonly<Record<RollupStep, number>> = { 'half-hour': halfHourMicros, day: dayMicros };
+export const stepMicros: Readonly<Record<RollupStep, number>> = { 'half-hour': halfHourMicros, day: dayMicros };
 
 const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationScope => ({
   sources,
@@ -39,7 +39,10 @@ function scopeFor(sources: readonly PartitionSource[], filter: Filter, ips: read
   const scope = scopeOf(sources, filter);
   // As text: the range of bound integers is smaller.
   const numbers = listValue(ips.map((ip) => String(sourceNumber(ip))));
-  return { ...scope, only: `number IN (SELECT unnest(${scope.conditions.value(numbers)})::UBIGINT)` };
+  const only = `number IN (SELECT unnest(${scope.conditions.value(numbers)})::UBIGINT)`;
+  // Written out: a statement that has no record to pass over must bind no value for it. Not where a filter passes them over anyway.
+  const single = ips.length === 1 && filter.sources === undefined && /^[\w.:%-]+$/.test(ips[0]);
+  return { ...scope, only, ...(single && { ofSource: `source = '${ips[0]}'` }) };
 }
 
 function verdictWhere(conditions: Conditions, filter: VerdictFilter): string {

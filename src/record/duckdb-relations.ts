@@ -32,6 +32,8 @@ export interface RelationScope {
   readonly conditions: Conditions;
   /** A condition on `number` that also holds; its values are bound by `conditions`. */
   readonly only?: string;
+  /** A condition on `source` of records that `only` implies: they are passed over before anything is made of them. */
+  readonly ofSource?: string;
   /** Records alone, also where there are sums. */
   readonly raw?: boolean;
 }
@@ -124,7 +126,9 @@ interface Share {
   readonly open?: string;
 }
 
-const between = (from: Micros, to: Micros): string =>
+const ofSource = (scope: RelationScope): string[] => (scope.ofSource === undefined ? [] : [scope.ofSource]);
+
+const startsBetween = (from: Micros, to: Micros): string =>
   allOf([
     ...(from === Number.NEGATIVE_INFINITY ? [] : [`start >= ${from}`]),
     ...(to === Number.POSITIVE_INFINITY ? [] : [`start < ${to}`]),
@@ -149,6 +153,7 @@ export function summedTime(source: PartitionSource, filter: Filter): SummedTime 
 
 function shareOf(source: PartitionSource, scope: RelationScope): Share {
   const { filter } = scope;
+  const between = (from: Micros, to: Micros): string => allOf([...ofSource(scope), startsBetween(from, to)]);
   const since = Math.ceil(filter.since ?? Number.NEGATIVE_INFINITY);
   const until = Math.ceil(filter.until ?? Number.POSITIVE_INFINITY);
   const open = source.hasOpen ? { open: between(since, until) } : {};
@@ -162,7 +167,7 @@ function shareOf(source: PartitionSource, scope: RelationScope): Share {
   if ((['sessions', 'probes', 'targets', 'insights'] as const).some((table) => behind(table) > 0))
     pieces.push((table) => (behind(table) === 0 ? 'false' : allOf([`rowid >= ${source.summed?.[table]}`, between(from, to)])));
   const days = (column: string, width: number): string =>
-    between(from, to).replace(
+    startsBetween(from, to).replace(
       /start (>=|<) (\d+)/g,
       (_all, sign: string, at: string) => `${column} ${sign} ${Number(at) / width}`,
     );
@@ -190,9 +195,9 @@ export function touches(scope: RelationScope): string {
     }
     return chosen(parts.join(' UNION ALL '), scope.only);
   }
-  const session = conditions.session(filter);
+  const session = allOf([...ofSource(scope), conditions.session(filter)]);
   const asks = asksForTarget(filter);
-  const probe = allOf([...conditions.probe(filter), ...(asks ? conditions.target(filter) : [])]);
+  const probe = allOf([...ofSource(scope), ...conditions.probe(filter), ...(asks ? conditions.target(filter) : [])]);
   for (const { catalog, hasOpen } of sources) {
     parts.push(rawTouches(catalog, (table) => (table === 'sessions' ? session : probe), asks ? 'targets' : 'probes'));
     if (hasOpen) parts.push(touchesOf(newestOpen(catalog), allOf([`outcome = 'open'`, session])));
@@ -290,11 +295,15 @@ export function pairs(keys: Keys, scope: RelationScope): string {
   const asks = asksForTarget(filter) || [filter.protocol, filter.diversion, filter.service].some((part) => part !== undefined);
   const ofSessions = sessionKeys[subject] !== undefined;
   // A condition binds values: only those that are used may be rendered.
-  const session = ofSessions || asks ? conditions.session(filter) : 'false';
+  const session = ofSessions || asks ? allOf([...ofSource(scope), conditions.session(filter)]) : 'false';
   const ofTargets = subject === 'ports' || subject === 'destinations';
-  const target = ofTargets ? allOf([...conditions.probe(filter), ...conditions.target(filter)]) : 'false';
+  const target = ofTargets ? allOf([...ofSource(scope), ...conditions.probe(filter), ...conditions.target(filter)]) : 'false';
   if (!ofSessions) {
-    const own = allOf([...conditions.time(filter, 'start'), ...conditions.addresses(filter.sources, 'source_key')]);
+    const own = allOf([
+      ...ofSource(scope),
+      ...conditions.time(filter, 'start'),
+      ...conditions.addresses(filter.sources, 'source_key'),
+    ]);
     const found = sources.map(
       ({ catalog }) => `SELECT id, start, source, source_key, family, rules, facts FROM ${catalog}.insights WHERE ${own}`,
     );
