@@ -15,10 +15,13 @@ const { data, settings } = workerData as ImportThreadData;
 const log = openLog('import', 'warn');
 const none: readonly number[] = [];
 /** Nobody waits for an answer beside an import: fewer transactions, each of more records. */
-const batch = { maxEvents: 8000, maxBytes: 4 << 20 };
+const batch = { maxEvents: 4000, maxBytes: 4 << 20 };
 
-/** Nobody asks questions of the store meanwhile: less than the recorder's has. */
-const memory = { memoryBytes: 128 << 20, logBytes: 16 << 20 };
+/**
+ * Nobody asks questions of the store meanwhile: less than the recorder's has. A longer log goes into the files less often, and each
+ * time the last rows there are written again.
+ */
+const memory = { memoryBytes: 128 << 20, logBytes: 40 << 20 };
 
 let recording: Recording | undefined;
 let intake: ImportIntake | undefined;

@@ -152,7 +152,7 @@ const yieldToAll = ['--idle', '0'];
 
 /** The process that reads files of others; without an account (not root) as whoever called. */
 export function importCommand(installation: Installation, account: Account | undefined): Omit<ChildSpecification, 'name'> {
-  const program = [...heapFlags(512, 8), join(installation.root, 'dist/src/programs/importer.js')];
+  const program = [...heapFlags(512, 4), join(installation.root, 'dist/src/programs/importer.js')];
   if (!account) return { command: installation.node, arguments: program, environment: storeEnvironment };
   return {
     command: 'setpriv',
