@@ -103,8 +103,21 @@ function beginningOf(bytes: Uint8Array): number {
 
 function mixBytes(seed: number, bytes: Uint8Array, end: number): number {
   let mixed = seed;
-  for (let at = 0; at < end; at += 1) mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
-  return mixed;
+  // Four at once: no multiplication waits for the one before.
+  let second = ~seed;
+  let third = 0x9747b28c;
+  let fourth = 0x85ebca6b;
+  let at = 0;
+  for (; at + 3 < end; at += 4) {
+    mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
+    second = Math.imul(second ^ bytes[at + 1], 0x01000193);
+    third = Math.imul(third ^ bytes[at + 2], 0x01000193);
+    fourth = Math.imul(fourth ^ bytes[at + 3], 0x01000193);
+  }
+  for (; at < end; at += 1) mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
+  mixed = Math.imul(mixed ^ (second >>> 15) ^ second, 0x01000193);
+  mixed = Math.imul(mixed ^ (third >>> 13) ^ third, 0x85ebca6b);
+  return mixed ^ (fourth >>> 16) ^ fourth;
 }
 
 function mixText(seed: number, text: string): number {
