@@ -103,21 +103,24 @@ function beginningOf(bytes: Uint8Array): number {
 
 function mixBytes(seed: number, bytes: Uint8Array, end: number): number {
   let mixed = seed;
-  // Four at once: no multiplication waits for the one before.
-  let second = ~seed;
+  // Four at once, so that no multiplication waits for the one before; each by a number of its own, so that none undoes another.
+  let second = 0x85ebca6b;
   let third = 0x9747b28c;
-  let fourth = 0x85ebca6b;
+  let fourth = 0x27d4eb2f;
   let at = 0;
   for (; at + 3 < end; at += 4) {
     mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
-    second = Math.imul(second ^ bytes[at + 1], 0x01000193);
-    third = Math.imul(third ^ bytes[at + 2], 0x01000193);
-    fourth = Math.imul(fourth ^ bytes[at + 3], 0x01000193);
+    second = Math.imul(second ^ bytes[at + 1], 0x85ebca6b);
+    third = Math.imul(third ^ bytes[at + 2], 0xc2b2ae35);
+    fourth = Math.imul(fourth ^ bytes[at + 3], 0x9e3779b1);
   }
   for (; at < end; at += 1) mixed = Math.imul(mixed ^ bytes[at], 0x01000193);
-  mixed = Math.imul(mixed ^ (second >>> 15) ^ second, 0x01000193);
-  mixed = Math.imul(mixed ^ (third >>> 13) ^ third, 0x85ebca6b);
-  return mixed ^ (fourth >>> 16) ^ fourth;
+  return joinNumbers(joinNumbers(joinNumbers(mixed, second), third), fourth);
+}
+
+function joinNumbers(one: number, other: number): number {
+  const mixed = Math.imul(one ^ (one >>> 16), 0x85ebca6b) ^ other;
+  return Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
 }
 
 function mixText(seed: number, text: string): number {
