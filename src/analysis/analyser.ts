@@ -3,13 +3,13 @@
 
 import { asWeirError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { RecencyMap } from '../base/recency-map.ts';
 import type { WeirEvent } from '../model/event.ts';
 import type { Fact, Insights, PayloadFamily, Place, SessionInsight, SignatureHit, Verdict } from '../model/insight.ts';
 import type { AnalysisStatus } from '../model/status.ts';
 import type { AnalysisStore } from '../record/analysis-store.ts';
 import type { RecordAnalysis } from '../record/recorder.ts';
 import type { Filter, SessionSummary, Store } from '../record/store.ts';
+import { ToldSources } from './places/told-sources.ts';
 import { type GathererLimits, SessionGatherer } from './session-gatherer.ts';
 import type { SessionView } from './session-view.ts';
 
@@ -64,8 +64,6 @@ export const failedTag = 'analysis-failed';
 
 const maxFacts = 64;
 const maxFamilies = 10_000;
-/** Sources whose place was told; one that comes back after that many others is told again. */
-const maxTold = 65_536;
 /** Sessions read back for one batch; beyond that they are looked at with what there is, and counted. */
 const maxRecalls = 2000;
 /** Behaviour begins with this much of the past, and at most so many records of each kind. */
@@ -113,7 +111,7 @@ export class Analyser implements RecordAnalysis {
   #gatherer: SessionGatherer;
   #families: Families | undefined;
   #behaviours: Behaviours | undefined;
-  #told = new RecencyMap<string, true>();
+  #told = new ToldSources();
   readonly #faults = new Map<string, number>();
   #sessions = 0;
   #matched = 0;
@@ -137,7 +135,7 @@ export class Analyser implements RecordAnalysis {
     this.#spilled += spilled;
     this.#partial += partial;
     this.#gatherer = new SessionGatherer(gatherer);
-    this.#told = new RecencyMap();
+    this.#told = new ToldSources();
     this.#families = parts.createFamilies?.(await store.families(maxFamilies));
     this.#behaviours = parts.createBehaviours?.();
     if (this.#behaviours) await this.#warm(this.#behaviours);
@@ -285,9 +283,7 @@ export class Analyser implements RecordAnalysis {
   }
 
   #place(ip: string, lookup: NonNullable<AnalysisParts['places']>, places: Place[]): void {
-    if (this.#told.get(ip)) return;
-    this.#told.set(ip, true);
-    if (this.#told.size > maxTold) this.#told.delete((this.#told.oldest as [string, true])[0]);
+    if (!this.#told.add(ip)) return;
     const place = lookup.of(ip);
     if (place && (place.country !== undefined || place.asn !== undefined)) places.push(place);
   }

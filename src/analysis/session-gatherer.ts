@@ -145,7 +145,8 @@ export class SessionGatherer {
   /** The session once it ended; undefined until then, and for records that were taken before. */
   take(record: SessionRecord): SessionView | undefined {
     const { id, firstChunk, chunks, outcome } = record;
-    let held = this.#held.get(id);
+    // Mostly none is held: then there is nothing to look up.
+    let held = this.#held.size > 0 ? this.#held.get(id) : undefined;
     if (!held) {
       if (outcome !== 'open') {
         if (firstChunk > 0) this.#partial += 1;
