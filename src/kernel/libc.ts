@@ -70,6 +70,7 @@ const calls = {
   ) => number,
   setns: library.func('int setns(int, int)') as (fd: number, kind: number) => number,
   ioctl: library.func('int ioctl(int, unsigned long, void *)') as (fd: number, request: number, argument: Pointer) => number,
+  flock: library.func('int flock(int, int)') as (fd: number, operation: number) => number,
   fcntl: library.func('int fcntl(int, int, int)') as (fd: number, command: number, argument: number) => number,
   sched_setscheduler: library.func('int sched_setscheduler(int, int, void *)') as (
     pid: number,
@@ -357,6 +358,13 @@ export function detachMount(target: string): boolean {
   const failed = koffi.errno();
   if (failed === E.EINVAL || failed === E.ENOENT) return false;
   throw callFailed('umount2', failed, { target });
+}
+
+/** LOCK_EX | LOCK_NB: false when somebody else holds it. Goes with the last descriptor of this opening. See flock(2). */
+export function tryLockFile(fd: number): boolean {
+  const result = negated(calls.flock(fd, 2 | 4));
+  if (result < 0 && result !== -EAGAIN) throw callFailed('flock', -result);
+  return result === 0;
 }
 
 const SCHED_IDLE = 5;

@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts';
 import { asWeirError, WeirError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import type { ActionContext, ActionResult, Actions, ApplyOptions } from '../cli/actions.ts';
+import { NetnsLock } from '../kernel/netns-lock.ts';
 import type { Configuration } from '../model/configuration.ts';
 import type { Status } from '../model/status.ts';
 import { DiversionController } from '../plan/controller.ts';
@@ -133,21 +134,37 @@ async function down(context: ActionContext): Promise<ActionResult> {
     if (asWeirError(error).code !== 'not-running') throw error;
     running = false;
   }
+  const lock = holdToClear(data, running);
   // Whatever a crashed instance left is put back as well; on a clean machine this changes nothing.
   const { signal } = context.environment;
-  await uninterrupted(signal, async () => {
-    try {
-      await aloneController(data).down();
-    } catch (error) {
-      if (!signal.aborted) throw error;
-      // Ctrl-C in a terminal also ends the tool that was at work.
-      await aloneController(data).down();
-    }
-  });
+  try {
+    if (lock)
+      await uninterrupted(signal, async () => {
+        try {
+          await aloneController(data).down();
+        } catch (error) {
+          if (!signal.aborted) throw error;
+          // Ctrl-C in a terminal also ends the tool that was at work.
+          await aloneController(data).down();
+        }
+      });
+  } finally {
+    lock?.release();
+  }
   return {
     text: running ? 'Weir is stopped, the machine is as it was.\n' : 'Weir did not run; nothing of it is left in the kernel.\n',
     json: { running, down: true },
   };
+}
+
+/** Undefined: what ran, and has put its own namespace back, was elsewhere, and in this one runs another. */
+function holdToClear(data: string, ran: boolean): NetnsLock | undefined {
+  try {
+    return NetnsLock.take({ verb: 'down', data });
+  } catch (error) {
+    if (ran && asWeirError(error).code === 'already-running') return undefined;
+    throw error;
+  }
 }
 
 async function confirm(context: ActionContext): Promise<ActionResult> {

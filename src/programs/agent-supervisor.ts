@@ -8,6 +8,7 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { Lifetime } from '../base/lifetime.ts';
 import { openLog } from '../base/log.ts';
 import { readPersonas } from '../config/personas.ts';
+import { NetnsLock } from '../kernel/netns-lock.ts';
 import { type Account, ensureAccount, ensureDirectories } from './account.ts';
 import { offeredRules } from './agent-machine.ts';
 import { Child, type ChildStatus } from './child.ts';
@@ -39,9 +40,17 @@ export const agentRoom = (data: string): string => join(data, 'agent');
 
 /** Resolves when everything has ended and the machine is as it was. Throws `already-running`, `timeout` and what files do. */
 export async function superviseAgent(options: AgentSupervisorOptions): Promise<void> {
-  const { data, argv, operator, stop } = options;
   if (process.getuid?.() !== 0)
     throw new WeirError('not-permitted', 'this half of the agent changes network rules and needs root');
+  const lock = NetnsLock.take({ verb: 'agent', data: options.data });
+  try {
+    await supervise(options, lock);
+  } finally {
+    lock.release();
+  }
+}
+
+async function supervise({ data, argv, operator, stop, confirmMs }: AgentSupervisorOptions, lock: NetnsLock): Promise<void> {
   const log = openLog('agent-root');
   const account = await ensureAccount();
   await ensureDirectories(data, account);
@@ -56,7 +65,7 @@ export async function superviseAgent(options: AgentSupervisorOptions): Promise<v
     personas: readPersonas(join(installation.root, 'rules')),
     netd,
     log,
-    ...(options.confirmMs === undefined ? {} : { confirmMs: options.confirmMs }),
+    ...(confirmMs === undefined ? {} : { confirmMs }),
   });
   const events = {
     started: (name: string, pid: number, restarts: number): void => log.info(`${name} started`, { pid, restarts }),
@@ -125,6 +134,8 @@ export async function superviseAgent(options: AgentSupervisorOptions): Promise<v
   } finally {
     log.info('ending');
     await lifetime.end();
+    // `weir down` waits for this answer, and takes the namespace itself.
+    lock.release();
     ended();
     await new Promise((resolve) => setImmediate(resolve));
     await control.close();

@@ -10,6 +10,8 @@ import { asWeirError, WeirError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
 import type { ActionContext, ApplyOptions } from '../cli/actions.ts';
 import { RecorderReader } from '../cli/reader.ts';
+import { type NetnsHolder, NetnsLock } from '../kernel/netns-lock.ts';
+import type { Configuration } from '../model/configuration.ts';
 import type { ProcessStatus, Status } from '../model/status.ts';
 import { JournalWriter } from '../record/journal-writer.ts';
 import { ensureAccount, ensureDirectories } from './account.ts';
@@ -36,11 +38,40 @@ interface NetdStatus extends Pick<Status, 'annexes' | 'reasons'> {
 const defaultConfirmMs = 60_000;
 
 export async function runUp(options: ApplyOptions, context: ActionContext): Promise<number> {
-  const { environment } = context;
-  const say = (text: string): void => void environment.stderr.write(`${text}\n`);
   if (process.getuid?.() !== 0)
     throw new WeirError('not-permitted', 'weir up changes network rules and needs root: run it with sudo');
-  const configuration = await environment.readConfiguration(context.configurationFile);
+  const configuration = await context.environment.readConfiguration(context.configurationFile);
+  // Before anything is made: a start that fails takes down what it finds.
+  const lock = holdNamespace(configuration.data);
+  try {
+    return await superviseUp(options, context, configuration, lock);
+  } finally {
+    lock.release();
+  }
+}
+
+function holdNamespace(data: string): NetnsLock {
+  try {
+    return NetnsLock.take({ verb: 'up', data });
+  } catch (error) {
+    const holder = asWeirError(error).details.holder as NetnsHolder | undefined;
+    throw holder?.verb === 'up' && holder.data === data ? runsAlready(data) : error;
+  }
+}
+
+const runsAlready = (data: string): WeirError =>
+  new WeirError('already-running', `Weir runs already with ${data}`, {
+    next: '`weir apply` brings changes of weir.yaml to it, `weir down` ends it; another Weir needs its own `data` and a network namespace of its own',
+  });
+
+async function superviseUp(
+  options: ApplyOptions,
+  context: ActionContext,
+  configuration: Configuration,
+  lock: NetnsLock,
+): Promise<number> {
+  const { environment } = context;
+  const say = (text: string): void => void environment.stderr.write(`${text}\n`);
   const account = await ensureAccount();
   await ensureDirectories(configuration.data, account);
   const installation = await ensureReadableProgram(ownInstallation(), account, configuration.data);
@@ -90,10 +121,7 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
     },
   });
   await control.listen().catch((error) => {
-    if (asWeirError(error).code !== 'already-running') throw error;
-    throw new WeirError('already-running', `Weir runs already with ${configuration.data}`, {
-      next: '`weir apply` brings changes of weir.yaml to it, `weir down` ends it; a network namespace has one Weir, another one needs its own `data`',
-    });
+    throw asWeirError(error).code === 'already-running' ? runsAlready(configuration.data) : error;
   });
   const statusPath = join(configuration.data, 'run/status.sock');
   const statusServer = new ControlServer({ path: statusPath, mode: 0o600, log, verbs: { status } });
@@ -146,6 +174,8 @@ export async function runUp(options: ApplyOptions, context: ActionContext): Prom
   await schedule?.stop();
   await supervisor.stop();
   await journal.close();
+  // `weir down` waits for this answer, and takes the namespace itself.
+  lock.release();
   ended();
   await new Promise((resolve) => setImmediate(resolve));
   await Promise.all([control.close(), statusServer.close()]);

@@ -1,7 +1,9 @@
 // Changes at run time, seen from outside: apply and confirm, a confirmation that never comes, live hosts found before and
-// after a range is claimed, and a second Weir that is told of the first.
+// after a range is claimed, a second Weir that is told of the first, and one of other data that may not touch it.
 
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import type { Status } from '../../src/model/status.ts';
 import { withWeirLab } from '../../src/programs/weir-lab.ts';
@@ -70,6 +72,41 @@ test('a change is planned, applied, rolled back and confirmed while decoys go on
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /weir\.yaml:3[\s\S]*host/);
     assert.equal((await lab.attack(get('10.65.0.7'))).stdout, '200', 'a mistake changes nothing');
+  }),
+);
+
+test('a Weir with other data is refused while one runs here, and takes away what one left that died', { skip }, () =>
+  withWeirLab({ configuration: configuration('10.64.0.0/24') }, async (lab) => {
+    const before = await lab.sensor.snapshot();
+    const running = await lab.up();
+    // What sockets of ours add to a link goes with them.
+    const rules = async (): Promise<string> => {
+      const show = ['nft -s list ruleset', 'ip route show table all'].map((line) => lab.sensor.run(line.split(' ')));
+      return (await Promise.all(show)).map(({ stdout }) => stdout).join('\n');
+    };
+    const applied = await rules();
+    assert.match(applied, /10\.64\.0\.0\/24/);
+    const data = path.join(lab.directory, 'other');
+    const file = path.join(lab.directory, 'other.yaml');
+    writeFileSync(file, `version: 1\ndata: ${data}\n${configuration('10.65.0.0/24')}`);
+    const other = (...argv: string[]): ReturnType<typeof lab.weir> => lab.weir([...argv, '-c', file], { anyCode: true });
+    for (const argv of [['down'], ['up', '--yes']]) {
+      const { code, stderr } = await other(...argv);
+      assert.equal(code, 1, stderr);
+      const holder = `another Weir holds this network namespace: weir up, pid ${running.child.pid}, data ${lab.data}`;
+      assert.ok(stderr.includes(`${holder} (already-running)`), stderr);
+      assert.match(stderr, /next: `weir down` with the configuration that names its data directory/);
+    }
+    assert.equal(await rules(), applied, 'nothing was touched');
+    assert.ok(!existsSync(data), 'nor made');
+
+    // Both at once: neither can start the other again.
+    for (const pid of [running.child.pid, lab.processes().get('netd')]) process.kill(Number(pid), 'SIGKILL');
+    await until('all of it is gone', () => !running.running && lab.processes().size === 0);
+    assert.equal(await rules(), applied, 'its rules outlive it');
+    const rescue = await other('down');
+    assert.equal(rescue.code, 0, rescue.stderr);
+    assert.equal(await lab.sensor.snapshot(), before);
   }),
 );
 
