@@ -224,6 +224,6 @@ export const cowrieFormat: ImportFormat = {
   reads: 'lines',
   detect: ({ lines, objects }) =>
     lines.some(isCowrieText) || objects.some((object) => eventName(object) !== undefined) ? 0.99 : 0,
-  readsLate: ({ lines }) => lines.some(isCowrieText),
+  readRank: ({ lines }) => (lines.some(isCowrieText) ? 1 : 0),
   open: (context) => new CowrieParser(context),
 };

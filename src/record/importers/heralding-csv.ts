@@ -16,7 +16,12 @@ const misspelled: Readonly<Record<string, string>> = { souce_port: 'source_port'
 const maxColumns = 32;
 const maxFiles = 1000;
 
-const header = /^timestamp,(?:duration|auth_id)[,_a-z]*,protocol[,_a-z]*$/;
+/** Names of columns are short: of longer lines the pattern would try every end. */
+const maxHeader = 1000;
+const headerNames = /^timestamp,(?:duration|auth_id)[,_a-z]*,protocol[,_a-z]*$/;
+const isHeader = (line: string): boolean => line.length <= maxHeader && headerNames.test(line);
+/** A value longer than any request it may have come in has lost its end: rows are looked for again. */
+const maxContinued = 65_536;
 const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?`;
 const uuid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 const sessionRow = new RegExp(String.raw`^${time},\d+(?:\.\d+)?,${uuid},`);
@@ -24,7 +29,7 @@ const authRow = new RegExp(`^${time},${uuid},${uuid},`);
 const rowStart = new RegExp(`^${time},`);
 
 /** A header or a row of either log. */
-export const isHeraldingCsv = (line: string): boolean => header.test(line) || sessionRow.test(line) || authRow.test(line);
+export const isHeraldingCsv = (line: string): boolean => isHeader(line) || sessionRow.test(line) || authRow.test(line);
 
 /** A header or a row of log_auth.csv, which tells less than the other logs. */
 export const isHeraldingAuth = (line: string): boolean => line.startsWith('timestamp,auth_id,') || authRow.test(line);
@@ -36,6 +41,8 @@ export class HeraldingRows {
   readonly #columns = new Map<number, readonly string[]>();
   /** The last row's last value has not ended: a user name or password may hold line ends. */
   #open = false;
+  /** Characters of it in further lines. What begins like a row there is what the attacker typed. */
+  #continued = 0;
 
   begin(file: ImportedFile): void {
     this.#open = false;
@@ -43,12 +50,13 @@ export class HeraldingRows {
   }
 
   read(line: string, file: number): CsvLine {
-    if (this.#open && !rowStart.test(line)) {
+    if (this.#open && (this.#continued < maxContinued || !rowStart.test(line))) {
+      this.#continued += line.length + 1;
       this.#open = !closes(line);
       return 'continued';
     }
     this.#open = false;
-    if (header.test(line)) {
+    if (isHeader(line)) {
       if (this.#columns.size >= maxFiles) this.#columns.clear();
       this.#columns.set(
         file,
@@ -62,6 +70,7 @@ export class HeraldingRows {
     const { values, open } = parseRow(line);
     if (values.length <= names.indexOf('protocol')) return undefined;
     this.#open = open;
+    this.#continued = 0;
     return Object.fromEntries(values.slice(0, names.length).map((value, index) => [names[index], value]));
   }
 }

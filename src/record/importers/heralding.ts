@@ -52,7 +52,10 @@ class HeraldingParser implements LineParser {
   readonly #context: ImportContext;
   readonly #sessions: SessionTable;
   readonly #rows = new HeraldingRows();
+  /** Sessions of which a line told every attempt. */
   readonly #told = new ToldSessions();
+  /** Sessions that began with an attempt: they start there, whatever else tells of them. */
+  readonly #tried = new ToldSessions();
 
   constructor(context: ImportContext) {
     this.#context = context;
@@ -85,17 +88,26 @@ class HeraldingParser implements LineParser {
     this.#sessions.end();
   }
 
-  /** A later line of a session tells all of it again. */
+  /** A later line of a session tells all of it again; without attempts, all but those. */
   #session({ place, key, source, destination }: SessionDraft, { at, object }: Line): LineOutcome {
     const over = member(object, 'session_ended') !== false;
+    const whole = 'auth_attempts' in object;
     const known = this.#sessions.get(key);
+    if (!known && !whole && this.#tried.has(key)) return 'merged';
+    if (whole && over && !this.#context.alone) this.#told.add(key);
+    if (known && !whole) {
+      known.touch(at + durationOf(object));
+      name(known, object);
+      this.#sessions.grew(key, at);
+      if (over) this.#sessions.close(key);
+      return 'merged';
+    }
     const draft = new SessionDraft(known?.place ?? place, key, known?.start ?? at, source, destination);
     fill(draft, at, object);
     if (known) this.#sessions.replace(key, draft, at);
     else if (over) this.#context.session(draft.done(this.#context));
     else this.#sessions.add(key, draft, at);
     if (known && over) this.#sessions.close(key);
-    if (over && !this.#context.alone) this.#told.add(key);
     return known ? 'merged' : 'session';
   }
 
@@ -108,9 +120,13 @@ class HeraldingParser implements LineParser {
     session.touch(at);
     // Only who tried nothing at all has neither.
     session.credential(textOf(object, 'username') ?? '', textOf(object, 'password') ?? '', false);
-    if (known) this.#sessions.grew(draft.key, at);
-    else this.#sessions.add(draft.key, draft, at);
-    return known ? 'merged' : 'session';
+    if (known) {
+      this.#sessions.grew(draft.key, at);
+      return 'merged';
+    }
+    this.#sessions.add(draft.key, draft, at);
+    if (!this.#context.alone) this.#tried.add(draft.key);
+    return 'session';
   }
 }
 
@@ -119,9 +135,13 @@ const destinationOf = (object: JsonObject): { ip: string; port: number } => ({
   port: portOf(object, 'destination_port') ?? portOf(object, 'dest_port') ?? 0,
 });
 
-function fill(draft: SessionDraft, at: number, object: JsonObject): void {
+function durationOf(object: JsonObject): Micros {
   const seconds = numberOf(object, 'duration') ?? 0;
-  draft.end = draft.start + (seconds >= 0 && seconds < maxDurationSeconds ? Math.round(seconds * 1e6) : 0);
+  return seconds >= 0 && seconds < maxDurationSeconds ? Math.round(seconds * 1e6) : 0;
+}
+
+function fill(draft: SessionDraft, at: number, object: JsonObject): void {
+  draft.end = draft.start + durationOf(object);
   draft.touch(at);
   name(draft, object);
   for (const attempt of listOf(object, 'auth_attempts'))
@@ -149,6 +169,9 @@ export const heraldingFormat: ImportFormat = {
     );
     return mine || lines.some(isHeraldingCsv) ? 0.97 : 0;
   },
-  readsLate: ({ lines, objects }) => lines.some(isHeraldingAuth) || objects.some((object) => 'auth_id' in object),
+  readRank: ({ lines, objects }) => {
+    if (objects.some((object) => 'auth_attempts' in object)) return 0;
+    return lines.some(isHeraldingAuth) || objects.some((object) => 'auth_id' in object) ? 1 : 2;
+  },
   open: (context) => new HeraldingParser(context),
 };

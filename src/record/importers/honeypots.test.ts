@@ -216,12 +216,14 @@ test('Heralding: rows of log_auth.csv are attempts of their session, whatever a 
   }
 });
 
-test('Heralding: the columns of early versions; a quote that never ends costs one row', async () => {
+test('Heralding: the columns of early versions; a quote that never ends costs 64 KiB of rows at most', async () => {
   const header = 'timestamp,auth_id,auth_type,session_id,source_ip,souce_port,destination_port,protocol,username,password';
   const row = (second: number, port: number, password: string): string =>
     `2016-03-12 20:35:${second}.258198,${sessionId(9)},plaintext,${sessionId(port % 10)},192.0.2.1,${port},23,telnet,bond,${password}`;
-  const { files, events } = await importInputs([[header, row(10, 51_551, '"james'), row(11, 51_552, 'x')].join('\n')]);
-  assert.deepEqual([files[0].sessions, files[0].merged, files[0].rejected], [2, 1, 0]);
+  const { files, events } = await importInputs([
+    [header, row(10, 51_551, '"james'), '.'.repeat(65_536), row(11, 51_552, 'x')].join('\n'),
+  ]);
+  assert.deepEqual([files[0].sessions, files[0].merged, files[0].rejected], [2, 2, 0]);
   assert.deepEqual(
     events.map((event) => event.kind === 'session' && [event.session.source.port, event.session.destination.port]),
     [
@@ -253,5 +255,53 @@ test('Heralding: beside log_session.json its attempts are known, whatever order 
     const { files, events } = await importInputs(inputs);
     const [csv, json] = inputs[0] === auth ? files : [...files].reverse();
     assert.deepEqual([csv.sessions, csv.merged, json.sessions, events.length], [1, 2, 1, 2]);
+  }
+});
+
+test('Heralding: no password makes rows or columns of its own; a header of a mebibyte is none', { timeout: 5000 }, async () => {
+  const forged = ['timestamp,auth_id,session_id,protocol,source_ip', authRow(11, 3, 'made,up'), 'end"'];
+  const rows = [authHeader, authRow(10, 1, `joe,"a\r\n${forged.join('\r\n')}`), authRow(12, 2, 'root,b')];
+  const { files, events } = await importInputs([`${rows.join('\r\n')}\r\n`]);
+  assert.deepEqual([files[0].sessions, files[0].merged, files[0].rejected, events.length], [2, 4, 0, 2]);
+  const names = events.map((event) => event.kind === 'session' && event.session.userName);
+  assert.deepEqual(names, ['joe', 'root']);
+  const long = await importInputs([
+    `${authHeader}\n${authRow(10, 1, 'joe,a')}\ntimestamp,auth_id${',protocol'.repeat(110_000)}!\n`,
+  ]);
+  assert.deepEqual([long.files[0].sessions, long.files[0].rejected], [1, 1]);
+});
+
+test('Heralding: its three logs imported together keep every attempt, with the JSON log and without it', async () => {
+  const columns =
+    'timestamp,duration,session_id,source_ip,source_port,destination_ip,destination_port,protocol,num_auth_attempts';
+  const row = (session: number): string =>
+    `2022-05-28 08:07:09.000000,30,${sessionId(session)},192.0.2.1,4001,198.51.100.9,110,pop3s,${session % 2}`;
+  const csv = [columns, row(1), row(2)].join('\n');
+  const auth = [authHeader, authRow(10, 1, 'joe,a')].join('\n');
+  const end = { protocol: 'pop3s', session_ended: true, auth_attempts: [{ username: 'joe', password: 'a' }] };
+  const ends = { source_ip: '192.0.2.1', source_port: 4001, destination_ip: '198.51.100.9', destination_port: 110 };
+  const json = JSON.stringify({
+    ...{ timestamp: '2022-05-28 08:07:09.000000', duration: 30, session_id: sessionId(1), num_auth_attempts: 1 },
+    ...ends,
+    ...end,
+  });
+  for (const inputs of [
+    [csv, auth, json],
+    [json, auth, csv],
+    [csv, auth],
+    [auth, csv],
+  ]) {
+    const { files, events } = await importInputs(inputs);
+    assert.equal(
+      files.reduce((sum, { rejected }) => sum + rejected, 0),
+      0,
+    );
+    const told = events.map((event) => event.kind === 'session' && [event.session.userName, event.session.end]);
+    told.sort((a, b) => String(b).length - String(a).length);
+    const until = parseMicros('2022-05-28T08:07:39.000000Z');
+    assert.deepEqual(told, [
+      ['joe', until],
+      [undefined, until],
+    ]);
   }
 });

@@ -90,7 +90,7 @@ class ImportRun {
   /** Of files that may be joined: earliest time at their beginning. */
   readonly #starts = new Map<number, Micros>();
   /** Of every file, where there are several: about when it begins, and whether others of its format come first. */
-  readonly #orders = new Map<number, { readonly at: Micros | undefined; readonly late: boolean }>();
+  readonly #orders = new Map<number, { readonly at: Micros | undefined; readonly rank: number }>();
   #join: LogJoin | undefined;
   #near: Micros | undefined;
   /** What is handed over now did not end in the log. */
@@ -145,11 +145,11 @@ class ImportRun {
   #inOrder(files: readonly InputFile[]): InputFile[] {
     let before = Number.NEGATIVE_INFINITY;
     const ordered = files.map((file) => {
-      const { at = before, late = false } = this.#orders.get(file.index) ?? {};
+      const { at = before, rank = 0 } = this.#orders.get(file.index) ?? {};
       before = at;
-      return { file, at, late: late ? 1 : 0 };
+      return { file, at, rank };
     });
-    ordered.sort((a, b) => a.late - b.late || (a.at === b.at ? 0 : a.at - b.at));
+    ordered.sort((a, b) => a.rank - b.rank || (a.at === b.at ? 0 : a.at - b.at));
     return ordered.map(({ file }) => file);
   }
 
@@ -188,7 +188,7 @@ class ImportRun {
       if (this.#files.length > 1) {
         const times = this.#timesOf(file, found, sample);
         // The middle one: a session that ended here may have begun long before.
-        this.#orders.set(file.index, { at: times.at(times.length >> 1), late: found.readsLate?.(sample) ?? false });
+        this.#orders.set(file.index, { at: times.at(times.length >> 1), rank: found.readRank?.(sample) ?? 0 });
       }
     } else if (sample.bytes.length === 0) this.#tally.note(file.index, 'it is empty');
     else

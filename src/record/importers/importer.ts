@@ -165,8 +165,8 @@ interface FormatFacts {
   readonly joins?: 'sessions' | 'packets';
   /** How sure it is that this is its own: 0 (no) to 1. The surest wins; below 0.3 nobody does. Pure. */
   detect(sample: Sample): number;
-  /** Whether a file tells less of sessions that the format's other files may tell whole: it is read behind them. Pure. */
-  readsLate?(sample: Sample): boolean;
+  /** Files that tell less of the same sessions are read behind those that tell more: by this number, default 0. Pure. */
+  readRank?(sample: Sample): number;
 }
 
 export type ImportFormat =
