@@ -1,25 +1,26 @@
 // Which sessions an import told already, where other lines, or another log of the format, tell of them again: bounded, by identifiers
 // of eight hexadecimal digits or more.
 
-/** Identifiers kept; the oldest goes first. */
-const most = 500_000;
+/** In each of two sets, of which the older is dropped when the newer is full: at least so many of the last are known. */
+const half = 250_000;
 
 export class ToldSessions {
-  readonly #numbers = new Set<number>();
+  #latest = new Set<number>();
+  #before = new Set<number>();
 
   /** Others than a UUID or hexadecimal digits (a Cowrie session) are not kept. */
   add(id: string): void {
     const number = numberOf(id);
     if (number === undefined) return;
-    this.#numbers.add(number);
-    if (this.#numbers.size <= most) return;
-    const [oldest] = this.#numbers;
-    this.#numbers.delete(oldest);
+    this.#latest.add(number);
+    if (this.#latest.size < half) return;
+    this.#before = this.#latest;
+    this.#latest = new Set();
   }
 
   has(id: string): boolean {
     const number = numberOf(id);
-    return number !== undefined && this.#numbers.has(number);
+    return number !== undefined && (this.#latest.has(number) || this.#before.has(number));
   }
 }
 
