@@ -174,3 +174,45 @@ test('ADBHoney: commands, uploads, and a session of which only the end is there'
   assert.equal(headless.start, parseMicros('2022-05-28T09:00:00.000000Z'));
   assert.deepEqual(headless.tags, ['beginning-missing']);
 });
+
+test('a log that is given twice tells nothing twice: sessions that ended, that are open, that began before it', () => {
+  const of = (session: string): object => ({ session });
+  const attempt = (at: string, session: string): string =>
+    line('login.failed', `2024-01-01T00:00:${at}Z`, { session, username: 'u', password: at });
+  const log = [
+    attempt('00', 'cccccccccccc'),
+    connect('2024-01-01T00:00:01Z', of('aaaaaaaaaaaa')),
+    attempt('02', 'aaaaaaaaaaaa'),
+    connect('2024-01-01T00:00:03Z', of('bbbbbbbbbbbb')),
+    attempt('04', 'bbbbbbbbbbbb'),
+    line('command.input', '2024-01-01T00:00:05Z', { ...of('bbbbbbbbbbbb'), input: 'id' }),
+    line('session.closed', '2024-01-01T00:00:06Z', of('aaaaaaaaaaaa')),
+    attempt('07', 'cccccccccccc'),
+  ];
+  const rest = [attempt('08', 'bbbbbbbbbbbb'), line('session.closed', '2024-01-01T00:00:09Z', of('cccccccccccc'))];
+  const { sessions } = runImport(cowrieFormat, log, log, rest);
+  const told = (key: string): string[] =>
+    sessions
+      .filter((session) => session.key === `n/${key}`)
+      .map(({ credentials, chunks }) => `${credentials?.map(({ password }) => password)} ${chunks.length}`);
+  assert.deepEqual(told('aaaaaaaaaaaa'), ['02 0', '02 0']);
+  assert.deepEqual(told('bbbbbbbbbbbb'), ['04,08 1']);
+  assert.deepEqual(told('cccccccccccc'), ['00,07 0']);
+});
+
+test('lines of a session that had to make room begin another, all of them kept', () => {
+  const id = (index: number): string => index.toString(16).padStart(12, '0');
+  const lines = Array.from({ length: 20_001 }, (_, index) => connect('2024-01-01T00:00:00Z', { session: id(index) }));
+  for (const password of ['a', 'b'])
+    lines.push(line('login.failed', '2024-01-01T00:00:01Z', { session: id(0), username: 'u', password }));
+  lines.push(line('session.closed', '2024-01-01T00:00:02Z', { session: id(0) }));
+  const { sessions } = runImport(cowrieFormat, lines);
+  const parts = sessions.filter(({ key }) => key === `n/${id(0)}`);
+  assert.deepEqual(
+    parts.map(({ credentials, tags }) => [credentials?.length, tags]),
+    [
+      [undefined, undefined],
+      [2, ['beginning-missing']],
+    ],
+  );
+});

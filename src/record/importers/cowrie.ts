@@ -59,14 +59,29 @@ const destinationIp = (object: JsonObject): string | undefined =>
   textOf(object, 'dst_ip') || textOf(object, 'dest_ip') || undefined;
 const destinationPort = (object: JsonObject): number => portOf(object, 'dst_port') ?? portOf(object, 'dest_port') ?? 0;
 
+class CowrieDraft extends SessionDraft {
+  /** Time of the first line that told of it. */
+  readonly firstAt: Micros = this.start;
+  /** Lines up to here told already what they tell: a copy of the log is being read. */
+  copiedUntil: Micros = Number.NEGATIVE_INFINITY;
+
+  /** A line that can only be the first that told of it, again. */
+  beginsAgain(event: string, at: Micros): boolean {
+    if (event === 'cowrie.session.connect') return !this.headless;
+    return this.headless && at <= this.firstAt && (this.end ?? this.start) > this.firstAt;
+  }
+}
+
 class CowrieParser implements LineParser {
   readonly #context: ImportContext;
-  readonly #sessions: SessionTable;
+  readonly #sessions: SessionTable<CowrieDraft>;
   /** Where each sensor's latest connection went to: sessions without their beginning went there too. */
   readonly #addresses = new Map<string, string>();
   readonly #text: CowrieText;
   /** Sessions of the JSON log, which tells more than the text log. */
   readonly #told = new ToldSessions();
+  /** Sessions whose end was read. One that had to make room may go on, and is not among them. */
+  readonly #over = new ToldSessions();
 
   constructor(context: ImportContext) {
     this.#context = context;
@@ -99,14 +114,15 @@ class CowrieParser implements LineParser {
     const line = { event, at, object };
     const known = this.#sessions.get(key);
     if (known && !this.#isAnother(known, line)) {
-      this.#add(known, line);
+      if (known.beginsAgain(event, at)) known.copiedUntil = known.end ?? known.start;
+      if (at > known.copiedUntil) this.#add(known, line);
       known.touch(at);
       this.#sessions.grew(key, at);
-      if (event === 'cowrie.session.closed') this.#sessions.ended(key, at);
+      if (event === 'cowrie.session.closed') this.#end(key, id, at);
       return 'merged';
     }
     // Of a session that is over: a very late line, or one of a file that was given twice.
-    if (!known && event !== 'cowrie.session.connect' && this.#told.has(id)) return 'merged';
+    if (!known && event !== 'cowrie.session.connect' && this.#over.has(id)) return 'merged';
     const source = textOf(object, 'src_ip');
     if (!source) return rejected('no source address');
     if (known) this.#sessions.close(key);
@@ -114,21 +130,26 @@ class CowrieParser implements LineParser {
     this.#add(draft, line);
     draft.touch(at);
     this.#sessions.add(key, draft, at);
-    if (event === 'cowrie.session.closed') this.#sessions.ended(key, at);
+    if (event === 'cowrie.session.closed') this.#end(key, id, at);
     return 'session';
+  }
+
+  #end(key: string, id: string, at: Micros): void {
+    this.#sessions.ended(key, at);
+    this.#over.add(id);
   }
 
   end(): void {
     this.#sessions.end();
   }
 
-  /** A connection under an identifier that a former one had. */
-  #isAnother(known: SessionDraft, { event, at, object }: Line): boolean {
-    if (event !== 'cowrie.session.connect' || known.source.port === 0) return false;
-    return at !== known.start || (portOf(object, 'src_port') ?? 0) !== known.source.port;
+  /** A connection under an identifier that a former one had; or the same again, of which the former told all. */
+  #isAnother(known: CowrieDraft, { event, at, object }: Line): boolean {
+    if (event !== 'cowrie.session.connect' || known.headless) return false;
+    return this.#sessions.hasEnded(known.key) || at !== known.start || (portOf(object, 'src_port') ?? 0) !== known.source.port;
   }
 
-  #begin({ event, at, object }: Line, place: Place, key: string, sensor: string, ip: string): SessionDraft {
+  #begin({ event, at, object }: Line, place: Place, key: string, sensor: string, ip: string): CowrieDraft {
     const connect = event === 'cowrie.session.connect';
     const address = destinationIp(object);
     if (connect && address) {
@@ -139,7 +160,7 @@ class CowrieParser implements LineParser {
     const destination: Endpoint = connect
       ? { ip: address ?? '0.0.0.0', port: destinationPort(object) }
       : { ip: this.#addresses.get(sensor) ?? '0.0.0.0', port: 0 };
-    const draft = new SessionDraft(place, key, at, source, destination);
+    const draft = new CowrieDraft(place, key, at, source, destination);
     draft.headless = !connect;
     if (sensor) draft.agent = sensor;
     return draft;
