@@ -6,6 +6,7 @@ import type { Micros } from '../../base/clock.ts';
 import { RecencyMap } from '../../base/recency-map.ts';
 import { Rejection } from './importer.ts';
 import { type JsonObject, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
+import { longLine, ownText } from './own-text.ts';
 import { parsePythonText } from './python-text.ts';
 
 const time = String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?`;
@@ -15,9 +16,13 @@ const twisted = new RegExp(String.raw`^${stamp}(${time}) \[([^\]]{0,512})\] (.*)
 const plugin = new RegExp(`^(${time}) ([0-9a-f]{8,32}) (.*)$`, 's');
 const transport = /([A-Za-z]{0,40}Transport),(\d{1,10}),([0-9a-fA-F:.]{2,64})$/;
 const connection = /^New connection: (\S{2,64}):(\d{1,5}) \((\S{2,64}):(\d{1,5})\) \[session: ([0-9A-Za-z-]{1,64})\]/;
+/** Every Twisted server has transports; these names only Cowrie and Kippo give theirs. */
+const ownTransport = '(?:HoneyPot|Cowrie|StripCr|Frontend)[A-Za-z]{0,40}Transport';
 const own = new RegExp(
-  String.raw`^${stamp}${time} \[(?:[^\]]{0,400}Transport,\d{1,10},|(?:cowrie|kippo)\.|-\] (?:Cowrie|Kippo) )`,
+  String.raw`^${stamp}${time} \[(?:(?:[^\]]{0,400}[^A-Za-z\]])?${ownTransport},\d{1,10},|(?:cowrie|kippo)\.|-\] (?:Cowrie|Kippo) )`,
 );
+/** A sensor that starts: its numbers begin again. */
+const startsAgain = /^(?:(?:Cowrie|Kippo) Version |Log opened)/;
 const ownPlugin = new RegExp(`^${time} [0-9a-f]{8,32} New connection: `);
 
 /** The line, where Docker keeps it as a text in JSON; else the line as it is. */
@@ -38,6 +43,7 @@ type Kind = 'ssh' | 'telnet';
 
 interface Connect {
   readonly id: string;
+  readonly port: string;
   /** How many connections of its kind the log told of before. */
   readonly index: number;
 }
@@ -47,6 +53,11 @@ interface Transport {
   closedAt?: Micros;
 }
 
+const maxLoginLines = 64;
+const maxLogin = 65_536;
+const loginEnd = /\] (?:succeeded|failed)/;
+/** Longer than what `connection` finds. */
+const maxConnection = 512;
 const mostTransports = 20_000;
 const mostPeers = 5000;
 const mostPerPeer = 64;
@@ -55,14 +66,18 @@ const lateMicros = 60e6;
 
 export class CowrieText {
   /** Of connections that no other line told of yet, by kind and address. */
-  readonly #waiting = new RecencyMap<string, Connect[]>();
-  readonly #transports = new RecencyMap<string, Transport>();
+  #waiting = new RecencyMap<string, Connect[]>();
+  #transports = new RecencyMap<string, Transport>();
+  /** Which transport a connection was found to be, by identifier and source: known when its line comes again. */
+  #found = new RecencyMap<string, string>();
   readonly #counts = { ssh: 0, telnet: 0 };
   /** A transport's number less its connection's index: fixed until the sensor is started again. */
-  readonly #offsets: { ssh?: number; telnet?: number } = {};
+  #offsets: { ssh?: number; telnet?: number } = {};
   readonly #zoneMinutes: number;
   /** Of the last line, where that was a command: it may go on in the next, which then begins with a tab. */
   #command: JsonObject | undefined;
+  /** Of an attempt to log in that the last line began: a user name or password may hold line ends. */
+  #login: { readonly head: string; readonly lines: number } | undefined;
 
   constructor(zoneMinutes: number) {
     this.#zoneMinutes = zoneMinutes;
@@ -70,34 +85,67 @@ export class CowrieText {
 
   /** The event; `nothing` for a line that tells none; undefined for no line of such a log. */
   read(line: string): JsonObject | 'nothing' | undefined {
-    if (line.startsWith('\t')) return this.#command ? { ...this.#command, input: line.slice(1) } : 'nothing';
+    if (line.startsWith('\t')) return this.#goesOn(line.slice(1));
     this.#command = undefined;
+    this.#login = undefined;
     const bracketed = twisted.exec(line);
     const match = bracketed ?? plugin.exec(line);
     if (!match) return undefined;
-    const [, timestamp, system, message] = match;
+    const [, timestamp, , message] = match;
+    const keep = line.length > longLine ? ownText : asItIs;
+    const system = keep(match[2]);
     const at = parseLogTime(timestamp, this.#zoneMinutes);
-    const begun = connection.exec(message);
+    if (system === '-' && startsAgain.test(message)) this.#startAgain();
+    const begun = connection.exec(message.startsWith('New') ? keep(message.slice(0, maxConnection)) : '');
     if (begun) return { ...this.#connect(begun, /telnet/i.test(system) ? 'telnet' : 'ssh'), timestamp };
     const event = eventOf(message);
-    if (!event) return 'nothing';
+    if (!event) {
+      if (message.startsWith('login attempt [')) this.#login = { head: line, lines: 0 };
+      return 'nothing';
+    }
     const of = bracketed ? this.#session(system, at, event) : { session: system };
     if (!of) return 'nothing';
-    const whole = { ...event, ...of, timestamp };
+    const whole: JsonObject = line.length > longLine ? { ...ownValues(event), ...of, timestamp } : { ...event, ...of, timestamp };
     if (event.eventid === 'cowrie.command.input') this.#command = whole;
     return whole;
   }
 
+  /** A line end within a message: Twisted puts a tab behind it. */
+  #goesOn(text: string): JsonObject | 'nothing' | undefined {
+    if (this.#command) return { ...this.#command, input: text };
+    const login = this.#login;
+    if (!login) return 'nothing';
+    const head = `${login.head}\n${text}`;
+    const lines = login.lines + 1;
+    const whole = loginEnd.test(text);
+    const read = whole ? this.read(head) : 'nothing';
+    this.#login = !whole && lines < maxLoginLines && head.length < maxLogin ? { head, lines } : undefined;
+    return read;
+  }
+
+  #startAgain(): void {
+    this.#waiting = new RecencyMap();
+    this.#transports = new RecencyMap();
+    this.#found = new RecencyMap();
+    this.#offsets = {};
+  }
+
   #connect([, ip, port, address, to, id]: RegExpExecArray, kind: Kind): JsonObject {
-    const peer = `${kind} ${ip}`;
+    const name = this.#found.get(connectionKey(id, ip, port));
+    if (name === undefined) this.#wait(`${kind} ${ip}`, { id, port, index: this.#counts[kind] }, kind);
+    else this.#transports.set(name, { id });
+    const ends = { src_ip: ip, src_port: port, dst_ip: address, dst_port: to };
+    return { eventid: 'cowrie.session.connect', session: id, protocol: kind, ...ends };
+  }
+
+  #wait(peer: string, connect: Connect, kind: Kind): void {
     const waiting = this.#waiting.get(peer) ?? [];
-    waiting.push({ id, index: this.#counts[kind] });
+    if (waiting.some(({ id, port }) => id === connect.id && port === connect.port)) return;
+    waiting.push(connect);
     this.#counts[kind] += 1;
     if (waiting.length > mostPerPeer) waiting.shift();
     this.#waiting.set(peer, waiting);
     bound(this.#waiting, mostPeers);
-    const ends = { src_ip: ip, src_port: port, dst_ip: address, dst_port: to };
-    return { eventid: 'cowrie.session.connect', session: id, protocol: kind, ...ends };
   }
 
   /** Which session a line of a transport is of. */
@@ -108,7 +156,7 @@ export class CowrieText {
     const kind = /telnet/i.test(match[1]) ? 'telnet' : 'ssh';
     const known = this.#transports.get(name);
     const over = known?.closedAt !== undefined;
-    const waits = !known || over ? this.#claim(kind, ip, Number(number)) : undefined;
+    const waits = !known || over ? this.#claim(kind, name, ip, Number(number)) : undefined;
     // One of which the log does not tell the beginning: its end in the log before, or the sensor was started again.
     const unknown = !known || (known.closedAt !== undefined && at - known.closedAt > lateMicros);
     const id = waits ?? (unknown ? `${kind}${number}@${at}` : known.id);
@@ -119,19 +167,33 @@ export class CowrieText {
     return { session: id, src_ip: ip };
   }
 
-  /** The connection a transport that was not heard of before is of: by its number, else the latest. */
-  #claim(kind: Kind, ip: string, number: number): string | undefined {
+  /** The connection a transport that was not heard of before is of: by its number, else the one that waits longest. */
+  #claim(kind: Kind, name: string, ip: string, number: number): string | undefined {
     const peer = `${kind} ${ip}`;
     const waiting = this.#waiting.get(peer);
     if (!waiting) return undefined;
-    const expected = number - (this.#offsets[kind] ?? 0);
+    const offset = this.#offsets[kind];
     let place = waiting.findIndex(({ id }) => id === String(number));
-    if (place < 0) place = waiting.findIndex(({ index }) => index === expected);
-    const [found] = waiting.splice(place, 1);
-    this.#offsets[kind] = number - found.index;
+    if (place < 0 && offset !== undefined) place = waiting.findIndex(({ index }) => index === number - offset);
+    // Among several the guess may be wrong: later ones are not told apart by it.
+    if (place >= 0 || waiting.length === 1) this.#offsets[kind] = number - waiting[Math.max(place, 0)].index;
+    const [found] = waiting.splice(Math.max(place, 0), 1);
     if (waiting.length === 0) this.#waiting.delete(peer);
+    this.#found.set(connectionKey(found.id, ip, found.port), name);
+    bound(this.#found, mostTransports);
     return found.id;
   }
+}
+
+const connectionKey = (id: string, ip: string, port: string): string => `${id} ${ip} ${port}`;
+
+const asItIs = (text: string): string => text;
+
+/** What an event of a long line tells, without the line. */
+function ownValues(event: JsonObject): JsonObject {
+  return Object.fromEntries(
+    Object.entries(event).map(([name, value]) => [name, typeof value === 'string' ? ownText(value) : value]),
+  );
 }
 
 function bound<T>(map: RecencyMap<string, T>, most: number): void {

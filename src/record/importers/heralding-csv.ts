@@ -4,6 +4,7 @@
 
 import type { ImportedFile } from './importer.ts';
 import type { JsonObject } from './json-line.ts';
+import { longLine, ownText } from './own-text.ts';
 
 const sessionColumns =
   'timestamp,duration,session_id,source_ip,source_port,destination_ip,destination_port,protocol,num_auth_attempts'.split(',');
@@ -71,7 +72,9 @@ export class HeraldingRows {
     if (values.length <= names.indexOf('protocol')) return undefined;
     this.#open = open;
     this.#continued = 0;
-    return Object.fromEntries(values.slice(0, names.length).map((value, index) => [names[index], value]));
+    return Object.fromEntries(
+      values.slice(0, names.length).map((value, index) => [names[index], line.length > longLine ? ownText(value) : value]),
+    );
   }
 }
 

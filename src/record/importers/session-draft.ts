@@ -16,6 +16,7 @@ import {
 } from '../../model/session.ts';
 import { firstBytes } from './first-bytes.ts';
 import type { ImportContext, ImportedSession, Place } from './importer.ts';
+import { ownText } from './own-text.ts';
 
 /** Bytes and chunks kept of one session; what lies beyond is left out, and the session says so. */
 const maxBytes = 1 << 20;
@@ -25,7 +26,7 @@ const maxTagLength = 128;
 const maxValueLength = 2048;
 const maxCredentialLength = 1024;
 
-const cut = (text: string, most: number): string => (text.length > most ? text.slice(0, most) : text);
+const cut = (text: string, most: number): string => (text.length > most ? ownText(text.slice(0, most)) : text);
 
 export class SessionDraft {
   readonly place: Place;
