@@ -41,7 +41,7 @@ class HoneytrapParser implements LineParser {
     if (member(object, 'is_virtual') === true) return 'merged';
     const protocol = textOf(attack, 'protocol');
     if (protocol !== 'tcp' && protocol !== 'udp') return rejected('neither TCP nor UDP');
-    const at = this.#time(textOf(object, 'start_time') ?? textOf(object, '@timestamp'));
+    const at = this.#time(textOf(object, 'start_time') ?? textOf(object, '@timestamp'), place);
     if (Number.isNaN(at)) return rejected('no start time');
     const source = endpoint(attack, 'remote') ?? endpoint(object, 'src');
     const destination = endpoint(attack, 'local') ?? endpoint(object, 'dest');
@@ -59,7 +59,7 @@ class HoneytrapParser implements LineParser {
     const count = this.#occurrences.count(place.file, one);
     const draft = new SessionDraft(place, count === 0 ? `${flow}/${hash}` : `${flow}/${hash}#${count}`, at, source, destination);
     draft.transport = protocol;
-    const end = this.#time(textOf(object, 'end_time'));
+    const end = this.#time(textOf(object, 'end_time'), place);
     if (!Number.isNaN(end)) draft.touch(Math.max(at, end));
     draft.end ??= at;
     draft.chunk('in', at, input);
@@ -78,9 +78,10 @@ class HoneytrapParser implements LineParser {
   end(): void {}
 
   /** Old ones end in the name of the sensor's zone (`2016-05-28 08:02:43 CEST`), which says less than an offset does. */
-  #time(text = ''): number {
+  #time(text = '', { file }: Place): number {
     if (text.endsWith('Z')) return parseLogTime(text, 0);
     const local = / (?!UTC|GMT)[A-Z]{2,5}$/.exec(text);
+    if (local) this.#context.note(file, 'times name a zone, which says less than an offset does: they are read as --zone says');
     return parseLogTime(local ? text.slice(0, local.index) : text.replace(/GMT$/, 'UTC'), this.#context.zoneMinutes);
   }
 }

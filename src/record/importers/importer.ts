@@ -152,7 +152,7 @@ export interface Sample {
   readonly bytes: Uint8Array;
   /** Whole lines of it, blank ones left out, at most 100. */
   readonly lines: readonly string[];
-  /** Those of `lines` that are a JSON object, parsed. */
+  /** Those of `lines` that are a JSON object, parsed; behind a prefix only where most lines have one. */
   readonly objects: readonly Readonly<Record<string, unknown>>[];
 }
 

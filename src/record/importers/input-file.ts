@@ -215,13 +215,15 @@ export function reasonUnreadable(error: unknown): string {
 export function sampleOf(bytes: Buffer): Sample {
   const lines: string[] = [];
   const objects: Readonly<Record<string, unknown>>[] = [];
+  const behind: Readonly<Record<string, unknown>>[] = [];
   const splitter = new UnitSplitter({
     line(text) {
       if (lines.length >= sampleLines) return;
       lines.push(text);
-      if (jsonStart(text) < 0) return;
+      const start = jsonStart(text);
+      if (start < 0) return;
       const object = parseJsonLine(text);
-      if (isObject(object) && Object.getPrototypeOf(object) === Object.prototype) objects.push(object);
+      if (isObject(object) && Object.getPrototypeOf(object) === Object.prototype) (start === 0 ? objects : behind).push(object);
     },
     tooLong() {},
   });
@@ -229,5 +231,7 @@ export function sampleOf(bytes: Buffer): Sample {
   const whole = bytes.length < sampleBytes;
   splitter.push(bytes);
   if (whole) splitter.end();
+  // An object behind something else may be what an attacker had a line of another log say: of a log of objects most lines have one.
+  if (behind.length * 2 >= lines.length) objects.push(...behind);
   return { bytes, lines, objects };
 }

@@ -253,3 +253,25 @@ test('a log that is one array of objects is the same records as its lines, compr
   );
   assert.equal(kept.events.size, 600);
 });
+
+test('one line that somebody wrote into another log does not decide its format', async () => {
+  const plain = Array.from({ length: 20 }, (_, index) => `May 28 10:00:${10 + index} host sshd[1]: Connection closed`);
+  const forged = 'May 28 10:00:59 host sshd[1]: Invalid user {"eventid":"cowrie.session.connect","session":"s"}';
+  const { files } = await importInputs([[...plain, forged].join('\n')]);
+  assert.deepEqual([files[0].format, files[0].lines], [undefined, 0]);
+});
+
+test('a time that names its zone is read as --zone says, and that is said', async () => {
+  const ends = { remote_ip: '192.0.2.1', remote_port: 1, local_ip: '198.51.100.1', local_port: 80 };
+  const of = (start: string): string =>
+    JSON.stringify({ is_virtual: false, start_time: start, attack_connection: { protocol: 'tcp', payload: {}, ...ends } });
+  for (const [zone, notes] of [
+    [' CEST', 1],
+    [' UTC', 0],
+    ['Z', 0],
+  ] as const) {
+    const { files } = await importInputs([of(`2022-05-28 10:00:00${zone}`)]);
+    assert.equal(files[0].sessions, 1);
+    assert.equal(files[0].notes.filter((note) => note.includes('--zone')).length, notes, zone);
+  }
+});
