@@ -45,6 +45,23 @@ for (const [family, host] of [
     assert.deepEqual([slow.ports, slow.hits, slow.destination], [20, 20, host]);
   });
 
+test('three ports a day, restarted after each: no touch is in two slow scans', async (context) => {
+  const file = scratch(context);
+  const bed = new TrackerBed();
+  let last: WeirEvent | undefined;
+  for (const index of times(45, (n) => n)) {
+    const memory = await restart(bed, file);
+    if (last) bed.take(last);
+    last = session(index * 8 * 3600, attacker, `10.66.0.9:${1000 + index}`);
+    bed.take(last);
+    bed.found();
+    await memory.close();
+  }
+  const found = [...bed.found('slow-scan')].sort((a, b) => a.start - b.start);
+  assert.equal(found.length, 2);
+  assert.ok(found[1].start > found[0].end, `${found[1].start - found[0].end}`);
+});
+
 test('without the file nothing is remembered, and nothing fails', async (context) => {
   const bed = new TrackerBed();
   const memory = await restart(bed, path.join(scratch(context), 'none'));

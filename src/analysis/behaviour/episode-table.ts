@@ -155,6 +155,15 @@ export class EpisodeTable {
     return list?.find((verdict) => at >= verdict.start - pause && start <= verdict.end + pause && at - verdict.start < longest);
   }
 
+  /** Until when its verdicts of former processes last that began too long before `at` to be gone on with. */
+  toldUntil(behaviour: Behaviour, source: string, about: About, at: Micros): Micros {
+    let until = Number.NEGATIVE_INFINITY;
+    if (this.#knownCount === 0) return until;
+    for (const { start, end } of this.#known.get(identity(behaviour, source, about.key)) ?? [])
+      if (at - start >= this.#longestOf(behaviour) && end > until) until = end;
+    return until;
+  }
+
   mark(episode: Episode): void {
     if (episode.dirty) return;
     episode.dirty = true;

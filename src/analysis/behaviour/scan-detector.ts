@@ -147,7 +147,15 @@ export class ScanDetector {
       const slow =
         counts.slowPortsOfHost >= scanPorts || counts.slowHostsOfPort >= scanHosts || counts.slowTargets >= blockTargets;
       // Its touches stay in the list: it may become faster.
-      if (slow && ((state.episodes?.behaviours ?? 0) & slowBit) === 0) this.#foundSlow(state, touch, now - slowWindow, now);
+      if (slow && ((state.episodes?.behaviours ?? 0) & slowBit) === 0) {
+        // Touches outlive a process, and so does what they were part of.
+        const told = this.#table.toldUntil('slow-scan', state.ip, nowhere, touch.at);
+        if (told > state.slowUntil) {
+          state.slowUntil = told;
+          return this.#judge(state, touch, now);
+        }
+        this.#foundSlow(state, touch, now - slowWindow, now);
+      }
       return false;
     }
     this.#countParts(state, touch.at);
