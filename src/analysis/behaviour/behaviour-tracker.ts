@@ -160,7 +160,7 @@ export class BehaviourTracker {
     touch.at = start;
     touch.host = hostNumber(destination.ip);
     touch.hostName = destination.ip;
-    touch.port = portKeyOf(scannedPort(state, destination.port, transport), transport);
+    touch.port = portKeyOf(this.#scannedPort(state, destination.port, transport, start), transport);
     touch.hits = 1;
     touch.flags =
       transport === 'tcp' || session.sourceReliable
@@ -173,6 +173,11 @@ export class BehaviourTracker {
     touch.index = (fresh & seenParts.begin) !== 0 ? this.#scans.touch(state, touch) : state.touches.find(touch.host, touch.port);
     if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view);
     this.#touched(state, start);
+  }
+
+  /** In a scan every port counts; outside of one a trace of the route is none. */
+  #scannedPort({ scan }: SourceState, port: number, transport: ProbeTarget['transport'], at: Micros): number {
+    return transport === 'udp' && (scan === undefined || !this.#table.lasts(scan, at)) ? untracedPort(port) : port;
   }
 
   #touched(state: SourceState, at: Micros): void {
@@ -217,7 +222,7 @@ export class BehaviourTracker {
     for (const target of probe.targets) {
       touch.host = hostNumber(target.ip);
       touch.hostName = target.ip;
-      touch.port = portKeyOf(scannedPort(state, target.port, target.transport), target.transport);
+      touch.port = portKeyOf(this.#scannedPort(state, target.port, target.transport, probe.start), target.transport);
       touch.hits = target.count;
       const stray = target.kind === 'ack' || (target.transport === 'udp' && isAnswer(probe.sourcePort, target.port));
       touch.flags = stray ? touchFlags.stray : touchFlags.forgeable;
@@ -229,10 +234,6 @@ export class BehaviourTracker {
     this.#touched(state, probe.start);
   }
 }
-
-/** In a scan every port counts; before there is one a trace of the route is none. */
-const scannedPort = ({ scan }: SourceState, port: number, transport: ProbeTarget['transport']): number =>
-  transport === 'udp' && scan === undefined ? untracedPort(port) : port;
 
 /** What a session tried to log in with: empty where that cannot be read, undefined where it did not try. */
 function attemptsOf(session: Session): readonly Credential[] | undefined {

@@ -112,6 +112,12 @@ describe('a trace of the route', () => {
     const [scan] = judge(times(200, (n) => probe(n / 2, attacker, [`${decoy}:${33_350 + n}/udp`]))).found();
     assert.deepEqual([scan.behaviour, scan.ports], ['port-scan', 200]);
   });
+
+  test('is none either a day after a scan of the same source', () => {
+    const scan = times(60, (n) => session(n, attacker, `${decoy}:${1 + n}`));
+    const trace = times(60, (n) => probe(day + n / 2, attacker, [`${decoy}:${33_464 + n}/udp`]));
+    assert.equal(judge([...scan, ...trace]).summary(), 'port-scan 1');
+  });
 });
 
 describe('slow and shared scans', () => {
