@@ -116,6 +116,25 @@ test('a failing store is tried again and nothing is lost or doubled', async (con
   await until(async () => (await recorder.status()).storeError === undefined, 'recovery');
 });
 
+test('a store that cannot say which sessions are open is asked again, and what was read meanwhile is not lost', async (context) => {
+  const data = scratch(context);
+  const { sessions } = gateway(context, data);
+  const store = new MemoryStore();
+  const openSessions = store.openSessions.bind(store);
+  let failures = 2;
+  store.openSessions = async () => {
+    failures -= 1;
+    if (failures >= 0) throw new WeirError('store-unavailable', 'out of memory');
+    return openSessions();
+  };
+  for (let port = 1; port <= 50; port += 1) sessions.open(start(port)).close('idle');
+  const recorder = await run(context, data, store);
+  for (let port = 51; port <= 60; port += 1) sessions.open(start(port)).close('idle');
+  await until(async () => (await store.sessions(everything)).length === 60, 'all sessions');
+  await until(async () => (await recorder.status()).storeError === undefined, 'recovery');
+  assert.ok(failures < 0);
+});
+
 test('what is not in the store yet is behind, whatever it waits for', async (context) => {
   const data = scratch(context);
   const { sessions } = gateway(context, data);

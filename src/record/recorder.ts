@@ -14,7 +14,7 @@ import { JournalWriter } from './journal-writer.ts';
 import { applyRetention, readSegments, replayFrom } from './retention.ts';
 import { interrupted, parseRun } from './session-summary.ts';
 import { spoolWriter } from './spool-batch.ts';
-import type { Checkpoint, Store, StoreSize } from './store.ts';
+import type { Checkpoint, Store, StoreDamage, StoreSize } from './store.ts';
 
 /** Looks at events before they are stored; src/analysis/ does. Asked by one caller, one batch at a time, in their order. */
 export interface RecordAnalysis {
@@ -94,6 +94,10 @@ export class Recorder {
   #rebuilding = false;
   /** True once analysis remembers what the store has. */
   #begun = false;
+  /** What the store said it lost, until reading begins again. */
+  #damage: StoreDamage | undefined;
+  /** True while something that was read is not stored yet. */
+  #unstored = false;
   #applied = 0;
   #batches = 0;
   #interrupted = 0;
@@ -158,7 +162,9 @@ export class Recorder {
 
   async #openReader(): Promise<void> {
     const { store, log } = this.#options;
-    const damage = await store.damage();
+    // Told once by the store; it counts until reading has begun again.
+    this.#damage = (await store.damage()) ?? this.#damage;
+    const damage = this.#damage;
     let checkpoint = await store.checkpoint();
     if (damage) {
       checkpoint = replayFrom(await readSegments(this.#journalDirectory), damage.since);
@@ -170,6 +176,8 @@ export class Recorder {
     await this.#reader?.close();
     this.#behind = checkpoint;
     this.#reader = new JournalReader({ directory: this.#journalDirectory, checkpoint, log, ...this.#options.batch });
+    this.#damage = undefined;
+    this.#unstored = false;
   }
 
   #tell(name: string, message: string, details: Record<string, unknown>): void {
@@ -186,6 +194,8 @@ export class Recorder {
         await this.#step();
         said = '';
       } catch (error) {
+        // What was being read when it was told to stop is read by the next process.
+        if (this.#closed) continue;
         const { code, message } = asWeirError(error);
         // Once for each reason: it tries four times a second, for as long as it takes.
         if (message !== said) log.error('the recorder could not go on; it tries again', { error: message });
@@ -197,13 +207,20 @@ export class Recorder {
   }
 
   async #step(): Promise<void> {
+    if (this.#unstored) {
+      await this.#takeNext().catch(() => {});
+      await this.#openReader();
+    }
     const reader = this.#reader as JournalReader;
     const started = performance.now();
     await this.#begin();
+    // The reader is past what it gave: unless that is stored, reading has to begin again where the store is.
+    this.#unstored = true;
     const next = await this.#takeNext();
     if (this.#closed && !next?.looked) return;
     const batch = next?.batch ?? (await reader.read());
     if (!batch) {
+      this.#unstored = false;
       this.#behind = reader.checkpoint();
       if (this.#rebuilding) {
         await this.#options.store.rebuilt();
@@ -217,6 +234,7 @@ export class Recorder {
       return;
     }
     if (!(await this.#apply(batch, next?.looked))) return;
+    this.#unstored = false;
     await this.#retain();
     if (batch.events.length < smallBatch) {
       await this.#sleep((this.#options.gatherMs ?? 100) - (performance.now() - started));
