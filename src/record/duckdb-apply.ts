@@ -228,6 +228,8 @@ export class DuckDbApplier {
       await writer.run('COMMIT');
     } catch (error) {
       await writer.run('ROLLBACK').catch(() => {});
+      // An engine that gives up after the commit has them: who tries again has to look.
+      this.known.forget();
       throw error;
     }
     this.known.stored(work.records);

@@ -94,7 +94,7 @@ export class DuckDbKnown {
     }
   }
 
-  /** The store was opened anew. */
+  /** The store was opened anew, or a transaction failed that may be stored all the same. */
   forget(): void {
     this.#absent.clear();
   }

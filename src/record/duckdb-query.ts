@@ -6,7 +6,7 @@ import type { Micros } from '../base/clock.ts';
 import type { AddressRange } from '../model/address.ts';
 import { mappedPrefix } from './duckdb-row.ts';
 import { summaryColumns } from './duckdb-schema.ts';
-import { ipv4Pattern } from './ipv4-pattern.ts';
+import { ipv4Pattern, mappedHexPattern } from './ipv4-pattern.ts';
 import type { Filter, SessionFilter } from './store.ts';
 
 export type SqlValue = string | number | bigint | DuckDBListValue;
@@ -74,8 +74,11 @@ export class Conditions {
    */
   decoys(ranges: readonly AddressRange[] | undefined, column: string): string[] {
     const pattern = ranges && ipv4Pattern(ranges);
+    if (pattern === undefined) return this.addresses(ranges, `${column}_key`);
     // Written out: the engine would read a bound pattern anew for each row. It is made of digits and signs of ours alone.
-    return pattern === undefined ? this.addresses(ranges, `${column}_key`) : [`regexp_full_match(${column}, '${pattern}')`];
+    const dotted = `regexp_full_match(${column}, '${pattern}')`;
+    const mapped = `regexp_full_match(${column}, '${mappedHexPattern}')`;
+    return [`(${dotted} OR (${mapped} AND ${this.addresses(ranges, `${column}_key`).join('')}))`];
   }
 
   ports(filter: Filter, column: string): string[] {

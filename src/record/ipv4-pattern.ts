@@ -31,9 +31,12 @@ function between(first: readonly number[], last: readonly number[], at = 0): str
   return `(?:${parts.join('|')})`;
 }
 
+/** IPv4 mapped into IPv6 without dots, as hardly anybody writes it: `::ffff:c000:201`. */
+export const mappedHexPattern = '[0:]*:[fF]{4}:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?:%.*)?';
+
 /**
  * Matches addresses of the ranges as they are recorded: `192.0.2.1`, mapped into IPv6 as `::ffff:192.0.2.1`, either with a zone.
- * Undefined where the ranges are not of IPv4 alone, none, or too many.
+ * Not what `mappedHexPattern` matches. Undefined where the ranges are not of IPv4 alone, none, or too many.
  */
 export function ipv4Pattern(ranges: readonly AddressRange[]): string | undefined {
   if (ranges.length === 0 || ranges.length > mostRanges || ranges.some(({ family }) => family !== 4)) return undefined;

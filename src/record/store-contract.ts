@@ -289,6 +289,14 @@ export function storeContract(name: string, withStore: (use: (store: Store) => P
     assert.deepEqual(await which({ protocol: 'http', ports: parsePorts('8080'), sources: range('203.0.113.0/24') }), [3]);
     assert.deepEqual(await which({ limit: 2 }), [2, 3]);
     assert.deepEqual(await which({ before: sessions[2].id }), [0, 1]);
+    // An agent's or a log's way to write the same decoy.
+    const odd = sampleSession(day + 6, { destination: { ip: '::ffff:c633:6441', port: 23 } });
+    await store.apply([asEvent(odd)], at(2));
+    const found = await store.sessions({ ...all, destinations: range('198.51.100.65') });
+    assert.deepEqual(
+      found.map(({ id }) => id),
+      [odd.id],
+    );
     assert.equal((await store.probes({ ...all, protocol: 'http' })).length, 0);
     assert.equal((await store.probes({ ...all, ports: parsePorts('1000') })).length, 1);
     assert.equal((await store.probes({ ...all, ports: parsePorts('7') })).length, 0);
