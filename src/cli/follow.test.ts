@@ -66,7 +66,7 @@ describe('following', () => {
         .map((line) => JSON.parse(line).event.id),
       [old.id, fresh.id],
     );
-    assert.match(err, /a flood: 3 or more not told here; `weir alerts` has them/);
+    assert.match(err, /a flood: 3 or more alerts and verdicts not told here; `weir alerts` has those of its kind/);
     assert.ok(asked.some((url) => url.startsWith('/api/alerts?since=1h&limit=1000')));
     const fromNow = await follow('alerts --follow', [{ alerts: [fresh] }, { unsaid: 1 }]);
     assert.equal(fromNow.out.trimEnd().split('\n').length, 2, 'titles and one row');
@@ -85,6 +85,30 @@ describe('following', () => {
         .split('\n')
         .map((line) => JSON.parse(line).weir.verdict.severity),
       ['low', 'high'],
+    );
+  });
+
+  it('ends, and with it the stream, when the earlier ones cannot be told', async () => {
+    let open = 0;
+    await bed.withRecorder(
+      (request, response) => {
+        if (request.url?.startsWith('/api/live')) {
+          open += 1;
+          response.on('close', () => {
+            open -= 1;
+          });
+          response.write('retry: 2000\n: weir\n\n');
+        } else {
+          response.statusCode = 400;
+          response.end(JSON.stringify({ error: { code: 'bad-request', message: 'no such time' } }));
+        }
+      },
+      async () => {
+        const { code, err } = await bed.run('verdicts --follow --since nonsense');
+        assert.equal(code, 2, err);
+        for (let turn = 0; turn < 200 && open > 0; turn += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+        assert.equal(open, 0, 'streams that are still open');
+      },
     );
   });
 

@@ -33,10 +33,10 @@ export async function follow<Row>(context: CommandContext, options: FilterOption
   const show = async (rows: readonly Row[]): Promise<void> => {
     const fresh = rows.filter((row) => {
       const key = followed.key(row);
-      const isNew = !told.has(key);
+      // Told again: it goes last, so that what goes on is not forgotten for what is over.
+      const isNew = !told.delete(key);
       told.add(key);
-      const [oldest] = told;
-      if (told.size > maxTold) told.delete(oldest);
+      if (told.size > maxTold) told.delete(told.values().next().value as string);
       return isNew;
     });
     if (fresh.length === 0) return;
@@ -45,21 +45,28 @@ export async function follow<Row>(context: CommandContext, options: FilterOption
     titles = false;
   };
   const recorder = await context.recorder();
-  const updates = recorder.live({}, 1, signal)[Symbol.asyncIterator]();
-  // It listens before it asks for earlier ones: none falls between.
-  let next = updates.next();
-  next.catch(() => {});
-  if (since !== undefined) await show([...(await followed.earlier(recorder))].reverse());
-  if (!context.json) await context.note('following; Ctrl-C ends');
-  for (let update = await next; !update.done && !stdout.closed; update = await next) {
-    next = updates.next();
+  // Of its own: whatever ends this has to end the stream too, or the process stays for it.
+  const listening = new AbortController();
+  const updates = recorder.live({}, 1, AbortSignal.any([signal, listening.signal]))[Symbol.asyncIterator]();
+  try {
+    // It listens before it asks for earlier ones: none falls between.
+    let next = updates.next();
     next.catch(() => {});
-    await show(followed.of(update.value));
-    const { unsaid = 0, missed = 0 } = update.value;
-    if (unsaid + missed > 0)
-      await context.note(`a flood: ${renderCount(unsaid + missed)} or more not told here; \`weir ${followed.kind}s\` has them`);
+    if (since !== undefined) await show([...(await followed.earlier(recorder))].reverse());
+    if (!context.json) await context.note('following; Ctrl-C ends');
+    for (let update = await next; !update.done && !stdout.closed; update = await next) {
+      next = updates.next();
+      next.catch(() => {});
+      await show(followed.of(update.value));
+      const { unsaid = 0, missed = 0 } = update.value;
+      if (unsaid + missed > 0)
+        await context.note(
+          `a flood: ${renderCount(unsaid + missed)} or more alerts and verdicts not told here; \`weir ${followed.kind}s\` has those of its kind`,
+        );
+    }
+  } finally {
+    listening.abort();
   }
-  await updates.return?.();
   if (!signal.aborted && !stdout.closed)
     throw new WeirError('not-running', 'the recorder ended the stream', { next: 'weir status says why' });
   return 0;

@@ -161,7 +161,7 @@ export class RecorderReader implements Reader {
   }
 
   createSignInLink(): Promise<{ url: string; expires: string }> {
-    return this.#get('/api/sign-in-links', 'POST');
+    return this.#get('/api/sign-in-links', 'POST', statusTimeoutMs);
   }
 
   async *exported(

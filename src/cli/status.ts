@@ -22,7 +22,9 @@ async function find(context: CommandContext): Promise<Found> {
   try {
     const status = await recorder.status();
     if (!status.console?.url) return { status };
-    return { status, link: await recorder.createSignInLink() };
+    // The status is told with or without it.
+    const link = await recorder.createSignInLink().catch(() => undefined);
+    return link ? { status, link } : { status };
   } catch (error) {
     if (!(error instanceof WeirError) || (error.code !== 'not-running' && error.code !== 'timeout')) throw error;
     const status = await context.environment.actions.status(context.action);
