@@ -78,7 +78,11 @@ export class Conditions {
     // Written out: the engine would read a bound pattern anew for each row. It is made of digits and signs of ours alone.
     const dotted = `regexp_full_match(${column}, '${pattern}')`;
     const mapped = `regexp_full_match(${column}, '${mappedHexPattern}')`;
-    return [`(${dotted} OR (${mapped} AND ${this.addresses(ranges, `${column}_key`).join('')}))`];
+    // Out of the text as well: to name the column of numbers is to have it unpacked, of whichever rows.
+    const [high, low] = [1, 2].map((group) => `lpad(regexp_extract(${column}, '${mappedHexPattern}', ${group}), 4, '0')`);
+    const number = `try_cast(concat('0x', ${high}, ${low}) AS BIGINT)`;
+    const within = (ranges ?? []).map(({ first, last }) => `${number} BETWEEN ${first} AND ${last}`);
+    return [`(${dotted} OR (${mapped} AND (${within.join(' OR ')})))`];
   }
 
   ports(filter: Filter, column: string): string[] {

@@ -31,8 +31,8 @@ function between(first: readonly number[], last: readonly number[], at = 0): str
   return `(?:${parts.join('|')})`;
 }
 
-/** IPv4 mapped into IPv6 without dots, as hardly anybody writes it: `::ffff:c000:201`. */
-export const mappedHexPattern = '[0:]*:[fF]{4}:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?:%.*)?';
+/** IPv4 mapped into IPv6 without dots, as hardly anybody writes it: `::ffff:c000:201`. Its groups are the halves of the address. */
+export const mappedHexPattern = '[0:]*:[fF]{4}:([0-9a-fA-F]{1,4}):([0-9a-fA-F]{1,4})(?:%.*)?';
 
 /**
  * Matches addresses of the ranges as they are recorded: `192.0.2.1`, mapped into IPv6 as `::ffff:192.0.2.1`, either with a zone.
