@@ -175,13 +175,20 @@ describe('time', () => {
     }
   });
 
-  it('takes one step a byte once the states are known', () => {
-    const matcher = new LazyMatcher(program('wget.{0,64}http://'));
-    const bytes = bytesOf('GET /index.html HTTP/1.1\r\nHost: wge.example\r\n'.repeat(100));
-    matcher.search(bytes, 0, bytes.length, new Meter(plenty));
-    const meter = new Meter(plenty);
-    matcher.search(bytes, 0, bytes.length, meter);
-    assert.equal(plenty - meter.left, bytes.length);
+  it('takes one step a byte once the states are known, and a quarter where nothing has begun', () => {
+    const stepsOf = (pattern: string, text: string): number => {
+      const matcher = new LazyMatcher(program(pattern));
+      const bytes = bytesOf(text);
+      matcher.search(bytes, 0, bytes.length, new Meter(plenty));
+      const meter = new Meter(plenty);
+      matcher.search(bytes, 0, bytes.length, meter);
+      return plenty - meter.left;
+    };
+    assert.equal(stepsOf('[a-z]+=', 'word'.repeat(1000)), 4000);
+    assert.equal(stepsOf('wget.{0,64}http://', 'GET /index.html HTTP/1.1\r\n'.repeat(100)), 652);
+    assert.equal(stepsOf('(?:^|\\n)wget', `\n${'a'.repeat(4000)}`), 1004);
+    // To begin and to end it has its price.
+    assert.equal(stepsOf('wget', 'wabc'.repeat(1000)), 6000);
   });
 
   it('keeps its cache bounded where states never come back, and still answers as before', () => {

@@ -44,14 +44,17 @@ export class CacheLedger {
 
 /** To make a state costs so much more than to follow a known one. */
 const instructionCost = 3;
+/** To begin skipping and to end it; what is skipped costs a quarter of a step a byte. */
+const skipCost = 2;
 const maxStates = 256;
 /** Of instructions in all cached states together. */
 const maxHeld = 32_768;
 /** After so many clearings within one search the cache does not help. */
 const maxClearings = 3;
+/** Where a byte leads, beside the place of a state's row: not known yet; a match; nothing can come of it. */
 const unknown = -1;
-/** Of states, beside 0 (go on) and 1 (matched): nothing can come of it. */
-const dead = 2;
+const matched = -2;
+const dead = -3;
 
 /** Instructions reached without taking a byte: a set that remembers the order in which they came. */
 class Reached {
@@ -88,10 +91,16 @@ export class LazyMatcher {
   /** The instructions of each state that take a byte, match, or wait for the end; sorted. */
   #held: Int32Array[] = [];
   #heldCount = 0;
+  /** For each state a row, and in it for each class of bytes the place of the row to go to, or one of the three above. */
   #next = new Int32Array(0);
-  #accepts = new Uint8Array(0);
+  /** What a cell of `#next` that leads to the state holds. */
+  #fates = new Int32Array(0);
   #acceptsAtEnd = new Uint8Array(0);
   #begin = unknown;
+  /** The state in which no match has begun; `unknown` where one begins at the first byte or not at all. */
+  #resting = unknown;
+  /** 1 for bytes after which it is in that state still, as far as they were met. */
+  #keeps = new Uint8Array(0);
   readonly #ledger: CacheLedger | undefined;
 
   /** `anchored`: a match begins at the first byte or not at all. A program that is not there yet is asked for by the first search. */
@@ -108,7 +117,8 @@ export class LazyMatcher {
 
   /**
    * Where the match that ends first ends, or -1. `^` holds at `from`, `$` at `to`. Takes steps from `meter`: at most
-   * 3 x (to - from + 1) x instructions, usually one a byte; when it runs dry the rest is not looked at.
+   * 3 x (to - from + 1) x instructions, usually one a byte and a quarter where nothing has begun; when it runs dry the rest is
+   * not looked at.
    */
   search(bytes: Uint8Array, from: number, to: number, meter: Meter): number {
     if (meter.left <= 0) {
@@ -117,53 +127,74 @@ export class LazyMatcher {
     }
     if (this.#program === noProgram) this.#prepare();
     const { classOf, classCount } = this.#program;
-    if (this.#begin === unknown) this.#begin = this.#beginning(meter);
-    let state = this.#begin;
-    if (this.#accepts[state] === 1) return from;
+    if (this.#begin === unknown) {
+      if (this.#held.length + 2 > maxStates || this.#heldCount + 2 * this.#program.length > maxHeld) this.#clear();
+      this.#resting = this.#anchored ? unknown : this.#beginning(false, meter);
+      this.#begin = this.#beginning(true, meter);
+    }
+    if (this.#fates[this.#begin] === matched) return from;
     let end = to;
     if (end - from > meter.left) {
       end = from + meter.left;
       meter.curtailed = true;
     }
     let next = this.#next;
+    let row = this.#begin * classCount;
+    let resting = this.#resting * classCount;
+    const keeps = this.#keeps;
     let clearings = 0;
+    let spared = 0;
     let at = from;
+    // One look-up a byte, each waiting for the one before: nothing else belongs between them.
     while (at < end) {
-      let target = next[state * classCount + classOf[bytes[at]]];
+      const target = next[row + classOf[bytes[at]]];
       at += 1;
-      if (target === unknown) {
-        const set = this.#step(this.#held[state], bytes[at - 1], meter);
-        if (this.#isFull(set)) {
+      if (target >= 0) {
+        if (target === resting && row === resting) {
+          keeps[bytes[at - 1]] = 1;
+          const skipped = skip(bytes, at, end, keeps) - at;
+          at += skipped;
+          spared += skipped - (skipped >> 2) - skipCost;
+        }
+        row = target;
+        continue;
+      }
+      let fate = target;
+      if (fate === unknown) {
+        const set = this.#step(this.#held[row / classCount], bytes[at - 1], meter);
+        const isFull = this.#isFull(set);
+        if (isFull) {
           clearings += 1;
           if (clearings > maxClearings) {
-            meter.left -= at - from;
+            meter.left -= at - from - spared;
             return this.#simulate(set, bytes, at, end, end === to, meter);
           }
-          this.#clear();
           // Whoever comes next begins afresh; this search goes on with the state it is in.
-          target = this.#stateOf(set);
-        } else {
-          target = this.#stateOf(set);
-          this.#next[state * classCount + classOf[bytes[at - 1]]] = target;
+          this.#clear();
+          resting = unknown;
         }
+        const state = this.#stateOf(set);
         next = this.#next;
+        fate = this.#fates[state];
+        if (!isFull) next[row + classOf[bytes[at - 1]]] = fate;
+        if (fate >= 0) {
+          row = fate;
+          continue;
+        }
       }
-      state = target;
-      const fate = this.#accepts[target];
-      if (fate === 0) continue;
-      if (fate === dead) break;
-      meter.left -= at - from;
-      return at;
+      meter.left -= at - from - spared;
+      return fate === matched ? at : -1;
     }
-    meter.left -= at - from;
-    return end === to && this.#acceptsAtEnd[state] === 1 ? to : -1;
+    meter.left -= at - from - spared;
+    return end === to && this.#acceptsAtEnd[row / classCount] === 1 ? to : -1;
   }
 
   #prepare(): void {
     this.#program = this.#compile();
     this.#reached = new Reached(this.#program.length);
-    this.#accepts = new Uint8Array(maxStates);
+    this.#fates = new Int32Array(maxStates);
     this.#acceptsAtEnd = new Uint8Array(maxStates);
+    this.#keeps = new Uint8Array(256);
   }
 
   /** Without the cache: the sets one after the other. */
@@ -182,12 +213,10 @@ export class LazyMatcher {
     return isEnd && this.#endsWell(set) ? end : -1;
   }
 
-  #beginning(meter: Meter): number {
+  #beginning(atStart: boolean, meter: Meter): number {
     this.#reached.count = 0;
-    this.#close(0, true, meter);
-    const set = this.#harvest();
-    if (this.#isFull(set)) this.#clear();
-    return this.#stateOf(set);
+    this.#close(0, atStart, meter);
+    return this.#stateOf(this.#harvest());
   }
 
   #step(set: Int32Array, byte: number, meter: Meter): Int32Array {
@@ -281,7 +310,7 @@ export class LazyMatcher {
     }
     // The set, its key, and what a map entry takes.
     this.#ledger?.add(this, 6 * set.length + 128);
-    this.#accepts[state] = set.length === 0 ? dead : this.#holds(set, operations.match) ? 1 : 0;
+    this.#fates[state] = set.length === 0 ? dead : this.#holds(set, operations.match) ? matched : state * classCount;
     this.#acceptsAtEnd[state] = this.#endsWell(set) ? 1 : 0;
     return state;
   }
@@ -298,7 +327,16 @@ export class LazyMatcher {
     this.#heldCount = 0;
     this.#next.fill(unknown);
     this.#begin = unknown;
+    this.#resting = unknown;
   }
+}
+
+/** The first place from `at` on, before `end`, whose byte is not flagged; four at a time, as no look-up waits for another. */
+function skip(bytes: Uint8Array, from: number, end: number, flags: Uint8Array): number {
+  let at = from;
+  while (at + 3 < end && (flags[bytes[at]] & flags[bytes[at + 1]] & flags[bytes[at + 2]] & flags[bytes[at + 3]]) === 1) at += 4;
+  while (at < end && flags[bytes[at]] === 1) at += 1;
+  return at;
 }
 
 const keyOf = (set: Int32Array): string => {
