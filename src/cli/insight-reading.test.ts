@@ -1,6 +1,8 @@
 // The verbs that show what analysis found, as whole commands: what people read, what machines read, hostile text harmless.
 
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { after, beforeEach, describe, it } from 'node:test';
 import { CommandBed, now } from '../../test/support/command-bed.ts';
 import { sampleCampaign, sampleInsights } from '../../test/support/sample-insights.ts';
@@ -232,5 +234,22 @@ describe('what analysis found', () => {
     assert.match(out, /usual\.csv: .*, 2026-02-03 to 2026-03-05, /);
     assert.match(err, /1 session and 0 probe packets before 2026-02-03 are not in it: --from says from when on/);
     assert.doesNotMatch((await bed.run('report --from 2015-01-01 -o ten-years.csv')).err, /are not in it/);
+  });
+
+  it('keeps the end of the latest report, not of one about long ago, nor of a wrong clock', async () => {
+    const memory = path.join(bed.directory, 'data', 'reports', 'last.json');
+    const remembered = (): string => JSON.parse(readFileSync(memory, 'utf8')).to;
+    const present = '2026-03-04T05:06:07.000000Z';
+    await bed.run('report -o today.csv');
+    assert.equal(remembered(), present);
+    await bed.run('report --from 2026-02-01 --to 2026-02-08 -o february.csv');
+    assert.equal(remembered(), present);
+    writeFileSync(memory, '{"to":"2031-01-01T00:00:00Z"}');
+    await bed.run('report -o again.csv');
+    assert.equal(remembered(), present);
+    writeFileSync(memory, '{"to":"2026-03-01T00:00:00Z"}');
+    const report = JSON.parse((await bed.run('report --from 7d --json')).out);
+    assert.deepEqual([report.news.because, report.news.since.slice(0, 10)], ['last-report', '2026-03-01']);
+    assert.equal(remembered(), '2026-03-01T00:00:00Z', 'what is only looked at is not remembered');
   });
 });

@@ -44,6 +44,9 @@ async function lastEnd(context: CommandContext): Promise<string | undefined> {
 /** Of the newest record it could have seen: the next report calls new what comes after. */
 async function remember(context: CommandContext, report: Report): Promise<void> {
   const to = report.to < report.made ? report.to : report.made;
+  // A report of long ago is no later one than that of this morning; one that ends in days to come was a wrong clock's.
+  const last = Date.parse((await lastEnd(context)) ?? '');
+  if (last >= Date.parse(to) && last <= Date.parse(report.made)) return;
   try {
     const file = await memory(context);
     await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });

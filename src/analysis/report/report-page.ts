@@ -24,9 +24,9 @@ interface Column<T> {
 
 function table<T>(columns: readonly Column<T>[], rows: readonly T[]): string {
   const kind = ({ number }: Column<T>): string => (number ? ' class="number"' : '');
-  const head = columns.map((column) => `<th${kind(column)}>${e(column.title)}</th>`).join('');
+  const head = columns.map((column) => `<th scope="col"${kind(column)}>${e(column.title)}</th>`).join('');
   const body = rows.map((row) => `<tr>${columns.map((column) => `<td${kind(column)}>${column.cell(row)}</td>`).join('')}</tr>`);
-  return `<table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table>`;
+  return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
 }
 
 const rankColumns = (title: string, code = true): Column<ReportRow>[] => [
@@ -209,7 +209,7 @@ function timeSections(report: Report): string {
 /** The whole page; every figure in it is in `report`. */
 export function renderReportPage(report: Report): string {
   const { ports, countries, families, campaigns, news } = report;
-  const title = `Weir report, ${minute(report.from)} to ${minute(report.to)}`;
+  const title = `Weir report, ${minute(report.from)} to ${minute(report.to)} UTC`;
   const credentials =
     ranking('User and password', 'Both', report.credentials) +
     ranking('User', 'Users', report.users) +
@@ -262,8 +262,8 @@ export function renderReportPage(report: Report): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${e(title)}</title><style>${reportStyle}</style></head>
-<body><header><h1>Weir report</h1><p class="quiet">${minute(report.from)} to ${minute(report.to)} UTC. Made ${minute(report.made)}.</p></header>
-${figures(report)}${inShort(report)}${sections.join('\n')}
+<body><header><h1>Weir report</h1><p class="quiet">${minute(report.from)} to ${minute(report.to)}. Made ${minute(report.made)}. All times are UTC.</p></header>
+<main>${figures(report)}${inShort(report)}${sections.join('\n')}</main>
 <footer class="note"><p>A hit is a session or a probe packet. Unreliable sources (datagrams whose sender did not prove its address) are counted as they claim to be.
 Networks: RouteViews, NRO and <a href="https://db-ip.com">IP Geolocation by DB-IP</a>, CC BY 4.0; countries: geo-whois-asn-country.</p></footer>
 </body></html>

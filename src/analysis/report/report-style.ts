@@ -47,11 +47,17 @@ pre { margin: 3px 0 0; padding: 6px 8px; background: var(--soft); border-radius:
 .campaign h3 { margin: 0 0 4px; }
 .tag { display: inline-block; padding: 0 6px; margin: 0 4px 2px 0; border: 1px solid var(--line); border-radius: 9px; font-size: 12px; }
 ul { margin: 4px 0 10px; padding-left: 20px; }
+.wide { overflow-x: auto; }
+@media screen and (max-width: 640px) {
+  body { padding: 18px 14px 40px; }
+  .wide table { min-width: 520px; } .columns .wide table { min-width: 0; }
+}
 @media print {
-  @page { size: A4; margin: 14mm 12mm; }
+  @page { margin: 14mm 12mm; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2 { margin-top: 22px; } h2, h2 + p, h3 { break-after: avoid; }
   .figures { grid-template-columns: repeat(6, 1fr); }
+  .wide { overflow: visible; }
   svg, tr, .campaign, .figures div { break-inside: avoid; }
   table { font-size: 9.5pt; }
 }
