@@ -96,3 +96,26 @@ test('questions with a filter need no more memory where days are many', () =>
     assert.equal((await store.attackers('ports', { limit: 50 })).length, 50);
     await store.close();
   }));
+
+test('attackers that weigh the same are in the order of their addresses, however many', () =>
+  withDirectory(async (dataDirectory) => {
+    const day = dayStart('2026-03-14');
+    const ip = (index: number): string => `192.0.${index >> 8}.${index & 255}`;
+    const sessions = Array.from({ length: 1500 }, (_, index) =>
+      sampleSession(day + 5, { source: { ip: ip((index * 7) % 1500), port: 1024 + index } }),
+    );
+    const store = await DuckDbStore.open({ dataDirectory });
+    await store.apply(
+      sessions.map((session) => ({ kind: 'session', session })),
+      { gateway: { segment: 1, offset: 1 } },
+    );
+    const first = Array.from({ length: 1500 }, (_, index) => ip(index)).sort();
+    for (const by of ['hits', 'newest', 'ports'] as const)
+      for (const limit of [5, 700])
+        assert.deepEqual(
+          (await store.attackers(by, { transport: 'tcp', limit })).map(({ source }) => source),
+          first.slice(0, limit),
+          `${by}, ${limit}`,
+        );
+    await store.close();
+  }));

@@ -20,9 +20,12 @@ import { DuckDbBehaviourPages } from './duckdb-behaviour-pages.ts';
 import { DuckDbFeatures } from './duckdb-features.ts';
 import {
   type ListSubject,
+  mostFrequent,
   renderActivity,
   renderAttackers,
   renderByPorts,
+  renderChosen,
+  renderChosenOf,
   renderCounts,
   renderDistinct,
   renderFirsts,
@@ -39,6 +42,16 @@ import {
   stepMicros,
 } from './duckdb-insight-query.ts';
 import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
+import {
+  pickedKeys,
+  pickedRuns,
+  pickedTables,
+  renderPick,
+  renderPickedDistinct,
+  renderPickedDrop,
+  renderPickedTables,
+  renderPickedTotals,
+} from './duckdb-picked.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
 import { DuckDbRanking, type RankingAccess } from './duckdb-ranking.ts';
 import { isTimeOnly } from './duckdb-relations.ts';
@@ -58,6 +71,8 @@ export interface AnalysisAccess extends RankingAccess {
 const listLength = 50;
 const pageActivity = 2000;
 const mostAsked = 10_000;
+/** Sources beyond a ranking's end that weigh as much as its last: more are told apart by the engine. */
+const mostTied = 1000;
 
 interface Total {
   readonly source: string;
@@ -66,6 +81,12 @@ interface Total {
   readonly sessions: number;
   readonly probes: number;
   readonly bytesIn: number;
+}
+
+/** How what is told of sources is asked for. */
+interface SourceFacts {
+  readonly distinct: (subject: 'ports' | 'destinations', ips: readonly string[]) => Sql;
+  readonly list: (subject: ListSubject, ips: readonly string[]) => Sql;
 }
 
 interface Entry {
@@ -78,6 +99,8 @@ export class DuckDbAnalysis implements AnalysisStore {
   readonly #features: DuckDbFeatures;
   readonly #ranking: DuckDbRanking;
   readonly #behaviourPages: DuckDbBehaviourPages;
+  /** Temporary tables made so far. */
+  #tables = 0;
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
@@ -237,14 +260,74 @@ export class DuckDbAnalysis implements AnalysisStore {
   async attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
     const sources = this.#access.sources(filter);
     if (sources.length === 0) return [];
+    if (!isTimeOnly(filter)) return this.#pickedAttackers(sources, by, filter);
+    const from = this.#fromRecords(sources, filter);
     if (by !== 'ports') {
       const rows = await this.#access.ask(renderAttackers(sources, by, filter));
-      return this.#summaries(sources, filter, rows.map(readTotal));
+      return this.#summaries(from, rows.map(readTotal));
     }
     const ranking = await this.#access.ask(renderByPorts(sources, filter));
     const ports = new Map(ranking.map(([source, keys]) => [sourceNumber(String(source)), Number(keys)]));
     const ips = ranking.map(([source]) => String(source));
-    return this.#summaries(sources, filter, await this.#totals(sources, filter, ips), ports);
+    return this.#summaries(from, await this.#totals(sources, filter, ips), ports);
+  }
+
+  /** Sums do not answer for such a filter: the ranking first, then all that is told of those that are shown at once. */
+  async #pickedAttackers(
+    sources: readonly PartitionSource[],
+    by: 'hits' | 'ports' | 'newest',
+    filter: Filter,
+  ): Promise<SourceSummary[]> {
+    this.#tables = (this.#tables + 1) % Number.MAX_SAFE_INTEGER;
+    const tables = pickedTables(`picked_${this.#tables}`);
+    const { ask } = this.#access;
+    try {
+      const ips = await this.#choose(tables.chosen, sources, by, filter);
+      for (const statement of renderPickedTables(tables)) await ask(statement);
+      for (const run of pickedRuns(sources)) for (const statement of renderPick(tables, run, filter)) await ask(statement);
+      const totals = (await ask(renderPickedTotals(tables))).map(readTotal);
+      const place = new Map(ips?.map((ip, index) => [ip, index]));
+      const first =
+        ips === undefined
+          ? byWeight(totals, by === 'hits' ? ({ sessions, probes }) => sessions + probes : ({ lastSeen }) => lastSeen)
+          : totals.sort((a, b) => (place.get(a.source) ?? 0) - (place.get(b.source) ?? 0));
+      const facts: SourceFacts = {
+        distinct: (subject) => renderPickedDistinct(tables, subject),
+        list: (subject, listed) =>
+          subject === 'signatures' || subject === 'families'
+            ? { text: mostFrequent(pickedKeys(tables, subject), listLength), values: [] }
+            : renderLists(sources, subject, listLength, filter, listed),
+      };
+      return await this.#summaries(facts, first.slice(0, filter.limit));
+    } finally {
+      for (const statement of renderPickedDrop(tables)) await ask(statement);
+    }
+  }
+
+  /** Makes the table of sources to look at. Gives them in their order, where it takes more than their totals to tell it. */
+  async #choose(
+    chosen: string,
+    sources: readonly PartitionSource[],
+    by: 'hits' | 'ports' | 'newest',
+    filter: Filter,
+  ): Promise<string[] | undefined> {
+    const { ask } = this.#access;
+    if (by !== 'ports') {
+      await ask(renderChosen(chosen, sources, by, filter));
+      const [[count]] = await ask({ text: `SELECT count(*) FROM ${chosen}`, values: [] });
+      if (Number(count) <= filter.limit + mostTied) return undefined;
+    }
+    const ranking = by === 'ports' ? renderByPorts(sources, filter) : renderAttackers(sources, by, filter);
+    const ips = (await ask(ranking)).map(([source]) => String(source));
+    await ask(renderChosenOf(chosen, ips));
+    return ips;
+  }
+
+  #fromRecords(sources: readonly PartitionSource[], filter: Filter): SourceFacts {
+    return {
+      distinct: (subject, ips) => renderDistinct(sources, subject, filter, ips),
+      list: (subject, ips) => renderLists(sources, subject, listLength, filter, ips),
+    };
   }
 
   async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
@@ -254,9 +337,9 @@ export class DuckDbAnalysis implements AnalysisStore {
     const ips = [source];
     const totals = await this.#totals(sources, part, ips);
     if (totals.length === 0) return undefined;
-    const [summary] = await this.#summaries(sources, part, totals);
+    const [summary] = await this.#summaries(this.#fromRecords(sources, part), totals);
     const list = async (subject: ListSubject): Promise<TopRow[]> => {
-      const found = (await this.#lists(sources, subject, listLength, part, ips)).get(source) ?? [];
+      const found = (await this.#lists(renderLists(sources, subject, listLength, part, ips), ips)).get(source) ?? [];
       return found.map(({ key, hits }) => ({ key, hits, sources: 1 }));
     };
     const facts = await list('facts');
@@ -289,16 +372,10 @@ export class DuckDbAnalysis implements AnalysisStore {
     return ips.flatMap((ip) => known.get(ip) ?? []);
   }
 
-  async #lists(
-    sources: readonly PartitionSource[],
-    subject: ListSubject,
-    most: number,
-    filter: Filter,
-    ips: readonly string[],
-  ): Promise<Map<string, Entry[]>> {
+  async #lists(sql: Sql, ips: readonly string[]): Promise<Map<string, Entry[]>> {
     const lists = new Map<string, Entry[]>();
     const named = new Map(ips.map((ip) => [sourceNumber(ip), ip]));
-    for (const [number, key, hits] of await this.#access.ask(renderLists(sources, subject, most, filter, ips))) {
+    for (const [number, key, hits] of await this.#access.ask(sql)) {
       const source = named.get(number as bigint) ?? '';
       const list = lists.get(source);
       const entry = { key: String(key), hits: Number(hits) };
@@ -309,25 +386,15 @@ export class DuckDbAnalysis implements AnalysisStore {
   }
 
   /** `known`: distinct ports of each, where they are known already. */
-  async #summaries(
-    sources: readonly PartitionSource[],
-    filter: Filter,
-    totals: readonly Total[],
-    known?: ReadonlyMap<bigint, number>,
-  ): Promise<SourceSummary[]> {
+  async #summaries(facts: SourceFacts, totals: readonly Total[], known?: ReadonlyMap<bigint, number>): Promise<SourceSummary[]> {
     const ips = totals.map(({ source }) => source);
     if (ips.length === 0) return [];
     const distinct = async (subject: 'ports' | 'destinations'): Promise<Map<bigint, number>> =>
-      new Map(
-        (await this.#access.ask(renderDistinct(sources, subject, filter, ips))).map(([number, keys]) => [
-          number as bigint,
-          Number(keys),
-        ]),
-      );
+      new Map((await this.#access.ask(facts.distinct(subject, ips))).map(([number, keys]) => [number as bigint, Number(keys)]));
     const ports = known ?? (await distinct('ports'));
     const destinations = await distinct('destinations');
     const places = new Map((await this.places(ips)).map((place) => [place.ip, place]));
-    const list = (subject: ListSubject) => this.#lists(sources, subject, listLength, filter, ips);
+    const list = (subject: ListSubject) => this.#lists(facts.list(subject, ips), ips);
     const [behaviours, tools] = [await list('behaviours'), await list('tools')];
     const [signatures, families] = [await list('signatures'), await list('families')];
     return totals.map((total) => {
@@ -348,6 +415,10 @@ export class DuckDbAnalysis implements AnalysisStore {
     });
   }
 }
+
+/** Those that weigh most first; of the same weight by address. */
+const byWeight = (totals: Total[], weight: (total: Total) => number): Total[] =>
+  totals.sort((a, b) => weight(b) - weight(a) || (a.source < b.source ? -1 : 1));
 
 /** `numbers`: bucket, sessions, packets, sources, ports, destinations. */
 function bucketRow(step: RollupStep, numbers: readonly number[], fresh: ReadonlyMap<number, number>): RollupRow {

@@ -318,10 +318,12 @@ export function renderUnsummedBuckets(sources: readonly PartitionSource[], filte
   return { text: `SELECT DISTINCT start // ${halfHourMicros} FROM (${starts})`, values: scope.conditions.values };
 }
 
+const weights = { hits: 'sum(sessions + packets)', newest: 'max(last)' } as const;
+
 /** Rows `source, first, last, sessions, packets, bytes_in`, in the order asked for. */
 export function renderAttackers(sources: readonly PartitionSource[], by: 'hits' | 'newest', filter: Filter): Sql {
   const scope = scopeOf(sources, filter);
-  const weight = by === 'hits' ? 'sum(sessions + packets)' : 'max(last)';
+  const weight = weights[by];
   const limit = scope.conditions.value(filter.limit);
   const rows = touches(scope);
   const { values } = scope.conditions;
@@ -424,14 +426,32 @@ export function renderLists(
   ips: readonly string[],
 ): Sql {
   const scope = scopeFor(sources, filter, ips);
-  // The engine keeps the first of each source as it goes; a window would sort all there is.
+  return { text: mostFrequent(listRows(subject, scope), most), values: scope.conditions.values };
+}
+
+/** Rows `number, key, hits` of rows `number, key, n`. The engine keeps the first of each source as it goes; a window would sort all there is. */
+export const mostFrequent = (rows: string, most: number): string =>
+  `SELECT number, entry.key, -entry.weight FROM (SELECT number, unnest(min({'weight': weight, 'key': key}, ${Math.floor(most)})) AS entry
+    FROM (SELECT number, key, -sum(n)::BIGINT AS weight FROM (${rows}) WHERE key IS NOT NULL GROUP BY number, key)
+    GROUP BY number) ORDER BY number, entry.weight, entry.key`;
+
+/** Makes the table `name` of the numbers of sources that can be among the first; those that weigh the same as the last of them are all in it. */
+export function renderChosen(name: string, sources: readonly PartitionSource[], by: 'hits' | 'newest', filter: Filter): Sql {
+  const scope = scopeOf(sources, filter);
+  const limit = scope.conditions.value(filter.limit);
   return {
-    text: `SELECT number, entry.key, -entry.weight FROM (SELECT number, unnest(min({'weight': weight, 'key': key}, ${Math.floor(most)})) AS entry
-      FROM (SELECT number, key, -sum(n)::BIGINT AS weight FROM (${listRows(subject, scope)}) WHERE key IS NOT NULL GROUP BY number, key)
-      GROUP BY number) ORDER BY number, entry.weight, entry.key`,
+    text: `CREATE TEMP TABLE ${name} AS WITH weighed AS MATERIALIZED
+        (SELECT number, (${weights[by]})::BIGINT AS weight FROM (${touches(scope)}) GROUP BY number)
+      SELECT number FROM weighed WHERE weight >= (SELECT min(weight) FROM (SELECT weight FROM weighed ORDER BY weight DESC LIMIT ${limit}))`,
     values: scope.conditions.values,
   };
 }
+
+/** The same of sources that are known. */
+export const renderChosenOf = (name: string, ips: readonly string[]): Sql => ({
+  text: `CREATE OR REPLACE TEMP TABLE ${name} AS SELECT unnest($1)::UBIGINT AS number`,
+  values: [listValue(ips.map((ip) => String(sourceNumber(ip))))],
+});
 
 /** Rows `number, half-hour, hits`: the newest `most` of each source, ascending. */
 export function renderActivity(sources: readonly PartitionSource[], filter: Filter, ips: readonly string[], most: number): Sql {
