@@ -12,49 +12,93 @@ export class Marks {
 
 /** What decoders write to, one after the other: most of them find nothing to undo, and memory of their own costs more than looking. */
 let scratch = Buffer.alloc(4096);
+/** Fewer bytes are copied sooner one by one. */
+const worthCopying = 24;
 
-/** What a decoder writes to: never longer than the input. One at a time. */
+/** What a decoder makes of its input: what is not replaced or dropped stays, and is copied in stretches. One at a time. */
 class Output {
-  readonly bytes: Buffer;
-  length = 0;
-  changed = false;
+  readonly #input: Buffer;
   readonly #marks: Marks | undefined;
+  #bytes = scratch;
+  #length = 0;
+  /** Of the input: what lies before it is in the output already. */
+  #done = 0;
+  #changed = false;
 
-  constructor(capacity: number, marks: Marks | undefined) {
-    if (scratch.length < capacity) scratch = Buffer.allocUnsafe(capacity);
-    this.bytes = scratch;
+  constructor(input: Buffer, marks: Marks | undefined) {
+    this.#input = input;
     this.#marks = marks;
   }
 
-  /** Before the input at `at` is read. */
-  reach(at: number): void {
-    const marks = this.#marks;
-    if (marks === undefined) return;
-    while (marks.to.length < marks.from.length && marks.from[marks.to.length] <= at) marks.to.push(this.length);
+  /** The input from `start` to `end` goes. */
+  drop(start: number, end: number): void {
+    this.#changed = true;
+    this.#copy(start);
+    this.#reach(start);
+    this.#done = end;
   }
 
-  put(byte: number): void {
-    this.bytes[this.length] = byte;
-    this.length += 1;
+  /** One byte stands for the input from `start` to `end`. */
+  replace(start: number, end: number, byte: number): void {
+    this.drop(start, end);
+    this.#put(byte);
   }
 
-  /** As UTF-8 above 0xff, as a byte below; at most three bytes, which every escape of it is longer than. */
-  character(code: number): void {
-    this.changed = true;
-    if (code < 0x100) this.put(code);
+  /** One character does: as UTF-8 above 0xff, as a byte below; at most three bytes, which every escape of it is longer than. */
+  character(start: number, end: number, code: number): void {
+    this.drop(start, end);
+    if (code < 0x100) this.#put(code);
     else if (code < 0x800) {
-      this.put(0xc0 | (code >> 6));
-      this.put(0x80 | (code & 0x3f));
+      this.#put(0xc0 | (code >> 6));
+      this.#put(0x80 | (code & 0x3f));
     } else {
-      this.put(0xe0 | ((code >> 12) & 0x0f));
-      this.put(0x80 | ((code >> 6) & 0x3f));
-      this.put(0x80 | (code & 0x3f));
+      this.#put(0xe0 | ((code >> 12) & 0x0f));
+      this.#put(0x80 | ((code >> 6) & 0x3f));
+      this.#put(0x80 | (code & 0x3f));
     }
   }
 
-  end(inputLength: number): Buffer | undefined {
-    this.reach(inputLength);
-    return this.changed ? Buffer.from(this.bytes.subarray(0, this.length)) : undefined;
+  /** Undefined when nothing was replaced or dropped. */
+  end(): Buffer | undefined {
+    if (!this.#changed && this.#marks === undefined) return undefined;
+    this.#copy(this.#input.length);
+    this.#reach(this.#input.length);
+    return this.#changed ? Buffer.from(this.#bytes.subarray(0, this.#length)) : undefined;
+  }
+
+  /** The input up to `end`, not included. */
+  #copy(end: number): void {
+    const input = this.#input;
+    // Never longer than the input.
+    if (this.#bytes.length < input.length) {
+      if (scratch.length < input.length) scratch = Buffer.allocUnsafe(input.length);
+      this.#bytes = scratch;
+    }
+    const start = this.#done;
+    this.#reach(end - 1);
+    if (end - start < worthCopying)
+      for (let at = start; at < end; at += 1) {
+        this.#bytes[this.#length] = input[at];
+        this.#length += 1;
+      }
+    else {
+      input.copy(this.#bytes, this.#length, start, end);
+      this.#length += end - start;
+    }
+    if (end > start) this.#done = end;
+  }
+
+  /** Offsets of the input up to `end`, of which all that is before `#done` is in the output; the rest follows as it is. */
+  #reach(end: number): void {
+    const marks = this.#marks;
+    if (marks === undefined) return;
+    while (marks.to.length < marks.from.length && marks.from[marks.to.length] <= end)
+      marks.to.push(this.#length + Math.max(0, marks.from[marks.to.length] - this.#done));
+  }
+
+  #put(byte: number): void {
+    this.#bytes[this.#length] = byte;
+    this.#length += 1;
   }
 }
 
@@ -79,35 +123,20 @@ function hexAt(bytes: Buffer, at: number, digits: number): number {
   return value;
 }
 
-/** Chance puts a `%` into most binary payloads. */
-function hasPercentEscape(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at += 1)
-    if (bytes[at] === 0x25 && ((bytes[at + 1] | 0x20) === 0x75 ? hexAt(bytes, at + 2, 4) : hexAt(bytes, at + 1, 2)) >= 0)
-      return true;
-  return false;
-}
-
 const percent = (bytes: Buffer, marks: Marks | undefined, plusIsSpace: boolean): Buffer | undefined => {
-  if (marks === undefined && !plusIsSpace && !hasPercentEscape(bytes)) return undefined;
-  const out = new Output(bytes.length, marks);
+  const out = new Output(bytes, marks);
   for (let at = 0; at < bytes.length; at += 1) {
-    out.reach(at);
     const byte = bytes[at];
     if (byte === 0x25) {
       const wide = (bytes[at + 1] | 0x20) === 0x75;
       const code = wide ? hexAt(bytes, at + 2, 4) : hexAt(bytes, at + 1, 2);
-      if (code >= 0) {
-        out.character(code);
-        at += wide ? 5 : 2;
-        continue;
-      }
-    } else if (byte === 0x2b && plusIsSpace) {
-      out.character(0x20);
-      continue;
-    }
-    out.put(byte);
+      if (code < 0) continue;
+      const end = at + (wide ? 6 : 3);
+      out.character(at, end, code);
+      at = end - 1;
+    } else if (byte === 0x2b && plusIsSpace) out.replace(at, at + 1, 0x20);
   }
-  return out.end(bytes.length);
+  return out.end();
 };
 
 /** `%41`, `%u0041`. */
@@ -115,113 +144,166 @@ export const decodePercent: Decoder = (bytes, marks) => percent(bytes, marks, fa
 /** The same, and `+` for a space, as forms write it. */
 export const decodeForm: Decoder = (bytes, marks) => percent(bytes, marks, true);
 
-const entities: Readonly<Record<string, number>> = { lt: 0x3c, gt: 0x3e, amp: 0x26, quot: 0x22, apos: 0x27, nbsp: 0x20 };
+const entities = (
+  [
+    ['lt', 0x3c],
+    ['gt', 0x3e],
+    ['amp', 0x26],
+    ['quot', 0x22],
+    ['apos', 0x27],
+    ['nbsp', 0x20],
+  ] as const
+).map(([name, code]) => ({ letters: Buffer.from(name, 'latin1'), code }));
 
-/** `&lt;`, `&#60;`, `&#x3c;`. */
+/** `&lt;`, `&#60;`, `&#x3c;`, with or without the semicolon. */
 export const decodeHtml: Decoder = (bytes, marks) => {
-  const out = new Output(bytes.length, marks);
+  const out = new Output(bytes, marks);
   for (let at = 0; at < bytes.length; at += 1) {
-    out.reach(at);
-    if (bytes[at] === 0x26) {
-      const found = /^&(?:#(?:x([0-9a-f]{1,6})|([0-9]{1,7}))|(lt|gt|amp|quot|apos|nbsp));?/i.exec(
-        bytes.toString('latin1', at, at + 10),
-      );
-      if (found) {
-        const code = found[3]
-          ? entities[found[3].toLowerCase()]
-          : found[1]
-            ? Number.parseInt(found[1], 16)
-            : Number.parseInt(found[2], 10);
-        if (code < 0x10000) {
-          out.character(code);
-          at += found[0].length - 1;
-          continue;
-        }
-      }
-    }
-    out.put(bytes[at]);
+    if (bytes[at] !== 0x26) continue;
+    const isNumber = bytes[at + 1] === 0x23;
+    const { code, end } = isNumber ? characterNumber(bytes, at + 2) : namedCharacter(bytes, at + 1);
+    if (code < 0 || code >= 0x10000) continue;
+    const next = bytes[end] === 0x3b ? end + 1 : end;
+    out.character(at, next, code);
+    at = next - 1;
   }
-  return out.end(bytes.length);
+  return out.end();
 };
+
+interface Reference {
+  /** -1 when it is none. */
+  readonly code: number;
+  readonly end: number;
+}
+
+const noReference: Reference = { code: -1, end: 0 };
+
+/** Behind `&#`: up to seven digits, or six hexadecimal ones behind an `x`. */
+function characterNumber(bytes: Buffer, from: number): Reference {
+  const isHex = (bytes[from] | 0x20) === 0x78;
+  const start = isHex ? from + 1 : from;
+  const last = Math.min(bytes.length, start + (isHex ? 6 : 7));
+  let code = 0;
+  let end = start;
+  for (; end < last; end += 1) {
+    const digit = hexValue(bytes[end]);
+    if (digit < 0 || (!isHex && digit > 9)) break;
+    code = code * (isHex ? 16 : 10) + digit;
+  }
+  return end === start ? noReference : { code, end };
+}
+
+/** Behind `&`. */
+function namedCharacter(bytes: Buffer, start: number): Reference {
+  const first = bytes[start] | 0x20;
+  for (const { letters, code } of entities) {
+    if (letters[0] !== first) continue;
+    let length = 1;
+    while (length < letters.length && (bytes[start + length] | 0x20) === letters[length]) length += 1;
+    if (length === letters.length) return { code, end: start + length };
+  }
+  return noReference;
+}
 
 const simpleEscapes: Readonly<Record<number, number>> = { 110: 10, 114: 13, 116: 9, 47: 0x2f, 34: 0x22, 92: 0x5c };
 
 /** What strings of JSON, JavaScript, C and `echo -e` write with a backslash: `\x41`, `\u0041`, `\101`, `\/`, `\n`. */
 export const decodeEscapes: Decoder = (bytes, marks) => {
-  const out = new Output(bytes.length, marks);
-  for (let at = 0; at < bytes.length; at += 1) {
-    out.reach(at);
-    const byte = bytes[at];
-    if (byte === 0x5c && at + 1 < bytes.length) {
-      const next = bytes[at + 1];
-      const digits = next === 0x78 ? 2 : next === 0x75 ? 4 : 0;
-      const code = digits > 0 ? hexAt(bytes, at + 2, digits) : -1;
-      if (code >= 0) {
-        out.character(code);
-        at += 1 + digits;
-        continue;
-      }
-      const octal = /^[0-3][0-7]{2}/.exec(bytes.toString('latin1', at + 1, at + 4));
-      if (octal) {
-        out.character(Number.parseInt(octal[0], 8));
-        at += 3;
-        continue;
-      }
-      const simple = simpleEscapes[next];
-      if (simple !== undefined) {
-        out.character(simple);
-        at += 1;
-        continue;
-      }
-    }
-    out.put(byte);
+  const out = new Output(bytes, marks);
+  for (let at = 0; at + 1 < bytes.length; at += 1) {
+    if (bytes[at] !== 0x5c) continue;
+    const next = bytes[at + 1];
+    const digits = next === 0x78 ? 2 : next === 0x75 ? 4 : 0;
+    const code = digits > 0 ? hexAt(bytes, at + 2, digits) : -1;
+    const octal = octalAt(bytes, at + 1);
+    const simple = simpleEscapes[next];
+    let end = at + 2;
+    if (code >= 0) {
+      end += digits;
+      out.character(at, end, code);
+    } else if (octal >= 0) {
+      end += 2;
+      out.character(at, end, octal);
+    } else if (simple !== undefined) out.replace(at, end, simple);
+    else continue;
+    at = end - 1;
   }
-  return out.end(bytes.length);
+  return out.end();
 };
 
-const separator = /^\$(?:\{IFS(?:%\?+|:[^}]{0,16})?\}|IFS)(?:\$(?:[0-9@*]|\{[0-9@*]\}))?/i;
+/** Three octal digits that make a byte, or -1. */
+function octalAt(bytes: Buffer, at: number): number {
+  const first = bytes[at] - 0x30;
+  const second = bytes[at + 1] - 0x30;
+  const third = bytes[at + 2] - 0x30;
+  return first >= 0 && first < 4 && second >= 0 && second < 8 && third >= 0 && third < 8 ? first * 64 + second * 8 + third : -1;
+}
 
 /** `${IFS}` and `$IFS$9`, by which a shell command does without spaces. */
 export const decodeShell: Decoder = (bytes, marks) => {
-  const out = new Output(bytes.length, marks);
+  const out = new Output(bytes, marks);
   for (let at = 0; at < bytes.length; at += 1) {
-    out.reach(at);
-    if (bytes[at] === 0x24) {
-      const found = separator.exec(bytes.toString('latin1', at, at + 32));
-      if (found) {
-        out.character(0x20);
-        at += found[0].length - 1;
-        continue;
-      }
-    }
-    out.put(bytes[at]);
+    if (bytes[at] !== 0x24) continue;
+    const end = separatorEnd(bytes, at);
+    if (end < 0) continue;
+    out.replace(at, end, 0x20);
+    at = end - 1;
   }
-  return out.end(bytes.length);
+  return out.end();
 };
+
+/** Longer ones are none; and what may stand behind the colon. */
+const longestSeparator = 32;
+const longestSubstring = 16;
+
+/** Behind `$IFS`, `${IFS}`, `${IFS%??}` or `${IFS:0:1}` and an empty parameter such as `$9` that may follow; -1 when there is none. */
+function separatorEnd(bytes: Buffer, start: number): number {
+  const last = Math.min(bytes.length, start + longestSeparator);
+  const isBraced = bytes[start + 1] === 0x7b;
+  let at = start + (isBraced ? 2 : 1);
+  if (at + 3 > last || (bytes[at] | 0x20) !== 0x69 || (bytes[at + 1] | 0x20) !== 0x66 || (bytes[at + 2] | 0x20) !== 0x73)
+    return -1;
+  at += 3;
+  if (isBraced) {
+    if (bytes[at] === 0x25 && bytes[at + 1] === 0x3f) {
+      at += 2;
+      while (at < last && bytes[at] === 0x3f) at += 1;
+    } else if (bytes[at] === 0x3a) {
+      const most = at + 1 + longestSubstring;
+      at += 1;
+      while (at < most && bytes[at] !== 0x7d) at += 1;
+    }
+    if (at >= last || bytes[at] !== 0x7d) return -1;
+    at += 1;
+  }
+  if (bytes[at] !== 0x24) return at;
+  const isParameter = (byte: number): boolean => (byte >= 0x30 && byte <= 0x39) || byte === 0x40 || byte === 0x2a;
+  if (at + 2 <= last && isParameter(bytes[at + 1])) return at + 2;
+  return at + 4 <= last && bytes[at + 1] === 0x7b && isParameter(bytes[at + 2]) && bytes[at + 3] === 0x7d ? at + 4 : at;
+}
 
 /** Telnet's commands taken out (RFC 854): IAC IAC is a byte, options take three, subnegotiations end at IAC SE. */
 export const stripTelnet: Decoder = (bytes, marks) => {
-  const out = new Output(bytes.length, marks);
+  const out = new Output(bytes, marks);
   // Of the next one, found once for all beginnings before it.
-  let end = 0;
-  for (let at = 0; at < bytes.length; at += 1) {
-    out.reach(at);
-    if (bytes[at] !== 0xff || at + 1 >= bytes.length || bytes[at + 1] < 0xf0) {
-      out.put(bytes[at]);
-      continue;
-    }
+  let subnegotiation = 0;
+  for (let at = 0; at + 1 < bytes.length; at += 1) {
+    if (bytes[at] !== 0xff || bytes[at + 1] < 0xf0) continue;
     const command = bytes[at + 1];
-    out.changed = true;
-    if (command === 0xff) out.put(0xff);
-    else if (command === 0xfa) {
-      // One without its end, or a very long one, is no subnegotiation: what follows stays to be looked at.
-      if (end < at + 2) end = bytes.indexOf(subnegotiationEnd, at + 2);
-      if (end < 0) end = bytes.length;
-      if (end < bytes.length && end <= at + longestSubnegotiation) at = end;
-    } else if (command >= 0xfb) at += 1;
-    at += 1;
+    let end = at + 2;
+    if (command === 0xff) out.replace(at, end, 0xff);
+    else {
+      if (command === 0xfa) {
+        // One without its end, or a very long one, is no subnegotiation: what follows stays to be looked at.
+        if (subnegotiation < end) subnegotiation = bytes.indexOf(subnegotiationEnd, end);
+        if (subnegotiation < 0) subnegotiation = bytes.length;
+        if (subnegotiation < bytes.length && subnegotiation <= at + longestSubnegotiation) end = subnegotiation + 2;
+      } else if (command >= 0xfb) end += 1;
+      out.drop(at, Math.min(end, bytes.length));
+    }
+    at = end - 1;
   }
-  return out.end(bytes.length);
+  return out.end();
 };
 /** With its beginning. */
 const longestSubnegotiation = 512;
@@ -233,29 +315,19 @@ const shortestWide = 6;
 
 /** Runs of UTF-16 (either order of bytes) within printable ASCII, as their letters; everything else stays. */
 export const decodeWide: Decoder = (bytes, marks) => {
-  const out = new Output(bytes.length, marks);
-  for (let at = 0; at < bytes.length; ) {
-    out.reach(at);
-    let end = at;
-    if (isPrintable(bytes[at])) while (end + 1 < bytes.length && bytes[end + 1] === 0 && isPrintable(bytes[end])) end += 2;
-    if ((end - at) / 2 >= shortestWide) {
-      for (; at < end; at += 2) {
-        out.reach(at);
-        out.put(bytes[at]);
-      }
-      out.changed = true;
-    } else if (end > at) {
-      // Looked at once is enough.
-      for (; at < end; at += 1) {
-        out.reach(at);
-        out.put(bytes[at]);
-      }
-    } else {
-      out.put(bytes[at]);
+  const out = new Output(bytes, marks);
+  for (let at = 0; at + 1 < bytes.length; ) {
+    if (bytes[at + 1] !== 0) {
       at += 1;
+      continue;
     }
+    let end = at;
+    while (end + 1 < bytes.length && bytes[end + 1] === 0 && isPrintable(bytes[end])) end += 2;
+    if ((end - at) / 2 >= shortestWide) for (let zero = at + 1; zero < end; zero += 2) out.drop(zero, zero + 1);
+    // Looked at once is enough.
+    at = Math.max(at + 1, end);
   }
-  return out.end(bytes.length);
+  return out.end();
 };
 
 /** A stretch of the input and what it decodes to. */

@@ -206,16 +206,47 @@ export function joinChunks(body: Buffer): Buffer | undefined {
   const parts: Buffer[] = [];
   let at = 0;
   while (at < body.length) {
-    const newline = body.indexOf(10, at);
-    if (newline < 0 || newline - at > 64) break;
-    const size = /^\s*([0-9a-fA-F]{1,8})\s*(?:;.*)?$/.exec(body.toString('latin1', at, newline).trimEnd());
-    if (size === null) break;
-    const length = Number.parseInt(size[1], 16);
-    if (length === 0) break;
+    const newline = newlineWithin(body, at, longestSizeLine);
+    const length = newline < 0 ? -1 : chunkSize(body, at, newline);
+    if (length <= 0) break;
     parts.push(body.subarray(newline + 1, Math.min(body.length, newline + 1 + length)));
     at = newline + 1 + length;
     if (body[at] === 13) at += 1;
     if (body[at] === 10) at += 1;
   }
   return parts.length === 0 ? undefined : Buffer.concat(parts);
+}
+
+const longestSizeLine = 64;
+
+function newlineWithin(body: Buffer, from: number, length: number): number {
+  const end = Math.min(body.length, from + length + 1);
+  for (let at = from; at < end; at += 1) if (body[at] === 10) return at;
+  return -1;
+}
+
+const isSpace = (byte: number): boolean => byte === 0x20 || (byte >= 9 && byte <= 13) || byte === 0xa0;
+
+/** Up to eight hexadecimal digits among blanks, before an extension if there is one; -1 when the line is none. */
+function chunkSize(body: Buffer, from: number, end: number): number {
+  let at = from;
+  while (at < end && isSpace(body[at])) at += 1;
+  const start = at;
+  let size = 0;
+  for (; at < end && at - start < 8; at += 1) {
+    const digit = hexDigit(body[at]);
+    if (digit < 0) break;
+    size = size * 16 + digit;
+  }
+  if (at === start) return -1;
+  while (at < end && isSpace(body[at])) at += 1;
+  return at === end || body[at] === semicolon ? size : -1;
+}
+
+const semicolon = 0x3b;
+
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
