@@ -41,23 +41,35 @@ function codeOf(lengths: Uint8Array): Code | undefined {
 const fixedLengths = new Uint8Array(288).fill(8, 0, 144).fill(9, 144, 256).fill(7, 256, 280).fill(8, 280);
 const fixed = { literals: codeOf(fixedLengths) as Code, distances: codeOf(new Uint8Array(30).fill(5)) as Code };
 
+/** What may still be done: every symbol takes one, every code of its own `tableCost`. */
+export interface InflateWork {
+  left: number;
+}
+
+/** A block may hold next to nothing but codes. */
+const tableCost = 128;
+
 class Inflater {
   readonly output: Buffer;
   length = 0;
   readonly #bytes: Uint8Array;
+  readonly #work: InflateWork;
   #at: number;
   #bits = 0;
   #bitCount = 0;
 
-  constructor(bytes: Uint8Array, at: number, limit: number) {
+  constructor(bytes: Uint8Array, at: number, output: Buffer, work: InflateWork) {
+    this.#work = work;
     this.#bytes = bytes;
     this.#at = at;
-    this.output = Buffer.allocUnsafe(limit);
+    this.output = output;
   }
 
   /** False where it breaks off: the input is cut or no DEFLATE, or the output is full. */
   run(): boolean {
     for (;;) {
+      this.#work.left -= 1;
+      if (this.#work.left < 0) return false;
       const last = this.#take(1);
       const type = this.#take(2);
       if (last < 0 || type < 0) return false;
@@ -88,21 +100,41 @@ class Inflater {
     return value;
   }
 
+  /** -1 when the input or the work is at its end, or it is no code. */
   #symbol({ counts, symbols }: Code): number {
+    this.#work.left -= 1;
+    if (this.#work.left < 0) return -1;
+    const bytes = this.#bytes;
+    let bits = this.#bits;
+    let bitCount = this.#bitCount;
+    let at = this.#at;
     let code = 0;
     let first = 0;
     let index = 0;
+    let symbol = -1;
     for (let length = 1; length < 16; length += 1) {
-      const bit = this.#take(1);
-      if (bit < 0) return -1;
-      code |= bit;
+      if (bitCount === 0) {
+        if (at >= bytes.length) break;
+        bits = bytes[at];
+        at += 1;
+        bitCount = 8;
+      }
+      code |= bits & 1;
+      bits >>>= 1;
+      bitCount -= 1;
       const count = counts[length];
-      if (code - count < first) return symbols[index + (code - first)];
+      if (code - count < first) {
+        symbol = symbols[index + (code - first)];
+        break;
+      }
       index += count;
       first = (first + count) << 1;
       code <<= 1;
     }
-    return -1;
+    this.#bits = bits;
+    this.#bitCount = bitCount;
+    this.#at = at;
+    return symbol;
   }
 
   #stored(): boolean {
@@ -121,6 +153,7 @@ class Inflater {
   }
 
   #dynamic(): boolean {
+    this.#work.left -= tableCost;
     const literalCount = this.#take(5) + 257;
     const distanceCount = this.#take(5) + 1;
     const codeCount = this.#take(4) + 4;
@@ -200,16 +233,34 @@ function afterGzipHeader(bytes: Uint8Array): number {
   return at < bytes.length ? at : -1;
 }
 
+/** Where DEFLATE begins, or -1. */
+function start(bytes: Uint8Array, bare: boolean): number {
+  const gzip = afterGzipHeader(bytes);
+  if (gzip >= 0) return gzip;
+  const isZlib = bytes.length > 6 && (bytes[0] & 0x0f) === 8 && bytes[0] >> 4 <= 7 && ((bytes[0] << 8) | bytes[1]) % 31 === 0;
+  return isZlib ? 2 : bare ? 0 : -1;
+}
+
+/** Whether it begins like something `inflate` undoes; with `bare` everything may. */
+export const mayInflate = (bytes: Uint8Array, bare: boolean): boolean => start(bytes, bare) >= 0;
+
+/** What is inflated before it is known how much that is. */
+let scratch = Buffer.alloc(4096);
+
 /**
  * What gzip, zlib or (with `bare`) DEFLATE data holds, at most `limit` bytes of it: also of a stream that breaks off. `whole` tells
- * whether it came to its end. Undefined when it is nothing of the kind or nothing came out.
+ * whether it came to its end. Undefined when it is nothing of the kind or nothing came out. Stops when no `work` is left.
  */
-export function inflate(bytes: Uint8Array, limit: number, bare = false): { bytes: Buffer; whole: boolean } | undefined {
-  const gzip = afterGzipHeader(bytes);
-  const isZlib = bytes.length > 6 && (bytes[0] & 0x0f) === 8 && bytes[0] >> 4 <= 7 && ((bytes[0] << 8) | bytes[1]) % 31 === 0;
-  const start = gzip >= 0 ? gzip : isZlib ? 2 : bare ? 0 : -1;
-  if (start < 0 || limit <= 0) return undefined;
-  const inflater = new Inflater(bytes, start, limit);
+export function inflate(
+  bytes: Uint8Array,
+  limit: number,
+  bare: boolean,
+  work: InflateWork,
+): { bytes: Buffer; whole: boolean } | undefined {
+  const from = start(bytes, bare);
+  if (from < 0 || limit <= 0) return undefined;
+  if (scratch.length < limit) scratch = Buffer.allocUnsafe(limit);
+  const inflater = new Inflater(bytes, from, scratch.subarray(0, limit), work);
   const whole = inflater.run();
-  return inflater.length === 0 ? undefined : { bytes: inflater.output.subarray(0, inflater.length), whole };
+  return inflater.length === 0 ? undefined : { bytes: Buffer.from(inflater.output.subarray(0, inflater.length)), whole };
 }

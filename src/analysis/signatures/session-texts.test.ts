@@ -10,7 +10,7 @@ import { joinChunks, parseRequests } from './http-requests.ts';
 import { inflate } from './inflate.ts';
 import { LiteralIndex } from './literal-index.ts';
 import { foldLookups } from './lookups.ts';
-import { maxTextBytes, SessionTexts, signLiterals } from './session-texts.ts';
+import { maxInflateWork, maxTextBytes, SessionTexts, signLiterals } from './session-texts.ts';
 
 const owners = new Map<string, number[]>();
 for (const [literal, sign] of signLiterals) owners.set(literal, [...(owners.get(literal) ?? []), sign]);
@@ -217,14 +217,38 @@ describe('bounds', () => {
 });
 
 describe('inflating', () => {
+  const plenty = () => ({ left: 1e6 });
+
+  it('ends at a limit of its own, however many bombs and blocks a payload is made of', () => {
+    const post = (body: Buffer): Buffer =>
+      Buffer.concat([Buffer.from(`POST / HTTP/1.1\r\nAccept: deflate\r\nContent-Length: ${body.length}\r\n\r\n`), body]);
+    const full = (unit: Buffer): Buffer => Buffer.alloc(65_536, unit);
+    const bomb = gzipSync(Buffer.alloc(30_000, 'a'));
+    // A last block of its own codes, of which one is of no length at all.
+    const codes = Buffer.from('05c0810000000000', 'hex');
+    for (const payload of [full(post(bomb)), full(post(codes)), post(full(codes)), full(post(Buffer.from('xyz')))]) {
+      const { inflateWork, curtailed } = textsOf(payload);
+      assert.ok(inflateWork.left >= -1000, `${inflateWork.left}`);
+      assert.ok(curtailed || inflateWork.left > 0);
+    }
+    assert.equal(textsOf(full(post(bomb))).curtailed, true);
+    let seed = 1;
+    const words = Array.from({ length: 9000 }, () => {
+      seed = (seed * 1103515245 + 12345) % 2147483648;
+      return `${seed % 5000} `;
+    });
+    const honest = textsOf(post(gzipSync(Buffer.from(words.join('')))));
+    assert.ok(honest.inflateWork.left > maxInflateWork / 2, `${honest.inflateWork.left}`);
+  });
+
   it('gives what zlib gives', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 3000 }), fc.integer({ min: 0, max: 9 }), (bytes, level) => {
         const doubled = Buffer.concat([bytes, bytes]);
         if (doubled.length === 0) return;
         for (const packed of [gzipSync(doubled, { level }), deflateSync(doubled, { level })])
-          assert.deepEqual(inflate(packed, 10_000), { bytes: doubled, whole: true });
-        assert.deepEqual(inflate(deflateRawSync(doubled, { level }), 10_000, true)?.bytes, doubled);
+          assert.deepEqual(inflate(packed, 10_000, false, plenty()), { bytes: doubled, whole: true });
+        assert.deepEqual(inflate(deflateRawSync(doubled, { level }), 10_000, true, plenty())?.bytes, doubled);
       }),
       { numRuns: 200 },
     );
@@ -233,10 +257,10 @@ describe('inflating', () => {
   it('survives any bytes and any damage', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(), fc.nat(255), (bytes, at, value) => {
-        inflate(bytes, 1000, true);
+        inflate(bytes, 1000, true, plenty());
         const packed = gzipSync(Buffer.from('abcabcabcabc'.repeat(30)));
         packed[at % packed.length] = value;
-        const result = inflate(packed, 200);
+        const result = inflate(packed, 200, false, plenty());
         assert.ok((result?.bytes.length ?? 0) <= 200);
       }),
       { numRuns: 2000 },

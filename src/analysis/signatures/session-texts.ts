@@ -16,7 +16,7 @@ import {
   stripTelnet,
 } from './decoders.ts';
 import { type HttpPart, joinChunks, type Piece, parseRequests } from './http-requests.ts';
-import { inflate } from './inflate.ts';
+import { type InflateWork, inflate, mayInflate } from './inflate.ts';
 import { foldLookups } from './lookups.ts';
 
 export const viewNames = ['raw', 'url', 'base64', 'hex', 'body', 'html', 'escape', 'lookup', 'shell', 'telnet', 'wide'] as const;
@@ -38,6 +38,12 @@ export const maxTextBytes = 256 * 1024;
 const maxTexts = 24;
 /** Compressed data that grows more than this is a bomb: the rest is not looked at. */
 const maxGrowth = 100;
+/** Of all that is inflated for one side of a session, whether it turns out to be new or not. */
+const maxInflatedBytes = 256 * 1024;
+/** Twice what 64 KiB of text take, compressed as well as can be. */
+export const maxInflateWork = 100_000;
+/** For each try: what it takes to begin. */
+const inflateCost = 256;
 const maxPieces = 1024;
 
 /** Literals that are a sign of a view; each is one bit. */
@@ -164,6 +170,9 @@ export class SessionTexts {
   /** True once something was not decoded for want of room. */
   curtailed = false;
   #left = maxTextBytes;
+  #inflatedLeft = maxInflatedBytes;
+  /** Below zero once something was left out. */
+  readonly inflateWork: InflateWork = { left: maxInflateWork };
   readonly #scan: Scan;
   readonly #signs: number[] = [];
 
@@ -269,8 +278,17 @@ export class SessionTexts {
   }
 
   #inflated(parent: Text, piece: TextPiece | undefined, bytes: Buffer, bare: boolean): void {
-    const result = inflate(bytes, Math.min(this.#left, bytes.length * maxGrowth), bare);
+    if (!mayInflate(bytes, bare)) return;
+    const limit = this.all.length >= maxTexts ? 0 : Math.min(this.#left, this.#inflatedLeft, bytes.length * maxGrowth);
+    if (limit === 0 || this.inflateWork.left < 0) {
+      this.curtailed = true;
+      return;
+    }
+    this.inflateWork.left -= inflateCost;
+    const result = inflate(bytes, limit, bare, this.inflateWork);
+    if (this.inflateWork.left < 0) this.curtailed = true;
     if (result === undefined) return;
+    this.#inflatedLeft -= result.bytes.length;
     if (!result.whole) this.curtailed = true;
     this.#body(parent, piece, result.bytes);
   }
