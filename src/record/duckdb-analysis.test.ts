@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { WeirEvent } from '../model/event.ts';
 import { analysisStoreContract, everythingFound, insightOf, sampleFilters, sampleWorld } from './analysis-store-contract.ts';
 import { dayMicros, dayStart } from './day.ts';
 import { DuckDbStore } from './duckdb-store.ts';
@@ -65,6 +66,30 @@ test('sums, several of a partition, one of each, and records behind them give th
       { limit: 9, since: day + 10, until: day + dayMicros - 10 },
     ])
       assert.deepEqual(await everything(store, filter), await everything(model, filter), JSON.stringify(filter));
+    await store.close();
+  }));
+
+test('days of one diversion are answered by their sums, with what others have behind them', () =>
+  withDirectory(async (dataDirectory) => {
+    const model = new MemoryStore();
+    const ofDay = (start: number): string => (start < dayStart('2026-03-15') ? 'lan' : 'dmz');
+    const first = sampleWorld(90, 3);
+    const events = first.events.map((event): WeirEvent => {
+      if (event.kind === 'session') return { ...event, session: { ...event.session, diversion: ofDay(event.session.start) } };
+      return event.kind === 'probe' ? { ...event, probe: { ...event.probe, diversion: ofDay(event.probe.start) } } : event;
+    });
+    let store = await DuckDbStore.open({ dataDirectory });
+    for (const each of [store, model]) await each.apply(events, {}, first.insights);
+    await store.settle();
+    const filters = ['dmz', 'lan', 'neither', "o'clock"].map((diversion) => ({ limit: 1000, diversion }));
+    for (const filter of filters)
+      assert.deepEqual(await everythingFound(store, filter), await everythingFound(model, filter), JSON.stringify(filter));
+    await store.close();
+    store = await DuckDbStore.open({ dataDirectory, sumRows: 1_000_000 });
+    const second = sampleWorld(50, 4);
+    for (const each of [store, model]) await each.apply(second.events, {}, second.insights);
+    for (const filter of [...filters, { ...filters[0], since: dayStart('2026-03-15') + 12 * 3600e6 }])
+      assert.deepEqual(await everythingFound(store, filter), await everythingFound(model, filter), JSON.stringify(filter));
     await store.close();
   }));
 

@@ -17,6 +17,7 @@ import type {
 } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
 import { DuckDbBehaviourPages } from './duckdb-behaviour-pages.ts';
+import { DuckDbDiversions } from './duckdb-diversions.ts';
 import { DuckDbFeatures } from './duckdb-features.ts';
 import {
   type ListSubject,
@@ -54,12 +55,13 @@ import {
 } from './duckdb-picked.ts';
 import { Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
 import { DuckDbRanking, type RankingAccess } from './duckdb-ranking.ts';
-import { isTimeOnly } from './duckdb-relations.ts';
+import { isSummable, isTimeOnly } from './duckdb-relations.ts';
 import { sourceNumber } from './duckdb-source-number.ts';
 import type { Counts, Filter, SessionFilter, SessionSummary, TopRow, TopSubject } from './store.ts';
 
 /** What it asks of the store. */
-export interface AnalysisAccess extends RankingAccess {
+export interface AnalysisAccess extends Omit<RankingAccess, 'sources'> {
+  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
   page<T extends { readonly id: string }>(
     filter: Filter,
     render: (source: PartitionSource, filter: Filter) => Sql,
@@ -97,6 +99,7 @@ interface Entry {
 export class DuckDbAnalysis implements AnalysisStore {
   readonly #access: AnalysisAccess;
   readonly #features: DuckDbFeatures;
+  readonly #diversions: DuckDbDiversions;
   readonly #ranking: DuckDbRanking;
   readonly #behaviourPages: DuckDbBehaviourPages;
   /** Temporary tables made so far. */
@@ -104,9 +107,15 @@ export class DuckDbAnalysis implements AnalysisStore {
 
   constructor(access: AnalysisAccess) {
     this.#access = access;
-    this.#ranking = new DuckDbRanking(access);
+    this.#diversions = new DuckDbDiversions((sql) => access.ask(sql));
+    const marked = { ...access, sources: (filter: Filter) => this.#sources(filter) };
+    this.#ranking = new DuckDbRanking(marked);
     this.#behaviourPages = new DuckDbBehaviourPages(access);
-    this.#features = new DuckDbFeatures(access, (ips) => this.places(ips));
+    this.#features = new DuckDbFeatures(marked, (ips) => this.places(ips));
+  }
+
+  #sources(filter: Pick<Filter, 'since' | 'until' | 'diversion'>): Promise<PartitionSource[]> {
+    return this.#diversions.marked(this.#access.sources(filter), filter);
   }
 
   async verdicts(filter: VerdictFilter): Promise<Verdict[]> {
@@ -160,7 +169,7 @@ export class DuckDbAnalysis implements AnalysisStore {
   }
 
   async knownKeys(subject: InsightSubject | 'ports', keys: readonly string[], filter: Filter): Promise<string[]> {
-    const sources = this.#access.sources(filter);
+    const sources = await this.#sources(filter);
     if (sources.length === 0 || keys.length === 0) return [];
     const rows = await this.#access.ask(renderKnown(sources, subject, keys.slice(0, mostAsked), filter));
     return rows.map(([key]) => String(key));
@@ -168,7 +177,7 @@ export class DuckDbAnalysis implements AnalysisStore {
 
   /** Of records: a part of `Store`, answered from the same sums. */
   async counts(filter: Filter): Promise<Counts> {
-    const sources = this.#access.sources(filter);
+    const sources = await this.#sources(filter);
     if (sources.length === 0) return { sessions: 0, openSessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0 };
     const [row] = await this.#access.ask(renderCounts(sources, filter));
     const [sessions, openSessions, bytesIn, probes, distinct, alerts] = row.map(Number);
@@ -258,9 +267,9 @@ export class DuckDbAnalysis implements AnalysisStore {
   }
 
   async attackers(by: 'hits' | 'ports' | 'newest', filter: Filter): Promise<SourceSummary[]> {
-    const sources = this.#access.sources(filter);
+    const sources = await this.#sources(filter);
     if (sources.length === 0) return [];
-    if (!isTimeOnly(filter)) return this.#pickedAttackers(sources, by, filter);
+    if (!isSummable({ sources, filter })) return this.#pickedAttackers(sources, by, filter);
     const from = this.#fromRecords(sources, filter);
     if (by !== 'ports') {
       const rows = await this.#access.ask(renderAttackers(sources, by, filter));
@@ -332,7 +341,7 @@ export class DuckDbAnalysis implements AnalysisStore {
 
   async attacker(source: string, filter: Filter): Promise<SourcePage | undefined> {
     const part = filter;
-    const sources = this.#access.sources(part);
+    const sources = await this.#sources(part);
     if (sources.length === 0) return undefined;
     const ips = [source];
     const totals = await this.#totals(sources, part, ips);

@@ -14,7 +14,7 @@ import type { Filter } from './store.ts';
 export interface FeatureAccess {
   ask(sql: Sql): Promise<unknown[][]>;
   visit(sql: Sql, visitor: (chunk: DuckDBDataChunk) => void): Promise<void>;
-  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
+  sources(filter: Pick<Filter, 'since' | 'until' | 'diversion'>): Promise<PartitionSource[]>;
 }
 
 const halfHourLength = 500;
@@ -85,7 +85,7 @@ export class DuckDbFeatures {
   }
 
   async features(filter: Filter): Promise<SourceFeatures[]> {
-    const sources = this.#access.sources(filter);
+    const sources = await this.#access.sources(filter);
     if (sources.length === 0) return [];
     this.#tables = (this.#tables + 1) % Number.MAX_SAFE_INTEGER;
     const name = `compared_${this.#tables}`;

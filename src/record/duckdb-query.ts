@@ -30,6 +30,8 @@ export interface PartitionSource {
   /** How many rows its tables have, and how many of the first are summed (duckdb-aggregates.ts). */
   readonly rows?: RowCounts;
   readonly summed?: RowCounts;
+  /** The first and the last diversion, by name, of what is summed; absent where the filter does not ask for one, or nothing is summed. */
+  readonly diversions?: { readonly least: string; readonly most: string };
 }
 
 /** Rows of a partition's tables. */

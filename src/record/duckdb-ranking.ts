@@ -16,7 +16,7 @@ export interface RankingAccess {
   readonly pairsAtOnce: number;
   ask(sql: Sql): Promise<unknown[][]>;
   visit(sql: Sql, visitor: (chunk: DuckDBDataChunk) => void): Promise<void>;
-  sources(filter: Pick<Filter, 'since' | 'until'>): PartitionSource[];
+  sources(filter: Pick<Filter, 'since' | 'until' | 'diversion'>): Promise<PartitionSource[]>;
 }
 
 export type RankedSubject = TopSubject | InsightSubject;
@@ -36,7 +36,7 @@ export class DuckDbRanking {
   }
 
   async top(subject: RankedSubject, by: 'hits' | 'sources', filter: Filter): Promise<TopRow[]> {
-    const sources = this.#access.sources(filter);
+    const sources = await this.#access.sources(filter);
     if (sources.length === 0) return [];
     return (
       (await this.#ofCandidates((name) => renderCandidates(name, sources, subject, by, filter), sources, subject, by, filter)) ??

@@ -49,6 +49,19 @@ export const isTimeOnly = (filter: Filter): boolean =>
   filter.diversion === undefined &&
   !asksForTarget(filter);
 
+/** Whether whole days of it can be answered by sums, where there are some: by time alone, or also by a diversion that summed records either all have or none. */
+export function isSummable({ sources, filter, raw }: Pick<RelationScope, 'sources' | 'filter' | 'raw'>): boolean {
+  const { diversion, ...rest } = filter;
+  if (diversion === undefined) return isTimeOnly(filter);
+  return !raw && isTimeOnly(rest) && sources.every((source) => sharesDiversion(source, diversion) !== undefined);
+}
+
+/** Whether summed records of the partition have this diversion; undefined where only some have, or nobody looked. */
+function sharesDiversion({ diversions, summed }: PartitionSource, diversion: string): boolean | undefined {
+  if (!summed || summed.sessions + summed.probes + summed.targets + summed.insights === 0) return true;
+  return diversions?.least !== undefined && diversions.least === diversions.most ? diversions.least === diversion : undefined;
+}
+
 /** `22/tcp`: the port a session or packet came to. */
 const portKey = (port: string): string => `concat(${port}, '/', transport)`;
 
@@ -154,18 +167,27 @@ export function summedTime(source: PartitionSource, filter: Filter): SummedTime 
 function shareOf(source: PartitionSource, scope: RelationScope): Share {
   const { filter } = scope;
   const between = (from: Micros, to: Micros): string => allOf([...ofSource(scope), startsBetween(from, to)]);
+  const { diversion } = filter;
+  const ofDiversion = (table: RecordTable): string[] => (diversion === undefined ? [] : [hasDiversion(source, table, diversion)]);
+  const within =
+    (from: Micros, to: Micros) =>
+    (table: RecordTable): string =>
+      allOf([between(from, to), ...ofDiversion(table)]);
   const since = Math.ceil(filter.since ?? Number.NEGATIVE_INFINITY);
   const until = Math.ceil(filter.until ?? Number.POSITIVE_INFINITY);
-  const open = source.hasOpen ? { open: between(since, until) } : {};
+  const open = source.hasOpen ? { open: within(since, until)('sessions') } : {};
   const time = scope.raw ? undefined : summedTime(source, filter);
-  if (!time) return { source, pieces: [() => between(since, until)], ...open };
+  if (!time) return { source, pieces: [within(since, until)], ...open };
   const { from, to } = time;
   const pieces: ((table: RecordTable) => string)[] = [];
-  if (from > since && from > source.earliest) pieces.push(() => between(since, from));
-  if (to < until && to <= source.latest) pieces.push(() => between(to, until));
+  if (from > since && from > source.earliest) pieces.push(within(since, from));
+  if (to < until && to <= source.latest) pieces.push(within(to, until));
   const behind = (table: RecordTable): number => (source.rows?.[table] ?? 0) - (source.summed?.[table] ?? 0);
   if ((['sessions', 'probes', 'targets', 'insights'] as const).some((table) => behind(table) > 0))
-    pieces.push((table) => (behind(table) === 0 ? 'false' : allOf([`rowid >= ${source.summed?.[table]}`, between(from, to)])));
+    pieces.push((table) =>
+      behind(table) === 0 ? 'false' : allOf([`rowid >= ${source.summed?.[table]}`, within(from, to)(table)]),
+    );
+  if (diversion !== undefined && sharesDiversion(source, diversion) === false) return { source, pieces, ...open };
   const days = (column: string, width: number): string =>
     startsBetween(from, to).replace(
       /start (>=|<) (\d+)/g,
@@ -174,17 +196,27 @@ function shareOf(source: PartitionSource, scope: RelationScope): Share {
   return { source, days: days('day', dayMicros), halves: days('half', halfHourMicros), pieces, ...open };
 }
 
+/** What analysis found has no diversion of its own: its session has. */
+function hasDiversion({ catalog, hasOpen }: PartitionSource, table: RecordTable, diversion: string): string {
+  // Written out: conditions of a share may be left unused, and a value that is bound must be used.
+  const same = `diversion = '${diversion.replaceAll("'", "''")}'`;
+  if (table !== 'insights') return same;
+  const ids = [`SELECT id FROM ${catalog}.sessions WHERE ${same}`];
+  if (hasOpen) ids.push(`SELECT id FROM ${open(catalog, same)}`);
+  return `id IN (${ids.join(' UNION ALL ')})`;
+}
+
 const open = (catalog: string, where: string): string => `${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`;
 
 /** Whether sums answer any of it. */
-export const usesSums = ({ sources, filter, raw }: RelationScope): boolean =>
-  !raw && isTimeOnly(filter) && sources.some((source) => summedTime(source, filter) !== undefined);
+export const usesSums = (scope: RelationScope): boolean =>
+  !scope.raw && isSummable(scope) && scope.sources.some((source) => summedTime(source, scope.filter) !== undefined);
 
 /** Rows `first, last, source, number, sessions, packets, bytes_in` of every session and probe. */
 export function touches(scope: RelationScope): string {
   const { sources, filter, conditions } = scope;
   const parts: string[] = [];
-  if (isTimeOnly(filter)) {
+  if (isSummable(scope)) {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
       if (days !== undefined)
@@ -276,7 +308,7 @@ export function pairs(keys: Keys, scope: RelationScope): string {
   const add = (rows: string | undefined): void => {
     if (rows !== undefined) parts.push(narrowed(keys, rows));
   };
-  if (isTimeOnly(filter)) {
+  if (isSummable(scope)) {
     for (const { source, days, pieces, open: opened } of sources.map((each) => shareOf(each, scope))) {
       const { catalog } = source;
       if (days !== undefined)
@@ -388,9 +420,8 @@ export const sharedFacts = ['credential', 'hassh', 'ja4', 'client', 'user-agent'
 
 /** Rows `number` of sources that have any of it. */
 export function holders(scope: RelationScope): string {
-  const { filter } = scope;
   const numbers = (rows: string): string => `SELECT number FROM (${rows})`;
-  if (!isTimeOnly(filter))
+  if (!isSummable(scope))
     return [pairs('families', scope), pairs({ facts: sharedFacts }, scope)].map(numbers).join(' UNION ALL ');
   const families = summedAndBeside(
     'families',
