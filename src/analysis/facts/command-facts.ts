@@ -186,12 +186,14 @@ export function addHashes(text: string, into: FactList): void {
     lower ??= text.toLowerCase();
     for (let at = lower.indexOf(name); at >= 0; at = lower.indexOf(name, at + name.length)) {
       const end = Math.min(lower.length, at + name.length + 16);
-      for (let start = at + name.length; start < end; start += 1) {
+      // The name itself ends in a digit: what follows it at once is no hash.
+      for (let start = at + name.length + hexRun(lower, at + name.length, 16); start < end; ) {
         const run = hexRun(lower, start, digits + 1);
-        if (run === digits && hexRun(lower, start - 1, 1) === 0) {
+        if (run === digits) {
           into.add('hash', lower.slice(start, start + digits));
           break;
         }
+        start += run + 1;
       }
     }
   }

@@ -37,8 +37,13 @@ const boundaries = characterClass('"\'(=>,:{[@');
 const argumentMarks = characterClass('-/.$~<>*\'"\\0-9');
 for (const digit of '0123456789') argumentMarks[digit.charCodeAt(0)] = 1;
 
+/** What a shell reads otherwise than as a part of a word. */
+const shellMarks = characterClass(';|&\n\r\0`$"\'');
+
 interface Segment {
   readonly text: string;
+  /** Where it begins in what was split. */
+  readonly from: number;
   /** What it follows: nothing, a new line, or one of the shell's separators. */
   readonly after: '' | '\n' | ';' | '|' | '&' | '`' | '$';
 }
@@ -67,10 +72,12 @@ export const shellParts = (line: string): string[] =>
 export function findCommands(text: string, into: FactList, whole = false): void {
   let chained = false;
   let count = 0;
-  for (const segment of splitShell(unblank(text.length > textLimit ? text.slice(0, textLimit) : text), true)) {
+  const plain = unblank(text.length > textLimit ? text.slice(0, textLimit) : text);
+  const codes = codesOf(plain);
+  for (const segment of splitShell(plain, true)) {
     if (count === commandLimit) return;
     if (segment.after === '' || segment.after === '\n') chained = false;
-    const command = commandIn(segment, chained, whole);
+    const command = commandIn(segment, codes, chained, whole);
     chained = command !== undefined;
     if (command === undefined) continue;
     addCommand(command, into);
@@ -95,6 +102,15 @@ export function findCalls(text: string, into: FactList): void {
     }
 }
 
+/** Looked up one by one they cost less than those of a string. */
+function codesOf(text: string): Uint16Array {
+  const bytes = Buffer.from(text, 'utf16le');
+  // Short ones share memory at any offset.
+  return bytes.byteOffset % 2 === 0
+    ? new Uint16Array(bytes.buffer, bytes.byteOffset, text.length)
+    : new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}
+
 /** `${IFS}` and `$IFS$9` are blanks without a blank. */
 function unblank(text: string): string {
   if (!text.includes('IFS')) return text;
@@ -110,12 +126,16 @@ function splitShell(text: string, injected: boolean): Segment[] {
   let from = 0;
   let after: Segment['after'] = '';
   const cut = (at: number, length: number, mark: Segment['after']): void => {
-    if (at > from) segments.push({ text: text.slice(from, at), after });
+    if (at > from) segments.push({ text: text.slice(from, at), from, after });
     // Blank lines end a chain; two separators in a row are one.
     after = mark;
     from = at + length;
   };
-  for (let at = 0; at < text.length && segments.length < 4 * commandLimit; at += 1)
+  for (
+    let at = skipTo(shellMarks, text, 0);
+    at < text.length && segments.length < 4 * commandLimit;
+    at = skipTo(shellMarks, text, at + 1)
+  )
     switch (text[at]) {
       case ';':
         cut(at, 1, ';');
@@ -149,7 +169,9 @@ function splitShell(text: string, injected: boolean): Segment[] {
   return segments;
 }
 
-function commandIn({ text, after }: Segment, chained: boolean, whole: boolean): string | undefined {
+/** `codes`: of the characters of the text that was split. */
+function commandIn(segment: Segment, codes: Uint16Array, chained: boolean, whole: boolean): string | undefined {
+  const { text, after } = segment;
   const start = skipLead(text);
   const wordEnd = skipTo(blankClass, text, start);
   const name = programName(text.slice(start, wordEnd));
@@ -162,41 +184,51 @@ function commandIn({ text, after }: Segment, chained: boolean, whole: boolean): 
     const marked = hasArgument && argumentMarks[text.charCodeAt(argument)] === 1;
     if ((stands || whole) && (marked || (inquisitive.has(name) && argument >= text.length))) return tidy(text.slice(start));
   } else if (isPath(text, start, wordEnd) && (stands || whole) && hasArgument) return tidy(text.slice(start));
-  return commandInside(text, start);
+  return commandInside(segment, codes, start);
 }
 
+/** For each first letter of a certain program's name a bit for each length that its letters have. */
+const stemLengths = new Uint16Array(256);
+const longestCertain = Math.max(...[...certain].map((name) => name.length));
+for (const name of certain) stemLengths[name.charCodeAt(0)] |= 1 << skip(wordClass, name, 0);
+
 /** `system('wget http://…')`: a certain word in the middle, behind a bracket, a quote or the like. */
-function commandInside(text: string, start: number): string | undefined {
-  for (let at = start; at < text.length; ) {
-    if (!isIn(letterClass, text, at) || (at > 0 && isIn(wordClass, text, at - 1))) {
+function commandInside({ text, from }: Segment, codes: Uint16Array, start: number): string | undefined {
+  const end = from + text.length;
+  for (let at = from + start; at < end; ) {
+    if (letterClass[codes[at]] !== 1) {
       at += 1;
       continue;
     }
-    const wordEnd = skip(wordClass, text, at);
-    const mark = text[at - 1];
-    // Most words are none, which shows by what stands around them.
-    const stands = mark === undefined || mark === '/' || isBoundary(text, at - 1);
-    const end =
-      stands && wordEnds[text.charCodeAt(wordEnd)] === 1 ? skipTo(blankClass, text, at, Math.min(text.length, at + 24)) : at;
-    if (end > at && certain.has(text.slice(at, end).toLowerCase())) {
-      const argument = skip(blankClass, text, end);
-      if (argument < text.length && argument > end && isArgument(text, argument)) {
-        const path = pathStart(text, at);
-        const quote = text[path - 1];
-        const close = quote === '"' || quote === "'" ? text.indexOf(quote, at) : -1;
-        return tidy(text.slice(path, close < 0 ? text.length : close));
-      }
-    }
-    at = wordEnd;
+    const word = at;
+    while (at < end && wordClass[codes[at]] === 1) at += 1;
+    // Most words are none, which shows by their letters and what stands around them.
+    if ((stemLengths[codes[word] | 0x20] & (1 << Math.min(15, at - word))) === 0 || at === end || wordEnds[codes[at]] !== 1)
+      continue;
+    if (word > from && !standsBehind(codes[word - 1])) continue;
+    let nameEnd = at;
+    while (nameEnd < end && nameEnd - word <= longestCertain && blankClass[codes[nameEnd]] !== 1) nameEnd += 1;
+    if (nameEnd - word > longestCertain || !certain.has(text.slice(word - from, nameEnd - from).toLowerCase())) continue;
+    const argument = skip(blankClass, text, nameEnd - from);
+    if (argument === text.length || argument === nameEnd - from || !isArgument(text, argument)) continue;
+    const path = pathStart(text, word - from);
+    const quote = text[path - 1];
+    const close = quote === '"' || quote === "'" ? text.indexOf(quote, word - from) : -1;
+    return tidy(text.slice(path, close < 0 ? text.length : close));
   }
   return undefined;
 }
 
-/** An option, a path, a quote, a number, or a word with a dot: prose has none of them behind a program's name. */
-const isArgument = (text: string, at: number): boolean =>
-  argumentMarks[text.charCodeAt(at)] === 1 || text.slice(at, skipTo(blankClass, text, at, at + 64)).includes('.');
+const slash = 0x2f;
+const standsBehind = (code: number): boolean => code === slash || boundaries[code] === 1 || blankClass[code] === 1;
 
-const isBoundary = (text: string, at: number): boolean => boundaries[text.charCodeAt(at)] === 1 || isIn(blankClass, text, at);
+/** An option, a path, a quote, a number, or a word with a dot: prose has none of them behind a program's name. */
+function isArgument(text: string, from: number): boolean {
+  if (argumentMarks[text.charCodeAt(from)] === 1) return true;
+  for (let at = from; at < from + 64 && at < text.length && !isIn(blankClass, text, at); at += 1)
+    if (text[at] === '.') return true;
+  return false;
+}
 
 const pathClass = characterClass('a-z', 'A-Z', '0-9', '/._-');
 
