@@ -1,6 +1,7 @@
 // Rankings as bars: two side by side that show how they differ, and single ones. Pure: data in, SVG out.
 
 import type { ReportRow } from './report.ts';
+import { renderBehaviour } from './report-words.ts';
 import { bar, line, picture, renderFigure, renderWhole, text } from './svg.ts';
 
 const rowHeight = 20;
@@ -19,7 +20,10 @@ interface Ranking {
 function renderRanking({ title, rows, by, kind }: Ranking, left: number, ranksBeside: ReadonlyMap<string, number>): string[] {
   const most = rows.reduce((greatest, row) => Math.max(greatest, row[by]), 1);
   const space = half - labelWidth - figureWidth - 40;
-  const parts = [text(title, { x: left, y: 14, kind: 'panel' })];
+  const parts = [
+    text(title, { x: left, y: 14, kind: 'panel' }),
+    text(by === 'hits' ? 'place by sources' : 'place by hits', { x: left + half - 4, y: 14, anchor: 'end' }),
+  ];
   rows.forEach((row, index) => {
     const y = 24 + index * rowHeight;
     const beside = ranksBeside.get(row.key);
@@ -30,18 +34,24 @@ function renderRanking({ title, rows, by, kind }: Ranking, left: number, ranksBe
     parts.push(bar({ x: left + labelWidth, y: y + 3, width: length, height: rowHeight - 7 }, kind, words));
     parts.push(text(renderFigure(row[by]), { x: left + labelWidth + length + 5, y: y + 13, kind: 'figure' }));
     // Where the other ranking has it: the point of showing both.
-    parts.push(text(beside === undefined ? 'not there' : `there ${beside}`, { x: left + half - 4, y: y + 13, anchor: 'end' }));
+    parts.push(text(beside === undefined ? '–' : `${beside}.`, { x: left + half - 4, y: y + 13, anchor: 'end' }));
   });
   return parts;
 }
 
 const ranksOf = (rows: readonly ReportRow[]): Map<string, number> => new Map(rows.map(({ key }, index) => [key, index + 1]));
 
+const inWords = (rows: readonly ReportRow[]): string =>
+  rows
+    .slice(0, 8)
+    .map(({ key, label, hits, sources }) => `${key}${label ? ` ${label}` : ''} ${hits} hits ${sources} sources`)
+    .join(', ');
+
 /** The same subject by hits and by sources: what is first here need not be there at all. */
 export function renderBothRankings(byHits: readonly ReportRow[], bySources: readonly ReportRow[], subject: string): string {
   const width = 2 * half + gutter;
   const height = 28 + Math.max(byHits.length, bySources.length) * rowHeight;
-  return picture(width, height, `${subject} by hits and by sources`, [
+  return picture(width, height, `${subject} by hits: ${inWords(byHits)}. By sources: ${inWords(bySources)}`, [
     ...renderRanking({ title: `${subject} by hits`, rows: byHits, by: 'hits', kind: 'sessions' }, 0, ranksOf(bySources)),
     line(half + gutter / 2, 4, half + gutter / 2, height - 4, 'grid'),
     ...renderRanking(
@@ -52,19 +62,19 @@ export function renderBothRankings(byHits: readonly ReportRow[], bySources: read
   ]);
 }
 
-/** One ranking over the whole width: sources as the bar, hits as a figure. */
+/** Behaviours over the whole width: sources as the bar, hits as a figure. */
 export function renderMix(rows: readonly ReportRow[], about: string): string {
   const width = 2 * half + gutter;
   const most = rows.reduce((greatest, { sources }) => Math.max(greatest, sources), 1);
   const parts = rows.flatMap((row, index) => {
     const y = index * rowHeight;
     const length = Math.max(1, ((width - 420) * row.sources) / most);
-    const words = `${renderWhole(row.sources)} ${row.sources === 1 ? 'source' : 'sources'}, ${renderWhole(row.hits)} ${row.hits === 1 ? 'time' : 'times'}`;
+    const words = `${renderWhole(row.sources)} ${row.sources === 1 ? 'source' : 'sources'}, ${renderWhole(row.hits)} ${row.hits === 1 ? 'hit' : 'hits'}`;
     return [
-      text(row.label ?? row.key, { x: 0, y: y + 14, kind: 'name' }),
+      text(row.label ?? renderBehaviour(row.key), { x: 0, y: y + 14, kind: 'name' }),
       bar({ x: 170, y: y + 3, width: length, height: rowHeight - 7 }, 'sources', `${row.label ?? row.key}: ${words}`),
       text(words, { x: 170 + length + 6, y: y + 14, kind: 'figure' }),
     ];
   });
-  return picture(width, rows.length * rowHeight + 4, about, parts);
+  return picture(width, rows.length * rowHeight + 4, `${about}: ${inWords(rows)}`, parts);
 }

@@ -7,6 +7,7 @@ import { portName } from '../../model/port-name.ts';
 import type { AnalysisStore, InsightSubject, RollupRow, SourceFeatures, SourceSummary } from '../../record/analysis-store.ts';
 import { dayMicros, dayOf, dayStart } from '../../record/day.ts';
 import type { Filter, Store, TopRow } from '../../record/store.ts';
+import { briefReport, planSuspects, privateRanges } from './brief-report.ts';
 import { countryName } from './countries.ts';
 import type {
   Report,
@@ -35,6 +36,8 @@ type Source = Pick<Store, 'top' | 'counts'> & AnalysisStore;
 
 const topRows = 20;
 const familyRows = 12;
+/** Among so many with most hits are those that want a look first. */
+const suspectRows = 200;
 const allRows = 10_000;
 const newRows = 50;
 const scanRows = 400;
@@ -124,9 +127,11 @@ const noNews = {
   ports: [],
   portCount: 0,
   countries: [],
+  countryCount: 0,
   families: [],
   familyCount: 0,
   signatures: [],
+  signatureCount: 0,
   urls: [],
   urlCount: 0,
 } as const;
@@ -158,9 +163,11 @@ async function gatherNews(store: Source, question: ReportQuestion, newSources: n
     ports: labelled(ports.slice(0, newRows), portName),
     portCount: ports.length,
     countries: labelled(countries.slice(0, newRows), countryName),
+    countryCount: countries.length,
     families: await withFamilies(store, families.slice(0, familyRows)),
     familyCount: families.length,
     signatures: labelled(signatures.slice(0, newRows), () => undefined),
+    signatureCount: signatures.length,
     urls: labelled(urls.slice(0, newRows), () => undefined),
     urlCount: urls.length,
   };
@@ -206,7 +213,11 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
     (sum, row) => sum + (row.start >= dayStart(dayOf(question.newSince?.at ?? from)) ? row.newSources : 0),
     0,
   );
-  return {
+  const insideFilter = { ...filter, sources: privateRanges };
+  const inside = (await store.counts(insideFilter)).sources;
+  const attackers = (await store.attackers('hits', { ...filter, limit: suspectRows })).map(attackerOf);
+  const suspects = planSuspects(inside > 0 ? (await store.attackers('hits', insideFilter)).map(attackerOf) : [], attackers);
+  const report: Omit<Report, 'brief'> = {
     made: renderMicros(made),
     from: renderMicros(from),
     to: renderMicros(to),
@@ -219,6 +230,7 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
       alerts: counts.alerts,
       countries: countries.length,
       campaigns: campaigns.length,
+      inside,
     },
     days: whole(days, dayMicros).map(bucketOf),
     halfHours: whole(halfHours, dayMicros / 48).map(bucketOf),
@@ -229,16 +241,17 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
     },
     countries: labelled(countries, countryName),
     networks: labelled(await store.topInsights('asns', 'sources', filter), () => undefined),
-    behaviours: labelled(await top('behaviours'), () => undefined),
+    behaviours: labelled(await store.topInsights('behaviours', 'sources', filter), () => undefined),
     signatures: labelled(await top('signatures'), () => undefined),
     families: await withFamilies(store, await top('families', familyRows)),
     credentials: labelled(await store.top('credentials', 'hits', filter), () => undefined),
     users: labelled(await top('users'), () => undefined),
     passwords: labelled(await top('passwords'), () => undefined),
     urls: labelled(await top('urls'), () => undefined),
-    attackers: (await store.attackers('hits', filter)).map(attackerOf),
+    attackers: attackers.slice(0, topRows),
     campaigns: campaigns.slice(0, campaignsShown).map(campaignOf),
     news: await gatherNews(store, question, newSources),
     notes,
   };
+  return { ...report, brief: briefReport(report, suspects) };
 }

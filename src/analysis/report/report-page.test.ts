@@ -93,7 +93,8 @@ test('what attackers wrote is shown, and is only text', () => {
 test('nothing recorded is a report too', () => {
   const nothing: Report = {
     ...sampleReport,
-    totals: { hits: 0, sessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0, countries: 0, campaigns: 0 },
+    totals: { hits: 0, sessions: 0, probes: 0, sources: 0, bytesIn: 0, alerts: 0, countries: 0, campaigns: 0, inside: 0 },
+    brief: { sentences: ['Nothing was recorded in this time.'], actions: [], suspects: [] },
     days: [],
     halfHours: [],
     day: undefined,
@@ -117,7 +118,9 @@ test('nothing recorded is a report too', () => {
       portCount: 0,
       countries: [],
       families: [],
+      countryCount: 0,
       familyCount: 0,
+      signatureCount: 0,
       signatures: [],
       urls: [],
       urlCount: 0,

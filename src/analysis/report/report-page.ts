@@ -2,39 +2,24 @@
 // attacker wrote is escaped by svg.ts's escapeMarkup and nowhere else. What stands in it is report.ts.
 
 import { renderBothRankings, renderMix } from './bar-charts.ts';
-import type { Report, ReportAttacker, ReportCampaign, ReportFamily, ReportNews, ReportRow } from './report.ts';
+import { renderCampaigns } from './campaign-section.ts';
+import { address, type Column, e, section, table } from './page-parts.ts';
+import type { Report, ReportAttacker, ReportBrief, ReportFamily, ReportNews, ReportRow } from './report.ts';
 import { reportStyle } from './report-style.ts';
-import { escapeMarkup, renderFigure, renderWhole } from './svg.ts';
+import { renderBehaviour, renderCounted, renderMinute, renderSize } from './report-words.ts';
+import { renderFigure, renderWhole } from './svg.ts';
 import { renderDay, renderTimeline } from './time-charts.ts';
 import { renderWorldMap } from './world-map.ts';
 
-const e = escapeMarkup;
-const minute = (time: string): string => `${time.slice(0, 10)} ${time.slice(11, 16)}`;
-const counted = (count: number, one: string, many = `${one}s`): string => `${renderWhole(count)} ${count === 1 ? one : many}`;
-
-/** IPv4 stays on its line; IPv6 may break. */
-const address = (ip: string): string => `<code${ip.includes(':') ? '' : ' class="time"'}>${e(ip)}</code>`;
-
-interface Column<T> {
-  readonly title: string;
-  readonly number?: boolean;
-  /** Markup, escaped already. */
-  readonly cell: (row: T) => string;
-}
-
-function table<T>(columns: readonly Column<T>[], rows: readonly T[]): string {
-  const kind = ({ number }: Column<T>): string => (number ? ' class="number"' : '');
-  const head = columns.map((column) => `<th scope="col"${kind(column)}>${e(column.title)}</th>`).join('');
-  const body = rows.map((row) => `<tr>${columns.map((column) => `<td${kind(column)}>${column.cell(row)}</td>`).join('')}</tr>`);
-  return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
-}
+/** Of what attackers named; the whole of it is in the other forms. */
+const keyLength = 160;
 
 const rankColumns = (title: string, code = true): Column<ReportRow>[] => [
   {
     title,
     cell: ({ key, label }) => {
-      const name = code ? `<code>${e(key)}</code>` : e(key);
-      return label ? `${e(label)} <span class="quiet">${e(key)}</span>` : name;
+      const name = code ? `<code>${e(key, keyLength)}</code>` : e(key, keyLength);
+      return label ? `${e(label)} <span class="quiet">${e(key, keyLength)}</span>` : name;
     },
   },
   { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
@@ -44,79 +29,86 @@ const rankColumns = (title: string, code = true): Column<ReportRow>[] => [
 const ranking = (title: string, heading: string, rows: readonly ReportRow[], code = true): string =>
   rows.length === 0 ? '' : `<div>${heading === '' ? '' : `<h3>${e(heading)}</h3>`}${table(rankColumns(title, code), rows)}</div>`;
 
-const section = (title: string, about: string, body: string): string =>
-  body === '' ? '' : `<section><h2>${e(title)}</h2>${about === '' ? '' : `<p class="quiet">${e(about)}</p>`}${body}</section>`;
+const inHalves = (rows: readonly ReportRow[]): string => {
+  const half = Math.ceil(rows.length / 2);
+  const halves = [rows.slice(0, half), rows.slice(half)].map((each) => ranking('Signature', '', each)).join('');
+  return halves === '' ? '' : `<div class="columns">${halves}</div>`;
+};
 
 const legend = (entries: readonly (readonly [string, string])[]): string =>
   `<div class="legend">${entries.map(([color, words]) => `<span><i style="background:var(--${color})"></i>${e(words)}</span>`).join('')}</div>`;
 
 function figures({ totals }: Report): string {
-  const shown: readonly (readonly [string, number])[] = [
-    ['hits', totals.hits],
-    ['sessions', totals.sessions],
-    ['probe packets', totals.probes],
-    ['distinct sources', totals.sources],
-    ['countries', totals.countries],
-    ['campaigns', totals.campaigns],
+  const shown: readonly (readonly [string, string])[] = [
+    ['sessions', renderFigure(totals.sessions)],
+    ['probe packets', renderFigure(totals.probes)],
+    ['received', renderSize(totals.bytesIn)],
+    ['sources', renderFigure(totals.sources)],
+    ['of own networks', renderFigure(totals.inside)],
+    ['countries', renderFigure(totals.countries)],
+    ['campaigns', renderFigure(totals.campaigns)],
+    ['alerts', renderFigure(totals.alerts)],
   ];
-  return `<div class="figures">${shown.map(([words, value]) => `<div><b>${renderFigure(value)}</b><span>${e(words)}</span></div>`).join('')}</div>`;
+  return `<div class="figures">${shown.map(([words, value]) => `<div><b>${e(value)}</b><span>${e(words)}</span></div>`).join('')}</div>`;
 }
 
-/** The morning's two sentences. */
-function inShort(report: Report): string {
-  const { totals, days, ports, behaviours, signatures } = report;
-  if (totals.hits === 0) return '<p>Nothing was recorded in this time.</p>';
-  const busiest = days.reduce((most, day) => (day.hits > most.hits ? day : most), days[0]);
-  const sentences = [
-    `${counted(totals.sources, 'source')} made ${counted(totals.sessions, 'session')} and sent ${counted(totals.probes, 'probe packet')}` +
-      `${totals.countries > 0 ? `, from ${counted(totals.countries, 'country', 'countries')}` : ''}.`,
-  ];
-  if (days.length > 1 && busiest)
-    sentences.push(
-      `The busiest day was ${busiest.start.slice(0, 10)} with ${counted(busiest.hits, 'hit')} by ${counted(busiest.sources, 'source')}.`,
-    );
-  const [most] = ports.byHits;
-  const [widest] = ports.bySources;
-  const name = ({ key, label }: ReportRow): string => (label ? `${key} (${label})` : key);
-  if (most && widest)
-    sentences.push(
-      most.key === widest.key
-        ? `${name(most)} was touched most, and by most sources.`
-        : `${name(most)} had most hits (${renderWhole(most.hits)} by ${counted(most.sources, 'source')}), ${name(widest)} most sources (${renderWhole(widest.sources)}).`,
-    );
-  const scans = behaviours.filter(({ key }) => key.includes('scan') || key === 'sweep').reduce((sum, { hits }) => sum + hits, 0);
-  if (scans > 0) sentences.push(`${counted(scans, 'scan was', 'scans were')} told apart from the rest.`);
-  if (signatures[0])
-    sentences.push(
-      `Most frequent exploit or probe: ${signatures[0].label ?? signatures[0].key} (${counted(signatures[0].sources, 'source')}).`,
-    );
-  return `<p>${e(sentences.join(' '), 4000)}</p>`;
+/** What a reader in a hurry reads: what happened, what to do, whom to look at. */
+function briefSection({ sentences, actions, suspects }: ReportBrief): string {
+  const list = (kind: 'ul' | 'ol', lines: readonly string[]): string =>
+    lines.length === 0 ? '' : `<${kind}>${lines.map((line) => `<li>${e(line, 1000)}</li>`).join('')}</${kind}>`;
+  const todo = actions.length === 0 ? '' : `<div class="todo"><h3>What to do</h3>${list('ol', actions)}</div>`;
+  return (
+    `<div class="brief"><div><h3>In short</h3>${list('ul', sentences)}</div>${todo}</div>` +
+    section(
+      'Look at these first',
+      'Own networks first, then who attacked, then who did most different things. One in full: weir attacker ADDRESS.',
+      suspects.length === 0
+        ? ''
+        : table(
+            [
+              { title: 'Source', cell: ({ source }: (typeof suspects)[number]) => address(source) },
+              { title: 'Where', cell: whereOf },
+              { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
+              { title: 'Last seen', cell: ({ lastSeen }) => `<span class="time">${renderMinute(lastSeen)}</span>` },
+              { title: 'Why', cell: ({ reasons }) => e(reasons.join('; '), 600) },
+            ],
+            suspects,
+          ),
+    )
+  );
 }
 
-function newSection(news: ReportNews): string {
+const newsShown = 6;
+
+/** `described` are families whose payload stands elsewhere on the page. */
+function newSection(news: ReportNews, described: ReadonlySet<string>): string {
   const since = {
-    'last-report': `Never seen before ${minute(news.since)}, when the last report ended.`,
-    asked: `Never seen before ${minute(news.since)}.`,
+    'last-report': `Never seen before ${renderMinute(news.since)}, when the last report ended.`,
+    asked: `Never seen before ${renderMinute(news.since)}.`,
     first: 'Nothing was recorded before this period: all of it is new.',
-    period: `Never seen before this report's beginning, ${minute(news.since)}: there was no report before it.`,
+    period: `Never seen before this report's beginning, ${renderMinute(news.since)}: no report ended within it.`,
   }[news.because];
   if (news.because === 'first') return section('New since last time', since, ' ');
   const list = (title: string, heading: string, rows: readonly ReportRow[], all = rows.length, code = true): string => {
-    const shown = rows.slice(0, 10);
+    const shown = rows.slice(0, newsShown);
     const rest = all > shown.length ? `<p class="note">and ${renderWhole(all - shown.length)} more</p>` : '';
     return shown.length === 0 ? '' : `<div>${ranking(title, heading, shown, code)}${rest}</div>`;
   };
   const parts = [
-    list('Port', counted(news.portCount, 'new port'), news.ports, news.portCount),
-    list('Country', counted(news.countries.length, 'new country', 'new countries'), news.countries, news.countries.length, false),
-    list('Signature', counted(news.signatures.length, 'new signature'), news.signatures),
-    list('URL, never fetched', counted(news.urlCount, 'new URL'), news.urls, news.urlCount),
+    list('Port', renderCounted(news.portCount, 'new port'), news.ports, news.portCount),
+    list('Country', renderCounted(news.countryCount, 'new country', 'new countries'), news.countries, news.countryCount, false),
+    list('Signature', renderCounted(news.signatureCount, 'new signature'), news.signatures, news.signatureCount),
+    list('URL, never fetched', renderCounted(news.urlCount, 'new URL'), news.urls, news.urlCount),
   ].join('');
+  const unseen = news.families.filter(({ key }) => !described.has(key)).slice(0, newsShown);
+  const elsewhere = news.familyCount - unseen.length;
   const families =
-    news.families.length > 0
-      ? `<h3>${counted(news.familyCount, 'new payload family', 'new payload families')}</h3>${familyTable(news.families)}`
+    news.familyCount > 0
+      ? `<h3>${renderCounted(news.familyCount, 'new payload family', 'new payload families')}</h3>` +
+        `${unseen.length > 0 ? familyTable(unseen) : ''}` +
+        `${elsewhere > 0 ? `<p class="note">${unseen.length > 0 ? `and ${renderWhole(elsewhere)} more; the` : 'The'} most frequent of this time are below</p>` : ''}`
       : '';
-  const body = `<p>${counted(news.sources, 'source')} had not been here before.</p><div class="columns">${parts}</div>${families}`;
+  const body = `<p>${renderCounted(news.sources, 'source')} had not been here before.</p><div class="columns">${parts}</div>${families}`;
   return section('New since last time', since, body);
 }
 
@@ -126,7 +118,7 @@ const familyTable = (families: readonly ReportFamily[]): string =>
       {
         title: 'Family and its first payload',
         cell: ({ key, label, example, firstSeen }) =>
-          `<b>${e(label ?? key)}</b> <span class="quiet">${e(key)}${firstSeen ? `, first seen ${minute(firstSeen)}` : ''}</span>` +
+          `<b>${e(label ?? key)}</b> <span class="quiet">${e(key)}${firstSeen ? `, first seen ${renderMinute(firstSeen)}` : ''}</span>` +
           `${example ? `<pre>${e(example, 1000)}</pre>` : ''}`,
       },
       { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
@@ -137,42 +129,29 @@ const familyTable = (families: readonly ReportFamily[]): string =>
 
 const tags = (words: readonly string[]): string => words.map((word) => `<span class="tag">${e(word, 80)}</span>`).join('');
 
+const whereOf = ({ country, asn, organization }: ReportAttacker): string =>
+  e([country, asn && `AS${asn}`, organization].filter(Boolean).join(' '), 60);
+
 const attackerTable = (attackers: readonly ReportAttacker[]): string =>
   table<ReportAttacker>(
     [
       { title: 'Source', cell: ({ source }) => address(source) },
-      {
-        title: 'Where',
-        cell: ({ country, asn, organization }) => e([country, asn && `AS${asn}`, organization].filter(Boolean).join(' '), 60),
-      },
+      { title: 'Where', cell: whereOf },
       { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
       { title: 'Ports', number: true, cell: ({ ports }) => renderWhole(ports) },
       { title: 'Decoys', number: true, cell: ({ destinations }) => renderWhole(destinations) },
       {
         title: 'First and last',
-        cell: ({ firstSeen, lastSeen }) => `<span class="time">${minute(firstSeen)}<br>${minute(lastSeen)}</span>`,
+        cell: ({ firstSeen, lastSeen }) => `<span class="time">${renderMinute(firstSeen)}<br>${renderMinute(lastSeen)}</span>`,
       },
-      { title: 'Did', cell: ({ behaviours, tools, signatures }) => tags([...behaviours, ...tools, ...signatures].slice(0, 8)) },
+      {
+        title: 'Did',
+        cell: ({ behaviours, tools, signatures }) =>
+          tags([...behaviours.map(renderBehaviour), ...tools, ...signatures].slice(0, 8)),
+      },
     ],
     attackers,
   );
-
-function renderCampaign({ id, label, start, end, size, members, bonds, hits }: ReportCampaign): string {
-  const shown = members.slice(0, 8);
-  const rows = table(
-    [
-      { title: 'Member', cell: ({ source }: (typeof shown)[number]) => address(source) },
-      { title: 'Hits', number: true, cell: (member) => renderWhole(member.hits) },
-      { title: 'Belongs because', cell: ({ reasons }) => e(reasons.join('; '), 400) },
-    ],
-    shown,
-  );
-  const rest = size > shown.length ? `<p class="note">and ${renderWhole(size - shown.length)} more sources</p>` : '';
-  return (
-    `<div class="campaign"><h3>${e(label)} <span class="quiet">${e(id)}</span></h3>` +
-    `<p>${counted(size, 'source')}, ${counted(hits, 'hit')}, ${minute(start)} to ${minute(end)}. They share ${e(bonds.join('; '), 1000)}.</p>${rows}${rest}</div>`
-  );
-}
 
 function timeSections(report: Report): string {
   const colors = legend([
@@ -209,13 +188,13 @@ function timeSections(report: Report): string {
 /** The whole page; every figure in it is in `report`. */
 export function renderReportPage(report: Report): string {
   const { ports, countries, families, campaigns, news } = report;
-  const title = `Weir report, ${minute(report.from)} to ${minute(report.to)} UTC`;
+  const title = `Weir report, ${renderMinute(report.from)} to ${renderMinute(report.to)} UTC`;
   const credentials =
     ranking('User and password', 'Both', report.credentials) +
     ranking('User', 'Users', report.users) +
     ranking('Password', 'Passwords', report.passwords);
   const sections = [
-    newSection(news),
+    newSection(news, new Set(families.map(({ key }) => key))),
     timeSections(report),
     ports.byHits.length > 0
       ? section(
@@ -234,11 +213,11 @@ export function renderReportPage(report: Report): string {
     report.behaviours.length > 0
       ? section(
           'What they did',
-          'Each source counts once for each behaviour.',
+          'Each source counts once for each behaviour; hits are the sessions and packets it was told by.',
           renderMix(report.behaviours, 'Behaviours by number of sources'),
         )
       : '',
-    section('Exploits and probes by signature', '', ranking('Signature', '', report.signatures)),
+    section('Exploits and probes by signature', '', inHalves(report.signatures)),
     families.length > 0
       ? section(
           'Payload families',
@@ -249,21 +228,15 @@ export function renderReportPage(report: Report): string {
     section('What they tried to fetch', 'Named in payloads; never fetched by Weir.', ranking('URL', '', report.urls)),
     credentials === '' ? '' : section('Credentials', '', `<div class="columns">${credentials}</div>`),
     report.attackers.length > 0 ? section('Attackers', 'Those with most hits.', attackerTable(report.attackers)) : '',
-    campaigns.length > 0
-      ? section(
-          'Campaigns',
-          'Sources that share what few others have. Sharing is evidence, not proof.',
-          `${campaigns.map(renderCampaign).join('')}${report.totals.campaigns > campaigns.length ? `<p class="note">and ${renderWhole(report.totals.campaigns - campaigns.length)} smaller ones</p>` : ''}`,
-        )
-      : '',
+    renderCampaigns(campaigns, report.totals.campaigns),
     report.notes.length > 0 ? section('Notes', '', `<ul>${report.notes.map((note) => `<li>${e(note)}</li>`).join('')}</ul>`) : '',
   ];
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${e(title)}</title><style>${reportStyle}</style></head>
-<body><header><h1>Weir report</h1><p class="quiet">${minute(report.from)} to ${minute(report.to)}. Made ${minute(report.made)}. All times are UTC.</p></header>
-<main>${figures(report)}${inShort(report)}${sections.join('\n')}</main>
+<body><header><h1>Weir report</h1><p class="quiet">${renderMinute(report.from)} to ${renderMinute(report.to)}. Made ${renderMinute(report.made)}. All times are UTC.</p></header>
+<main>${figures(report)}${briefSection(report.brief)}${sections.join('\n')}</main>
 <footer class="note"><p>A hit is a session or a probe packet. Unreliable sources (datagrams whose sender did not prove its address) are counted as they claim to be.
 Networks: RouteViews, NRO and <a href="https://db-ip.com">IP Geolocation by DB-IP</a>, CC BY 4.0; countries: geo-whois-asn-country.</p></footer>
 </body></html>

@@ -2,7 +2,7 @@
 // Cells that a spreadsheet would run as a formula are quoted with an apostrophe.
 
 import { renderCell } from '../../record/exporters/csv.ts';
-import type { Report, ReportBucket, ReportRow } from './report.ts';
+import type { Report, ReportAttacker, ReportBucket, ReportRow } from './report.ts';
 
 const columns = [
   'section',
@@ -27,8 +27,19 @@ const bucketLines = (section: string, buckets: readonly ReportBucket[]): Line[] 
 const rankLines = (section: string, rows: readonly ReportRow[]): Line[] =>
   rows.map(({ key, label, hits, sources }) => ({ section, key, ...(label ? { label } : {}), hits, sources }));
 
+const attackerLine = (section: string, attacker: ReportAttacker): Line => ({
+  section,
+  time: attacker.firstSeen,
+  key: attacker.source,
+  label: [attacker.country, attacker.asn && `AS${attacker.asn}`, attacker.organization].filter(Boolean).join(' '),
+  hits: attacker.hits,
+  ports: attacker.ports,
+  destinations: attacker.destinations,
+  detail: [`until ${attacker.lastSeen}`, ...attacker.behaviours, ...attacker.tools, ...attacker.signatures].join('; '),
+});
+
 function* lines(report: Report): Generator<Line> {
-  const { totals, news, day } = report;
+  const { totals, brief, news, day } = report;
   yield {
     section: 'totals',
     time: report.from,
@@ -37,7 +48,12 @@ function* lines(report: Report): Generator<Line> {
     sessions: totals.sessions,
     probes: totals.probes,
     sources: totals.sources,
+    detail: `${totals.bytesIn} bytes received; ${totals.countries} countries; ${totals.campaigns} campaigns; ${totals.alerts} alerts; ${totals.inside} sources of own networks`,
   };
+  for (const detail of brief.sentences) yield { section: 'in-short', detail };
+  for (const detail of brief.actions) yield { section: 'to-do', detail };
+  for (const suspect of brief.suspects)
+    yield { ...attackerLine('look-first', suspect), detail: [`until ${suspect.lastSeen}`, ...suspect.reasons].join('; ') };
   yield* bucketLines('day', report.days);
   yield* bucketLines('half-hour', report.halfHours);
   for (const scan of day?.scans ?? [])
@@ -63,33 +79,43 @@ function* lines(report: Report): Generator<Line> {
   yield* rankLines('user', report.users);
   yield* rankLines('password', report.passwords);
   yield* rankLines('url', report.urls);
-  for (const attacker of report.attackers)
+  for (const attacker of report.attackers) yield attackerLine('attacker', attacker);
+  for (const campaign of report.campaigns) {
+    const { id, label, start, end, size, hits, bonds, members } = campaign;
     yield {
-      section: 'attacker',
-      time: attacker.firstSeen,
-      key: attacker.source,
-      label: [attacker.country, attacker.asn && `AS${attacker.asn}`, attacker.organization].filter(Boolean).join(' '),
-      hits: attacker.hits,
-      ports: attacker.ports,
-      destinations: attacker.destinations,
-      detail: [`until ${attacker.lastSeen}`, ...attacker.behaviours, ...attacker.tools, ...attacker.signatures].join('; '),
+      section: 'campaign',
+      time: start,
+      key: id,
+      label,
+      hits,
+      sources: size,
+      detail: [`until ${end}`, ...bonds].join('; '),
     };
-  for (const campaign of report.campaigns)
-    for (const member of campaign.members)
+    for (const member of members)
       yield {
-        section: 'campaign',
+        section: 'campaign-member',
         time: member.firstSeen,
-        key: campaign.id,
+        key: id,
         label: member.source,
         hits: member.hits,
-        detail: [campaign.label, ...member.reasons].join('; '),
+        detail: member.reasons.join('; '),
       };
-  yield { section: 'new', time: news.since, key: 'sources', hits: news.sources };
+  }
+  const fresh = {
+    sources: news.sources,
+    ports: news.portCount,
+    countries: news.countryCount,
+    families: news.familyCount,
+    signatures: news.signatureCount,
+    urls: news.urlCount,
+  };
+  for (const [key, count] of Object.entries(fresh)) yield { section: 'new', time: news.since, key, hits: count };
   yield* rankLines('new-port', news.ports);
   yield* rankLines('new-country', news.countries);
   yield* rankLines('new-family', news.families);
   yield* rankLines('new-signature', news.signatures);
   yield* rankLines('new-url', news.urls);
+  for (const detail of report.notes) yield { section: 'note', detail };
 }
 
 /** Pieces of whole lines, the names of the columns first; lines end with CRLF. */

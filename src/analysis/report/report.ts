@@ -60,6 +60,22 @@ export interface ReportAttacker {
   readonly signatures: readonly string[];
 }
 
+/** A source that wants a look before others. */
+export interface ReportSuspect extends ReportAttacker {
+  /** Its address is private (RFC 1918, 3927, 4193, 4291). */
+  readonly inside: boolean;
+  readonly reasons: readonly string[];
+}
+
+/** What a reader is told first; every figure in it is elsewhere in the report, or of the named source. */
+export interface ReportBrief {
+  readonly sentences: readonly string[];
+  /** What to do, the most urgent first. */
+  readonly actions: readonly string[];
+  /** At most 8: those inside first, then who attacked, then who did most different things. */
+  readonly suspects: readonly ReportSuspect[];
+}
+
 export interface ReportCampaign extends Omit<Campaign, 'start' | 'end' | 'members'> {
   readonly start: string;
   readonly end: string;
@@ -84,9 +100,11 @@ export interface ReportNews {
   readonly ports: readonly ReportRow[];
   readonly portCount: number;
   readonly countries: readonly ReportRow[];
+  readonly countryCount: number;
   readonly families: readonly ReportFamily[];
   readonly familyCount: number;
   readonly signatures: readonly ReportRow[];
+  readonly signatureCount: number;
   readonly urls: readonly ReportRow[];
   readonly urlCount: number;
 }
@@ -104,7 +122,10 @@ export interface Report {
     readonly alerts: number;
     readonly countries: number;
     readonly campaigns: number;
+    /** Sources with private addresses. */
+    readonly inside: number;
   };
+  readonly brief: ReportBrief;
   readonly days: readonly ReportBucket[];
   readonly halfHours: readonly ReportBucket[];
   /** The day that is shown large: the one asked for, or that with most hits. Absent when there is nothing. */
@@ -113,6 +134,7 @@ export interface Report {
   /** By sources; the key is ISO 3166-1 alpha-2. */
   readonly countries: readonly ReportRow[];
   readonly networks: readonly ReportRow[];
+  /** By sources; hits are the sessions and packets that verdicts rest on, not how many verdicts there are. */
   readonly behaviours: readonly ReportRow[];
   readonly signatures: readonly ReportRow[];
   readonly families: readonly ReportFamily[];

@@ -61,4 +61,4 @@ export const line = (x1: number, y1: number, x2: number, y2: number, kind: strin
 
 /** A picture that scales with the page; `about` is read aloud. */
 export const picture = (width: number, height: number, about: string, parts: readonly string[]): string =>
-  `<svg viewBox="0 0 ${at(width)} ${at(height)}" role="img" aria-label="${escapeMarkup(about)}">${parts.join('')}</svg>`;
+  `<svg viewBox="0 0 ${at(width)} ${at(height)}" role="img" aria-label="${escapeMarkup(about, 1500)}">${parts.join('')}</svg>`;

@@ -11,6 +11,8 @@ const right = 8;
 const gap = 26;
 /** With more buckets than this, bars would be thinner than the gaps between them. */
 const maxBars = 120;
+/** Of an axis's letters, rather too much than too little. */
+const letterWidth = 7.5;
 
 interface Panel {
   readonly title: string;
@@ -117,9 +119,15 @@ function tickWords(time: Date, spanMs: number): string {
 }
 
 function timeAxis(from: number, to: number, y: number, x: Scale, ticks: readonly Date[]): string[] {
+  let free = 0;
   return ticks.flatMap((tick) => {
     const place = x(tick.getTime());
     const anchor = place > width - right - 30 ? 'end' : place < left + 20 ? 'start' : 'middle';
+    const space = letterWidth * tickWords(tick, to - from).length;
+    const start = place - (anchor === 'end' ? space : anchor === 'middle' ? space / 2 : 0);
+    // Words that would touch those before them are left out, with their tick.
+    if (start < free) return [];
+    free = start + space + letterWidth;
     return [line(place, y, place, y + 4, 'axis'), text(tickWords(tick, to - from), { x: place, y: y + 16, anchor })];
   });
 }
@@ -140,12 +148,9 @@ export function renderTimeline(buckets: readonly ReportBucket[], stepMs: number,
   const floor = top - gap;
   // A tick between two buckets means nothing.
   const aligned = time.ticks(10).filter((tick) => tick.getTime() % Math.min(stepMs, 86_400_000) === 0);
-  // The last one stands at the edge and would touch its neighbour.
-  const ticks = aligned.filter(
-    (tick, index) => index === 0 || index < aligned.length - 1 || x(tick.getTime()) < width - right - 40,
-  );
-  parts.push(...timeAxis(from, to, floor, x, ticks));
-  return picture(width, floor + 22, about, parts);
+  parts.push(...timeAxis(from, to, floor, x, aligned));
+  const peak = buckets.reduce((most, bucket) => (bucket.hits > most.hits ? bucket : most));
+  return picture(width, floor + 22, `${about}. Most: ${words(peak, stepMs)}`, parts);
 }
 
 const rowHeight = 17;

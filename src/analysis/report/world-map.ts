@@ -89,5 +89,5 @@ export function renderWorldMap(rows: readonly ReportRow[]): string {
     first = limit + 1;
   });
   parts.push(text('sources', { x: 20, y: height - 26 - limits.length * 16 }));
-  return picture(width, height, 'Countries by number of sources', parts);
+  return picture(width, height, 'Countries by number of sources; the table below has the figures', parts);
 }
