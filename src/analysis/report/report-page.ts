@@ -66,11 +66,14 @@ function briefSection({ sentences, actions, suspects }: ReportBrief): string {
         ? ''
         : table(
             [
-              { title: 'Source', cell: ({ source }: (typeof suspects)[number]) => address(source) },
-              { title: 'Where', cell: whereOf },
+              {
+                title: 'Source',
+                cell: (suspect: (typeof suspects)[number]) =>
+                  `${address(suspect.source)}<br><span class="quiet">${whereOf(suspect)}</span>`,
+              },
+              { title: 'Why', cell: ({ reasons }) => e(reasons.join('; '), 600) },
               { title: 'Hits', number: true, cell: ({ hits }) => renderWhole(hits) },
               { title: 'Last seen', cell: ({ lastSeen }) => `<span class="time">${renderMinute(lastSeen)}</span>` },
-              { title: 'Why', cell: ({ reasons }) => e(reasons.join('; '), 600) },
             ],
             suspects,
           ),

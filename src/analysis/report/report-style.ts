@@ -74,7 +74,7 @@ ol { margin: 4px 0 10px; padding-left: 22px; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2 { margin-top: 20px; } h2, h2 + p, h3, thead { break-after: avoid; } p, li { break-inside: avoid; }
   .figures { grid-template-columns: repeat(8, 1fr); gap: 6px; } .figures div { padding: 6px 8px; } .figures b { font-size: 15px; }
-  .columns { grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 0 20px; } .columns > div { break-inside: avoid; }
+  .columns { display: flex; flex-wrap: wrap; gap: 0 20px; } .columns > div { flex: 1 1 180px; break-inside: avoid; }
   svg text { font-size: 12.5px; }
   .wide { overflow: visible; }
   svg, tr, .campaign, .figures div { break-inside: avoid; }
