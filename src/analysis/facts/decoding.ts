@@ -1,24 +1,39 @@
 // Ways to hide text that every attacker uses: percent signs, base64, escapes, entities, log4j's nested look-ups. Each decoder
 // takes a text with one byte to a character, gives one, and costs its length. Pure.
 
-import { characterClass, hexClass, isIn, skip, wordClass } from './characters.ts';
+import { characterClass, isIn, skip, skipTo, wordClass } from './characters.ts';
 
-const hex = (text: string, at: number, digits: number): number =>
-  skip(hexClass, text, at, at + digits) === at + digits && at + digits <= text.length
-    ? Number.parseInt(text.slice(at, at + digits), 16)
-    : -1;
+const hexValues = new Int8Array(256).fill(-1);
+for (const [value, digit] of [...'0123456789abcdef'].entries()) {
+  hexValues[digit.charCodeAt(0)] = value;
+  hexValues[digit.toUpperCase().charCodeAt(0)] = value;
+}
+
+/** What so many hexadecimal digits say; -1 when there are fewer. */
+function hex(text: string, at: number, digits: number): number {
+  let value = 0;
+  for (let index = at; index < at + digits; index += 1) {
+    const digit = hexValues[text.charCodeAt(index)];
+    if (!(digit >= 0)) return -1;
+    value = value * 16 + digit;
+  }
+  return digits > 0 ? value : -1;
+}
+
+const percentClass = characterClass('%');
+const formClass = characterClass('%+');
 
 /** `%41` and IIS's `%u0041`; `+` is a blank in forms. The same string when there is nothing to decode. */
 export function decodePercent(text: string, form = false): string {
   if (!text.includes('%') && !(form && text.includes('+'))) return text;
+  const marks = form ? formClass : percentClass;
   let out = '';
   let from = 0;
-  for (let at = 0; at < text.length; at += 1) {
-    const character = text[at];
-    if (form && character === '+') {
+  for (let at = skipTo(marks, text, 0); at < text.length; at = skipTo(marks, text, at + 1))
+    if (text[at] === '+') {
       out += `${text.slice(from, at)} `;
       from = at + 1;
-    } else if (character === '%') {
+    } else {
       const wide = text[at + 1] === 'u' || text[at + 1] === 'U';
       const code = wide ? hex(text, at + 2, 4) : hex(text, at + 1, 2);
       if (code < 0) continue;
@@ -26,7 +41,6 @@ export function decodePercent(text: string, form = false): string {
       at += wide ? 5 : 2;
       from = at + 1;
     }
-  }
   return out + text.slice(from);
 }
 
@@ -75,6 +89,7 @@ export function decodeEntities(text: string): string {
 }
 
 const nesting = 64;
+const lookupMarks = characterClass('$}');
 
 /**
  * log4j's look-ups worked out as far as a stranger can: `${lower:J}`, `${::-j}`, `${env:NONE:-j}`, nested. Those whose value is
@@ -85,14 +100,14 @@ export function foldLookups(text: string): string {
   const open: string[] = [];
   let current = '';
   let from = 0;
-  for (let at = 0; at < text.length; at += 1) {
-    const character = text[at];
-    if (character === '$' && text[at + 1] === '{' && open.length < nesting) {
+  for (let at = skipTo(lookupMarks, text, 0); at < text.length; at = skipTo(lookupMarks, text, at + 1)) {
+    const isEnd = text[at] === '}';
+    if (!isEnd && text[at + 1] === '{' && open.length < nesting) {
       open.push(current + text.slice(from, at));
       current = '';
       at += 1;
       from = at + 1;
-    } else if (character === '}' && open.length > 0) {
+    } else if (isEnd && open.length > 0) {
       const inner = current + text.slice(from, at);
       current = open.pop() + foldLookup(inner);
       from = at + 1;
@@ -117,12 +132,15 @@ function foldLookup(inner: string): string {
 }
 
 const leastWide = 6;
+const zeroClass = characterClass('\0');
 
 /** The texts in UTF-16 (low byte first) that stand among other bytes, a line each; empty when there are none. */
 export function findWideText(text: string): string {
   if (!text.includes('\0')) return '';
   let out = '';
-  for (let at = 0; at + 1 < text.length; ) {
+  for (let at = 0; ; ) {
+    at = skipTo(zeroClass, text, at + 1) - 1;
+    if (at + 1 >= text.length) break;
     let end = at;
     while (end + 1 < text.length && text.charCodeAt(end + 1) === 0 && isPrintable(text.charCodeAt(end))) end += 2;
     if (end - at >= 2 * leastWide) {

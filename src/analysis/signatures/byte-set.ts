@@ -70,3 +70,11 @@ export class ByteSet {
 
 /** ASCII lower case of a byte. */
 export const lowerByte = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte);
+
+/** The first place from `from` on, before `end`, whose byte is not flagged; four at a time, as no look-up waits for another. */
+export function skipBytes(bytes: Uint8Array, from: number, end: number, flags: Uint8Array): number {
+  let at = from;
+  while (at + 3 < end && (flags[bytes[at]] & flags[bytes[at + 1]] & flags[bytes[at + 2]] & flags[bytes[at + 3]]) === 1) at += 4;
+  while (at < end && flags[bytes[at]] === 1) at += 1;
+  return at;
+}

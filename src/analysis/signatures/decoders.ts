@@ -1,6 +1,8 @@
 // Undoes one layer of what payloads are wrapped in: URL escapes, HTML entities, string escapes, shell separators, Telnet commands,
 // UTF-16. Each is one pass over the bytes, never longer than its input, and knows where chosen offsets went.
 
+import { skipBytes } from './byte-set.ts';
+
 /** Offsets of the input, ascending, and where they are in the output. */
 export class Marks {
   readonly from: readonly number[];
@@ -123,18 +125,34 @@ function hexAt(bytes: Buffer, at: number, digits: number): number {
   return value;
 }
 
+/** Flags of all bytes but these: what each decoder passes over. */
+const allBut = (...marks: readonly number[]): Uint8Array => {
+  const flags = new Uint8Array(256).fill(1);
+  for (const mark of marks) flags[mark] = 0;
+  return flags;
+};
+const allButPercent = allBut(0x25);
+const allButPercentAndPlus = allBut(0x25, 0x2b);
+const allButAmpersand = allBut(0x26);
+const allButBackslash = allBut(0x5c);
+const allButDollar = allBut(0x24);
+const allButCommand = allBut(0xff);
+const allButZero = allBut(0);
+
 const percent = (bytes: Buffer, marks: Marks | undefined, plusIsSpace: boolean): Buffer | undefined => {
   const out = new Output(bytes, marks);
-  for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at];
-    if (byte === 0x25) {
+  const plain = plusIsSpace ? allButPercentAndPlus : allButPercent;
+  for (let at = 0; ; at += 1) {
+    at = skipBytes(bytes, at, bytes.length, plain);
+    if (at === bytes.length) break;
+    if (bytes[at] === 0x25) {
       const wide = (bytes[at + 1] | 0x20) === 0x75;
       const code = wide ? hexAt(bytes, at + 2, 4) : hexAt(bytes, at + 1, 2);
       if (code < 0) continue;
       const end = at + (wide ? 6 : 3);
       out.character(at, end, code);
       at = end - 1;
-    } else if (byte === 0x2b && plusIsSpace) out.replace(at, at + 1, 0x20);
+    } else out.replace(at, at + 1, 0x20);
   }
   return out.end();
 };
@@ -158,8 +176,9 @@ const entities = (
 /** `&lt;`, `&#60;`, `&#x3c;`, with or without the semicolon. */
 export const decodeHtml: Decoder = (bytes, marks) => {
   const out = new Output(bytes, marks);
-  for (let at = 0; at < bytes.length; at += 1) {
-    if (bytes[at] !== 0x26) continue;
+  for (let at = 0; ; at += 1) {
+    at = skipBytes(bytes, at, bytes.length, allButAmpersand);
+    if (at === bytes.length) break;
     const isNumber = bytes[at + 1] === 0x23;
     const { code, end } = isNumber ? characterNumber(bytes, at + 2) : namedCharacter(bytes, at + 1);
     if (code < 0 || code >= 0x10000) continue;
@@ -210,8 +229,9 @@ const simpleEscapes: Readonly<Record<number, number>> = { 110: 10, 114: 13, 116:
 /** What strings of JSON, JavaScript, C and `echo -e` write with a backslash: `\x41`, `\u0041`, `\101`, `\/`, `\n`. */
 export const decodeEscapes: Decoder = (bytes, marks) => {
   const out = new Output(bytes, marks);
-  for (let at = 0; at + 1 < bytes.length; at += 1) {
-    if (bytes[at] !== 0x5c) continue;
+  for (let at = 0; ; at += 1) {
+    at = skipBytes(bytes, at, bytes.length, allButBackslash);
+    if (at + 1 >= bytes.length) break;
     const next = bytes[at + 1];
     const digits = next === 0x78 ? 2 : next === 0x75 ? 4 : 0;
     const code = digits > 0 ? hexAt(bytes, at + 2, digits) : -1;
@@ -242,8 +262,9 @@ function octalAt(bytes: Buffer, at: number): number {
 /** `${IFS}` and `$IFS$9`, by which a shell command does without spaces. */
 export const decodeShell: Decoder = (bytes, marks) => {
   const out = new Output(bytes, marks);
-  for (let at = 0; at < bytes.length; at += 1) {
-    if (bytes[at] !== 0x24) continue;
+  for (let at = 0; ; at += 1) {
+    at = skipBytes(bytes, at, bytes.length, allButDollar);
+    if (at === bytes.length) break;
     const end = separatorEnd(bytes, at);
     if (end < 0) continue;
     out.replace(at, end, 0x20);
@@ -287,8 +308,10 @@ export const stripTelnet: Decoder = (bytes, marks) => {
   const out = new Output(bytes, marks);
   // Of the next one, found once for all beginnings before it.
   let subnegotiation = 0;
-  for (let at = 0; at + 1 < bytes.length; at += 1) {
-    if (bytes[at] !== 0xff || bytes[at + 1] < 0xf0) continue;
+  for (let at = 0; ; at += 1) {
+    at = skipBytes(bytes, at, bytes.length, allButCommand);
+    if (at + 1 >= bytes.length) break;
+    if (bytes[at + 1] < 0xf0) continue;
     const command = bytes[at + 1];
     let end = at + 2;
     if (command === 0xff) out.replace(at, end, 0xff);
@@ -316,11 +339,9 @@ const shortestWide = 6;
 /** Runs of UTF-16 (either order of bytes) within printable ASCII, as their letters; everything else stays. */
 export const decodeWide: Decoder = (bytes, marks) => {
   const out = new Output(bytes, marks);
-  for (let at = 0; at + 1 < bytes.length; ) {
-    if (bytes[at + 1] !== 0) {
-      at += 1;
-      continue;
-    }
+  for (let at = 0; ; ) {
+    at = skipBytes(bytes, at + 1, bytes.length, allButZero) - 1;
+    if (at + 1 >= bytes.length) break;
     let end = at;
     while (end + 1 < bytes.length && bytes[end + 1] === 0 && isPrintable(bytes[end])) end += 2;
     if ((end - at) / 2 >= shortestWide) for (let zero = at + 1; zero < end; zero += 2) out.drop(zero, zero + 1);

@@ -1,6 +1,7 @@
 // Says whether and where a pattern first ends in bytes, in time linear in them: a deterministic automaton whose states are made
 // when they are first met and kept in a bounded cache. Input that makes the cache useless is matched state set by state set.
 
+import { skipBytes } from './byte-set.ts';
 import { noProgram, operations, type PatternProgram } from './pattern-program.ts';
 
 /** What one session may cost: every automaton step takes one, every instruction looked at `instructionCost`. */
@@ -152,7 +153,7 @@ export class LazyMatcher {
       if (target >= 0) {
         if (target === resting && row === resting) {
           keeps[bytes[at - 1]] = 1;
-          const skipped = skip(bytes, at, end, keeps) - at;
+          const skipped = skipBytes(bytes, at, end, keeps) - at;
           at += skipped;
           spared += skipped - (skipped >> 2) - skipCost;
         }
@@ -329,14 +330,6 @@ export class LazyMatcher {
     this.#begin = unknown;
     this.#resting = unknown;
   }
-}
-
-/** The first place from `at` on, before `end`, whose byte is not flagged; four at a time, as no look-up waits for another. */
-function skip(bytes: Uint8Array, from: number, end: number, flags: Uint8Array): number {
-  let at = from;
-  while (at + 3 < end && (flags[bytes[at]] & flags[bytes[at + 1]] & flags[bytes[at + 2]] & flags[bytes[at + 3]]) === 1) at += 4;
-  while (at < end && flags[bytes[at]] === 1) at += 1;
-  return at;
 }
 
 const keyOf = (set: Int32Array): string => {
