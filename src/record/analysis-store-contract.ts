@@ -217,7 +217,8 @@ export const sampleFilters: readonly Filter[] = [
   { ...all, sources: range('192.0.2.0/29') },
   { ...all, transport: 'tcp', ports: parsePorts('22-445'), destinations: range('198.51.100.0-198.51.100.2') },
   { ...all, protocol: 'http', diversion: 'dmz', service: 'catch-all' },
-  { ...all, diversion: 'dmz' },
+  { ...all, ports: parsePorts('0-23,445'), since: day + 3 * halfHourMicros },
+  { ...all, transport: 'udp', diversion: 'dmz' },
   { ...all, diversion: 'lan', since: day + 3 * halfHourMicros },
   { ...all, before: createIdentifier(day + dayMicros + 9 * halfHourMicros) },
 ];

@@ -17,6 +17,7 @@ import type {
 } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
 import { DuckDbBehaviourPages } from './duckdb-behaviour-pages.ts';
+import { renderCounts } from './duckdb-counts.ts';
 import { DuckDbDiversions } from './duckdb-diversions.ts';
 import { DuckDbFeatures } from './duckdb-features.ts';
 import {
@@ -27,7 +28,6 @@ import {
   renderByPorts,
   renderChosen,
   renderChosenOf,
-  renderCounts,
   renderDistinct,
   renderFirsts,
   renderKnown,

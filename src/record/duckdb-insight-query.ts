@@ -7,7 +7,8 @@ import type { FactKind } from '../model/fact.ts';
 import type { InsightSubject, RollupStep, VerdictFilter } from './analysis-store.ts';
 import { dayMicros, halfHourMicros } from './day.ts';
 import { placeColumns } from './duckdb-insight-schema.ts';
-import { allOf, Conditions, newestOpen, type PartitionSource, type Sql } from './duckdb-query.ts';
+import { portKeysOf } from './duckdb-port-keys.ts';
+import { allOf, Conditions, type PartitionSource, type Sql } from './duckdb-query.ts';
 import {
   chosen,
   halfTouches,
@@ -138,6 +139,17 @@ export function renderTop(
   };
 }
 
+/** The scope of a ranking and a condition on `key`: a filter about ports is one where the keys are ports and sums have them. */
+function rankedScope(
+  sources: readonly PartitionSource[],
+  subject: TopSubject | InsightSubject,
+  filter: Filter,
+): { readonly scope: RelationScope; readonly where: string } {
+  const ofPorts = subject === 'ports' ? portKeysOf(filter) : undefined;
+  const scope = ofPorts && scopeOf(sources, ofPorts.filter);
+  return scope && usesSums(scope) ? { scope, where: ofPorts.where } : { scope: scopeOf(sources, filter), where: 'true' };
+}
+
 /**
  * Makes the table `name` of the keys that can be among the first, `rank, key, n, least, most` (bounds of its distinct sources),
  * from what each day has: distinct sources need to be counted for those alone. Undefined where there are no sums, or no need.
@@ -149,7 +161,7 @@ export function renderCandidates(
   by: 'hits' | 'sources',
   filter: Filter,
 ): Sql | undefined {
-  const scope = scopeOf(sources, filter);
+  const { scope, where } = rankedScope(sources, subject, filter);
   const what = ranked[subject];
   if ('rows' in what || !usesSums(scope)) return undefined;
   const limit = Math.floor(filter.limit);
@@ -158,7 +170,7 @@ export function renderCandidates(
       ? `ORDER BY n DESC, key LIMIT ${limit}`
       : `WHERE most >= (SELECT min(least) FROM (SELECT least FROM bounds ORDER BY least DESC LIMIT ${limit}))`;
   return {
-    text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (${boundsOf(what, scope)})
+    text: `CREATE TEMP TABLE ${name} AS WITH bounds AS MATERIALIZED (${boundsOf(what, scope, where)})
       SELECT (row_number() OVER ())::INTEGER AS rank, * FROM bounds ${chosen}`,
     values: scope.conditions.values,
   };
@@ -171,7 +183,7 @@ export function renderKnown(
   keys: readonly string[],
   filter: Filter,
 ): Sql {
-  const scope = scopeOf(sources, filter);
+  const { scope, where } = rankedScope(sources, subject, filter);
   const what = ranked[subject];
   const asked = scope.conditions.value(listValue([...keys]));
   const rows =
@@ -179,15 +191,15 @@ export function renderKnown(
       ? what.rows(scope)
       : `SELECT ${what.key ?? 'key'} AS key, n FROM (${usesSums(scope) ? keyBounds(what.keys, scope) : pairs(what.keys, scope)})`;
   return {
-    text: `SELECT DISTINCT key FROM (${rows}) WHERE n > 0 AND key IN (SELECT unnest(${asked}))`,
+    text: `SELECT DISTINCT key FROM (${rows}) WHERE n > 0 AND ${where} AND key IN (SELECT unnest(${asked}))`,
     values: scope.conditions.values,
   };
 }
 
 /** Rows `key, n, least, most`. */
-const boundsOf = ({ keys, key }: RankedKeys, scope: RelationScope): string =>
+const boundsOf = ({ keys, key }: RankedKeys, scope: RelationScope, where: string): string =>
   `SELECT key, sum(n)::BIGINT AS n, max(least)::BIGINT AS least, sum(most)::BIGINT AS most FROM
-    (SELECT ${key ?? 'key'} AS key, n, least, most FROM (${keyBounds(keys, scope)})) WHERE key IS NOT NULL GROUP BY key`;
+    (SELECT ${key ?? 'key'} AS key, n, least, most FROM (${keyBounds(keys, scope)})) WHERE key IS NOT NULL AND ${where} GROUP BY key`;
 
 /** Rows `key, hits, sources` of candidates whose bounds say it all. */
 export const renderSettled = (candidates: string, by: 'hits' | 'sources', limit: number): Sql => ({
@@ -209,7 +221,7 @@ export function renderMembers(
   subject: TopSubject | InsightSubject,
   filter: Filter,
 ): Sql {
-  const scope = scopeOf(sources, filter);
+  const { scope } = rankedScope(sources, subject, filter);
   const what = ranked[subject];
   if ('rows' in what) throw new WeirError('fault', `${subject} have no candidates`);
   const { summed, beside } = keyMembers(what.keys, scope);
@@ -227,26 +239,6 @@ export function renderMembers(
         ]),
   ];
   return { text: parts.join(' UNION ALL '), values: scope.conditions.values };
-}
-
-/** One row `sessions, open, bytes_in, probes, sources, alerts`. */
-export function renderCounts(sources: readonly PartitionSource[], filter: Filter): Sql {
-  const scope = scopeOf(sources, filter);
-  const { conditions } = scope;
-  const bySources = `SELECT number, sum(sessions) AS s, sum(packets) AS p, sum(bytes_in) AS b FROM (${touches(scope)}) GROUP BY number`;
-  const where = sources.some(({ hasOpen }) => hasOpen) ? conditions.session(filter) : 'false';
-  const open = sources
-    .filter(({ hasOpen }) => hasOpen)
-    .map(({ catalog }) => `SELECT count(*) AS n FROM ${newestOpen(catalog)} WHERE outcome = 'open' AND ${where}`);
-  const at = allOf(conditions.time(filter, 'start'));
-  const alerts = sources.map(({ catalog }) => `SELECT count(*) AS n FROM ${catalog}.alerts WHERE ${at}`);
-  const total = (parts: readonly string[]): string =>
-    parts.length === 0 ? '0' : `(SELECT coalesce(sum(n), 0)::BIGINT FROM (${parts.join(' UNION ALL ')}))`;
-  return {
-    text: `SELECT coalesce(sum(s), 0)::BIGINT, ${total(open)}, coalesce(sum(b), 0)::BIGINT, coalesce(sum(p), 0)::BIGINT, count(*), ${total(alerts)}
-      FROM (${bySources})`,
-    values: conditions.values,
-  };
 }
 
 /** Rows `bucket, sessions, packets, sources`. */
