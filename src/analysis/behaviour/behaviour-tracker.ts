@@ -188,8 +188,9 @@ export class BehaviourTracker {
 
   #ended(state: SourceState, session: Session, hits: readonly SignatureHit[], view: SessionView | undefined): void {
     const touch = this.#touch;
-    const silent = session.bytesIn === 0;
-    if (silent) {
+    const attempts = attemptsOf(session);
+    // Another honeypot's log tells a login often without the bytes it was made of.
+    if (session.bytesIn === 0 && !attempts) {
       this.#visits.session(state, touch, 'silent');
       return;
     }
@@ -200,7 +201,6 @@ export class BehaviourTracker {
     }
     const exploited = this.#exploits.session(state, touch, hits);
     const second = this.#phases.session(state, touch, session);
-    const attempts = attemptsOf(session);
     if (attempts) this.#guesses.session(state, touch, attempts);
     const requests = view && !attempts ? readAnsweredPaths(view.input, view.output) : undefined;
     const walked = requests !== undefined && this.#walks.session(state, touch, requests);

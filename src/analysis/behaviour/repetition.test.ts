@@ -96,6 +96,15 @@ describe('floods', () => {
 });
 
 describe('brute force', () => {
+  test('logins that a log told without their bytes are guesses, and no silence', () => {
+    const bed = new TrackerBed();
+    for (const index of times(30, (n) => n))
+      bed.take(session(index * 3, attacker, '10.66.0.9:22', '', { ...login('root', `pass${index}`), protocol: 'ssh' }));
+    const [guessing, ...others] = bed.found();
+    assert.deepEqual([guessing.behaviour, guessing.credentials, guessing.hits], ['brute-force', 30, 30]);
+    assert.deepEqual(others, []);
+  });
+
   test('five different credentials are brute force, four are not, however often', () => {
     const bed = new TrackerBed();
     for (const index of times(16, (n) => n))
