@@ -116,6 +116,20 @@ test('OpenCanary: lines of a connection are one session, knocks are probes, requ
   assert.deepEqual(probes[0].targets[0].kind, 'half-open');
 });
 
+test('OpenCanary: a password of VNC that the sensor does not know is an attempt, not a password', () => {
+  const line = (password: string): string =>
+    JSON.stringify({
+      ...JSON.parse(importSamples.opencanary[4]),
+      dst_port: 5900,
+      logtype: 12_001,
+      logdata: { 'VNC Server Challenge': '00ff', 'VNC Client Response': '01fe', 'VNC Password': password },
+    });
+  const of = (password: string) => runImport(openCanaryFormat, [line(password)]).sessions[0];
+  const unknown = of('<Password was not in the common list>');
+  assert.deepEqual([unknown.password, unknown.tags], [undefined, ['login-attempt']]);
+  assert.deepEqual([of('letmein').password, of('letmein').tags], ['letmein', undefined]);
+});
+
 test('OpenCanary: the same ports after ten silent minutes are another connection', () => {
   const line = (time: string): string =>
     JSON.stringify({ ...JSON.parse(importSamples.opencanary[4]), utc_time: `2023-02-04 ${time}` });

@@ -44,6 +44,7 @@ const probeKinds: Readonly<Record<number, ProbeKind>> = {
 /** Below are its own messages: it starts, it stores its configuration. */
 const firstOfTraffic = 2000;
 const idleMicros = 600e6;
+const unknownPassword = '<Password was not in the common list>';
 
 interface Line {
   readonly at: Micros;
@@ -112,7 +113,11 @@ function transportOf(data: JsonObject): 'tcp' | 'udp' | 'icmp' {
 
 function add(draft: SessionDraft, { at, type, data }: Line): void {
   draft.touch(at);
-  draft.credential(textOf(data, 'USERNAME'), textOf(data, 'PASSWORD') ?? textOf(data, 'VNC Password'));
+  const guessed = textOf(data, 'VNC Password');
+  // VNC sends a password's hash; the sensor knows a few common ones by it.
+  const unknown = guessed === unknownPassword;
+  draft.credential(textOf(data, 'USERNAME'), textOf(data, 'PASSWORD') ?? (unknown ? undefined : guessed));
+  if (unknown) draft.tag('login-attempt');
   const version = textOf(data, 'REMOTEVERSION');
   if (version && type === 4001) draft.chunk('in', at, `${version}\r\n`);
   draft.fact('client', version);
