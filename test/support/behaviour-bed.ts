@@ -9,7 +9,7 @@ import { wholeView } from '../../src/analysis/session-gatherer.ts';
 import { defaultAnalysis } from '../../src/config/analysis-schema.ts';
 import type { BehaviourThresholds } from '../../src/model/analysis-settings.ts';
 import type { ProbeKind, ProbeRecord, WeirEvent } from '../../src/model/event.ts';
-import type { Behaviour, SignatureHit, Verdict } from '../../src/model/insight.ts';
+import type { Behaviour, Fact, SignatureHit, Verdict } from '../../src/model/insight.ts';
 import type { SessionRecord, SynDetails } from '../../src/model/session.ts';
 import { sampleChunk, sampleId, sampleSession } from './sample-records.ts';
 
@@ -121,9 +121,9 @@ export class TrackerBed {
     if (restore) this.tracker.restore([...this.verdicts.values()]);
   }
 
-  take(event: WeirEvent, hits: readonly SignatureHit[] = []): this {
+  take(event: WeirEvent, hits: readonly SignatureHit[] = [], facts: readonly Fact[] = []): this {
     const view = event.kind === 'session' && event.session.outcome !== 'open' ? wholeView(event.session) : undefined;
-    this.tracker.take(event, hits, view);
+    this.tracker.take(event, hits, view, facts);
     return this;
   }
 

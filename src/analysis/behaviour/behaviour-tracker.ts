@@ -5,7 +5,7 @@
 import { type Clock, type Micros, systemClock } from '../../base/clock.ts';
 import type { BehaviourThresholds } from '../../model/analysis-settings.ts';
 import type { ProbeRecord, ProbeTarget, WeirEvent } from '../../model/event.ts';
-import type { SignatureHit, Verdict } from '../../model/insight.ts';
+import type { Fact, SignatureHit, Verdict } from '../../model/insight.ts';
 import type { Credential, SessionRecord } from '../../model/session.ts';
 import type { SessionView } from '../session-view.ts';
 import { readAnsweredPaths } from './answered-paths.ts';
@@ -45,11 +45,12 @@ export interface BehaviourCounters {
 }
 
 /** Protocols whose logins show no password. */
-const sealedLogins = new Set(['ssh', 'rdp', 'smb', 'vnc']);
+const sealedLogins = new Set(['ssh', 'rdp', 'smb', 'vnc', 'mysql', 'mongodb']);
 /** A client that shows an SSH version and algorithms has sent more than this. */
 const sshLoginBytes = 200;
 
 const noAttempts: readonly Credential[] = [];
+const noFacts: readonly Fact[] = [];
 
 /** Whoever begins takes the records of so long again. */
 const takenAgainMicros = 30 * 60 * 1e6;
@@ -88,9 +89,9 @@ export class BehaviourTracker {
     this.#selfNamed = new SelfNamedDetector(this.#table);
   }
 
-  /** Never throws for what an attacker made. `hits` and `view` are of a session that ended. */
-  take(event: WeirEvent, hits: readonly SignatureHit[] = [], view?: SessionView): void {
-    if (event.kind === 'session') this.#session(event.session, hits, view);
+  /** Never throws for what an attacker made. `hits`, `view` and `facts` are of a session that ended. */
+  take(event: WeirEvent, hits: readonly SignatureHit[] = [], view?: SessionView, facts: readonly Fact[] = noFacts): void {
+    if (event.kind === 'session') this.#session(event.session, hits, view, facts);
     else if (event.kind === 'probe') this.#probe(event.probe);
   }
 
@@ -148,7 +149,7 @@ export class BehaviourTracker {
     return diversion === importDiversion ? this.#sources.get(`${ip} ${importDiversion}`, ip) : this.#sources.of(ip);
   }
 
-  #session(session: SessionRecord, hits: readonly SignatureHit[], view: SessionView | undefined): void {
+  #session(session: SessionRecord, hits: readonly SignatureHit[], view: SessionView | undefined, facts: readonly Fact[]): void {
     const ended = session.outcome !== 'open';
     const fresh = this.#seen.add(session.id, ended ? seenParts.begin | seenParts.end : seenParts.begin);
     if (fresh === 0) return;
@@ -171,7 +172,7 @@ export class BehaviourTracker {
     touch.record = session.id;
     touch.diversion = diversion;
     touch.index = (fresh & seenParts.begin) !== 0 ? this.#scans.touch(state, touch) : state.touches.find(touch.host, touch.port);
-    if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view);
+    if ((fresh & seenParts.end) !== 0) this.#ended(state, session, hits, view, facts);
     this.#touched(state, start);
   }
 
@@ -186,11 +187,17 @@ export class BehaviourTracker {
     this.#sources.touched(state);
   }
 
-  #ended(state: SourceState, session: Session, hits: readonly SignatureHit[], view: SessionView | undefined): void {
+  #ended(
+    state: SourceState,
+    session: Session,
+    hits: readonly SignatureHit[],
+    view: SessionView | undefined,
+    facts: readonly Fact[],
+  ): void {
     const touch = this.#touch;
-    const attempts = attemptsOf(session);
-    // Another honeypot's log tells a login often without the bytes it was made of.
-    if (session.bytesIn === 0 && !attempts) {
+    const attempts = attemptsOf(session, facts);
+    // Logs of other honeypots tell of logins without the bytes they came in.
+    if (session.bytesIn === 0 && attempts === undefined) {
       this.#visits.session(state, touch, 'silent');
       return;
     }
@@ -201,10 +208,10 @@ export class BehaviourTracker {
     }
     const exploited = this.#exploits.session(state, touch, hits);
     const second = this.#phases.session(state, touch, session);
-    if (attempts) this.#guesses.session(state, touch, attempts);
-    const requests = view && !attempts ? readAnsweredPaths(view.input, view.output) : undefined;
+    const guessed = attempts !== undefined && this.#guesses.session(state, touch, attempts);
+    const requests = view && readAnsweredPaths(view.input, view.output);
     const walked = requests !== undefined && this.#walks.session(state, touch, requests);
-    if (exploited || second || attempts || walked || found?.kind === 'research') return;
+    if (exploited || second || guessed || walked || found?.kind === 'research') return;
     this.#visits.session(state, touch, session.transport === 'udp' ? 'datagrams' : 'spoke');
   }
 
@@ -236,16 +243,27 @@ export class BehaviourTracker {
 }
 
 /** What a session tried to log in with: empty where that cannot be read, undefined where it did not try. */
-function attemptsOf(session: Session): readonly Credential[] | undefined {
-  const { credentials, userName, password, protocol, tags } = session;
-  if (credentials && credentials.length > 0) return credentials;
+function attemptsOf(session: Session, facts: readonly Fact[]): readonly Credential[] | undefined {
+  const { credentials = noAttempts, userName, password, protocol, tags } = session;
+  const sealed = protocol !== undefined && sealedLogins.has(protocol);
+  if (credentials.length > 0 && (!sealed || credentials.some((one) => one.password !== undefined))) return credentials;
   if (password !== undefined) return [{ ...(userName !== undefined && { userName }), password }];
+  const told = credentialsOf(facts);
+  if (told.length > 0) return told;
   if (tags?.includes('login-attempt')) return noAttempts;
-  if (
-    protocol !== undefined &&
-    sealedLogins.has(protocol) &&
-    (userName !== undefined || (protocol === 'ssh' && session.bytesIn > sshLoginBytes))
-  )
-    return noAttempts;
-  return undefined;
+  const named = userName !== undefined || credentials.length > 0;
+  return sealed && (named || (protocol === 'ssh' && session.bytesIn > sshLoginBytes)) ? noAttempts : undefined;
+}
+
+/** Those that stand in the bytes, of services that no responder of ours answered. Names without a password say who, not what was tried. */
+function credentialsOf(facts: readonly Fact[]): readonly Credential[] {
+  let found: Credential[] | undefined;
+  for (const { kind, value } of facts) {
+    if (kind !== 'credential') continue;
+    const colon = value.indexOf(':');
+    if (colon < 0 || colon === value.length - 1) continue;
+    found ??= [];
+    found.push({ userName: value.slice(0, colon), password: value.slice(colon + 1) });
+  }
+  return found ?? noAttempts;
 }

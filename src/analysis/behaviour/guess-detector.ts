@@ -63,8 +63,11 @@ export class GuessDetector {
     this.#window = thresholds.guessWindowMs * 1000;
   }
 
-  /** A session that ended, with its attempts; none where a login was tried that cannot be read. */
-  session(state: SourceState, touch: Touch, attempts: readonly Credential[]): void {
+  /**
+   * A session that ended, with its attempts; none where a login was tried that cannot be read. True when it is part of guessing:
+   * a client that always gives the same password is none.
+   */
+  session(state: SourceState, touch: Touch, attempts: readonly Credential[]): boolean {
     const { at } = touch;
     const key = episodeKey('brute-force', touch.port);
     const active = this.#table.active(state.episodes, key, at);
@@ -74,14 +77,14 @@ export class GuessDetector {
     const logins = guess.logins.add(at, 1, this.#window);
     if (active) {
       this.#extend(active, guess, state, touch);
-      return;
+      return true;
     }
     guess.hosts.add(touch.host);
     guess.records.push(touch.record);
     if (guess.records.length > 16) guess.records.shift();
     const { guessedCredentials, guessedLogins } = this.#thresholds;
     const unread = attempts.length === 0 && logins >= guessedLogins;
-    if (!unread && !this.#distinct(guess, at, guessedCredentials)) return;
+    if (!unread && !this.#distinct(guess, at, guessedCredentials)) return false;
     const first = Math.min(guess.logins.first, at, ...guess.recent.values());
     const episode = this.#table.open(state, 'brute-force', touch.port, {
       about: { key: aboutPort(touch.port), port: touch.port },
@@ -92,7 +95,7 @@ export class GuessDetector {
     if (!episode) {
       // Nobody will ask for them again: what is gathered of one that has no room would grow without end.
       state.guesses?.delete(touch.port);
-      return;
+      return true;
     }
     episode.credentials = new NumberSet();
     episode.hosts.addAll(guess.hosts);
@@ -103,6 +106,7 @@ export class GuessDetector {
     episode.learn(['T1110.001']);
     guess.episode = episode;
     this.#extend(episode, guess, state, touch);
+    return true;
   }
 
   #guessOf(state: SourceState, port: number, active: Episode | undefined): Guess {

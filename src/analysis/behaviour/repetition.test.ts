@@ -3,14 +3,21 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { attacker, probe, secondsOf, session, TrackerBed, times } from '../../../test/support/behaviour-bed.ts';
+import { sampleChunk, sampleSession } from '../../../test/support/sample-records.ts';
 import { printable } from '../../base/printable.ts';
+import type { Fact } from '../../model/insight.ts';
 import type { SessionRecord } from '../../model/session.ts';
+import { extractFacts } from '../facts/extract-facts.ts';
+import { wholeView } from '../session-gatherer.ts';
 
 const shop = '10.66.0.9:80';
 const found = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const missing = 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n';
 const get = (path: string, agent = 'Mozilla/5.0 (X11; Linux x86_64)'): string =>
   `GET ${path} HTTP/1.1\r\nHost: shop\r\nUser-Agent: ${agent}\r\n\r\n`;
+/** As facts/ reads them out of the bytes. */
+const facts = (says: string): readonly Fact[] =>
+  extractFacts(wholeView(sampleSession(secondsOf(0), 1, { chunks: [sampleChunk(secondsOf(0), 'in', says)] })), []);
 const login = (userName: string, password: string, accepted?: boolean): Partial<SessionRecord> => ({
   protocol: 'telnet',
   userName,
@@ -168,6 +175,40 @@ describe('brute force', () => {
     assert.match(guessing.evidence[0], /^15 logins at port 22\/tcp .* cannot be read \(threshold: 15 in 30 min\)/);
   });
 
+  test('the same password again and again is repeated access; names alone are logins that cannot be read', () => {
+    const bed = (facts: (n: number) => Partial<SessionRecord>): string =>
+      new TrackerBed().takeAll(times(30, (n) => session(n * 20, attacker, '10.66.0.9:22', '', facts(n)))).summary();
+    assert.equal(
+      bed(() => ({ credentials: [{ userName: 'root', password: 'same' }] })),
+      'repeated-access 1',
+    );
+    for (const protocol of ['mysql', 'mongodb', 'rdp'])
+      assert.equal(
+        bed(() => ({ protocol, credentials: [{ userName: 'root' }] })),
+        'brute-force 1',
+        protocol,
+      );
+    assert.equal(
+      bed(() => ({ protocol: 'mysql' })),
+      'silent-opener 1',
+    );
+  });
+
+  test('logins that stand in the bytes count too, where no responder read them', () => {
+    const form = (n: number): string =>
+      `POST /wp-login.php HTTP/1.1\r\nHost: shop\r\nContent-Length: 18\r\n\r\nlog=admin&pwd=pw${n + 10}`;
+    const bed = new TrackerBed();
+    for (const n of times(30, (index) => index)) bed.take(session(n, attacker, shop, form(n), {}, missing), [], facts(form(n)));
+    assert.deepEqual([bed.summary(), bed.found()[0].credentials], ['brute-force 1', 30]);
+    const visitor = new TrackerBed();
+    for (const n of times(30, (index) => index)) visitor.take(session(n, attacker, shop, form(0), {}, found), [], facts(form(0)));
+    assert.equal(visitor.summary(), 'repeated-access 1');
+    const named = new TrackerBed();
+    for (const n of times(30, (index) => index))
+      named.take(session(n, attacker, shop, 'x'), [], [{ kind: 'credential', value: `user${n}:` }]);
+    assert.equal(named.summary(), 'repeated-access 1');
+  });
+
   test('what an attacker wrote is escaped and short in the evidence', () => {
     const bed = new TrackerBed();
     for (const index of times(5, (n) => n))
@@ -220,6 +261,13 @@ describe('walks over paths', () => {
       ),
     );
     assert.equal(browser.summary(), '');
+  });
+
+  test('a walk with a name and a password in each request is one, and no guessing', () => {
+    const bed = new TrackerBed();
+    for (const index of times(30, (n) => n))
+      bed.take(session(index, attacker, shop, get(`/w${index}`), { userName: 'a', password: 'b' }, missing));
+    assert.equal(bed.summary(), 'crawler 1');
   });
 
   test('nikto by its name, on the way to a verdict of its own', () => {
