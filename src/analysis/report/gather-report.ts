@@ -9,6 +9,7 @@ import { dayMicros, dayOf, dayStart } from '../../record/day.ts';
 import type { Filter, Store, TopRow } from '../../record/store.ts';
 import { briefReport, planSuspects, privateRanges } from './brief-report.ts';
 import { countryName } from './countries.ts';
+import { emptyBucket, fillGaps } from './fill-gaps.ts';
 import type {
   Report,
   ReportAttacker,
@@ -107,21 +108,6 @@ async function withFamilies(store: Source, rows: readonly TopRow[]): Promise<Rep
   return found;
 }
 
-/** Days without a hit inside the period are days too: a gap must show as one. At most 3,700 of them. */
-function whole(rows: readonly RollupRow[], step: Micros): RollupRow[] {
-  const filled: RollupRow[] = [];
-  for (const row of rows) {
-    const before = filled.at(-1);
-    const missing = before ? Math.round((row.start - before.start) / step) - 1 : 0;
-    if (before && missing < 3700)
-      for (let index = 1; index <= missing; index += 1) filled.push({ ...nothing, start: before.start + index * step });
-    filled.push(row);
-  }
-  return filled;
-}
-
-const nothing = { hits: 0, sessions: 0, probes: 0, sources: 0, ports: 0, destinations: 0, newSources: 0 };
-
 const noNews = {
   because: 'first',
   ports: [],
@@ -181,7 +167,7 @@ async function gatherDay(store: Source, date: string): Promise<NonNullable<Repor
   const byStart = new Map(rows.map((row) => [row.start, row]));
   const halfHours = Array.from({ length: 48 }, (_, index) => {
     const start = since + index * (dayMicros / 48);
-    return byStart.get(start) ?? { ...nothing, start };
+    return byStart.get(start) ?? emptyBucket(start);
   });
   const verdicts = await store.verdicts({ ...filter, behaviours: scanBehaviours });
   const scans = verdicts
@@ -232,8 +218,8 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
       campaigns: campaigns.length,
       inside,
     },
-    days: whole(days, dayMicros).map(bucketOf),
-    halfHours: whole(halfHours, dayMicros / 48).map(bucketOf),
+    days: fillGaps(days, dayMicros).map(bucketOf),
+    halfHours: fillGaps(halfHours, dayMicros / 48).map(bucketOf),
     ...(date === undefined ? {} : { day: await gatherDay(store, date) }),
     ports: {
       byHits: labelled(await store.top('ports', 'hits', filter), portName),

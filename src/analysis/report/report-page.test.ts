@@ -47,6 +47,7 @@ test('the page is one whole document that runs nothing and asks nobody', () => {
   assert.doesNotMatch(unlinked, /<[^>]*\s(src|href|style)=(?!"background:var)|url\(|@import/);
   assert.equal(tags.filter((name) => name === 'svg').length, 6);
   for (const heading of [
+    'Look at these first',
     'New since last time',
     'Day by day',
     'Every half-hour',
@@ -88,6 +89,49 @@ test('what attackers wrote is shown, and is only text', () => {
     }),
     { numRuns: 60 },
   );
+});
+
+test('the page has a size, whatever attackers wrote and however much of it', () => {
+  const long = '\u202e<b>😀=cmd|'.repeat(500);
+  const rows = Array.from({ length: 50 }, () => ({ key: long, label: long, hits: 9e15, sources: 9e15 }));
+  const families = rows.map((row) => ({ ...row, example: long, firstSeen: sampleReport.from }));
+  const attackers = rows.slice(0, 20).map(() => ({
+    ...sampleReport.attackers[0],
+    source: long,
+    organization: long,
+    behaviours: Array(50).fill(long),
+    signatures: Array(500).fill(long),
+  }));
+  const members = Array.from({ length: 100 }, (_, index) => ({
+    ...sampleReport.campaigns[0].members[0],
+    source: `${index} ${long}`,
+    reasons: Array.from({ length: 6 }, (_, each) => `${index}.${each} ${long}`),
+  }));
+  const campaign = { ...sampleReport.campaigns[0], label: long, bonds: Array(8).fill(long), members, size: 1e6 };
+  const page = renderReportPage({
+    ...sampleReport,
+    brief: {
+      sentences: Array(8).fill(long),
+      actions: Array(6).fill(long),
+      suspects: attackers.slice(0, 8).map((attacker) => ({ ...attacker, inside: true, reasons: Array(6).fill(long) })),
+    },
+    ports: { byHits: rows.slice(0, 20), bySources: rows.slice(0, 20) },
+    countries: rows,
+    networks: rows,
+    behaviours: rows.slice(0, 20),
+    signatures: rows.slice(0, 20),
+    families: families.slice(0, 12),
+    credentials: rows.slice(0, 20),
+    users: rows.slice(0, 20),
+    passwords: rows.slice(0, 20),
+    urls: rows.slice(0, 20),
+    attackers,
+    campaigns: Array(12).fill(campaign),
+    news: { ...sampleReport.news, ports: rows, urls: rows, signatures: rows, families: families.slice(0, 12) },
+  });
+  assert.ok(page.length < 1_500_000, `${page.length}`);
+  assert.ok(!page.includes('\u202e') && !page.includes('<b>😀'));
+  tagsOf(page.slice(page.indexOf('<html')));
 });
 
 test('nothing recorded is a report too', () => {
@@ -196,7 +240,7 @@ test('shades reach from one source to the most, each its own range', () => {
 });
 
 test('figures are short and honest', () => {
-  assert.deepEqual([0, 999, 9999, 12_345, 1_200_000, 2_198_312, 5e9].map(renderFigure), [
+  assert.deepEqual([0, 999, 9999, 12_345, 1_200_000, 2_198_312, 5e9, 7.5e15].map(renderFigure), [
     '0',
     '999',
     '9,999',
@@ -204,6 +248,7 @@ test('figures are short and honest', () => {
     '1.2M',
     '2.2M',
     '5G',
+    '7.5P',
   ]);
 });
 

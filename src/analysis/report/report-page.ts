@@ -85,13 +85,12 @@ const newsShown = 6;
 
 /** `described` are families whose payload stands elsewhere on the page. */
 function newSection(news: ReportNews, described: ReadonlySet<string>): string {
+  if (news.because === 'first') return '';
   const since = {
     'last-report': `Never seen before ${renderMinute(news.since)}, when the last report ended.`,
     asked: `Never seen before ${renderMinute(news.since)}.`,
-    first: 'Nothing was recorded before this period: all of it is new.',
     period: `Never seen before this report's beginning, ${renderMinute(news.since)}: no report ended within it.`,
   }[news.because];
-  if (news.because === 'first') return section('New since last time', since, ' ');
   const list = (title: string, heading: string, rows: readonly ReportRow[], all = rows.length, code = true): string => {
     const shown = rows.slice(0, newsShown);
     const rest = all > shown.length ? `<p class="note">and ${renderWhole(all - shown.length)} more</p>` : '';
@@ -169,7 +168,8 @@ function timeSections(report: Report): string {
     days.length > 1
       ? section('Day by day', '', `${renderTimeline(days, 86_400_000, 'Hits, sources and ports for each day')}${colors}`)
       : '',
-    halfHours.length > 0
+    // Those of one day stand below, enlarged.
+    days.length > 1
       ? section(
           'Every half-hour',
           'A scan raises hits and ports together; repetition raises hits alone.',

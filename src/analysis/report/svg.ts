@@ -14,6 +14,8 @@ export function escapeMarkup(text: string, maxLength = 400): string {
 }
 
 const steps: readonly (readonly [number, string])[] = [
+  [1e15, 'P'],
+  [1e12, 'T'],
   [1e9, 'G'],
   [1e6, 'M'],
   [1e3, 'k'],
