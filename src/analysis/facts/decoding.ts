@@ -97,26 +97,50 @@ const lookupMarks = characterClass('$}');
  */
 export function foldLookups(text: string): string {
   if (!text.includes('${')) return text;
-  const open: string[] = [];
-  let current = '';
+  const open: { readonly before: string; readonly from: number; readonly at: number }[] = [];
+  // What was folded so far at this depth, and where in the text what follows it begins.
+  let folded = '';
   let from = 0;
+  // The last `:-` before the place that is looked at, and the one after it.
+  let fallback = -1;
+  let nextFallback = text.indexOf(':-');
   for (let at = skipTo(lookupMarks, text, 0); at < text.length; at = skipTo(lookupMarks, text, at + 1)) {
     const isEnd = text[at] === '}';
     if (!isEnd && text[at + 1] === '{' && open.length < nesting) {
-      open.push(current + text.slice(from, at));
-      current = '';
+      open.push({ before: folded, from, at });
+      folded = '';
       at += 1;
       from = at + 1;
     } else if (isEnd && open.length > 0) {
-      const inner = current + text.slice(from, at);
-      current = open.pop() + foldLookup(inner);
+      const outer = open.pop() as (typeof open)[number];
+      for (; nextFallback >= 0 && nextFallback + 1 < at; nextFallback = text.indexOf(':-', nextFallback + 2))
+        fallback = nextFallback;
+      if (from === outer.at + 2 && fallback < from && !isNamedLookup(text, from)) {
+        // Most stay as they are: they are a part of the text around them.
+        folded = outer.before;
+        from = outer.from;
+        continue;
+      }
+      folded = `${outer.before}${text.slice(outer.from, outer.at)}${foldLookup(folded + text.slice(from, at))}`;
       from = at + 1;
     }
   }
   // What was never closed stays as it was written.
-  let tail = current + text.slice(from);
-  while (open.length > 0) tail = `${open.pop()}\${${tail}`;
+  let tail = folded + text.slice(from);
+  for (let outer = open.pop(); outer !== undefined; outer = open.pop())
+    tail = `${outer.before}${text.slice(outer.from, outer.at)}\${${tail}`;
   return tail;
+}
+
+const lookupNames = ['jndi:', 'lower:', 'upper:', "date:'", 'base64:'];
+
+/** Whether one that begins there may become something else by its name, in either case. */
+function isNamedLookup(text: string, at: number): boolean {
+  const first = text.charCodeAt(at) | 0x20;
+  for (const name of lookupNames)
+    if (name.charCodeAt(0) === first && text.slice(at, at + name.length).toLowerCase() === name)
+      return name !== 'jndi:' || !text.startsWith(name, at);
+  return false;
 }
 
 function foldLookup(inner: string): string {

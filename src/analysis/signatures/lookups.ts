@@ -11,6 +11,8 @@ export const foldLookups: Decoder = (bytes, marks) => {
   const open: number[] = [];
   let length = 0;
   let changed = false;
+  // Where the last `:-` is, at most.
+  let fallback = -1;
   const reached = new Reached(marks);
   for (let at = 0; at < bytes.length; at += 1) {
     reached.at(at, length);
@@ -21,15 +23,19 @@ export const foldLookups: Decoder = (bytes, marks) => {
       open.push(length);
     }
     out[length] = byte;
+    if (byte === 0x2d && out[length - 1] === 0x3a && length > 0) fallback = length - 1;
     length += 1;
     if (byte === 0x7d && open.length > 0) {
       const start = open.pop() as number;
-      const folded = resolve(out.toString('latin1', start + 2, Math.min(length - 1, start + 2 + maxLookup)), length - 3 - start);
-      if (folded !== undefined) {
-        changed = true;
-        length = start + out.write(folded, start, 'latin1');
-        reached.shrink(length);
-      }
+      const isLong = length - 3 - start > maxLookup;
+      if (isLong || (fallback < start + 2 && !isNamed(out, start + 2))) continue;
+      const folded = resolve(out.toString('latin1', start + 2, length - 1));
+      if (folded === undefined) continue;
+      changed = true;
+      length = start + out.write(folded, start, 'latin1');
+      reached.shrink(length);
+      // There may be one in what it became.
+      fallback = length;
     }
   }
   reached.at(bytes.length, length);
@@ -40,16 +46,41 @@ export const foldLookups: Decoder = (bytes, marks) => {
 const maxLookup = 512;
 
 /** What `${inner}` becomes; undefined when it stays. */
-function resolve(inner: string, length: number): string | undefined {
-  if (length > maxLookup || /^jndi:/i.test(inner)) return undefined;
-  const cased = /^(lower|upper):([\s\S]*)$/i.exec(inner);
-  if (cased) return cased[1].toLowerCase() === 'lower' ? lower(cased[2]) : upper(cased[2]);
-  const quoted = /^date:'([^']*)'$/i.exec(inner);
-  if (quoted) return quoted[1];
-  const coded = /^base64:([A-Za-z0-9+/=_-]{2,})$/i.exec(inner);
-  if (coded) return Buffer.from(coded[1], 'base64').toString('latin1');
+function resolve(inner: string): string | undefined {
+  const colon = inner.indexOf(':');
+  const rest = inner.slice(colon + 1);
+  switch (inner.slice(0, Math.max(0, Math.min(colon, longestName))).toLowerCase()) {
+    case 'jndi':
+      return undefined;
+    case 'lower':
+      return lower(rest);
+    case 'upper':
+      return upper(rest);
+    case 'date':
+      if (rest.length > 1 && rest.indexOf("'", 1) === rest.length - 1 && rest[0] === "'") return rest.slice(1, -1);
+      break;
+    case 'base64':
+      if (/^[A-Za-z0-9+/=_-]{2,}$/.test(rest)) return Buffer.from(rest, 'base64').toString('latin1');
+  }
   const fallback = inner.indexOf(':-');
   return fallback >= 0 ? inner.slice(fallback + 2) : undefined;
+}
+
+/** One more than the longest. */
+const longestName = 7;
+const names = ['lower:', 'upper:', "date:'", 'base64:'].map((name) => Buffer.from(name, 'latin1'));
+
+/** Whether what begins there is one of those that become something else by their name, in either case. */
+function isNamed(bytes: Buffer, at: number): boolean {
+  const first = bytes[at] | 0x20;
+  for (const name of names) {
+    if (name[0] !== first) continue;
+    let length = 1;
+    while (length < name.length && (bytes[at + length] === name[length] || (bytes[at + length] | 0x20) === name[length]))
+      length += 1;
+    if (length === name.length) return true;
+  }
+  return false;
 }
 
 /** ASCII only: upper(ı) is I in Log4j too, which is used to hide `jndi`; its UTF-8 bytes are c4 b1. */
