@@ -107,6 +107,32 @@ describe('capture files', () => {
     check(runImport(pcapFormat, [pcapFile(frames)]));
   });
 
+  const type = (packet: Buffer): string => (packet[0] >> 4 === 4 ? '0800' : '86dd');
+  const carried = (packet: Buffer): string => (packet[0] >> 4 === 4 ? '0021' : '0057');
+  const macs = '02000000000202000000000a';
+  const framings: readonly [name: string, linkType: number, before: (packet: Buffer) => string][] = [
+    ['PPP', 9, (packet) => `ff03${carried(packet)}`],
+    ['PPP without address and control', 9, carried],
+    ['PPP with a short number', 9, (packet) => carried(packet).slice(2)],
+    ['PPP in HDLC', 50, (packet) => `ff03${carried(packet)}`],
+    ['Cisco HDLC under the number of PPP', 50, (packet) => `0f00${type(packet)}`],
+    ['PPPoE alone', 51, (packet) => `110000010000${carried(packet)}`],
+    ['Cisco HDLC', 104, (packet) => `8f00${type(packet)}`],
+    ['PPP as pppd has it', 166, (packet) => `0003${carried(packet)}`],
+    ['PPP with its direction', 204, (packet) => `01ff03${carried(packet)}`],
+    ['NFLOG, little-endian', 239, () => '02000000080001000800000005000a006100000004000900'],
+    ['NFLOG, big-endian', 239, () => '0200000000080001080000000005000a6100000000040009'],
+    ['MPLS', 1, () => `${macs}88470006404000065140`],
+    ['802.2 with SNAP', 1, (packet) => `${macs}0100aaaa03000000${type(packet)}`],
+  ];
+  for (const [name, linkType, before] of framings)
+    test(`framed as ${name}`, () => {
+      const framed = (packets: readonly Buffer[]): Buffer[] =>
+        packets.map((packet) => Buffer.concat([Buffer.from(before(packet), 'hex'), packet]));
+      check(runImport(pcapFormat, [pcapFile(framed(dialogue), { linkType })]));
+      check(runImport(pcapFormat, [pcapFile(framed(tcpDialogue(six, request, 'HTTP/1.1 200 OK\r\n\r\n')), { linkType })]));
+    });
+
   test('pieces of any size, and a connection that goes on in the next file', () => {
     const file = pcapFile(ethernet(dialogue));
     for (const size of [1, 7, 100, 4096]) {
