@@ -21,6 +21,8 @@ export interface Segment {
   readonly acknowledged: number;
   /** Valid during the call only. */
   readonly bytes: Uint8Array;
+  /** Its data on the wire: more than `bytes` where the packet was cut. */
+  readonly dataBytes: number;
   readonly at: Micros;
 }
 
@@ -66,7 +68,7 @@ export class CapturedFlow extends SessionDraft {
     return this.#reset !== undefined || this.refused || (this.#in.finished && this.#out.finished);
   }
 
-  segment({ inward, flags, sequence, acknowledged, bytes, at }: Segment): void {
+  segment({ inward, flags, sequence, acknowledged, bytes, dataBytes, at }: Segment): void {
     const [mine, other] = inward ? [this.#in, this.#out] : [this.#out, this.#in];
     const waited = mine.waitingBytes + other.waitingBytes;
     this.touch(at);
@@ -84,11 +86,13 @@ export class CapturedFlow extends SessionDraft {
       if (inward && !other.begun) other.begin((acknowledged - 1) >>> 0);
       else other.acknowledged(acknowledged);
     }
+    // Where nothing of the data was kept it still says where the stream is.
+    if (dataBytes > 0 && bytes.length === 0 && !mine.begun) mine.begin((sequence - 1) >>> 0);
     mine.push(syn ? (sequence + 1) >>> 0 : sequence, bytes, at);
-    if (flags & tcpFlag.fin) mine.finish((sequence + bytes.length + (syn ? 1 : 0)) >>> 0);
+    if (flags & tcpFlag.fin) mine.finish((sequence + dataBytes + (syn ? 1 : 0)) >>> 0);
     if (mine.finished) this.#finFirst ??= inward ? 'in' : 'out';
     const shook = inward && (flags & tcpFlag.ack) !== 0 && !syn && this.clientSequence !== undefined;
-    if (shook || (bytes.length > 0 && !syn)) this.established = true;
+    if (shook || (dataBytes > 0 && !syn)) this.established = true;
     this.sizeBytes += this.#in.waitingBytes + this.#out.waitingBytes - waited;
   }
 

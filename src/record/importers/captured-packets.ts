@@ -45,6 +45,8 @@ interface Packet {
   readonly macAt: number;
   readonly mac: Buffer;
   readonly cut: boolean;
+  /** Where it ended on the wire: behind `end` where it was cut. */
+  readonly wireEnd: number;
 }
 
 export class CapturedPackets {
@@ -128,7 +130,8 @@ export class CapturedPackets {
       tally.rejected('no whole IP header');
       return;
     }
-    const packet = { bytes, start, end, layout, ...facts, cut: facts.cut || start + length > captured };
+    const wireEnd = start + length;
+    const packet = { bytes, start, end, layout, ...facts, cut: facts.cut || wireEnd > captured, wireEnd };
     const room = end - layout.transportAt;
     if (layout.protocol === protocolTcp && room >= (packet.cut ? tcpToFlags : 20)) this.#tcp(packet, tally);
     else if (layout.protocol === protocolUdp && room >= 8) this.#udp(packet, tally);
@@ -138,13 +141,14 @@ export class CapturedPackets {
   }
 
   #tcp(packet: Packet, tally: UnitTally): void {
-    const { bytes, end, layout, at } = packet;
+    const { bytes, end, wireEnd, layout, at } = packet;
     const tcp = layout.transportAt;
     const dataAt = tcp + (bytes[tcp + 12] >> 4) * 4;
     if (dataAt < tcp + 20) {
       tally.rejected('a TCP header shorter than one');
       return;
     }
+    const dataBytes = Math.max(0, wireEnd - dataAt);
     const flags = bytes[tcp + 13];
     const sequence = be32(bytes, tcp + 4);
     const [key, back] = keysOf('t', packet);
@@ -163,7 +167,7 @@ export class CapturedPackets {
     }
     let flow = found;
     if (!flow) {
-      inward = startsInward(packet, flags, end - dataAt);
+      inward = startsInward(packet, flags, dataBytes);
       flow = this.#begin(packet, 'tcp', inward, flags, tally);
       this.#undecided.add(inward ? key : back, flow, at, flow.sizeBytes);
     } else tally.merged();
@@ -171,7 +175,7 @@ export class CapturedPackets {
     if (packet.cut) flow.truncated = true;
     const before = flow.sizeBytes;
     const data = dataAt < end ? bytes.subarray(dataAt, end) : bytes.subarray(end, end);
-    flow.segment({ inward, flags, sequence, acknowledged: be32(bytes, tcp + 8), bytes: data, at });
+    flow.segment({ inward, flags, sequence, acknowledged: be32(bytes, tcp + 8), bytes: data, dataBytes, at });
     if (this.#undecided.get(held)) {
       if (flow.established) {
         this.#undecided.take(held);
@@ -293,7 +297,7 @@ function isAnother(flow: CapturedFlow, inward: boolean, sequence: number, at: Mi
  */
 function startsInward({ bytes, layout }: Packet, flags: number, dataBytes: number): boolean {
   if (flags & tcpFlag.syn) return (flags & tcpFlag.ack) === 0;
-  if ((flags & (tcpFlag.ack | tcpFlag.rst)) === 0 && dataBytes <= 0) return true;
+  if ((flags & (tcpFlag.ack | tcpFlag.rst)) === 0 && dataBytes === 0) return true;
   return be16(bytes, layout.transportAt) >= be16(bytes, layout.transportAt + 2);
 }
 

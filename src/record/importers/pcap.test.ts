@@ -133,6 +133,17 @@ describe('capture files', () => {
       check(runImport(pcapFormat, [pcapFile(framed(tcpDialogue(six, request, 'HTTP/1.1 200 OK\r\n\r\n')), { linkType })]));
     });
 
+  test('what was cut off counts: data makes a connection, and its end is behind all of it', () => {
+    const long = tcpDialogue(six, 'GET /'.padEnd(900, 'x'), 'HTTP/1.1 200 OK\r\n\r\n');
+    // In the midst of it: the request, its answer, and a FIN that brings the last bytes.
+    const last = tcpPacket({ ...six, flags: fin | ack, sequence: 1901, acknowledged: 9020, data: 'y'.repeat(300) });
+    const frames = ethernet([long[3], long[4], last]);
+    const { sessions, probes } = runImport(pcapFormat, [pcapFile(frames, { snap: 68 })]);
+    assert.equal(probes.length, 0);
+    const [{ destination, bytesIn, truncated, outcome }] = sessions;
+    assert.deepEqual([destination.port, bytesIn, truncated, outcome], [80, 1200, true, 'client-closed']);
+  });
+
   test('pieces of any size, and a connection that goes on in the next file', () => {
     const file = pcapFile(ethernet(dialogue));
     for (const size of [1, 7, 100, 4096]) {
