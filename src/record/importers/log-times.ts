@@ -8,12 +8,17 @@ import { parseLogTime } from './json-line.ts';
 
 const months = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
 const day = 86_400e6;
+const noTime = 'no valid time';
 
 // After `<4>` or `<4>1 `, which RFC 3164 and RFC 5424 put in front.
-const iso = /^(?:<\d{1,3}>)?(?:1 )?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,12})?(?:Z|[+-]\d\d:?\d\d)?)[\s,]/;
+const iso = /^(?:<\d{1,3}>)?(?:1 )?(\d{4}([-/])\d\d\2\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,12})?(?:Z|[+-]\d\d:?\d\d)?)[\s,]/;
 const classic = /^(?:<\d{1,3}>)?([A-Z][a-z]{2}) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?[\s:]/;
 /** `dmesg -T`, OpenWrt's logread and `journalctl -o short-full`. */
 const human = /^\[?[A-Z][a-z]{2} ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})[\]\s]/;
+/** Syslog's with the year before it. */
+const yearFirst = /^(?:<\d{1,3}>)?(\d{4}) ([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d)[\s:]/;
+/** `grep` puts the file's name and the line's number before what it found, in several files and with `-n`. */
+const found = /^[\w./-]{1,255}:(?:\d{1,9}:)?/;
 const full = /^[A-Z][a-z]{2} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?) (UTC|[+-]\d\d:?\d\d|[A-Z]{2,5})\s/;
 const unix = /^(\d{9,10})\.(\d{1,9})\s/;
 const sinceBoot = /^(?:<\d{1,3}>)?\[\s*(\d{1,10})\.(\d{1,6})\]/;
@@ -25,7 +30,7 @@ export class LogTimes {
   /** Of files whose first line has a year, said or found: the last line's time. */
   readonly #previous = new Map<number, Micros>();
   /** Why the last line had no time. */
-  reason = 'no valid time';
+  reason: string = noTime;
 
   constructor(context: ImportContext) {
     this.#context = context;
@@ -37,7 +42,13 @@ export class LogTimes {
 
   /** NaN when the line does not begin with one; `reason` says why. */
   of(line: string, file: number): Micros {
-    this.reason = 'no valid time';
+    this.reason = noTime;
+    const at = this.#stamp(line, file);
+    const bare = Number.isNaN(at) && this.reason === noTime ? line.replace(found, '') : line;
+    return bare.length < line.length ? this.#stamp(bare, file) : at;
+  }
+
+  #stamp(line: string, file: number): Micros {
     const { zoneMinutes, bootedAt } = this.#context;
     let match = classic.exec(line);
     if (match) {
@@ -46,7 +57,7 @@ export class LogTimes {
       return year === undefined ? this.#withoutYear(local, file) : local(Number(year));
     }
     match = iso.exec(line);
-    if (match) return parseLogTime(match[1], zoneMinutes);
+    if (match) return parseLogTime(match[1].replaceAll('/', '-'), zoneMinutes);
     match = sinceBoot.exec(line);
     if (match) {
       if (bootedAt === undefined) this.reason = 'its time counts from boot: say when that was with --booted';
@@ -54,6 +65,8 @@ export class LogTimes {
     }
     match = human.exec(line);
     if (match) return civil(Number(match[6]), match[1], match[2], match[3], match[4], match[5], '') - zoneMinutes * 60e6;
+    match = yearFirst.exec(line);
+    if (match) return civil(Number(match[1]), match[2], match[3], match[4], match[5], match[6], '') - zoneMinutes * 60e6;
     match = full.exec(line);
     if (match) return parseLogTime(`${match[1]}${/^[A-Z]/.test(match[2]) && match[2] !== 'UTC' ? '' : match[2]}`, zoneMinutes);
     match = unix.exec(line);

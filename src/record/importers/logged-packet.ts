@@ -44,11 +44,13 @@ interface Words {
   flags: string[];
   doNotFragment: boolean;
   hasOptions: boolean;
+  /** It has what only whole lines have, not those somebody made shorter: TOS or traffic class. */
+  wholeHeader: boolean;
 }
 
 /** The text up to `end`, taken apart at blanks. */
 function wordsOf(text: string, begin: number, end: number): Words {
-  const words: Words = { flags: [], doNotFragment: false, hasOptions: false };
+  const words: Words = { flags: [], doNotFragment: false, hasOptions: false, wholeHeader: false };
   let seen = 0;
   for (let at = begin; at < end && seen < mostWords; seen += 1) {
     let stop = text.indexOf(' ', at);
@@ -70,6 +72,10 @@ function wordsOf(text: string, begin: number, end: number): Words {
         case 'WINDOW':
         case 'TYPE':
           words[name] ??= text.slice(equals + 1, stop);
+          break;
+        case 'TOS':
+        case 'TC':
+          words.wholeHeader = true;
       }
     } else if (stop - at === 3) {
       const word = text.slice(at, stop);
@@ -98,8 +104,8 @@ function numberOf(given: string | undefined, most: number): number | undefined {
   return value <= most ? value : undefined;
 }
 
-/** Why not, as text. */
-export function parseLoggedPacket(line: string): LoggedPacket | string {
+/** Why not, as text; undefined for ICMP that asks for nothing: answers and errors. */
+export function parseLoggedPacket(line: string): LoggedPacket | string | undefined {
   const text = line.includes('\t') ? line.replaceAll('\t', ' ') : line;
   // What the rule's own prefix says comes first, and may hold anything.
   const begin = Math.max(0, text.lastIndexOf('IN=', text.indexOf('SRC=')));
@@ -129,7 +135,7 @@ export function parseLoggedPacket(line: string): LoggedPacket | string {
   if (protocol === 'ICMP' || protocol === 'ICMPV6' || protocol === '1' || protocol === '58') {
     const type = numberOf(words.TYPE, 255);
     if (type === undefined) return 'ICMP without a type';
-    if (type !== (source.includes(':') ? 128 : 8)) return `ICMP of type ${type} is no probe`;
+    if (type !== (source.includes(':') ? 128 : 8)) return undefined;
     const echo = /TYPE=\d+ CODE=\d+ ID=(\d{1,5}) SEQ=(\d{1,5})/.exec(text);
     if (echo) packet.id = `${echo[1]} ${echo[2]}`;
     return packet;
@@ -138,6 +144,8 @@ export function parseLoggedPacket(line: string): LoggedPacket | string {
   const sourcePort = numberOf(words.SPT, 65_535);
   const port = numberOf(words.DPT, 65_535);
   if (sourcePort === undefined || port === undefined) return text.includes(' FRAG:') ? 'a fragment without ports' : 'no ports';
+  // The kernel says more behind the ports: a line that ends there may have lost digits of the last.
+  if (words.wholeHeader && /DPT=\d{1,5}$/.test(text)) return 'it ends within its ports';
   packet.sourcePort = sourcePort;
   packet.port = port;
   packet.transport = protocol === 'TCP' ? 'tcp' : 'udp';

@@ -132,7 +132,7 @@ test('LOG lines: what is no packet, and packets that are no probe, are said', ()
     ['IN=eth0 SRC=1.2.3 DST=1.2.3.4 PROTO=TCP', /addresses/],
     ['IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 PROTO=TCP SPT=1', /ports/],
     ['IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 FRAG:64 PROTO=TCP', /ports/],
-    ['IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 PROTO=ICMP TYPE=3 CODE=1 [SRC=9.9.9.9 DST=8.8.8.8 PROTO=UDP SPT=1 DPT=2 ]', /type 3/],
+    ['IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 LEN=40 TOS=0x00 PROTO=TCP SPT=1 DPT=44', /ends within/],
     ['IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 PROTO=2', /not recorded/],
     ['SRC=1.2.3.4 DST=1.2.3.5', /protocol/],
   ];
@@ -142,10 +142,28 @@ test('LOG lines: what is no packet, and packets that are no probe, are said', ()
   }
 });
 
+test('LOG lines: ICMP that asks for nothing belongs to something else', () => {
+  const error = 'IN=eth0 SRC=1.2.3.4 DST=1.2.3.5 PROTO=ICMP TYPE=3 CODE=1 [SRC=9.9.9.9 DST=8.8.8.8 PROTO=UDP SPT=1 DPT=2 ]';
+  assert.equal(parseLoggedPacket(error), undefined);
+  assert.equal(parseLoggedPacket('IN=eth0 SRC=::1 DST=::2 PROTO=ICMPv6 TYPE=135 CODE=0'), undefined);
+});
+
+test('LOG lines: a year before the month, slashes, and what grep puts before a line', async () => {
+  const when = 1_772_600_767_000_000;
+  for (const stamp of [
+    '2026 Mar  4 05:06:07',
+    '2026/03/04 05:06:07',
+    'kern.log:Mar  4 05:06:07',
+    '/var/log/kern.log.1:17:Mar  4 05:06:07',
+    '17:2026-03-04T05:06:07Z',
+  ])
+    assert.equal((await probesOf(`${stamp} sensor kernel: ${syn(22)}\n`))[0].start, when, stamp);
+});
+
 test('LOG lines: a prefix of the rule cannot pretend to be the packet', () => {
   const packet = parseLoggedPacket(
     'DPT=1 SPT=2 PROTO=UDP IN=x IN=eth0 OUT= SRC=192.0.2.1 DST=192.0.2.2 PROTO=TCP SPT=5 DPT=6 SYN',
   );
-  assert.ok(typeof packet !== 'string');
+  assert.ok(packet && typeof packet !== 'string');
   assert.deepEqual([packet.transport, packet.sourcePort, packet.port], ['tcp', 5, 6]);
 });

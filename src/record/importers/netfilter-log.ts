@@ -87,6 +87,7 @@ class NetfilterLogParser implements LineParser {
 
   #packet(text: string, at: Micros, place: Place): LineOutcome {
     const packet = parseLoggedPacket(text);
+    if (!packet) return 'merged';
     if (typeof packet === 'string') return rejected(packet);
     const { source, sourcePort, destination, port, transport } = packet;
     const flow = `${transport} ${source} ${sourcePort} ${destination} ${port}${transport === 'icmp' ? ` ${packet.id ?? ''}` : ''}`;
