@@ -6,7 +6,7 @@ import { addEveEvent } from './eve-events.ts';
 import { eveFlow, FlowDraft, flowOutcome, flowProbe } from './eve-flow.ts';
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
-import { type JsonObject, member, numberOf, objectOf, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
+import { type JsonObject, member, objectOf, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
 import { SessionTable } from './session-table.ts';
 
 /** Flow records come when a flow timed out, at most an hour of Suricata's defaults after its last packet. */
@@ -27,8 +27,9 @@ class EveParser implements LineParser {
     if (object instanceof Rejection) return object;
     const type = textOf(object, 'event_type');
     if (!type || type.length > 64) return rejected('no event_type');
-    if (type === 'stats' || (textOf(object, 'src_ip') === undefined && numberOf(object, 'flow_id') === undefined))
-      return 'merged';
+    const flowless = member(object, 'flow_id') === undefined;
+    // A packet that decoding refused is no part of any flow, whatever addresses it bore.
+    if (type === 'stats' || (flowless && (type === 'anomaly' || textOf(object, 'src_ip') === undefined))) return 'merged';
     const at = parseLogTime(textOf(object, 'timestamp') ?? '', this.#context.zoneMinutes);
     if (Number.isNaN(at)) return rejected('no timestamp');
     const began = flowStart(object, this.#context.zoneMinutes);

@@ -46,6 +46,16 @@ test('EVE: events of a flow are one session, turned the way it began', () => {
   );
 });
 
+test('EVE: an anomaly of a packet that has no flow is no session', () => {
+  const anomaly = { type: 'decode', event: 'decoder.tcp.invalid_optlen' };
+  const { sessions, counts } = runImport(eveFormat, [
+    event('anomaly', { flow_id: undefined, anomaly }),
+    event('anomaly', { flow_id: undefined, src_port: undefined, dest_port: undefined, anomaly }),
+    event('anomaly', { anomaly: { type: 'stream', event: 'stream.pkt_invalid_ack' } }),
+  ]);
+  assert.deepEqual([sessions.length, counts.merged], [1, 2]);
+});
+
 test('EVE: what TCP flags say of a flow without a handshake', () => {
   const kinds = (
     [
