@@ -1,6 +1,7 @@
 // One piece of an attacker's text looked at plainly and through its disguises, a few layers deep, within a budget: URLs,
 // commands and hashes go to the list. Pure; what it costs is bounded by the budget.
 
+import { viewBytes } from '../session-view.ts';
 import { addHashes } from './command-facts.ts';
 import { findCalls, findCommands } from './command-scan.ts';
 import { decodeEscapes, decodePercent, findBase64, findWideText, foldLookups } from './decoding.ts';
@@ -15,7 +16,8 @@ export interface HiddenText {
 
 const layers = 3;
 
-export const textBudget = (): HiddenText => ({ bytes: 262_144, pieces: 512 });
+/** Three times what is looked at of a session at all: most have no layers. */
+export const textBudget = (): HiddenText => ({ bytes: 3 * viewBytes, pieces: 512 });
 
 /**
  * `value`: somebody wrote it into a request on purpose. `described`: a header that names web pages by habit. `command`: where a

@@ -85,8 +85,16 @@ function isNamed(bytes: Buffer, at: number): boolean {
 
 /** ASCII only: upper(ı) is I in Log4j too, which is used to hide `jndi`; its UTF-8 bytes are c4 b1. */
 const upper = (text: string): string =>
-  text.replaceAll('\u00c4\u00b1', 'I').replace(/[a-z]+/g, (letters) => letters.toUpperCase());
-const lower = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+  isAscii(text)
+    ? text.toUpperCase()
+    : text.replaceAll('\u00c4\u00b1', 'I').replace(/[a-z]+/g, (letters) => letters.toUpperCase());
+const lower = (text: string): string =>
+  isAscii(text) ? text.toLowerCase() : text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+
+function isAscii(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) if (text.charCodeAt(at) > 127) return false;
+  return true;
+}
 
 /** Where offsets of the input went; those within a fold end where it begins to be shorter. */
 class Reached {

