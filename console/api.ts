@@ -64,9 +64,17 @@ export interface AttackerPage {
 }
 
 export interface Campaign {
+  readonly id: string;
   readonly label: string;
+  readonly event: { readonly start: string; readonly end: string };
   readonly size: number;
-  readonly members: readonly { readonly source: { readonly ip: string }; readonly reasons: readonly string[] }[];
+  readonly hits: number;
+  readonly bonds: readonly string[];
+  readonly members: readonly {
+    readonly source: { readonly ip: string };
+    readonly hits: number;
+    readonly reasons: readonly string[];
+  }[];
 }
 
 export interface Session {

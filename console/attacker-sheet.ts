@@ -81,8 +81,16 @@ function parts({ attacker, ports, decoys, credentials, facts, verdicts, families
 export class AttackerSheet {
   readonly #dialog = byId<HTMLDialogElement>('attacker');
   #request: AbortController | undefined;
+  /** Whom it shows. */
+  #ip: string | undefined;
 
-  constructor() {
+  /** `onSessions` is told whose sessions somebody wants to see. */
+  constructor(onSessions: (ip: string) => void) {
+    byId('attacker-sessions').addEventListener('click', () => {
+      const ip = this.#ip;
+      this.#dialog.close();
+      if (ip) onSessions(ip);
+    });
     addEventListener('hashchange', () => void this.follow());
     this.#dialog.addEventListener('close', () => {
       if (this.#dialog.open) return;
@@ -110,7 +118,8 @@ export class AttackerSheet {
     this.#request?.abort();
     this.#request = new AbortController();
     const body = byId('attacker-page');
-    setText(byId('attacker-title'), printable(decodeURIComponent(encoded), 60));
+    this.#ip = decodeURIComponent(encoded);
+    setText(byId('attacker-title'), printable(this.#ip, 60));
     setText(byId('attacker-place'), '');
     body.replaceChildren(make('p', 'quiet', 'loading…'));
     if (!this.#dialog.open) this.#dialog.showModal();

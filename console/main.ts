@@ -5,6 +5,7 @@ import {
   ApiError,
   type Attacker,
   ask,
+  type Campaign,
   type Counts,
   type LiveMessage,
   type Point,
@@ -16,6 +17,7 @@ import {
 } from './api.ts';
 import { AttackerSheet } from './attacker-sheet.ts';
 import { renderAttackers } from './attacker-table.ts';
+import { renderCampaigns } from './campaign-list.ts';
 import { byId, make, setText } from './dom.ts';
 import { Live } from './live.ts';
 import { RateChart } from './rate-chart.ts';
@@ -31,12 +33,14 @@ const firstRows = '100';
 const typingPauseMs = 350;
 /** A scan grows with every message: its view need not. */
 const judgedEveryMs = 2000;
+/** Finding them compares all sources with each other. */
+const campaignsEveryMs = 300_000;
 
 const table = new SessionTable(byId('rows'));
 const chart = new RateChart(byId('rate-sessions'), byId('rate-probes'));
 const sheet = new SessionSheet();
-const attackerSheet = new AttackerSheet();
-const views = new Views({ attackers: loadAttackers, behaviour: loadVerdicts });
+const attackerSheet = new AttackerSheet((ip) => pick('source', ip));
+const views = new Views({ attackers: loadAttackers, campaigns: loadCampaigns, behaviour: loadVerdicts });
 const attackersBy = byId<HTMLSelectElement>('attackers-by');
 const behaviourKind = byId<HTMLSelectElement>('behaviour-kind');
 const filters = byId<HTMLFormElement>('filters');
@@ -46,6 +50,8 @@ const olderButton = byId<HTMLButtonElement>('older');
 
 let paused = false;
 let judged = 0;
+/** For which time campaigns were asked last, and when. */
+let grouped: { readonly since: string; readonly at: number } | undefined;
 let connected = false;
 let waiting: LiveMessage[] = [];
 let missedWhilePaused = 0;
@@ -135,8 +141,21 @@ async function loadVerdicts(): Promise<void> {
   byId('verdicts-empty').hidden = items.length > 0;
 }
 
-function pickPort(port: string): void {
-  (filters.elements.namedItem('port') as HTMLInputElement).value = port;
+async function loadCampaigns(): Promise<void> {
+  const since = windowSelect.value;
+  const list = byId('campaign-list');
+  if (grouped?.since === since && performance.now() - grouped.at < campaignsEveryMs) return;
+  if (grouped?.since !== since) list.replaceChildren(make('li', 'quiet', 'comparing sources…'));
+  const { items } = await ask<{ items: Campaign[] }>('campaigns', { since, limit: '100' });
+  grouped = { since, at: performance.now() };
+  renderCampaigns(list, items);
+  byId('campaigns-empty').hidden = items.length > 0;
+}
+
+const pickPort = (port: string): void => pick('port', port);
+
+function pick(name: 'port' | 'source', value: string): void {
+  (filters.elements.namedItem(name) as HTMLInputElement).value = value;
   applyFilters();
   views.show('sessions');
   byId('sessions').scrollIntoView({ behavior: 'smooth', block: 'start' });

@@ -140,6 +140,7 @@ export class SessionSheet {
       return;
     }
     this.#drawFacts(this.#stored.session);
+    byId<HTMLAnchorElement>('detail-attacker').href = `#attacker/${encodeURIComponent(this.#stored.session.source.ip)}`;
     byId('detail-findings').replaceChildren(...findings(this.#stored));
     this.#drawBytes(drawnBytes);
   }

@@ -1,8 +1,8 @@
-// Which of the page's views is open: sessions, attackers or behaviour. The fragment says so; sheets leave it as it is.
+// Which of the page's views is open: sessions, attackers, campaigns or behaviour. The fragment says so; sheets leave it as it is.
 
 import { byId } from './dom.ts';
 
-const names = ['sessions', 'attackers', 'behaviour'] as const;
+const names = ['sessions', 'attackers', 'campaigns', 'behaviour'] as const;
 export type ViewName = (typeof names)[number];
 
 export class Views {

@@ -9,7 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { WeirEvent } from '../../src/model/event.ts';
 import { browserRequired, ConsoleBed, hasBrowser, openBrowser } from '../support/browser.ts';
 import { contrastOf, widths } from '../support/page-scripts.ts';
-import { sampleInsights } from '../support/sample-insights.ts';
+import { sampleCampaign, sampleInsights } from '../support/sample-insights.ts';
 import {
   hostileSession,
   sampleAlert,
@@ -333,6 +333,33 @@ describe('the console', { skip: !hasBrowser && !browserRequired ? 'no /usr/bin/c
     await page.locator('#detail-findings h3').getByText('Part of').waitFor();
     assert.match((await page.locator('#detail-findings').textContent()) ?? '', /urlhttp:\/\/198\.51\.100\.1\/x.*exploitation/);
     assert.equal(await page.evaluate('window.owned'), undefined);
+    assert.deepEqual(bed.complaints, []);
+  });
+
+  it('leads from a campaign to its members, from a member to its sessions, and back', async () => {
+    const at = systemClock();
+    const { events, insights } = sampleCampaign(at - 60e6);
+    await bed.recordFound(events, insights);
+    const page = await bed.signedIn(browser);
+    await page.locator('#tab-campaigns').click();
+    const campaign = page.locator('#campaign-list > li[data-id]');
+    await campaign.locator('summary').click();
+    assert.equal(await campaign.count(), 1);
+    assert.match((await campaign.locator('header').textContent()) ?? '', /6 sources · 6 hits/);
+    assert.equal(await campaign.locator('details li').count(), 6);
+    const { scroll, inner } = await page.evaluate<{ scroll: number; inner: number }>(widths);
+    assert.ok(scroll <= inner, String(scroll));
+    await campaign.locator('details a').first().click();
+    await page.locator('#attacker-title').getByText('192.0.2.10').waitFor();
+    await page.locator('#attacker h3').getByText('Campaigns').waitFor();
+    await page.locator('#attacker-sessions').click();
+    await rowsToBe(page, 1);
+    assert.equal(await page.locator('#attacker').isVisible(), false);
+    assert.equal(await page.locator('input[name="source"]').inputValue(), '192.0.2.10');
+    await page.locator('#rows tr').click();
+    await page.locator('#detail-attacker[href="#attacker/192.0.2.10"]').click();
+    await page.locator('#attacker h3').getByText('Ports').waitFor();
+    assert.equal(await page.locator('#detail').isVisible(), false);
     assert.deepEqual(bed.complaints, []);
   });
 
