@@ -219,7 +219,6 @@ export const sampleFilters: readonly Filter[] = [
   { ...all, protocol: 'http', diversion: 'dmz', service: 'catch-all' },
   { ...all, ports: parsePorts('0-23,445'), since: day + 3 * halfHourMicros },
   { ...all, transport: 'udp', diversion: 'dmz' },
-  { ...all, diversion: 'lan', since: day + 3 * halfHourMicros },
   { ...all, before: createIdentifier(day + dayMicros + 9 * halfHourMicros) },
 ];
 

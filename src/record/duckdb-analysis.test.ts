@@ -81,14 +81,17 @@ test('days of one diversion are answered by their sums, with what others have be
     let store = await DuckDbStore.open({ dataDirectory });
     for (const each of [store, model]) await each.apply(events, {}, first.insights);
     await store.settle();
-    const filters = ['dmz', 'lan', 'neither', "o'clock"].map((diversion) => ({ limit: 1000, diversion }));
+    const filters = ['dmz', "neither's"].map((diversion) => ({ limit: 1000, diversion }));
     for (const filter of filters)
       assert.deepEqual(await everythingFound(store, filter), await everythingFound(model, filter), JSON.stringify(filter));
     await store.close();
     store = await DuckDbStore.open({ dataDirectory, sumRows: 1_000_000 });
     const second = sampleWorld(50, 4);
     for (const each of [store, model]) await each.apply(second.events, {}, second.insights);
-    for (const filter of [...filters, { ...filters[0], since: dayStart('2026-03-15') + 12 * 3600e6 }])
+    for (const filter of [
+      { limit: 1000, diversion: 'lan' },
+      { ...filters[0], since: dayStart('2026-03-15') + 12 * 3600e6 },
+    ])
       assert.deepEqual(await everythingFound(store, filter), await everythingFound(model, filter), JSON.stringify(filter));
     await store.close();
   }));

@@ -33,6 +33,7 @@ import {
   renderKnown,
   renderLists,
   renderPlaces,
+  renderRawRollup,
   renderRollup,
   renderRollupKeys,
   renderRollupNew,
@@ -40,7 +41,6 @@ import {
   renderTotals,
   renderUnsummedBuckets,
   renderVerdicts,
-  stepMicros,
 } from './duckdb-insight-query.ts';
 import { familyColumns, insightColumns, readFamily, readInsight, readPlace, readVerdict } from './duckdb-insight-schema.ts';
 import {
@@ -197,20 +197,20 @@ export class DuckDbAnalysis implements AnalysisStore {
 
   /** From the records, but for which sources are new. */
   async #bucketsOf(sources: readonly PartitionSource[], step: RollupStep, filter: Filter): Promise<RollupRow[]> {
-    const rows = await this.#counted(sources, step, filter, new Map(), true);
-    if (rows.length === 0) return rows;
-    const fresh = await this.#count(renderRollupNew(this.#access.sources({}), sources, step, filter));
-    return rows.map((row) => ({ ...row, newSources: fresh.get(row.start / stepMicros[step]) ?? 0 }));
+    const rows = await this.#access.ask(renderRawRollup(this.#access.sources({}), sources, step, filter));
+    const fresh = new Map(rows.map(([bucket, , , , news]) => [Number(bucket), Number(news)]));
+    return this.#withKeys(rows, sources, step, filter, fresh, true);
   }
 
-  async #counted(
+  /** Rows `bucket, sessions, packets, sources`, with how many ports and destinations. `raw`: of records alone. */
+  async #withKeys(
+    rows: readonly unknown[][],
     sources: readonly PartitionSource[],
     step: RollupStep,
     filter: Filter,
     fresh: ReadonlyMap<number, number>,
     raw: boolean,
   ): Promise<RollupRow[]> {
-    const rows = await this.#access.ask(renderRollup(sources, step, filter, raw));
     if (rows.length === 0) return [];
     const ports = await this.#count(renderRollupKeys(sources, step, 'ports', filter, raw));
     const destinations = await this.#count(renderRollupKeys(sources, step, 'destinations', filter, raw));
@@ -228,7 +228,8 @@ export class DuckDbAnalysis implements AnalysisStore {
   /** Days, the first and last of which the filter may cut. */
   async #days(sources: readonly PartitionSource[], filter: Filter): Promise<RollupRow[]> {
     const firsts = await this.#count(renderFirsts(this.#access.sources({}), 'day'));
-    const rows = await this.#counted(sources, 'day', filter, firsts, false);
+    const counted = await this.#access.ask(renderRollup(sources, 'day', filter));
+    const rows = await this.#withKeys(counted, sources, 'day', filter, firsts, false);
     for (const part of cutBuckets(filter, dayMicros)) {
       const cut = this.#access.sources(part);
       if (cut.length === 0) continue;

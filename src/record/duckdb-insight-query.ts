@@ -27,7 +27,7 @@ import { numberOf, sourceNumber } from './duckdb-source-number.ts';
 import type { Filter, TopRow, TopSubject } from './store.ts';
 
 const places = '"analysis".places';
-export const stepMicros: Readonly<Record<RollupStep, number>> = { 'half-hour': halfHourMicros, day: dayMicros };
+const stepMicros: Readonly<Record<RollupStep, number>> = { 'half-hour': halfHourMicros, day: dayMicros };
 
 const scopeOf = (sources: readonly PartitionSource[], filter: Filter): RelationScope => ({
   sources,
@@ -242,14 +242,34 @@ export function renderMembers(
 }
 
 /** Rows `bucket, sessions, packets, sources`. */
-export function renderRollup(sources: readonly PartitionSource[], step: RollupStep, filter: Filter, raw: boolean): Sql {
-  const scope = { ...scopeOf(sources, filter), raw };
+export function renderRollup(sources: readonly PartitionSource[], step: RollupStep, filter: Filter): Sql {
+  const scope = scopeOf(sources, filter);
   return {
-    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (SELECT first // ${stepMicros[step]} AS bucket, number, sum(sessions) AS s,
-      sum(packets) AS p FROM (${touches(scope)}) GROUP BY ALL) GROUP BY bucket`,
+    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*) FROM (${bucketsOf(scope, step)}) GROUP BY bucket`,
     values: scope.conditions.values,
   };
 }
+
+/** Rows `bucket, sessions, packets, sources, new sources` of records alone: of sources those that no earlier bucket of `all` has. */
+export function renderRawRollup(
+  all: readonly PartitionSource[],
+  sources: readonly PartitionSource[],
+  step: RollupStep,
+  filter: Filter,
+): Sql {
+  const scope = { ...scopeOf(sources, filter), raw: true };
+  const passing = bucketsOf(scope, step);
+  const ever = touches({ sources: all, filter: { limit: 1 }, conditions: scope.conditions });
+  return {
+    text: `SELECT bucket, sum(s)::BIGINT, sum(p)::BIGINT, count(*), count(*) FILTER (bucket = born) FROM (${passing})
+      LEFT JOIN (SELECT min(first) // ${stepMicros[step]} AS born, number FROM (${ever}) GROUP BY number) USING (number) GROUP BY bucket`,
+    values: scope.conditions.values,
+  };
+}
+
+/** Rows `bucket, number, s, p`. */
+const bucketsOf = (scope: RelationScope, step: RollupStep): string =>
+  `SELECT first // ${stepMicros[step]} AS bucket, number, sum(sessions) AS s, sum(packets) AS p FROM (${touches(scope)}) GROUP BY ALL`;
 
 /** Rows `bucket, keys`: distinct ports or destinations. */
 export function renderRollupKeys(
