@@ -127,6 +127,20 @@ test('LOG lines: what a SYN tells, where sequence and options were logged', asyn
   for (const hex of ['', '02', '0200', '02ff', '0303', 'ffff', '00'.repeat(40), '01'.repeat(40)]) decodeTcpOptions(hex);
 });
 
+test('LOG lines: as Docker, Filebeat, Fluentd and rsyslog keep them', async () => {
+  const own = `Mar  4 05:06:07 sensor kernel: ${syn(22)}`;
+  for (const wrapped of [
+    { log: `${own}\n`, stream: 'stdout', time: '2026-03-05T00:00:00.5Z' },
+    { '@timestamp': '2026-03-05T00:00:00.500Z', message: own },
+    { '@timestamp': '2026-03-05T00:00:00.500Z', event: { original: own } },
+    { '@timestamp': '2026-03-04T05:06:07Z', host: 'sensor', message: `[   12.345678] ${syn(22)}` },
+    { timestamp: '2026-03-04T06:06:07+01:00', program: 'kernel', message: syn(22) },
+  ]) {
+    const [{ start, targets }] = await probesOf(JSON.stringify(wrapped));
+    assert.deepEqual([start, targets[0].port], [1_772_600_767_000_000, 22], JSON.stringify(wrapped));
+  }
+});
+
 test('LOG lines: what is no packet, and packets that are no probe, are said', () => {
   const wrong: [string, RegExp][] = [
     ['IN=eth0 SRC=1.2.3 DST=1.2.3.4 PROTO=TCP', /addresses/],

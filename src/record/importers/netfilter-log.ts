@@ -16,7 +16,7 @@ import {
   Rejection,
   rejected,
 } from './importer.ts';
-import { parseJsonLine, textOf } from './json-line.ts';
+import { type JsonObject, objectOf, parseJsonLine, parseLogTime, textOf } from './json-line.ts';
 import { LogTimes } from './log-times.ts';
 import { decodeTcpOptions, type LoggedPacket, parseLoggedPacket } from './logged-packet.ts';
 
@@ -65,11 +65,20 @@ class NetfilterLogParser implements LineParser {
   #json(line: string, place: Place): LineOutcome {
     const object = parseJsonLine(line);
     if (object instanceof Rejection) return object;
-    const message = textOf(object, 'MESSAGE');
-    if (message === undefined || !message.includes('SRC=')) return rejected('no packet of a LOG rule');
-    const micros = textOf(object, '_SOURCE_REALTIME_TIMESTAMP') ?? textOf(object, '__REALTIME_TIMESTAMP') ?? '';
-    if (!/^\d{1,16}$/.test(micros)) return rejected('no valid time');
-    return this.#packet(message, Number(micros), place);
+    const text = loggedText(object);
+    if (text === undefined || !text.includes('SRC=')) return rejected('no packet of a LOG rule');
+    const at = this.#objectTime(object, text, place);
+    return Number.isNaN(at) ? rejected('no valid time') : this.#packet(text, at, place);
+  }
+
+  /** The journal's; else the line's own, which is when it was logged; else that of whoever forwarded it. */
+  #objectTime(object: JsonObject, text: string, { file }: Place): Micros {
+    const micros = textOf(object, '_SOURCE_REALTIME_TIMESTAMP') ?? textOf(object, '__REALTIME_TIMESTAMP');
+    if (micros !== undefined) return /^\d{1,16}$/.test(micros) ? Number(micros) : Number.NaN;
+    const own = this.#times.of(text, file);
+    if (!Number.isNaN(own)) return own;
+    const forwarded = textOf(object, '@timestamp') ?? textOf(object, 'timestamp') ?? textOf(object, 'time');
+    return parseLogTime(forwarded ?? '', this.#context.zoneMinutes);
   }
 
   /** One entry of the journal is many lines; the one with the packet counts, the others belong to it. */
@@ -122,6 +131,13 @@ class NetfilterLogParser implements LineParser {
     return false;
   }
 }
+
+/** The line, where the journal, Docker or a forwarder (Filebeat, Fluentd, rsyslog) keeps it. */
+const loggedText = (object: JsonObject): string | undefined =>
+  textOf(object, 'MESSAGE') ??
+  textOf(object, 'message') ??
+  textOf(object, 'log') ??
+  textOf(objectOf(object, 'event') ?? {}, 'original');
 
 /** As nmap names its scans; what holds a RST or answers something is no question either. */
 function kindOf({ transport, flags }: LoggedPacket): ProbeKind {
