@@ -1,6 +1,7 @@
 // Folds Log4j's nested lookups to what the logger would make of them, so that `${${lower:j}ndi:…}` reads `${jndi:…}`
 // (Apache Log4j 2, "Lookups" and "Property Substitution"). Nothing is ever looked up. One pass; nesting beyond a bound stays as it is.
 
+import { lowerByte, skipBytes } from './byte-set.ts';
 import type { Decoder, Marks } from './decoders.ts';
 
 const maxNesting = 24;
@@ -28,11 +29,11 @@ export const foldLookups: Decoder = (bytes, marks) => {
     if (byte === 0x7d && open.length > 0) {
       const start = open.pop() as number;
       const isLong = length - 3 - start > maxLookup;
-      if (isLong || (fallback < start + 2 && !isNamed(out, start + 2))) continue;
-      const folded = resolve(out.toString('latin1', start + 2, length - 1));
-      if (folded === undefined) continue;
+      if (isLong || (fallback < start + 2 && nameAt(out, start + 2) < 0)) continue;
+      const end = resolve(out, start, length - 1);
+      if (end < 0) continue;
       changed = true;
-      length = start + out.write(folded, start, 'latin1');
+      length = end;
       reached.shrink(length);
       // There may be one in what it became.
       fallback = length;
@@ -45,55 +46,72 @@ export const foldLookups: Decoder = (bytes, marks) => {
 /** Longer ones are kept as they are. */
 const maxLookup = 512;
 
-/** What `${inner}` becomes; undefined when it stays. */
-function resolve(inner: string): string | undefined {
-  const colon = inner.indexOf(':');
-  const rest = inner.slice(colon + 1);
-  switch (inner.slice(0, Math.max(0, Math.min(colon, longestName))).toLowerCase()) {
-    case 'jndi':
-      return undefined;
-    case 'lower':
-      return lower(rest);
-    case 'upper':
-      return upper(rest);
-    case 'date':
-      if (rest.length > 1 && rest.indexOf("'", 1) === rest.length - 1 && rest[0] === "'") return rest.slice(1, -1);
-      break;
-    case 'base64':
-      if (/^[A-Za-z0-9+/=_-]{2,}$/.test(rest)) return Buffer.from(rest, 'base64').toString('latin1');
-  }
-  const fallback = inner.indexOf(':-');
-  return fallback >= 0 ? inner.slice(fallback + 2) : undefined;
-}
+const names = ['lower:', 'upper:', "date:'", 'base64:', 'jndi:'].map((name) => Buffer.from(name, 'latin1'));
 
-/** One more than the longest. */
-const longestName = 7;
-const names = ['lower:', 'upper:', "date:'", 'base64:'].map((name) => Buffer.from(name, 'latin1'));
-
-/** Whether what begins there is one of those that become something else by their name, in either case. */
-function isNamed(bytes: Buffer, at: number): boolean {
+/** Which of those a look-up begins with there, in either case; -1 when with none. */
+function nameAt(bytes: Buffer, at: number): number {
   const first = bytes[at] | 0x20;
-  for (const name of names) {
+  for (let index = 0; index < names.length; index += 1) {
+    const name = names[index];
     if (name[0] !== first) continue;
     let length = 1;
     while (length < name.length && (bytes[at + length] === name[length] || (bytes[at + length] | 0x20) === name[length]))
       length += 1;
-    if (length === name.length) return true;
+    if (length === name.length) return index;
   }
-  return false;
+  return -1;
 }
 
-/** ASCII only: upper(ı) is I in Log4j too, which is used to hide `jndi`; its UTF-8 bytes are c4 b1. */
-const upper = (text: string): string =>
-  isAscii(text)
-    ? text.toUpperCase()
-    : text.replaceAll('\u00c4\u00b1', 'I').replace(/[a-z]+/g, (letters) => letters.toUpperCase());
-const lower = (text: string): string =>
-  isAscii(text) ? text.toLowerCase() : text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+/** Makes what it stands for of the look-up from `start` to the bracket at `end`, in its place. Where that ends, or -1 when it stays. */
+function resolve(bytes: Buffer, start: number, end: number): number {
+  const from = start + 2;
+  const name = nameAt(bytes, from);
+  const rest = from + (name < 0 ? 0 : names[name].length);
+  if (rest <= end)
+    switch (name) {
+      case 0:
+        return start + writeLower(bytes, start, rest, end);
+      case 1:
+        return start + writeUpper(bytes, start, rest, end);
+      case 2:
+        if (bytes.indexOf(quote, rest) === end - 1) return start + bytes.copy(bytes, start, rest, end - 1);
+        break;
+      case 3:
+        if (end - rest >= 2 && skipBytes(bytes, rest, end, base64Flags) === end)
+          return start + bytes.write(bytes.toString('latin1', rest, end), start, 'base64');
+        break;
+      case 4:
+        return -1;
+    }
+  for (let at = from; at + 1 < end; at += 1)
+    if (bytes[at] === colon && bytes[at + 1] === dash) return start + bytes.copy(bytes, start, at + 2, end);
+  return -1;
+}
 
-function isAscii(text: string): boolean {
-  for (let at = 0; at < text.length; at += 1) if (text.charCodeAt(at) > 127) return false;
-  return true;
+const quote = 0x27;
+const colon = 0x3a;
+const dash = 0x2d;
+const base64Flags = new Uint8Array(256);
+for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-')
+  base64Flags[character.charCodeAt(0)] = 1;
+
+/** ASCII letters alone, as in the next one; both say how many bytes came out. */
+function writeLower(bytes: Buffer, start: number, from: number, end: number): number {
+  for (let at = from; at < end; at += 1) bytes[start + at - from] = lowerByte(bytes[at]);
+  return end - from;
+}
+
+/** upper(ı) is I in Log4j too, which is used to hide `jndi`; its UTF-8 bytes are c4 b1. */
+function writeUpper(bytes: Buffer, start: number, from: number, end: number): number {
+  let to = start;
+  for (let at = from; at < end; at += 1) {
+    const byte = bytes[at];
+    const isDotless = byte === 0xc4 && at + 1 < end && bytes[at + 1] === 0xb1;
+    bytes[to] = isDotless ? 0x49 : byte >= 0x61 && byte <= 0x7a ? byte - 32 : byte;
+    to += 1;
+    if (isDotless) at += 1;
+  }
+  return to - start;
 }
 
 /** Where offsets of the input went; those within a fold end where it begins to be shorter. */
