@@ -2,7 +2,8 @@
 // imported, and one beside them for what outlives days, attached to one engine instance. Opens, attaches, sets damaged files
 // aside, detaches and deletes. What is in the tables is duckdb-store.ts.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
@@ -31,7 +32,7 @@ export interface DatabaseOptions {
   readonly directory: string;
   readonly memoryBytes: number;
   readonly threads: number;
-  /** Nothing is written and damaged files stay where they are. */
+  /** Nothing is written in `directory` and damaged files stay where they are. */
   readonly readOnly: boolean;
 }
 
@@ -74,6 +75,8 @@ export class DuckDbDatabase {
   #instance: DuckDBInstance | undefined;
   #writer: DuckDBConnection | undefined;
   #reader: DuckDBConnection | undefined;
+  /** A reader's, for as long as it is open; nobody else may look into it. */
+  #ownTemporary: string | undefined;
   /** One for each day, or part of it, of records as they happened; ascending by `from`. */
   days: Partition[] = [];
   /** One for each day, or part of it, on which something was imported; ascending by `from`. */
@@ -108,12 +111,14 @@ export class DuckDbDatabase {
     if (!readOnly) mkdirSync(directory, { recursive: true, mode: 0o700 });
     // Rankings take lists of numbers out of the engine, tens of megabytes for a moment.
     returnLargeBlocks();
-    const temporary = join(directory, 'tmp');
+    // A reader may not write beside the store; what its questions put on disk goes where programs put such things.
+    if (readOnly) this.#ownTemporary = mkdtempSync(join(tmpdir(), 'weir-reading-'));
+    const temporary = this.#ownTemporary ?? join(directory, 'tmp');
     if (!readOnly) rmSync(temporary, { recursive: true, force: true });
     this.#instance = await DuckDBInstance.create(':memory:', {
       threads: String(threads),
       memory_limit: `${Math.round(memoryBytes / 1024 / 1024)}MiB`,
-      temp_directory: readOnly ? '' : temporary,
+      temp_directory: temporary,
       max_temp_directory_size: '2GiB',
       checkpoint_threshold: '64MiB',
       preserve_insertion_order: 'false',
@@ -346,6 +351,8 @@ export class DuckDbDatabase {
     this.#reader = undefined;
     this.#writer = undefined;
     this.#instance = undefined;
+    if (this.#ownTemporary !== undefined) rmSync(this.#ownTemporary, { recursive: true, force: true });
+    this.#ownTemporary = undefined;
   }
 }
 

@@ -88,6 +88,21 @@ test('while one process has the store another is refused; closed, it can be read
   await reading.close();
 });
 
+test('a reader puts what its memory does not hold into a place of its own, and leaves nothing', async (context) => {
+  const [dataDirectory, temporary, before] = [scratch(context), scratch(context), process.env.TMPDIR];
+  await (await DuckDbStore.open({ dataDirectory })).close();
+  process.env.TMPDIR = temporary;
+  context.after(() => {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  });
+  const reader = await openStoreForReading(dataDirectory);
+  const [own] = readdirSync(temporary);
+  assert.equal(statSync(join(temporary, own)).mode & 0o777, 0o700);
+  await reader.close();
+  assert.deepEqual(readdirSync(temporary), []);
+});
+
 test('a body is one file by its hash, not executable, shared by sessions, gone with the last day that has it', async (context) => {
   const dataDirectory = scratch(context);
   const store = await DuckDbStore.open({ dataDirectory });
