@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import type { Report } from '../analysis/report/report.ts';
 import { systemClock } from '../base/clock.ts';
 import { silentLog } from '../base/log.ts';
+import type { SessionRecord } from '../model/session.ts';
 import { MemoryStore } from '../record/memory-store.ts';
 import { sampleSession } from '../record/store-contract.ts';
 import { Answers } from './answers.ts';
@@ -14,7 +15,7 @@ import { LiveFeed } from './live-feed.ts';
 const now = 1_773_446_400_000_000;
 const hour = 3_600e6;
 
-async function ask(query: string): Promise<Response> {
+async function ask(query: string, others: readonly SessionRecord[] = []): Promise<Response> {
   const store = new MemoryStore();
   const sessions = [now - 50 * hour, now - 3 * hour, now - 2 * hour].map((start, index) =>
     sampleSession(start, {
@@ -23,7 +24,7 @@ async function ask(query: string): Promise<Response> {
     }),
   );
   await store.apply(
-    sessions.map((session) => ({ kind: 'session', session })),
+    [...sessions, ...others].map((session) => ({ kind: 'session', session })),
     {},
   );
   const api = {
@@ -81,4 +82,28 @@ test('what cannot be asked is refused with the reason', async () => {
     assert.equal(answer.status, 400, query);
     assert.ok((await answer.text()).includes(reason), query);
   }
+});
+
+test('a machine inside is whom to look at first, however little it did', async () => {
+  const busy = Array.from({ length: 260 }, (_, index) =>
+    [1, 2].map((each) =>
+      sampleSession(now - hour - index * 100 - each, {
+        source: { ip: `198.51.100.${index % 250}`, port: 1 },
+        destination: { ip: `192.0.2.${Math.floor(index / 250)}`, port: 80 },
+      }),
+    ),
+  ).flat();
+  const quiet = ['10.1.2.3', 'fd00::5'].map((ip, index) =>
+    sampleSession(now - 2 * hour - index, { source: { ip, port: 5 }, destination: { ip: '198.51.100.1', port: 445 } }),
+  );
+  const report = (await (await ask('', [...busy, ...quiet])).json()) as Report;
+  assert.equal(report.totals.inside, 2);
+  assert.deepEqual(report.brief.suspects.map(({ source, inside, hits }) => [source, inside, hits]).sort(), [
+    ['10.1.2.3', true, 1],
+    ['fd00::5', true, 1],
+  ]);
+  assert.match(report.brief.actions[0], /^Find 2 machines of your own networks/);
+  const without = (await (await ask('')).json()) as Report;
+  assert.equal(without.totals.inside, 0);
+  assert.ok(!without.brief.actions.some((action) => action.startsWith('Find')));
 });

@@ -39,6 +39,7 @@ const topRows = 20;
 const familyRows = 12;
 /** Among so many with most hits are those that want a look first. */
 const suspectRows = 200;
+const insideAsked = 3;
 const allRows = 10_000;
 const newRows = 50;
 const scanRows = 400;
@@ -177,6 +178,23 @@ async function gatherDay(store: Source, date: string): Promise<NonNullable<Repor
   return { date, halfHours: halfHours.map(bucketOf), scans: scans.map(scanOf) };
 }
 
+/** Those inside among `attackers`; where that is hardly anybody, some that did less, whom to ask for one by one costs more. */
+async function gatherInside(
+  store: Source,
+  inside: readonly TopRow[],
+  attackers: readonly ReportAttacker[],
+  filter: Filter,
+): Promise<ReportAttacker[]> {
+  const keys = new Set(inside.map(({ key }) => key));
+  const found = attackers.filter(({ source }) => keys.has(source));
+  for (const { source } of found) keys.delete(source);
+  for (const source of [...keys].slice(0, Math.max(0, insideAsked - found.length))) {
+    const page = await store.attacker(source, filter);
+    if (page) found.push(attackerOf(page));
+  }
+  return found;
+}
+
 /** Throws what the store throws. */
 export async function gatherReport(store: Source, question: ReportQuestion): Promise<Report> {
   const { from, to, made } = question;
@@ -199,10 +217,9 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
     (sum, row) => sum + (row.start >= dayStart(dayOf(question.newSince?.at ?? from)) ? row.newSources : 0),
     0,
   );
-  const insideFilter = { ...filter, sources: privateRanges };
-  const inside = (await store.counts(insideFilter)).sources;
   const attackers = (await store.attackers('hits', { ...filter, limit: suspectRows })).map(attackerOf);
-  const suspects = planSuspects(inside > 0 ? (await store.attackers('hits', insideFilter)).map(attackerOf) : [], attackers);
+  const inside = await store.top('sources', 'hits', { ...filter, sources: privateRanges, limit: allRows });
+  const suspects = planSuspects(await gatherInside(store, inside, attackers, filter), attackers);
   const report: Omit<Report, 'brief'> = {
     made: renderMicros(made),
     from: renderMicros(from),
@@ -216,7 +233,7 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
       alerts: counts.alerts,
       countries: countries.length,
       campaigns: campaigns.length,
-      inside,
+      inside: inside.length,
     },
     days: fillGaps(days, dayMicros).map(bucketOf),
     halfHours: fillGaps(halfHours, dayMicros / 48).map(bucketOf),

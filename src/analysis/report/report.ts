@@ -122,7 +122,7 @@ export interface Report {
     readonly alerts: number;
     readonly countries: number;
     readonly campaigns: number;
-    /** Sources with private addresses. */
+    /** Sources with private addresses; 10,000 where there are more. */
     readonly inside: number;
   };
   readonly brief: ReportBrief;
