@@ -24,7 +24,7 @@ export function createIdentifier(at: Micros): string {
  * first, so that records of different kinds never share one.
  */
 export function derivedIdentifier(at: Micros, about: string): string {
-  return digits(at, 11) + digits(hash('sha256', about, 'buffer').readUIntBE(0, 5), 8);
+  return digits(at, 11) + digits(Number.parseInt(hash('sha256', about, 'hex').slice(0, 10), 16), 8);
 }
 
 function digits(value: number, count: number): string {

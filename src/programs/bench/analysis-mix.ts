@@ -190,11 +190,12 @@ export class AnalysisMix {
     };
   }
 
-  /** The next so many. */
+  /** The next so many; it keeps none of them. */
   next(count: number): readonly WeirEvent[] {
-    this.#events = [];
     for (let index = 0; index < count; index += 1) this.#step();
-    return this.#events;
+    const events = this.#events;
+    this.#events = [];
+    return events;
   }
 
   #step(): void {
@@ -228,7 +229,7 @@ export class AnalysisMix {
   #decoy = (): string => `203.0.113.${1 + Math.floor(this.#chance() * decoys)}`;
 
   #note(input: Buffer): void {
-    const digest = hash('sha256', input, 'buffer').readUIntBE(0, 6);
+    const digest = Number.parseInt(hash('sha256', input, 'hex').slice(0, 12), 16);
     if (this.#sent.has(digest)) this.#repeated += 1;
     else this.#sent.add(digest);
   }

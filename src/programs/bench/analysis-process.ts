@@ -64,9 +64,11 @@ const collectYoung = (): void => {
   (globalThis as { gc?: (options: { type: 'minor' }) => void }).gc?.({ type: 'minor' });
 };
 
-/** Works by name; what they are given is made anew for each batch, outside of what is measured. */
+/** Takes the events of a batch, after so many others of the round, and makes ready what it is measured with. */
+type Prepare = (events: readonly WeirEvent[], done: number) => () => number | Promise<number>;
+
 interface Pass {
-  readonly works: (events: readonly WeirEvent[], done: number) => Readonly<Record<string, () => number | Promise<number>>>;
+  readonly works: Readonly<Record<string, Prepare>>;
   /** Before each round. */
   readonly begin?: () => void;
   readonly partMs?: Readonly<Record<string, number>>;
@@ -90,7 +92,7 @@ async function openRequired(): Promise<Pass> {
   await analyser.begin();
   const rollups = parts.createRollups();
   return {
-    works: (events) => ({ required: async () => rollups(events) + (await parts.analyse(analyser, events)) }),
+    works: { required: (events) => async () => rollups(events) + (await parts.analyse(analyser, events)) },
     rules: rules.size,
   };
 }
@@ -110,13 +112,13 @@ async function openEverything(): Promise<Pass> {
   await analyser.begin();
   let begun = 0;
   return {
-    works: (events) => ({
-      everything: async () => {
+    works: {
+      everything: (events) => async () => {
         const count = await parts.analyse(analyser, events);
         onPart(undefined);
         return count;
       },
-    }),
+    },
     begin: () => {
       begun += 1;
       // The first round is not told.
@@ -136,15 +138,17 @@ async function openPeers(): Promise<Pass> {
   let behaviour = parts.createNaiveBehaviour();
   let round = 0;
   return {
-    works: (events, done) => {
-      const views = parts.viewsOf(events);
-      const different = parts.allDifferent(views, round * roundEvents + done);
-      return {
-        'signatures, nothing twice': () => parts.matchSignatures(unremembered, different).length,
-        'naive behaviour': () => behaviour(events),
-        'naive signatures': () => parts.matchNaively(views),
-        'naive places': () => places(events),
-      };
+    works: {
+      'signatures, nothing twice': (events, done) => {
+        const views = parts.allDifferent(parts.viewsOf(events), round * roundEvents + done);
+        return () => parts.matchSignatures(unremembered, views).length;
+      },
+      'naive behaviour': (events) => () => behaviour(events),
+      'naive signatures': (events) => {
+        const views = parts.viewsOf(events);
+        return () => parts.matchNaively(views);
+      },
+      'naive places': (events) => () => places(events),
     },
     begin: () => {
       round += 1;
@@ -153,6 +157,27 @@ async function openPeers(): Promise<Pass> {
     },
     rules: rules.size,
   };
+}
+
+/** The events of a round, outside of the heap: what is made for a measurement must not be collected in it. */
+function writeRound(mix: AnalysisMix): parts.Written[] {
+  const batches: parts.Written[] = [];
+  for (let done = 0; done < roundEvents; done += batchEvents) batches.push(parts.writeEvents(mix.next(batchEvents)));
+  collectYoung();
+  return batches;
+}
+
+/** One batch, read as the recorder reads it and gone when it returns. */
+async function spend(
+  prepare: Prepare,
+  written: parts.Written,
+  done: number,
+): Promise<{ readonly ms: number; readonly found: number }> {
+  const work = prepare(parts.readEvents(written), done);
+  const began = process.cpuUsage();
+  const found = await work();
+  const { user, system } = process.cpuUsage(began);
+  return { ms: (user + system) / 1000, found };
 }
 
 async function measure(): Promise<AnalysisRounds> {
@@ -165,17 +190,14 @@ async function measure(): Promise<AnalysisRounds> {
   // The first round is the compiler's, and fills the memories.
   for (let round = -1; round < rounds; round += 1) {
     const spent: Record<string, number> = {};
+    const batches = writeRound(mix);
     pass.begin?.();
-    for (let done = 0; done < roundEvents; done += batchEvents) {
-      const events = parts.throughJournal(mix.next(batchEvents));
-      taken += events.length;
-      for (const [name, work] of Object.entries(pass.works(events, done))) {
-        // What was made for the measurement is not collected in it.
-        collectYoung();
-        const began = process.cpuUsage();
-        found[name] = (found[name] ?? 0) + (await work());
-        const { user, system } = process.cpuUsage(began);
-        spent[name] = (spent[name] ?? 0) + (user + system) / 1000;
+    for (const [index, written] of batches.entries()) {
+      taken += batchEvents;
+      for (const [name, prepare] of Object.entries(pass.works)) {
+        const one = await spend(prepare, written, index * batchEvents);
+        spent[name] = (spent[name] ?? 0) + one.ms;
+        found[name] = (found[name] ?? 0) + one.found;
       }
     }
     if (round < 0) continue;
