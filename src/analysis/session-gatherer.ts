@@ -77,7 +77,8 @@ function joined(chunks: readonly Chunk[], direction: Chunk['direction']): Uint8A
     }
   }
   if (several) return several.bytes;
-  return only ? only.subarray(0, viewBytes) : noBytes;
+  if (only === undefined) return noBytes;
+  return only.length > viewBytes ? only.subarray(0, viewBytes) : only;
 }
 
 function viewOf(record: SessionRecord, input: Uint8Array, output: Uint8Array, firstInput: Micros | undefined): SessionView {
