@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { recorderHeapFlags } from '../launch.ts';
 import type { AnalysisPass, AnalysisRounds } from './analysis-process.ts';
 import type { BenchReport, Say } from './bench.ts';
 import { median, spread } from './figures.ts';
@@ -47,8 +48,7 @@ async function run(pass: AnalysisPass, data: string): Promise<AnalysisRounds> {
   const node = [
     process.execPath,
     '--expose-gc',
-    // As launch.ts starts the recorder.
-    '--max-semi-space-size=16',
+    ...recorderHeapFlags,
     program,
     ...['--pass', pass, '--data', data, '--root', root, '--rounds', String(rounds), '--events', String(eventsARound)],
   ];
