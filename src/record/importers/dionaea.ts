@@ -1,10 +1,23 @@
 // Dionaea's log_json: one line for each connection when it is over, with the attempts to log in and FTP commands of it. It says
 // when a connection began, not when it ended, and holds no bytes. What it refused (SYN answered by RST) is a probe.
-// Source: Dionaea's log_json handler; with `flat_data` lists of objects are objects of lists. Times are UTC.
+// Rows of its SQLite database say the same without the attempts.
+// Source: Dionaea's log_json and log_sqlite handlers; with `flat_data` lists of objects are objects of lists. Times are UTC.
 
+import type { Micros } from '../../base/clock.ts';
 import type { ImportContext, ImportFormat, LineOutcome, LineParser, Place } from './importer.ts';
 import { Rejection, rejected } from './importer.ts';
-import { isObject, type JsonObject, listOf, member, objectOf, parseJsonLine, parseLogTime, portOf, textOf } from './json-line.ts';
+import {
+  isObject,
+  type JsonObject,
+  listOf,
+  member,
+  numberOf,
+  objectOf,
+  parseJsonLine,
+  parseLogTime,
+  portOf,
+  textOf,
+} from './json-line.ts';
 import { SessionDraft } from './session-draft.ts';
 
 /** Its names for protocols, as we call them; '' is none. */
@@ -48,11 +61,19 @@ class DionaeaParser implements LineParser {
   take(text: string, place: Place): LineOutcome {
     const object = parseJsonLine(text);
     if (object instanceof Rejection) return object;
+    if (!('connection_transport' in object))
+      return this.#connection(object, parseLogTime(textOf(object, 'timestamp') ?? '', 0), place);
+    const seconds = numberOf(object, 'connection_timestamp') ?? Number.NaN;
+    return this.#connection(ofRow(object), Math.round(seconds * 1e6), place);
+  }
+
+  end(): void {}
+
+  #connection(object: JsonObject, at: Micros, place: Place): LineOutcome {
     const connection = objectOf(object, 'connection');
     if (!connection) return rejected('no connection');
     const type = textOf(connection, 'type');
     if (type === 'listen') return 'merged';
-    const at = parseLogTime(textOf(object, 'timestamp') ?? '', 0);
     if (Number.isNaN(at)) return rejected('no timestamp');
     const ip = textOf(object, 'src_ip');
     const port = portOf(object, 'src_port');
@@ -92,16 +113,28 @@ class DionaeaParser implements LineParser {
     this.#context.session(draft.done(this.#context));
     return 'session';
   }
-
-  end(): void {}
 }
+
+/** A row of table `connections` of its SQLite database (`sqlite3 -json`), as log_json has it. */
+const ofRow = (row: JsonObject): JsonObject => ({
+  connection: {
+    type: member(row, 'connection_type'),
+    transport: member(row, 'connection_transport'),
+    protocol: member(row, 'connection_protocol'),
+  },
+  src_ip: member(row, 'remote_host'),
+  src_port: member(row, 'remote_port'),
+  dst_ip: member(row, 'local_host'),
+  dst_port: member(row, 'local_port'),
+});
 
 export const dionaeaFormat: ImportFormat = {
   name: 'dionaea',
-  title: 'Dionaea, log_json',
+  title: 'Dionaea, log_json or rows of its SQLite database as JSON',
   reads: 'lines',
   detect: ({ objects }) => {
     const mine = objects.some((object) => {
+      if ('connection_transport' in object && 'remote_host' in object) return true;
       const connection = objectOf(object, 'connection');
       return (
         connection &&

@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import { runImport } from '../../../test/support/import-bed.ts';
 import { importSamples } from '../../../test/support/import-samples.ts';
 import { parseMicros } from '../../base/clock.ts';
+import type { ProbeRecord } from '../../model/event.ts';
+import type { SessionRecord } from '../../model/session.ts';
 import { dionaeaFormat } from './dionaea.ts';
 import { heraldingFormat } from './heralding.ts';
 import { honeytrapFormat } from './honeytrap.ts';
@@ -90,6 +92,32 @@ test('Dionaea: attempts in both shapes, FTP commands, datagrams, refusals', () =
     { userName: 'a', password: 'c' },
     { userName: 'b' },
   ]);
+});
+
+test("Dionaea: rows of its database's table of connections, as one array", async () => {
+  const row = {
+    connection: 1,
+    connection_type: 'accept',
+    connection_transport: 'tcp',
+    connection_protocol: 'smbd',
+    connection_timestamp: 1653725433.53008,
+    connection_root: 1,
+    connection_parent: null,
+    local_host: '::ffff:198.51.100.5',
+    local_port: 445,
+    remote_host: '::ffff:192.0.2.9',
+    remote_hostname: '',
+    remote_port: 40_000,
+  };
+  const listens = { ...row, connection: 2, connection_type: 'listen', remote_host: '', remote_port: 0 };
+  const refused = { ...row, connection: 3, connection_type: 'reject', connection_protocol: 'pcap', local_port: 7 };
+  const timeless = { ...row, connection: 4, connection_timestamp: null };
+  const { events, files } = await importInputs([JSON.stringify([row, listens, refused, timeless], undefined, 2)]);
+  assert.deepEqual([files[0].format, files[0].lines, files[0].merged, files[0].rejected], ['dionaea', 4, 1, 1]);
+  const [{ session }, { probe }] = events as unknown as [{ session: SessionRecord }, { probe: ProbeRecord }];
+  assert.equal(session.start, parseMicros('2022-05-28T08:10:33.530080Z'));
+  assert.deepEqual([session.source.ip, session.destination.ip, session.protocol], ['192.0.2.9', '198.51.100.5', 'smb']);
+  assert.equal(probe.targets[0].port, 7);
 });
 
 test('Heralding: every attempt, over TLS too; a session told twice is one', () => {
