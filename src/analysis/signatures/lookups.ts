@@ -78,7 +78,7 @@ function resolve(bytes: Buffer, start: number, end: number): number {
         break;
       case 3:
         if (end - rest >= 2 && skipBytes(bytes, rest, end, base64Flags) === end)
-          return start + bytes.write(bytes.toString('latin1', rest, end), start, 'base64');
+          return start + writeBase64(bytes, start, rest, end);
         break;
       case 4:
         return -1;
@@ -91,9 +91,36 @@ function resolve(bytes: Buffer, start: number, end: number): number {
 const quote = 0x27;
 const colon = 0x3a;
 const dash = 0x2d;
+const padding = 0x3d;
+/** By its digits' values; those of both alphabets, and `=`. */
+const base64Values = new Uint8Array(256);
 const base64Flags = new Uint8Array(256);
-for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-')
-  base64Flags[character.charCodeAt(0)] = 1;
+for (const [value, digit] of [...Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')].entries()) {
+  base64Values[digit] = value;
+  base64Flags[digit] = 1;
+}
+base64Values[0x2d] = 62;
+base64Values[0x5f] = 63;
+base64Flags
+  .fill(1, padding, padding + 1)
+  .fill(1, 0x2d, 0x2e)
+  .fill(1, 0x5f, 0x60);
+
+/** Up to the padding, whatever stands behind it. */
+function writeBase64(bytes: Buffer, start: number, from: number, end: number): number {
+  let to = start;
+  let bits = 0;
+  let held = 0;
+  for (let at = from; at < end && bytes[at] !== padding; at += 1) {
+    held = ((held << 6) | base64Values[bytes[at]]) & 0xfff;
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    bytes[to] = held >> bits;
+    to += 1;
+  }
+  return to - start;
+}
 
 /** ASCII letters alone, as in the next one; both say how many bytes came out. */
 function writeLower(bytes: Buffer, start: number, from: number, end: number): number {
