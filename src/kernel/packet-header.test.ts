@@ -45,6 +45,9 @@ test('IPv6 extension headers are skipped, later fragments have no transport', ()
   const options = Uint8Array.from([6, 0, 1, 4, 0, 0, 0, 0, ...tcp]);
   assert.equal(parseSyn(six(6, tcp))?.options, 'mss,sok,ts,nop,ws');
   assert.equal(parseSyn(six(0, options))?.sequence, 0x12345678);
+  const authenticated = Uint8Array.from([6, 4, ...new Uint8Array(22), ...tcp]);
+  assert.equal(parseSyn(six(51, authenticated))?.sequence, 0x12345678);
+  assert.equal(parseSyn(six(51, authenticated.subarray(0, 7))), undefined);
   assert.equal(parseSyn(six(44, Uint8Array.from([6, 0, 0, 9, 0, 0, 0, 1, ...tcp]))), undefined);
   assert.equal(parseSyn(six(44, Uint8Array.from([6, 0, 0, 1, 0, 0, 0, 1, ...tcp])))?.sequence, 0x12345678);
 });

@@ -20,7 +20,7 @@ export const protocolUdp = 17;
 export const protocolIcmp = 1;
 export const protocolIcmpv6 = 58;
 
-/** IPv6 extension headers skipped before giving up (hop-by-hop, routing, fragment, destination options). */
+/** IPv6 extension headers skipped before giving up (hop-by-hop, routing, fragment, authentication, destination options). */
 const maxExtensions = 8;
 
 export function layOut(bytes: Uint8Array, start = 0, end = bytes.length): PacketLayout | undefined {
@@ -45,6 +45,11 @@ export function layOut(bytes: Uint8Array, start = 0, end = bytes.length): Packet
       if (at + 8 > end) return undefined;
       protocol = bytes[at];
       at += (bytes[at + 1] + 1) * 8;
+    } else if (protocol === 51) {
+      // Counted in another unit than the others: RFC 4302, 2.2.
+      if (at + 8 > end) return undefined;
+      protocol = bytes[at];
+      at += (bytes[at + 1] + 2) * 4;
     } else if (protocol === 44) {
       if (at + 8 > end) return undefined;
       const later = ((bytes[at + 2] << 8) | bytes[at + 3]) >> 3 !== 0;
