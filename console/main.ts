@@ -141,12 +141,29 @@ async function loadVerdicts(): Promise<void> {
   byId('verdicts-empty').hidden = items.length > 0;
 }
 
+async function askCampaigns(since: string, list: HTMLElement): Promise<readonly Campaign[] | undefined> {
+  try {
+    return (await ask<{ items: Campaign[] }>('campaigns', { since, limit: '100' })).items;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    list.replaceChildren(make('li', 'mistake', error.message));
+    grouped = undefined;
+    return undefined;
+  }
+}
+
 async function loadCampaigns(): Promise<void> {
   const since = windowSelect.value;
   const list = byId('campaign-list');
   if (grouped?.since === since && performance.now() - grouped.at < campaignsEveryMs) return;
-  if (grouped?.since !== since) list.replaceChildren(make('li', 'quiet', 'comparing sources…'));
-  const { items } = await ask<{ items: Campaign[] }>('campaigns', { since, limit: '100' });
+  if (grouped?.since !== since) {
+    grouped = undefined;
+    byId('campaigns-empty').hidden = true;
+    list.replaceChildren(make('li', 'quiet', 'comparing sources…'));
+  }
+  const items = await askCampaigns(since, list);
+  // Another time was chosen meanwhile: what came is not its answer.
+  if (items === undefined || windowSelect.value !== since) return;
   grouped = { since, at: performance.now() };
   renderCampaigns(list, items);
   byId('campaigns-empty').hidden = items.length > 0;
@@ -154,7 +171,11 @@ async function loadCampaigns(): Promise<void> {
 
 const pickPort = (port: string): void => pick('port', port);
 
+/** A port is looked at beside what is chosen already, a source with all it did. */
 function pick(name: 'port' | 'source', value: string): void {
+  if (name === 'source')
+    for (const field of filters.elements)
+      if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) field.value = '';
   (filters.elements.namedItem(name) as HTMLInputElement).value = value;
   applyFilters();
   views.show('sessions');

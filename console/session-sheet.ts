@@ -132,6 +132,8 @@ export class SessionSheet {
     byId('detail-findings').replaceChildren();
     byId<HTMLAnchorElement>('detail-capture').href = `/api/sessions/${id}/capture`;
     byId<HTMLAnchorElement>('detail-payload').href = `/api/sessions/${id}/payload`;
+    const attacker = byId<HTMLAnchorElement>('detail-attacker');
+    attacker.hidden = true;
     if (!this.#dialog.open) this.#dialog.showModal();
     try {
       this.#stored = await ask<Stored>(`sessions/${id}`, {}, this.#request.signal);
@@ -140,7 +142,8 @@ export class SessionSheet {
       return;
     }
     this.#drawFacts(this.#stored.session);
-    byId<HTMLAnchorElement>('detail-attacker').href = `#attacker/${encodeURIComponent(this.#stored.session.source.ip)}`;
+    attacker.href = `#attacker/${encodeURIComponent(this.#stored.session.source.ip)}`;
+    attacker.hidden = false;
     byId('detail-findings').replaceChildren(...findings(this.#stored));
     this.#drawBytes(drawnBytes);
   }

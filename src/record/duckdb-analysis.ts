@@ -293,6 +293,7 @@ export class DuckDbAnalysis implements AnalysisStore {
     const { ask } = this.#access;
     try {
       const ips = await this.#choose(tables.chosen, sources, by, filter);
+      if (ips?.length === 0) return [];
       for (const statement of renderPickedTables(tables)) await ask(statement);
       for (const run of pickedRuns(sources)) for (const statement of renderPick(tables, run, filter)) await ask(statement);
       const totals = (await ask(renderPickedTotals(tables))).map(readTotal);
@@ -329,7 +330,8 @@ export class DuckDbAnalysis implements AnalysisStore {
     }
     const ranking = by === 'ports' ? renderByPorts(sources, filter) : renderAttackers(sources, by, filter);
     const ips = (await ask(ranking)).map(([source]) => String(source));
-    await ask(renderChosenOf(chosen, ips));
+    // A list of nothing has no type.
+    if (ips.length > 0) await ask(renderChosenOf(chosen, ips));
     return ips;
   }
 

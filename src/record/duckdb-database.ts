@@ -2,8 +2,7 @@
 // imported, and one beside them for what outlives days, attached to one engine instance. Opens, attaches, sets damaged files
 // aside, detaches and deletes. What is in the tables is duckdb-store.ts.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DuckDBConnection, type DuckDBDataChunk, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
 import type { Micros } from '../base/clock.ts';
@@ -14,6 +13,7 @@ import { aggregateNames } from './duckdb-aggregate-schema.ts';
 import { catalogTableNames, catalogTables } from './duckdb-insight-schema.ts';
 import type { Sql } from './duckdb-query.ts';
 import { createTables, migrations, schemaVersion, tables } from './duckdb-schema.ts';
+import { openReadingDirectory, type ReadingDirectory } from './reading-directory.ts';
 
 export interface Partition {
   /**
@@ -76,7 +76,7 @@ export class DuckDbDatabase {
   #writer: DuckDBConnection | undefined;
   #reader: DuckDBConnection | undefined;
   /** A reader's, for as long as it is open; nobody else may look into it. */
-  #ownTemporary: string | undefined;
+  #ownTemporary: ReadingDirectory | undefined;
   /** One for each day, or part of it, of records as they happened; ascending by `from`. */
   days: Partition[] = [];
   /** One for each day, or part of it, on which something was imported; ascending by `from`. */
@@ -112,8 +112,8 @@ export class DuckDbDatabase {
     // Rankings take lists of numbers out of the engine, tens of megabytes for a moment.
     returnLargeBlocks();
     // A reader may not write beside the store; what its questions put on disk goes where programs put such things.
-    if (readOnly) this.#ownTemporary = mkdtempSync(join(tmpdir(), 'weir-reading-'));
-    const temporary = this.#ownTemporary ?? join(directory, 'tmp');
+    if (readOnly) this.#ownTemporary = openReadingDirectory();
+    const temporary = readOnly ? (this.#ownTemporary?.path ?? '') : join(directory, 'tmp');
     if (!readOnly) rmSync(temporary, { recursive: true, force: true });
     this.#instance = await DuckDBInstance.create(':memory:', {
       threads: String(threads),
@@ -351,7 +351,7 @@ export class DuckDbDatabase {
     this.#reader = undefined;
     this.#writer = undefined;
     this.#instance = undefined;
-    if (this.#ownTemporary !== undefined) rmSync(this.#ownTemporary, { recursive: true, force: true });
+    this.#ownTemporary?.remove();
     this.#ownTemporary = undefined;
   }
 }

@@ -103,6 +103,33 @@ test('a reader puts what its memory does not hold into a place of its own, and l
   assert.deepEqual(readdirSync(temporary), []);
 });
 
+test('a reader without a place for its questions answers those that memory holds', async (context) => {
+  const [dataDirectory, before] = [scratch(context), process.env.TMPDIR];
+  await (await DuckDbStore.open({ dataDirectory })).close();
+  process.env.TMPDIR = join(dataDirectory, 'nowhere');
+  context.after(() => {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  });
+  const reader = await openStoreForReading(dataDirectory);
+  assert.equal((await reader.counts({ limit: 1 })).sessions, 0);
+  await reader.close();
+});
+
+test('an interrupted reader leaves nothing', async (context) => {
+  const temporary = scratch(context);
+  const { openReadingDirectory } = await import('./reading-directory.ts');
+  const before = process.listenerCount('exit');
+  process.env.TMPDIR = temporary;
+  context.after(() => delete process.env.TMPDIR);
+  const own = openReadingDirectory();
+  assert.deepEqual(readdirSync(temporary).length, 1);
+  process.listeners('exit').at(-1)?.call(process, 0);
+  assert.deepEqual(readdirSync(temporary), []);
+  own?.remove();
+  assert.equal(process.listenerCount('exit'), before);
+});
+
 test('a body is one file by its hash, not executable, shared by sessions, gone with the last day that has it', async (context) => {
   const dataDirectory = scratch(context);
   const store = await DuckDbStore.open({ dataDirectory });

@@ -17,6 +17,19 @@ test('what lies between two buckets is there, and empty', () => {
   assert.deepEqual(fillGaps([], 10), []);
 });
 
+test('buckets side by side have nothing between them, also when there is no more room', () => {
+  const filled = fillGaps([row(0), row(19_996), row(19_999), row(20_000), row(20_001)], 1);
+  assert.deepEqual(
+    filled.slice(-4).map(({ start, hits }) => [start, hits]),
+    [
+      [19_997, 0],
+      [19_999, 7],
+      [20_000, 7],
+      [20_001, 7],
+    ],
+  );
+});
+
 test('ten thousand buckets, years apart, stay few, and no gap is lost', () => {
   const rows = Array.from({ length: 10_000 }, (_, index) => row(index * 1_000_000));
   const filled = fillGaps(rows, 10);

@@ -27,7 +27,7 @@ export function fillGaps(rows: readonly RollupRow[], step: Micros): RollupRow[] 
   for (const [index, row] of rows.entries()) {
     const before = rows[index - 1];
     const missing = before ? Math.round((row.start - before.start) / step) - 1 : 0;
-    const shown = missing <= room ? missing : 1;
+    const shown = missing <= Math.max(0, room) ? missing : 1;
     for (let each = 1; before && each <= shown; each += 1) filled.push(emptyBucket(before.start + each * step));
     room -= Math.max(0, shown);
     filled.push(row);

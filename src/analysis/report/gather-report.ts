@@ -195,6 +195,14 @@ async function gatherInside(
   return found;
 }
 
+/** Sources never seen before; those of the half-hour of `since` that came earlier in it are among them. */
+async function countNewSources(store: Source, since: Micros, until: Micros): Promise<number> {
+  const nextDay = dayStart(dayOf(since)) + dayMicros;
+  const firstDay = await store.rollups('half-hour', { since, until: Math.min(until, nextDay), limit: allRows });
+  const later = nextDay < until ? await store.rollups('day', { since: nextDay, until, limit: allRows }) : [];
+  return [...firstDay, ...later].reduce((sum, { newSources }) => sum + newSources, 0);
+}
+
 /** Throws what the store throws. */
 export async function gatherReport(store: Source, question: ReportQuestion): Promise<Report> {
   const { from, to, made } = question;
@@ -213,10 +221,7 @@ export async function gatherReport(store: Source, question: ReportQuestion): Pro
   const campaigns = question.planCampaigns(features);
   const top = (subject: Parameters<Source['topInsights']>[0], rows = topRows): Promise<TopRow[]> =>
     store.topInsights(subject, 'hits', { ...filter, limit: rows });
-  const newSources = days.reduce(
-    (sum, row) => sum + (row.start >= dayStart(dayOf(question.newSince?.at ?? from)) ? row.newSources : 0),
-    0,
-  );
+  const newSources = await countNewSources(store, question.newSince?.at ?? from, to);
   const attackers = (await store.attackers('hits', { ...filter, limit: suspectRows })).map(attackerOf);
   const inside = await store.top('sources', 'hits', { ...filter, sources: privateRanges, limit: allRows });
   const suspects = planSuspects(await gatherInside(store, inside, attackers, filter), attackers);
