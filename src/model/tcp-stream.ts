@@ -74,6 +74,13 @@ export class TcpStream {
     this.#next ??= (sequence + 1) >>> 0;
   }
 
+  /** A segment began here of whose bytes none are known: without `begin` it tells where the stream is, as the first `push` does. */
+  guess(sequence: number): void {
+    if (this.#next !== undefined) return;
+    this.#next = sequence;
+    this.#guessed = true;
+  }
+
   /** The receiver says which SYN it took: that one counts, whatever others were sent. Only before the first byte. */
   beginAt(sequence: number): void {
     if (this.#position === 0 && this.#waiting.length === 0) this.#next = (sequence + 1) >>> 0;
@@ -85,10 +92,7 @@ export class TcpStream {
    */
   push(sequence: number, bytes: Uint8Array, at: Micros): void {
     if (bytes.length === 0) return;
-    if (this.#next === undefined) {
-      this.#next = sequence;
-      this.#guessed = true;
-    }
+    this.guess(sequence);
     const offset = this.#offsetOf(sequence);
     if (offset === undefined) return;
     // Whoever chose which segment came first shall not hide what lies before it: better twice than not at all.

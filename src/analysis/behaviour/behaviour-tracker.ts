@@ -211,7 +211,9 @@ export class BehaviourTracker {
     const guessed = attempts !== undefined && this.#guesses.session(state, touch, attempts);
     const requests = view && readAnsweredPaths(view.input, view.output);
     const walked = requests !== undefined && this.#walks.session(state, touch, requests);
-    if (exploited || second || guessed || walked || found?.kind === 'research') return;
+    if (guessed) this.#visits.forget(state, touch);
+    const unread = attempts?.length === 0;
+    if (exploited || second || guessed || unread || walked || found?.kind === 'research') return;
     this.#visits.session(state, touch, session.transport === 'udp' ? 'datagrams' : 'spoke');
   }
 

@@ -194,6 +194,14 @@ describe('brute force', () => {
     );
   });
 
+  test('sessions that guessed are no visits afterwards', () => {
+    const bed = new TrackerBed();
+    for (const n of times(5, (index) => index))
+      bed.take(session(n, attacker, '10.66.0.9:21', 'x', { protocol: 'ftp', userName: 'a', password: `${n}` }));
+    for (const n of times(16, (index) => index)) bed.take(session(60 + n, attacker, '10.66.0.9:21', 'x', { protocol: 'ftp' }));
+    assert.equal(bed.summary(), 'brute-force 1');
+  });
+
   test('logins that stand in the bytes count too, where no responder read them', () => {
     const form = (n: number): string =>
       `POST /wp-login.php HTTP/1.1\r\nHost: shop\r\nContent-Length: 18\r\n\r\nlog=admin&pwd=pw${n + 10}`;

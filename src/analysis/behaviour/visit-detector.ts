@@ -69,6 +69,11 @@ export class VisitDetector {
     if (kind !== 'spoke') this.#count(state, touch, touch.at, 'packets', 1);
   }
 
+  /** What was counted as visits of the touch's target until its sessions were known to guess. */
+  forget({ visits }: SourceState, touch: Touch): void {
+    visits?.delete(targetNumber(touch));
+  }
+
   /** Packets that made no session. */
   packets(state: SourceState, touch: Touch, count: number): void {
     if (!this.#isFirst(state, touch, kindNumbers.packets, count)) this.#count(state, touch, touch.at, 'packets', count);

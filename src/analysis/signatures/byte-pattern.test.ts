@@ -191,6 +191,19 @@ describe('time', () => {
     assert.equal(stepsOf('wget', 'wabc'.repeat(1000)), 5000);
   });
 
+  it('goes as far as its steps reach, also where bytes cost less than one', () => {
+    const matcher = new LazyMatcher(program('wget'));
+    const text = `${'a'.repeat(30_000)}wget${'a'.repeat(30_000)}`;
+    matcher.search(bytesOf(text), 0, text.length, new Meter(plenty));
+    const meter = new Meter(20_000);
+    assert.equal(matcher.search(bytesOf(text), 0, text.length, meter), 30_004);
+    assert.equal(meter.curtailed, false);
+    const few = new Meter(5000);
+    assert.equal(matcher.search(bytesOf(text), 0, text.length, few), -1);
+    assert.equal(few.curtailed, true);
+    assert.ok(few.left <= 0 && few.left > -100, `${few.left}`);
+  });
+
   it('keeps its cache bounded where states never come back, and still answers as before', () => {
     // The automaton for this needs 2^14 states.
     const matcher = new LazyMatcher(program('a[ab]{14}c'));

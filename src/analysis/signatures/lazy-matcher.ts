@@ -134,11 +134,7 @@ export class LazyMatcher {
       this.#begin = this.#beginning(true, meter);
     }
     if (this.#fates[this.#begin] === matched) return from;
-    let end = to;
-    if (end - from > meter.left) {
-      end = from + meter.left;
-      meter.curtailed = true;
-    }
+    let end = Math.min(to, from + meter.left);
     let next = this.#next;
     let row = this.#begin * classCount;
     let resting = this.#resting * classCount;
@@ -146,45 +142,55 @@ export class LazyMatcher {
     let clearings = 0;
     let spared = 0;
     let at = from;
-    // One look-up a byte, each waiting for the one before: nothing else belongs between them.
-    while (at < end) {
-      const target = next[row + classOf[bytes[at]]];
-      at += 1;
-      if (target >= 0) {
-        if (target === resting && row === resting) {
-          keeps[bytes[at - 1]] = 1;
-          const skipped = skipBytes(bytes, at, end, keeps) - at;
-          at += skipped;
-          spared += skipped - (skipped >> 2) - skipCost;
-        }
-        row = target;
-        continue;
-      }
-      let fate = target;
-      if (fate === unknown) {
-        const set = this.#step(this.#held[row / classCount], bytes[at - 1], meter);
-        const isFull = this.#isFull(set);
-        if (isFull) {
-          clearings += 1;
-          if (clearings > maxClearings) {
-            meter.left -= at - from - spared;
-            return this.#simulate(set, bytes, at, end, end === to, meter);
+    for (;;) {
+      // One look-up a byte, each waiting for the one before: nothing else belongs between them.
+      while (at < end) {
+        const target = next[row + classOf[bytes[at]]];
+        at += 1;
+        if (target >= 0) {
+          if (target === resting && row === resting) {
+            keeps[bytes[at - 1]] = 1;
+            const skipped = skipBytes(bytes, at, end, keeps) - at;
+            at += skipped;
+            spared += skipped - (skipped >> 2) - skipCost;
           }
-          // Whoever comes next begins afresh; this search goes on with the state it is in.
-          this.#clear();
-          resting = unknown;
-        }
-        const state = this.#stateOf(set);
-        next = this.#next;
-        fate = this.#fates[state];
-        if (!isFull) next[row + classOf[bytes[at - 1]]] = fate;
-        if (fate >= 0) {
-          row = fate;
+          row = target;
           continue;
         }
+        let fate = target;
+        if (fate === unknown) {
+          const set = this.#step(this.#held[row / classCount], bytes[at - 1], meter);
+          const isFull = this.#isFull(set);
+          if (isFull) {
+            clearings += 1;
+            if (clearings > maxClearings) {
+              meter.left -= at - from - spared;
+              return this.#simulate(set, bytes, at, to, meter);
+            }
+            // Whoever comes next begins afresh; this search goes on with the state it is in.
+            this.#clear();
+            resting = unknown;
+          }
+          const state = this.#stateOf(set);
+          next = this.#next;
+          fate = this.#fates[state];
+          if (!isFull) next[row + classOf[bytes[at - 1]]] = fate;
+          if (fate >= 0) {
+            row = fate;
+            continue;
+          }
+        }
+        meter.left -= at - from - spared;
+        return fate === matched ? at : -1;
       }
-      meter.left -= at - from - spared;
-      return fate === matched ? at : -1;
+      if (end === to) break;
+      // Where nothing had begun a byte cost less than a step.
+      const more = meter.left - (at - from - spared);
+      if (more <= 0) {
+        meter.curtailed = true;
+        break;
+      }
+      end = Math.min(to, at + more);
     }
     meter.left -= at - from - spared;
     return end === to && this.#acceptsAtEnd[row / classCount] === 1 ? to : -1;
@@ -199,7 +205,7 @@ export class LazyMatcher {
   }
 
   /** Without the cache: the sets one after the other. */
-  #simulate(first: Int32Array, bytes: Uint8Array, from: number, end: number, isEnd: boolean, meter: Meter): number {
+  #simulate(first: Int32Array, bytes: Uint8Array, from: number, end: number, meter: Meter): number {
     let set = first;
     for (let at = from; ; at += 1) {
       if (this.#holds(set, operations.match)) return at;
@@ -211,7 +217,7 @@ export class LazyMatcher {
       }
       set = this.#step(set, bytes[at], meter);
     }
-    return isEnd && this.#endsWell(set) ? end : -1;
+    return this.#endsWell(set) ? end : -1;
   }
 
   #beginning(atStart: boolean, meter: Meter): number {

@@ -62,6 +62,13 @@ function nameAt(bytes: Buffer, at: number): number {
   return -1;
 }
 
+/** Place of a byte, or `end`. Behind that are bytes nobody wrote yet, which must not be searched for each look-up. */
+function firstOf(bytes: Buffer, byte: number, from: number, end: number): number {
+  let at = from;
+  while (at < end && bytes[at] !== byte) at += 1;
+  return at;
+}
+
 /** Makes what it stands for of the look-up from `start` to the bracket at `end`, in its place. Where that ends, or -1 when it stays. */
 function resolve(bytes: Buffer, start: number, end: number): number {
   const from = start + 2;
@@ -74,7 +81,7 @@ function resolve(bytes: Buffer, start: number, end: number): number {
       case 1:
         return start + writeUpper(bytes, start, rest, end);
       case 2:
-        if (bytes.indexOf(quote, rest) === end - 1) return start + bytes.copy(bytes, start, rest, end - 1);
+        if (end > rest && firstOf(bytes, quote, rest, end) === end - 1) return start + bytes.copy(bytes, start, rest, end - 1);
         break;
       case 3:
         if (end - rest >= 2 && skipBytes(bytes, rest, end, base64Flags) === end)

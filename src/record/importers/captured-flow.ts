@@ -87,7 +87,7 @@ export class CapturedFlow extends SessionDraft {
       else other.acknowledged(acknowledged);
     }
     // Where nothing of the data was kept it still says where the stream is.
-    if (dataBytes > 0 && bytes.length === 0 && !mine.begun) mine.begin((sequence - 1) >>> 0);
+    if (dataBytes > 0 && bytes.length === 0) mine.guess(sequence);
     mine.push(syn ? (sequence + 1) >>> 0 : sequence, bytes, at);
     if (flags & tcpFlag.fin) mine.finish((sequence + dataBytes + (syn ? 1 : 0)) >>> 0);
     if (mine.finished) this.#finFirst ??= inward ? 'in' : 'out';

@@ -131,7 +131,16 @@ export class CapturedPackets {
       return;
     }
     const wireEnd = start + length;
-    const packet = { bytes, start, end, layout, ...facts, cut: facts.cut || wireEnd > captured, wireEnd };
+    // What only the header claims was on no wire.
+    const packet = {
+      bytes,
+      start,
+      end,
+      layout,
+      ...facts,
+      cut: facts.cut || wireEnd > captured,
+      wireEnd: facts.cut ? wireEnd : end,
+    };
     const room = end - layout.transportAt;
     if (layout.protocol === protocolTcp && room >= (packet.cut ? tcpToFlags : 20)) this.#tcp(packet, tally);
     else if (layout.protocol === protocolUdp && room >= 8) this.#udp(packet, tally);

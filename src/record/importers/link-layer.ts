@@ -112,11 +112,14 @@ function logicalLink(bytes: Buffer, at: number, end: number, macAt: number): Net
   return ofType(be16(bytes, at + 6), at + 8, macAt);
 }
 
+/** Two flags stand above an attribute's number, see NLA_F_NESTED in linux/netlink.h. */
+const attributeNumber = 0x3f;
+
 /** Attributes in the byte order of the machine that wrote them: their numbers fit into one byte, which tells it. */
 function nflog(bytes: Buffer, start: number, end: number): NetworkPart | 'other' | undefined {
   let at = start + 4;
   for (let attribute = 0; attribute < maxAttributes && at + 4 <= end; attribute += 1) {
-    const little = bytes[at + 3] === 0;
+    const little = (bytes[at + 3] & attributeNumber) === 0;
     const length = little ? bytes.readUInt16LE(at) : be16(bytes, at);
     const type = little ? bytes[at + 2] : bytes[at + 3];
     if (length < 4) return undefined;

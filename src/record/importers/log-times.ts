@@ -40,21 +40,21 @@ export class LogTimes {
     this.#until.set(file.index, Math.min(file.modifiedAt ?? this.#context.now, this.#context.now) + day);
   }
 
-  /** NaN when the line does not begin with one; `reason` says why. */
-  of(line: string, file: number): Micros {
+  /** NaN when the line does not begin with one; `reason` says why. `beside`: about when it was, which tells the year. */
+  of(line: string, file: number, beside?: Micros): Micros {
     this.reason = noTime;
-    const at = this.#stamp(line, file);
+    const at = this.#stamp(line, file, beside);
     const bare = Number.isNaN(at) && this.reason === noTime ? line.replace(found, '') : line;
-    return bare.length < line.length ? this.#stamp(bare, file) : at;
+    return bare.length < line.length ? this.#stamp(bare, file, beside) : at;
   }
 
-  #stamp(line: string, file: number): Micros {
+  #stamp(line: string, file: number, beside: Micros | undefined): Micros {
     const { zoneMinutes, bootedAt } = this.#context;
     let match = classic.exec(line);
     if (match) {
       const [, month, date, year, hour, minute, second, fraction = ''] = match;
       const local = (inYear: number): Micros => civil(inYear, month, date, hour, minute, second, fraction) - zoneMinutes * 60e6;
-      return year === undefined ? this.#withoutYear(local, file) : local(Number(year));
+      return year === undefined ? this.#withoutYear(local, file, beside) : local(Number(year));
     }
     match = iso.exec(line);
     if (match) return parseLogTime(match[1].replaceAll('/', '-'), zoneMinutes);
@@ -73,8 +73,9 @@ export class LogTimes {
     return match ? Number(match[1]) * 1e6 + Number(match[2].slice(0, 6).padEnd(6, '0')) : Number.NaN;
   }
 
-  #withoutYear(inYear: (year: number) => Micros, file: number): Micros {
+  #withoutYear(inYear: (year: number) => Micros, file: number, beside: Micros | undefined): Micros {
     const { now, year, near } = this.#context;
+    if (beside !== undefined && year === undefined) return nearestYear(inYear, beside);
     const anchor = this.#previous.get(file) ?? (year === undefined ? near : undefined);
     if (anchor !== undefined || year !== undefined) {
       const at = anchor === undefined ? inYear(year as number) : nearestYear(inYear, anchor);

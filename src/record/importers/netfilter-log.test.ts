@@ -141,6 +141,12 @@ test('LOG lines: as Docker, Filebeat, Fluentd and rsyslog keep them', async () =
   }
 });
 
+test('LOG lines: the year of one that has none is that of whoever forwarded it', async () => {
+  const wrapped = { '@timestamp': '2019-01-01T00:00:00.5Z', message: `Dec 31 23:59:58 sensor kernel: ${syn(22)}` };
+  const [{ start }] = await probesOf(JSON.stringify(wrapped));
+  assert.equal(new Date(start / 1000).toISOString(), '2018-12-31T23:59:58.000Z');
+});
+
 test('LOG lines: what is no packet, and packets that are no probe, are said', () => {
   const wrong: [string, RegExp][] = [
     ['IN=eth0 SRC=1.2.3 DST=1.2.3.4 PROTO=TCP', /addresses/],

@@ -68,17 +68,18 @@ class NetfilterLogParser implements LineParser {
     const text = loggedText(object);
     if (text === undefined || !text.includes('SRC=')) return rejected('no packet of a LOG rule');
     const at = this.#objectTime(object, text, place);
-    return Number.isNaN(at) ? rejected('no valid time') : this.#packet(text, at, place);
+    return at instanceof Rejection ? at : this.#packet(text, at, place);
   }
 
-  /** The journal's; else the line's own, which is when it was logged; else that of whoever forwarded it. */
-  #objectTime(object: JsonObject, text: string, { file }: Place): Micros {
+  /** The journal's; else the line's own, which is when it was logged; else that of whoever forwarded it, who knows the year. */
+  #objectTime(object: JsonObject, text: string, { file }: Place): Micros | Rejection {
     const micros = textOf(object, '_SOURCE_REALTIME_TIMESTAMP') ?? textOf(object, '__REALTIME_TIMESTAMP');
-    if (micros !== undefined) return /^\d{1,16}$/.test(micros) ? Number(micros) : Number.NaN;
-    const own = this.#times.of(text, file);
+    if (micros !== undefined) return /^\d{1,16}$/.test(micros) ? Number(micros) : rejected('no valid time');
+    const said = textOf(object, '@timestamp') ?? textOf(object, 'timestamp') ?? textOf(object, 'time');
+    const forwarded = parseLogTime(said ?? '', this.#context.zoneMinutes);
+    const own = this.#times.of(text, file, Number.isNaN(forwarded) ? undefined : forwarded);
     if (!Number.isNaN(own)) return own;
-    const forwarded = textOf(object, '@timestamp') ?? textOf(object, 'timestamp') ?? textOf(object, 'time');
-    return parseLogTime(forwarded ?? '', this.#context.zoneMinutes);
+    return Number.isNaN(forwarded) ? rejected(this.#times.reason) : forwarded;
   }
 
   /** One entry of the journal is many lines; the one with the packet counts, the others belong to it. */

@@ -122,6 +122,7 @@ describe('capture files', () => {
     ['PPP with its direction', 204, (packet) => `01ff03${carried(packet)}`],
     ['NFLOG, little-endian', 239, () => '02000000080001000800000005000a006100000004000900'],
     ['NFLOG, big-endian', 239, () => '0200000000080001080000000005000a6100000000040009'],
+    ['NFLOG, a nested attribute before it', 239, () => '020000000c001380080001000000000004000900'],
     ['MPLS', 1, () => `${macs}88470006404000065140`],
     ['802.2 with SNAP', 1, (packet) => `${macs}0100aaaa03000000${type(packet)}`],
   ];
@@ -142,6 +143,27 @@ describe('capture files', () => {
     assert.equal(probes.length, 0);
     const [{ destination, bytesIn, truncated, outcome }] = sessions;
     assert.deepEqual([destination.port, bytesIn, truncated, outcome], [80, 1200, true, 'client-closed']);
+  });
+
+  test('a packet whose header claims what was on no wire, sent first, hides nothing', () => {
+    const lie = tcpPacket({ ...six, flags: ack, sequence: 101_000, acknowledged: 9001 });
+    lie.writeUInt16BE(lie.readUInt16BE(4) + 100, 4);
+    const { sessions } = runImport(pcapFormat, [pcapFile(ethernet([lie, ...tcpDialogue(six, request, 'ok')]))]);
+    assert.deepEqual(
+      sessions.map(({ chunks }) =>
+        Buffer.concat(chunks.filter(({ direction }) => direction === 'in').map(({ bytes }) => bytes)).toString(),
+      ),
+      [request],
+    );
+    // Cut where its options end: nothing of its data is known but where it was.
+    const far = tcpPacket({ ...six, flags: ack, sequence: 101_000, acknowledged: 9001, data: 'z'.repeat(400) });
+    const cut = pcapFile(ethernet([far, ...tcpDialogue(six, 'GET /', 'ok')]), { snap: 14 + 40 + 20 + 5 });
+    const cutToo = pcapFile(ethernet([far, ...tcpDialogue(six, 'GET /', 'ok')]), { snap: 14 + 40 + 20 });
+    for (const file of [cut, cutToo]) assert.ok(runImport(pcapFormat, [file]).sessions.length > 0);
+    const inputs = runImport(pcapFormat, [cut]).sessions.flatMap(({ chunks }) =>
+      chunks.map(({ bytes }) => Buffer.from(bytes).toString()),
+    );
+    assert.ok(inputs.includes('GET /'), inputs.join('|'));
   });
 
   test('pieces of any size, and a connection that goes on in the next file', () => {
